@@ -1,0 +1,3 @@
+module github.com/lemnis/lemnis/pkg/events
+
+go 1.26

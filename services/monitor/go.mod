@@ -1,0 +1,13 @@
+module github.com/lemnis/lemnis/services/monitor
+
+go 1.26
+
+require (
+	github.com/lemnis/lemnis/pkg/events v0.0.0
+	github.com/lemnis/lemnis/internal v0.0.0
+)
+
+replace (
+	github.com/lemnis/lemnis/pkg/events => ../../pkg/events
+	github.com/lemnis/lemnis/internal => ../../internal
+)
