@@ -1,0 +1,160 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// Rules are the decisions of one kind of aggregate, as three pure functions: no I/O, no clock,
+// no chance. The same state, configuration and event always give the same answer; the proof
+// of the runtime, and every replay, rest on it.
+type Rules[S any] struct {
+	// Kind names the aggregate: "item", "rollout". Unique within its phase.
+	Kind string
+	// Version of the fold. Raise it when Evolve or S change meaning: saved folds are then rebuilt.
+	Version int
+	// Takes lists the facts, of any phase, that Route may answer to. Claims and results of the
+	// service's own phase are always offered.
+	Takes []events.Type
+	// Route names the aggregates, by key, that an event concerns; nil when it concerns none.
+	Route func(p events.Project, e events.Event) []string
+	// Evolve folds a fact of this aggregate into its state. Total: it never fails.
+	Evolve func(s S, fact events.Event) S
+	// Decide says what the event makes of the aggregate with this key: at most one fact. What
+	// follows from that fact is decided when the service meets it as the next event. A claim that
+	// gets no fact is refused by the runtime as one that changes nothing.
+	Decide func(key string, s S, p events.Project, e events.Event) (events.Fact, bool)
+}
+
+// Aggregate is [Rules] without its type parameter, for the runtime.
+type Aggregate struct {
+	kind    string
+	version int
+	takes   []events.Type
+	route   func(events.Project, events.Event) []string
+	evolve  func(state any, fact events.Event) any
+	decide  func(key string, state any, p events.Project, e events.Event) (events.Fact, bool)
+	encode  func(state any) ([]byte, error)
+	decode  func([]byte) (any, error)
+}
+
+// Kind names the aggregate.
+func (a Aggregate) Kind() string { return a.kind }
+
+// Of makes an [Aggregate] of rules. S must survive JSON unchanged: it is saved that way.
+func Of[S any](r Rules[S]) Aggregate {
+	state := func(v any) S {
+		if v == nil {
+			var zero S
+			return zero
+		}
+		return v.(S) //nolint:forcetypeassert // the runtime hands back what it was given
+	}
+	return Aggregate{
+		kind: r.Kind, version: r.Version, takes: r.Takes, route: r.Route,
+		evolve: func(v any, fact events.Event) any { return r.Evolve(state(v), fact) },
+		decide: func(key string, v any, p events.Project, e events.Event) (events.Fact, bool) {
+			return r.Decide(key, state(v), p, e)
+		},
+		encode: func(v any) ([]byte, error) { return json.Marshal(state(v)) },
+		decode: func(b []byte) (any, error) {
+			var s S
+			if err := json.Unmarshal(b, &s); err != nil {
+				return nil, fmt.Errorf("decode state of %s: %w", r.Kind, err)
+			}
+			return s, nil
+		},
+	}
+}
+
+// Effect is work in the world that facts ask for: a build, a deployment, a message. Workers
+// share the facts through a durable consumer. It happens at least once: a worker that dies is
+// replaced, and the same fact comes again with the next attempt.
+type Effect struct {
+	// Name of the effect, unique within the phase; part of the durable consumer's name.
+	Name string
+	// On lists the facts of the service's own phase that ask for it.
+	On []events.Type
+	// Do does the work and reports results. The error is the verdict: nil is done, a plain error
+	// is tried again later with backoff, [events.Retry] after a given time, [events.Reject] never
+	// (it goes to the dead letter). A failure that the domain knows (red tests, an unreachable
+	// target) is a result, not an error. ctx ends when the service drains.
+	Do func(ctx context.Context, job *Job) error
+	// Parallel is how many facts one process works on at once; 1 when zero.
+	Parallel int
+	// OnOwner binds the work to the process that owns the phase, for effects on what that
+	// process holds (its child processes, its sockets).
+	OnOwner bool
+}
+
+// Job is one attempt at the work that a fact asks for.
+type Job struct {
+	Event   events.Event   // the fact
+	Project events.Project // configuration now
+	Attempt uint64         // from 1; higher than that of any earlier worker
+	report  func(ctx context.Context, r Report) error
+}
+
+// Report is a result: what an effect found out, for Decide to make a fact of. Chain and cause
+// come from the fact that asked.
+type Report struct {
+	Content   any
+	Key       string // of the aggregate that it is for; the fact's key when empty
+	SubjectID string // subject.id; the key when empty
+	Phase     events.Phase
+	// Once tells apart several results of one type within one attempt (a tick's number).
+	Once string
+}
+
+// Report puts a result on the stream. It is there when the error is nil; sent twice with the
+// same attempt, type and Once, it is there once.
+func (j *Job) Report(ctx context.Context, r Report) error { return j.report(ctx, r) }
+
+// Duty is standing work of the phase's owner that no single fact asks for: probing, converging.
+// It runs in the process that owns the phase, for as long as it does.
+type Duty struct {
+	Name string
+	Run  func(ctx context.Context, r *Reporter) error
+}
+
+// Reporter lets a duty put results on the stream.
+type Reporter struct {
+	report func(ctx context.Context, project, chain, once string, r Report) error
+}
+
+// Report puts a result on the stream; chain may be empty (a new one begins), once identifies
+// it: the same string again within the bus's window is the same result.
+func (r *Reporter) Report(ctx context.Context, project, chain, once string, rep Report) error {
+	return r.report(ctx, project, chain, once, rep)
+}
+
+// Projection is a read model of facts in memory: every fact of its types, of any phase, from
+// the beginning of the stream, in order, each once in this process.
+type Projection struct {
+	Name  string
+	On    []events.Type
+	Apply func(e events.Event)
+}
+
+// Definition is a service, as far as one phase goes.
+type Definition struct {
+	Phase       events.Phase
+	Aggregates  []Aggregate
+	Effects     []Effect
+	Timers      []events.Type // own facts that may set a deadline ([events.Fact].Timer)
+	Duties      []Duty
+	Projections []Projection // caught up before effects and duties begin
+}
+
+// Timing bounds the runtime; zero fields take the default.
+type Timing struct {
+	Lease                  time.Duration // 5 s: how long a silent owner is waited for
+	Save                   time.Duration // 100 ms between saves of folds and of the floor
+	Workers                int           // 8
+	AckWait                time.Duration // 10 s: silence after which another worker takes an effect over
+	BackoffMin, BackoffMax time.Duration // 200 ms to 30 s between attempts of an effect
+}

@@ -1,0 +1,217 @@
+package events
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Builtin is the owner of a phase that Lemnis's own service does.
+const Builtin = "builtin"
+
+// Project is the configuration of one project, as it is applied and stated.
+type Project struct {
+	Name         string           `json:"project"`
+	Owners       map[Phase]string `json:"owners,omitempty"` // builtin, or the principal of an outside tool
+	Repositories []RepositoryRef  `json:"repositories,omitempty"`
+	Review       ReviewPolicy     `json:"review"`
+	Environments []Environment    `json:"environments,omitempty"` // in order
+	Objectives   []Objective      `json:"objectives,omitempty"`
+	Features     []Feature        `json:"features,omitempty"`
+	OnCall       []OnCall         `json:"on-call,omitempty"`
+	Capacity     Capacity         `json:"capacity"`
+	Feedback     FeedbackPolicy   `json:"feedback"`
+
+	// Revision counts the accepted configurations; 0 is the default one. It is not part of the file.
+	Revision uint64 `json:"-"`
+}
+
+// RepositoryRef is a repository of the project. Its name is that of the service it builds.
+type RepositoryRef struct {
+	Name        string `json:"name"`
+	URL         string `json:"url"`
+	Branch      string `json:"branch,omitempty"` // master copy; "main" when empty
+	Main        string `json:"main,omitempty"`   // package that becomes the executable; found when empty
+	Credentials string `json:"credentials,omitempty"`
+}
+
+// ReviewPolicy says what a change needs before it may be integrated.
+type ReviewPolicy struct {
+	Approvals int `json:"approvals"` // by others than the author
+}
+
+// Environment is a place where artifacts run, behind a gate.
+type Environment struct {
+	Name     string        `json:"name"`
+	Target   string        `json:"target"`             // process
+	Strategy string        `json:"strategy,omitempty"` // all-at-once (default), canary
+	Gate     Gate          `json:"gate"`
+	Canary   *CanaryPolicy `json:"canary,omitempty"`
+	Runtime  *RuntimeTests `json:"runtime,omitempty"`
+}
+
+// CanaryPolicy bounds a canary; zero fields take the default.
+type CanaryPolicy struct {
+	Objective float64  `json:"objective,omitempty"` // availability, 0 to 1; default 0.999
+	Deadline  Duration `json:"deadline,omitempty"`  // default 60m
+	Tick      Duration `json:"tick,omitempty"`      // default 1s
+}
+
+// RuntimeTests bounds the tests that run in an environment; zero fields take the default.
+type RuntimeTests struct {
+	Paths    []string `json:"paths,omitempty"`    // have to answer 2xx; default /healthz
+	P99      Duration `json:"p99,omitempty"`      // of the latency test; default 1s
+	Requests int      `json:"requests,omitempty"` // of the latency test; default 50
+	Licenses []string `json:"licenses,omitempty"` // SPDX ids that modules may have; default: the permissive ones
+	Headers  []string `json:"headers,omitempty"`  // response headers that have to be there
+}
+
+// Gate is what an artifact has to prove before it enters an environment. A zero field asks
+// nothing.
+type Gate struct {
+	Tests     string   `json:"tests,omitempty"`     // "passed"
+	Coverage  float64  `json:"coverage,omitempty"`  // percent
+	Approvals int      `json:"approvals,omitempty"` // of people other than the author
+	Soak      Duration `json:"soak,omitempty"`      // time in the environment before
+	Runtime   string   `json:"runtime,omitempty"`   // "passed": runtime tests of the environment before
+}
+
+// Objective is what the users of a service may expect.
+type Objective struct {
+	Service      string  `json:"service"`
+	Availability Percent `json:"availability,omitempty"`
+}
+
+// Feature is a part of a service that users know by name.
+type Feature struct {
+	Name    string `json:"name"`
+	Service string `json:"service"`
+	Path    string `json:"path"` // prefix of its URLs; probed as it stands
+}
+
+// OnCall is a rota; whoever is on duty is told of incidents.
+type OnCall struct {
+	Name     string   `json:"name"`
+	Rotation string   `json:"rotation,omitempty"` // daily, weekly (default)
+	People   []string `json:"people"`
+	Webhook  string   `json:"webhook,omitempty"`
+}
+
+// Capacity is what a release may hold.
+type Capacity struct {
+	Points float64  `json:"points,omitempty"` // default 40
+	Every  Duration `json:"every,omitempty"`  // plan a release this often; 0 means only when asked
+}
+
+// FeedbackPolicy says when feedback becomes work.
+type FeedbackPolicy struct {
+	Users int `json:"users,omitempty"` // that have to say the same; default 2
+}
+
+// Duration is a [time.Duration] that is written as text: "300ms", "1h", and "14d", "2w".
+type Duration time.Duration
+
+// MarshalJSON writes the duration as text.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Duration(d).String()) }
+
+// UnmarshalJSON reads "1h30m", "14d" or "2w".
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("a duration is text like \"300ms\", \"1h\" or \"2w\", not %s", b)
+	}
+	parsed, err := ParseDuration(s)
+	*d = Duration(parsed)
+	return err
+}
+
+// ParseDuration reads what [time.ParseDuration] reads, and whole days and weeks ("14d", "2w").
+func ParseDuration(s string) (time.Duration, error) {
+	if n := len(s); n > 1 && (s[n-1] == 'd' || s[n-1] == 'w') {
+		var count int
+		if _, err := fmt.Sscanf(s[:n-1], "%d", &count); err == nil && count >= 0 && count < 10000 {
+			unit := 24 * time.Hour
+			if s[n-1] == 'w' {
+				unit *= 7
+			}
+			return time.Duration(count) * unit, nil
+		}
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no duration; write it like \"300ms\", \"1h\" or \"2w\"", s)
+	}
+	if d < 0 {
+		return 0, fmt.Errorf("the duration %q is negative", s)
+	}
+	return d, nil
+}
+
+// Percent is a share, 0 to 1, that is written as text: "99.9%".
+type Percent float64
+
+// MarshalJSON writes the share as text.
+func (p Percent) MarshalJSON() ([]byte, error) {
+	return json.Marshal(fmt.Sprintf("%.10g%%", float64(p)*100))
+}
+
+// UnmarshalJSON reads "99.9%".
+func (p *Percent) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return fmt.Errorf("a percentage is text like \"99.9%%\", not %s", b)
+	}
+	var v float64
+	if n, err := fmt.Sscanf(s, "%f%%", &v); n != 1 || err != nil || v < 0 || v > 100 {
+		return fmt.Errorf("%q is no percentage; write it like \"99.9%%\"", s)
+	}
+	*p = Percent(v / 100)
+	return nil
+}
+
+// Owner is whoever does a phase: [Builtin], or an outside principal.
+func (p Project) Owner(phase Phase) string {
+	if o := p.Owners[phase]; o != "" {
+		return o
+	}
+	return Builtin
+}
+
+// Runs reports whether Lemnis's own service does the phase.
+func (p Project) Runs(phase Phase) bool { return p.Owner(phase) == Builtin }
+
+// Environment finds an environment and its place in the order; place −1 when there is none.
+func (p Project) Environment(name string) (Environment, int) {
+	for i, e := range p.Environments {
+		if e.Name == name {
+			return e, i
+		}
+	}
+	return Environment{}, -1
+}
+
+// Repository finds a repository of the project by name.
+func (p Project) Repository(name string) (RepositoryRef, bool) {
+	for _, r := range p.Repositories {
+		if r.Name == name {
+			return r, true
+		}
+	}
+	return RepositoryRef{}, false
+}
+
+// DefaultProject is the configuration of a project before the first one is applied: three
+// environments with ever stricter gates, one approval a change.
+func DefaultProject(name string) Project {
+	return Project{
+		Name:   name,
+		Review: ReviewPolicy{Approvals: 1},
+		Environments: []Environment{
+			{Name: "dev", Target: "process", Gate: Gate{Tests: "passed"}},
+			{Name: "test", Target: "process", Gate: Gate{Tests: "passed", Runtime: "passed"}},
+			{Name: "prod", Target: "process", Strategy: "canary", Gate: Gate{Tests: "passed", Runtime: "passed"}},
+		},
+		Capacity: Capacity{Points: 40},
+		Feedback: FeedbackPolicy{Users: 2},
+	}
+}
