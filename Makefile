@@ -1,0 +1,84 @@
+# Lemnis. `make` prints what there is. Needs Go, git and make; nothing else has to be installed by hand.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+GOLANGCI_VERSION := v2.15.0
+GOLANGCI := bin/tools/golangci-lint-$(GOLANGCI_VERSION)
+
+# A program is a folder with a main.go under cmd/. A glob of what is there, so that a service without one yet does not
+# break the build of the others.
+PROGRAMS = $(patsubst %/main.go,./%,$(wildcard cmd/*/main.go services/*/cmd/*/main.go))
+# There is no module at the root: `work` stands for all modules of go.work, except for tools that want folders.
+MODULES = $(shell go list -m -f '{{.Dir}}')
+GOFILES = git ls-files --cached --others --exclude-standard '*.go'
+
+TEST_TIMEOUT ?= 15m
+TESTFLAGS    ?=
+REPORT = go run ./internal/cmd/testreport
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build every program into bin/
+	@mkdir -p bin
+	go build -o bin/ $(PROGRAMS)
+
+.PHONY: demo
+demo: build ## Turn the whole loop once on a real repository: [REPO=path MAIN=package [BAD=ref]] [KEEP=1]
+	bin/lemnis demo $(if $(REPO),--repo '$(REPO)') $(if $(MAIN),--main '$(MAIN)') $(if $(BAD),--bad '$(BAD)') $(if $(filter-out 0,$(KEEP)),--keep)
+
+.PHONY: test
+test: ## Run all tests of all modules; skips are counted and listed: [TESTFLAGS=-race]
+	@go test -json -timeout $(TEST_TIMEOUT) $(TESTFLAGS) work | $(REPORT)
+
+.PHONY: check
+check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
+	@$(MAKE) test TESTFLAGS="-race $(TESTFLAGS)"
+
+.PHONY: bench
+bench: ## Measure: medians of alternated rounds: [FULL=1 takes longer]
+	@go test -run '^$$' -bench . -benchmem -timeout 60m $(if $(filter-out 0,$(FULL)),-count 10 -benchtime 3s,-count 3 -benchtime 300ms) work
+
+.PHONY: fmt
+fmt: ## Format all Go files
+	@$(GOFILES) | xargs -r gofmt -s -w
+
+.PHONY: fmt-check
+fmt-check:
+	@diff="$$($(GOFILES) | xargs -r gofmt -s -d)"; \
+	if [ -n "$$diff" ]; then echo "$$diff"; echo "not formatted: run make fmt" >&2; exit 1; fi
+
+.PHONY: vet
+vet:
+	go vet work
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Run golangci-lint over all modules
+	@$(GOLANGCI) run $(addsuffix /...,$(MODULES))
+
+# Compared before and after, not with the last commit, so that it also holds on a tree with uncommitted work.
+.PHONY: generated
+generated:
+	@state() { git ls-files --cached --others --exclude-standard -z | xargs -0 sha256sum 2>/dev/null || true; }; \
+	before="$$(state)"; go generate work; after="$$(state)"; \
+	if [ "$$before" != "$$after" ]; then \
+		diff <(echo "$$before") <(echo "$$after") || true; echo "generated files were out of date: commit them" >&2; exit 1; fi
+
+.PHONY: tools
+tools: $(GOLANGCI) ## Build the pinned tools into bin/tools
+
+# Built outside the workspace, with the tool's own dependencies; the version is in the name, so a new pin rebuilds.
+$(GOLANGCI):
+	@mkdir -p bin/tools
+	GOWORK=off GOBIN='$(CURDIR)/bin/tools' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv bin/tools/golangci-lint $@
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
