@@ -1,0 +1,95 @@
+package git_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+)
+
+// treeOf commits one tree of the given modes and contents, made with plumbing that checks little.
+func treeOf(t *testing.T, dir string, files map[string][2]string) string {
+	t.Helper()
+	var list strings.Builder
+	for name, f := range files {
+		id := host(t, dir, f[1], "hash-object", "-w", "--stdin")
+		fmt.Fprintf(&list, "%s blob %s\t%s\n", f[0], id, name)
+	}
+	return host(t, dir, "tree", "commit-tree", host(t, dir, list.String(), "mktree"))
+}
+
+func TestCheckout(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit := treeOf(t, f.dir, map[string][2]string{
+		"run.sh":         {"100755", "#!/bin/sh\n"},
+		"plain":          {"100644", "$Format:%H$\r\n"},
+		".gitattributes": {"100644", "plain export-subst export-ignore text eol=lf\n"},
+		"link":           {"120000", "run.sh"},
+		"empty":          {"100644", ""},
+	})
+	dir := filepath.Join(t.TempDir(), "out")
+	if err := r.Checkout(t.Context(), commit, dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"plain": "$Format:%H$\r\n", "link": "#!/bin/sh\n", "empty": ""} {
+		if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", name, got, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(dir, "run.sh")); err != nil || info.Mode().Perm()&0o100 == 0 {
+		t.Errorf("run.sh: %v, %v", info, err)
+	}
+	if err := r.Checkout(t.Context(), commit, dir); err == nil {
+		t.Error("a folder that is not empty was written over")
+	}
+	dir = filepath.Join(t.TempDir(), "deep")
+	if err := r.Checkout(t.Context(), f.ids["main"], dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(filepath.Join(dir, "dir/b.txt")); string(got) != "b\n" {
+		t.Errorf("dir/b.txt: %q", got)
+	}
+	if err := r.Checkout(t.Context(), strings.Repeat("0", 40), t.TempDir()); !errors.Is(err, git.ErrNotFound) {
+		t.Errorf("want ErrNotFound, got %v", err)
+	}
+}
+
+func TestCheckoutRefusesToLeaveTheTree(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range []string{"/etc/passwd", "../out", "..", "a/../../b", "up/../x", ""} {
+		t.Run("link "+target, func(t *testing.T) {
+			commit := treeOf(t, f.dir, map[string][2]string{"link": {"120000", target}, "z": {"100644", "z"}})
+			dir := filepath.Join(t.TempDir(), "out")
+			if err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
+				t.Fatalf("want ErrUnsafeTree, got %v", err)
+			}
+			if _, err := os.Lstat(filepath.Join(dir, "link")); err == nil {
+				t.Fatal("the link was made")
+			}
+		})
+	}
+	for _, name := range []string{"..", ".git", ".GIT"} {
+		t.Run("path "+name, func(t *testing.T) {
+			blob := host(t, f.dir, "x", "hash-object", "-w", "--stdin")
+			sub := host(t, f.dir, "100644 blob "+blob+"\tx\n", "mktree")
+			tree := host(t, f.dir, "040000 tree "+sub+"\t"+name+"\n", "mktree")
+			commit := host(t, f.dir, "m", "commit-tree", tree)
+			dir := filepath.Join(t.TempDir(), "out")
+			if err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
+				t.Fatalf("want ErrUnsafeTree, got %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,107 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// MergeTree merges head into base without a work tree and returns the merged tree. Where the two
+// cannot be merged it returns no tree and the paths in conflict, which is no error.
+func (r *Repository) MergeTree(ctx context.Context, base, head string) (tree string, conflicts []string, err error) {
+	if err := checkIDs(base, head); err != nil {
+		return "", nil, fmt.Errorf("merge: %w", err)
+	}
+	out, err := r.git(ctx, "merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", base, head)
+	fields := splitNUL(out)
+	switch {
+	case err == nil && len(fields) > 0 && isID(fields[0]):
+		return fields[0], nil, nil
+	case status(err) == 1 && len(fields) > 1:
+		return "", fields[1:], nil
+	case err == nil:
+		return "", nil, fmt.Errorf("merge: git printed %q", clip(out))
+	}
+	return "", nil, fmt.Errorf("merge: %w", err)
+}
+
+// Merge is a merge commit to be made.
+type Merge struct {
+	Tree      string // of MergeTree
+	Base      string // first parent: the commit of the branch that is merged into
+	Head      string // second parent: the change
+	Message   string
+	Author    Identity
+	Committer Identity
+	Time      time.Time // of both, in whole seconds
+}
+
+// CommitMerge writes the merge commit and returns its name. The same Merge gives the same commit,
+// so that work done twice after a crash is the same work. No branch moves.
+func (r *Repository) CommitMerge(ctx context.Context, m Merge) (string, error) {
+	if err := checkIDs(m.Tree, m.Base, m.Head); err != nil {
+		return "", fmt.Errorf("commit merge: %w", err)
+	}
+	var env []string
+	for role, who := range map[string]Identity{"AUTHOR": m.Author, "COMMITTER": m.Committer} {
+		if who.Name == "" || who.Email == "" || strings.ContainsAny(who.Name+who.Email, "<>\n\x00") {
+			return "", fmt.Errorf("commit merge: %w: identity %q <%s>", ErrBadName, who.Name, who.Email)
+		}
+		env = append(env,
+			"GIT_"+role+"_NAME="+who.Name,
+			"GIT_"+role+"_EMAIL="+who.Email,
+			fmt.Sprintf("GIT_%s_DATE=%d +0000", role, m.Time.Unix()))
+	}
+	out, err := run(ctx, r.dir, strings.NewReader(m.Message), env,
+		"commit-tree", "-p", m.Base, "-p", m.Head, "-F", "-", m.Tree)
+	if err != nil {
+		return "", fmt.Errorf("commit merge: %w", err)
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// Advance moves the branch at the origin from old to new, and only from there: ErrMoved when it
+// stands elsewhere, ErrNotForward when new does not contain old. A branch that already stands at
+// new is no error, so that an Advance may be repeated.
+func (r *Repository) Advance(ctx context.Context, branch, old, new string) error {
+	if err := errors.Join(CheckBranch(branch), checkIDs(old, new)); err != nil {
+		return fmt.Errorf("advance: %w", err)
+	}
+	forward, err := r.ancestor(ctx, old, new)
+	if err != nil {
+		return fmt.Errorf("advance: %w", err)
+	}
+	if !forward {
+		return fmt.Errorf("advance %s: %w: %s to %s", branch, ErrNotForward, old, new)
+	}
+	ref := "refs/heads/" + branch
+	if r.origin == "" {
+		_, err = r.git(ctx, "update-ref", "-m", "lemnis: advance", ref, new, old)
+	} else {
+		// The lease is checked here against what the origin says; the origin checks it again
+		// under its own lock.
+		_, err = r.git(ctx, "push", "--quiet", "--porcelain", "--no-verify",
+			"--force-with-lease="+ref+":"+old, "--end-of-options", r.origin, new+":"+ref)
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("advance %s: %w", branch, ctx.Err())
+	}
+	if err == nil {
+		if r.origin != "" {
+			// The mirror follows; when it cannot now, the next Head brings it.
+			_ = r.Fetch(ctx)
+		}
+		return nil
+	}
+	// Whatever git complained of, what counts is where the branch stands.
+	head, headErr := r.Head(ctx, branch)
+	switch {
+	case headErr == nil && head == new:
+		return nil
+	case headErr == nil && head != old, errors.Is(headErr, ErrNotFound):
+		return fmt.Errorf("advance %s: %w: expected %s, stands at %q", branch, ErrMoved, old, head)
+	}
+	return fmt.Errorf("advance %s: %w", branch, err)
+}

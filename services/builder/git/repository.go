@@ -1,0 +1,226 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Repository is one bare repository: the origin itself, or a mirror of an origin elsewhere. Its
+// methods may be called from several goroutines.
+type Repository struct {
+	dir    string
+	origin string // empty: dir is the origin
+
+	fetching sync.Mutex // two fetches at once would fail on each other's ref locks
+}
+
+// Open opens a repository. With a url (anything git can clone: a path, file, https, ssh), dir is
+// where the bare mirror lives; it is made when it is not there, and fetched. Without a url, dir is
+// a local bare repository and the origin itself.
+func Open(ctx context.Context, dir, url string) (*Repository, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	r := &Repository{dir: dir, origin: url}
+	if url == "" {
+		bare, err := r.git(ctx, "rev-parse", "--is-bare-repository")
+		if err != nil {
+			return nil, fmt.Errorf("open repository: %w", err)
+		}
+		if strings.TrimSpace(bare) != "true" {
+			return nil, fmt.Errorf("open repository: %s is not bare", dir)
+		}
+		return r, nil
+	}
+	if err := checkURL(url); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "HEAD")); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("open repository: %w", err)
+		}
+		if _, err := run(ctx, "", nil, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", dir); err != nil {
+			return nil, fmt.Errorf("open repository: %w", err)
+		}
+	}
+	return r, r.Fetch(ctx)
+}
+
+// Fetch brings the mirror's branches and tags to where they stand at the origin; refs names
+// further full refs to bring (refs/pull/7/head). Without an origin there is nothing to do.
+func (r *Repository) Fetch(ctx context.Context, refs ...string) error {
+	if r.origin == "" {
+		return nil
+	}
+	specs := []string{"+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"}
+	for _, ref := range refs {
+		if err := checkRef(ref); err != nil {
+			return fmt.Errorf("fetch: %w", err)
+		}
+		if !strings.HasPrefix(ref, "refs/") {
+			return fmt.Errorf("fetch: %w: %q is no full ref", ErrBadName, ref)
+		}
+		specs = append(specs, "+"+ref+":"+ref)
+	}
+	r.fetching.Lock()
+	defer r.fetching.Unlock()
+	args := append([]string{"fetch", "--quiet", "--prune", "--no-tags", "--end-of-options", r.origin}, specs...)
+	if _, err := r.git(ctx, args...); err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	return nil
+}
+
+// Head returns the commit at which the branch stands at the origin now.
+func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
+	if err := CheckBranch(branch); err != nil {
+		return "", fmt.Errorf("head: %w", err)
+	}
+	if err := r.Fetch(ctx); err != nil {
+		return "", fmt.Errorf("head: %w", err)
+	}
+	return r.commit(ctx, "refs/heads/"+branch)
+}
+
+// Resolve returns the commit that rev means in the repository as last fetched: a full object
+// name, a full ref (refs/…), a branch, or else a tag. Revision expressions are refused.
+func (r *Repository) Resolve(ctx context.Context, rev string) (string, error) {
+	if isID(rev) {
+		return r.commit(ctx, rev)
+	}
+	if err := checkRef(rev); err != nil {
+		return "", fmt.Errorf("resolve: %w", err)
+	}
+	if strings.HasPrefix(rev, "refs/") {
+		return r.commit(ctx, rev)
+	}
+	id, err := r.commit(ctx, "refs/heads/"+rev)
+	if errors.Is(err, ErrNotFound) {
+		id, err = r.commit(ctx, "refs/tags/"+rev)
+	}
+	return id, err
+}
+
+func (r *Repository) commit(ctx context.Context, rev string) (string, error) {
+	out, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
+	if err != nil {
+		if status(err) >= 0 {
+			return "", fmt.Errorf("%w: %s", ErrNotFound, rev)
+		}
+		return "", err
+	}
+	return strings.TrimSpace(out), nil
+}
+
+// Contains says whether commit is in the branch's history at the origin. After a crash it answers
+// whether an Advance had happened before others went on.
+func (r *Repository) Contains(ctx context.Context, branch, commit string) (bool, error) {
+	if err := checkIDs(commit); err != nil {
+		return false, fmt.Errorf("contains: %w", err)
+	}
+	head, err := r.Head(ctx, branch)
+	if err != nil {
+		return false, err
+	}
+	return r.ancestor(ctx, commit, head)
+}
+
+func (r *Repository) ancestor(ctx context.Context, old, young string) (bool, error) {
+	_, err := r.git(ctx, "merge-base", "--is-ancestor", old, young)
+	if status(err) == 1 {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Changed lists the paths that differ between the trees of two commits, sorted as git sorts them.
+// A renamed file is listed under both names.
+func (r *Repository) Changed(ctx context.Context, a, b string) ([]string, error) {
+	if err := checkIDs(a, b); err != nil {
+		return nil, fmt.Errorf("changed: %w", err)
+	}
+	out, err := r.git(ctx, "diff-tree", "-r", "-z", "--name-only", "--no-renames", a, b)
+	if err != nil {
+		return nil, fmt.Errorf("changed: %w", err)
+	}
+	return splitNUL(out), nil
+}
+
+func splitNUL(s string) []string {
+	s = strings.TrimSuffix(s, "\x00")
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, "\x00")
+}
+
+// Identity is who made a commit.
+type Identity struct {
+	Name  string
+	Email string
+}
+
+// Commit is one entry of a log.
+type Commit struct {
+	ID        string
+	Parents   []string
+	Author    Identity
+	Authored  time.Time // UTC, whole seconds
+	Committer Identity
+	Committed time.Time // UTC, whole seconds
+	Message   string
+}
+
+// Log lists the commits of head that base does not have, youngest first, at most limit of them
+// (0: all). An empty base means the whole history.
+func (r *Repository) Log(ctx context.Context, base, head string, limit int) ([]Commit, error) {
+	span := []string{head}
+	if base != "" {
+		span = append(span, "^"+base)
+		if err := checkIDs(base); err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+	}
+	if err := checkIDs(head); err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	args := []string{"log", "-z", "--topo-order", "--no-show-signature", "--format=%H%n%P%n%an%n%ae%n%at%n%cn%n%ce%n%ct%n%B"}
+	if limit > 0 {
+		args = append(args, "--max-count="+strconv.Itoa(limit))
+	}
+	out, err := r.git(ctx, append(args, span...)...)
+	if err != nil {
+		return nil, fmt.Errorf("log: %w", err)
+	}
+	var commits []Commit
+	for _, entry := range splitNUL(out) {
+		field := strings.SplitN(entry, "\n", 9)
+		if len(field) < 9 {
+			return nil, fmt.Errorf("log: entry of %d fields", len(field))
+		}
+		commits = append(commits, Commit{
+			ID:        field[0],
+			Parents:   strings.Fields(field[1]),
+			Author:    Identity{Name: field[2], Email: field[3]},
+			Authored:  seconds(field[4]),
+			Committer: Identity{Name: field[5], Email: field[6]},
+			Committed: seconds(field[7]),
+			Message:   strings.TrimRight(field[8], "\n"),
+		})
+	}
+	return commits, nil
+}
+
+func seconds(s string) time.Time {
+	n, _ := strconv.ParseInt(s, 10, 64) // git prints a number; a broken date in a commit prints 0
+	return time.Unix(n, 0).UTC()
+}
