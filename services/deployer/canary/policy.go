@@ -1,0 +1,46 @@
+package canary
+
+import "time"
+
+// Policy holds what the user may choose. A zero field takes the default that its comment names.
+type Policy struct {
+	Alpha float64 `json:"alpha,omitempty"` // probability of rolling back a version that is no worse; 0.01
+	Beta  float64 `json:"beta,omitempty"`  // probability of promoting one that is twice as bad; 0.05
+	// Floor is the error rate below which the ratio to the baseline does not matter; 0.0005. A service with little traffic
+	// wants it higher: to show it takes about ln(2·4/Beta)·φ/Floor requests without an error.
+	Floor float64 `json:"floor,omitempty"`
+	// Regression is the rise of the error rate (a difference) that must have had its chance to be seen before a deadline
+	// promotes; 0.01.
+	Regression float64 `json:"regression,omitempty"`
+	// PromoteWeight is the least share of users that must see the canary before it is promoted; 0.25.
+	PromoteWeight float64       `json:"promoteWeight,omitempty"`
+	Deadline      time.Duration `json:"deadline,omitempty"` // 60 min
+	// DeadlineEvidence is the evidence against the canary from which the deadline rolls back; 4.
+	DeadlineEvidence float64 `json:"deadlineEvidence,omitempty"`
+	SLO              float64 `json:"slo,omitempty"`   // the promised share of good requests; 0.999
+	Kappa            float64 `json:"kappa,omitempty"` // how many times the budget the ramp may burn at worst; 2
+	MinWeight        float64 `json:"minWeight,omitempty"`
+	MaxWeight        float64 `json:"maxWeight,omitempty"` // 0.01 to 0.5
+}
+
+func (p Policy) withDefaults() Policy {
+	or := func(field *float64, value float64) {
+		if *field <= 0 {
+			*field = value
+		}
+	}
+	or(&p.Alpha, 0.01)
+	or(&p.Beta, 0.05)
+	or(&p.Floor, 0.0005)
+	or(&p.Regression, 0.01)
+	or(&p.PromoteWeight, 0.25)
+	or(&p.DeadlineEvidence, 4)
+	or(&p.SLO, 0.999)
+	or(&p.Kappa, 2)
+	or(&p.MinWeight, 0.01)
+	or(&p.MaxWeight, 0.5)
+	if p.Deadline <= 0 {
+		p.Deadline = time.Hour
+	}
+	return p
+}

@@ -1,0 +1,133 @@
+package canary
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+// ratios are the error-rate ratios that the rollback test mixes over, evenly.
+var ratios = [8]float64{1.25, 1.5, 2, 3, 5, 10, 30, 100}
+
+// tolerated is the ratio at which a canary counts as worse for the promotion test.
+const tolerated = 2
+
+// Tick is what was counted since the last tick: increments, not totals.
+type Tick struct {
+	CanaryRequests   int64 `json:"canaryRequests"`
+	CanaryErrors     int64 `json:"canaryErrors"`
+	BaselineRequests int64 `json:"baselineRequests"`
+	BaselineErrors   int64 `json:"baselineErrors"`
+	// Weight is the canary's share of users during the tick, 0 to 1.
+	Weight float64 `json:"weight"`
+	// Span is the length of the tick. It only serves to learn the dispersion from whole minutes; zero leaves it out.
+	Span time.Duration `json:"span,omitempty"`
+}
+
+// Minute counts one minute of the baseline.
+type Minute struct {
+	Requests int64 `json:"requests"`
+	Errors   int64 `json:"errors"`
+}
+
+// State is all that the test remembers: a value, safe to copy and to store as JSON. The zero State is a rollout
+// without history; Start makes one with history.
+type State struct {
+	Ticks    int64  `json:"ticks"`
+	Canary   Minute `json:"canary"`   // totals
+	Baseline Minute `json:"baseline"` // totals
+	// Weight is that of the last tick.
+	Weight float64 `json:"weight"`
+	// LogRollback holds ln E for each ratio of the mixture; LogEqual the coin of promotion, ln E against "twice as bad".
+	LogRollback [len(ratios)]float64 `json:"logRollback"`
+	LogEqual    float64              `json:"logEqual"`
+	// ScaledRequests and ScaledErrors are the canary's totals, each tick divided by the φ of its time.
+	ScaledRequests float64 `json:"scaledRequests"`
+	ScaledErrors   float64 `json:"scaledErrors"`
+	// Minutes are the baseline's, the newest last, at most 60; Open is the minute not yet full.
+	Minutes []Minute      `json:"minutes,omitempty"`
+	Open    Minute        `json:"open"`
+	OpenFor time.Duration `json:"openFor,omitempty"`
+}
+
+// Start is the state of a new rollout. history is the baseline minute by minute, the newest last; the last 60 count.
+func Start(history []Minute) State {
+	return State{Minutes: slices.Clone(history[max(0, len(history)-maxMinutes):])}
+}
+
+// Observe adds a tick and returns the new state; s is unchanged. Negative counts, and errors beyond requests, are
+// cut to what is possible: the function is total, so that a replay never stops.
+func (s State) Observe(t Tick) State {
+	mc, xc := possible(t.CanaryRequests, t.CanaryErrors)
+	mb, xb := possible(t.BaselineRequests, t.BaselineErrors)
+	phi := s.Dispersion() // of what was known before the tick: evidence must not choose its own scale
+
+	if mc > 0 && mb > 0 {
+		c, b := float64(xc)/phi, float64(xb)/phi
+		for i, r := range ratios {
+			s.LogRollback[i] += coin(c, b, float64(mc), float64(mb), r, 1)
+		}
+		s.LogEqual += coin(c, b, float64(mc), float64(mb), 1, tolerated)
+	}
+	s.ScaledRequests += float64(mc) / phi
+	s.ScaledErrors += float64(xc) / phi
+	s.Canary = Minute{s.Canary.Requests + mc, s.Canary.Errors + xc}
+	s.Baseline = Minute{s.Baseline.Requests + mb, s.Baseline.Errors + xb}
+	s.Weight = 0
+	if t.Weight >= 0 && t.Weight <= 1 { // not so for NaN, which JSON could not hold
+		s.Weight = t.Weight
+	}
+	s.Ticks++
+	return s.learn(mb, xb, t.Span)
+}
+
+// coin is ln of the likelihood ratio of "the canary's rate is a times the baseline's" against "b times".
+func coin(xc, xb, mc, mb, a, b float64) float64 {
+	ta, tb := a*mc/(a*mc+mb), b*mc/(b*mc+mb)
+	return xc*math.Log(ta/tb) + xb*math.Log((1-ta)/(1-tb))
+}
+
+func possible(requests, errors int64) (int64, int64) {
+	requests = max(requests, 0)
+	return requests, min(max(errors, 0), requests)
+}
+
+// rollbackEvidence is E against "the canary is no worse", capped so that it stays a JSON number.
+func (s State) rollbackEvidence() float64 {
+	return meanExp(s.LogRollback[:])
+}
+
+// promoteEvidence is E against "at least twice the baseline's rate and at least the floor".
+func (s State) promoteEvidence(floor float64) float64 {
+	return (meanExp([]float64{s.LogEqual}) + meanExp(s.logFloor(floor))) / 2
+}
+
+// logFloor is ln E against "at least floor of the canary's requests fail", one for each alternative.
+func (s State) logFloor(floor float64) []float64 {
+	logs := make([]float64, 0, len(floorShares))
+	for _, share := range floorShares {
+		logs = append(logs, floorEvidence(s.ScaledErrors, s.ScaledRequests, floor, share))
+	}
+	return logs
+}
+
+// floorShares are the alternatives of the floor test as shares of the floor.
+var floorShares = [...]float64{0, 0.1, 0.25, 0.5}
+
+func floorEvidence(x, n, floor, share float64) float64 {
+	log := (n - x) * (math.Log1p(-share*floor) - math.Log1p(-floor))
+	if x == 0 {
+		return log // 0·ln 0 is 0 here, not NaN
+	}
+	return log + x*math.Log(share)
+}
+
+const maxLog = 600 // e^600 is within float64
+
+func meanExp(logs []float64) float64 {
+	sum := 0.0
+	for _, l := range logs {
+		sum += math.Exp(min(l, maxLog))
+	}
+	return sum / float64(len(logs))
+}
