@@ -90,8 +90,9 @@ func plausible(hits, n int, share float64) bool {
 	return below > 0.001 && above > 0.001
 }
 
-// The published figures come from the whole test, whose rollback averages the error evidence with that of latency and so
-// needs up to twice of it: the error part alone decides a little sooner, never later.
+// The method's figures are of the whole test, whose evidence is the mean of the error and the latency part: a quiet latency
+// part halves it. The error part alone is compared with 1/α unhalved, so it decides a little sooner (never later), and
+// rolls back 0.43 % of same versions (20,000 runs) where the whole test does 0.15 %; α allows 1 %.
 func TestSimulationReachesTheMethodsFigures(t *testing.T) {
 	for i, test := range []struct {
 		name    string
@@ -100,7 +101,7 @@ func TestSimulationReachesTheMethodsFigures(t *testing.T) {
 		exposed float64 // mean requests on the canary; 0: not compared
 		promote int     // median minutes to promote; 0: not compared
 	}{
-		{"same version", steady(0.001, 0.001), 0.0015, 0, 14},
+		{"same version", steady(0.001, 0.001), 0.0043, 0, 14},
 		{"same version, shared outage", outage, 0.001, 0, 0},
 		{"0.1 to 0.2 %", steady(0.002, 0.001), 0.991, 44000, 0},
 		{"0.1 to 0.5 %", steady(0.005, 0.001), 0.9999, 2900, 0},
