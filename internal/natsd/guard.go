@@ -1,0 +1,325 @@
+package natsd
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// principalKey marks whose consumer it is, in the consumer's metadata.
+	principalKey = "lemnis-principal"
+	// Consumers of outsiders vanish when nobody has used them for this long.
+	defaultInactive = 5 * time.Minute
+	maxInactive     = 7 * 24 * time.Hour
+	// maxConsumers is how many the stream may have before outsiders get no more.
+	maxConsumers = 1000
+	// maxOpened is how many outsiders may make while the server runs.
+	maxOpened  = 20_000
+	apiTimeout = 5 * time.Second
+	apiPrefix  = "$JS.API."
+)
+
+// A guard answers the consumer requests of one outside principal, forwarding
+// those that are harmless. Members of a cluster share the work.
+//
+// For each consumer that it made it opens the way for the requests for the
+// next message and the acks of just that consumer, so that those, and the
+// messages, do not pass through it. (It could not forward them: no client may
+// publish with the reply subject of a request from another account.)
+type guard struct {
+	nc        *nats.Conn
+	principal string
+	prefix    string // of the subjects it listens on, with the last dot
+	outside   *server.Account
+	services  *server.Account
+	done      chan struct{}
+	reopened  chan struct{} // closed when the consumers of an earlier run are open
+
+	mu     sync.Mutex
+	opened map[string]bool // names of consumers with a way through
+}
+
+func startGuard(ns *server.Server, nc *nats.Conn, principal string) (*guard, error) {
+	g := &guard{
+		nc: nc, principal: principal, prefix: wallPrefix + "." + principal + ".", opened: map[string]bool{},
+		done: make(chan struct{}), reopened: make(chan struct{}),
+	}
+	var err error
+	if g.outside, err = ns.LookupAccount(localAccount); err != nil {
+		return nil, fmt.Errorf("start the wall: %w", err)
+	}
+	if g.services, err = ns.LookupAccount(servicesAccount); err != nil {
+		return nil, fmt.Errorf("start the wall: %w", err)
+	}
+	for pattern, handle := range map[string]func(rest string, m *nats.Msg){
+		"account":  func(_ string, m *nats.Msg) { g.refuse(m, 403, "account info is not open to outsiders") },
+		"stream":   func(_ string, m *nats.Msg) { g.relay(m, "STREAM.INFO."+Lifecycle, m.Data) },
+		"create.>": g.create,
+		"info.*":   func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.INFO.") },
+		"delete.*": func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.DELETE.") },
+	} {
+		prefix := g.prefix + strings.TrimRight(pattern, ">*")
+		if _, err := nc.QueueSubscribe(g.prefix+pattern, "wall", func(m *nats.Msg) {
+			handle(strings.TrimPrefix(m.Subject, prefix), m)
+		}); err != nil {
+			return nil, fmt.Errorf("start the wall: %w", err)
+		}
+	}
+	// All members open what one of them has made: a way leads through one
+	// server only.
+	if _, err := nc.Subscribe(g.prefix+"open", func(m *nats.Msg) { _ = g.open(string(m.Data)) }); err != nil {
+		return nil, fmt.Errorf("start the wall: %w", err)
+	}
+	if err := nc.Flush(); err != nil {
+		return nil, fmt.Errorf("start the wall: %w", err)
+	}
+	go g.reopen()
+	return g, nil
+}
+
+func (g *guard) stop() {
+	select {
+	case <-g.done:
+	default:
+		close(g.done)
+	}
+	g.nc.Close()
+	<-g.reopened
+}
+
+// reopen opens the way for the consumers that are there from before, as soon
+// as the stream can be asked, which in a cluster takes an election.
+func (g *guard) reopen() {
+	defer close(g.reopened)
+	for offset := 0; ; {
+		var list struct {
+			Error     *jetstream.APIError `json:"error"`
+			Total     int                 `json:"total"`
+			Consumers []consumerInfo      `json:"consumers"`
+		}
+		err := g.ask("CONSUMER.LIST."+Lifecycle, fmt.Appendf(nil, `{"offset":%d}`, offset), &list)
+		if err == nil && list.Error != nil && list.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+			return
+		}
+		if err == nil && list.Error == nil {
+			for _, c := range list.Consumers {
+				if c.Config.Metadata[principalKey] == g.principal {
+					_ = g.open(c.Name)
+				}
+			}
+			if offset += len(list.Consumers); offset >= list.Total || len(list.Consumers) == 0 {
+				return
+			}
+			continue
+		}
+		select {
+		case <-g.done:
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// open lets the outside account ask for a consumer's messages and ack them.
+// The server offers no way to take an import back, so what a deleted consumer
+// leaves is counted, and bounded.
+func (g *guard) open(name string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.opened[name] {
+		return nil
+	}
+	if len(g.opened) >= maxOpened {
+		return fmt.Errorf("%d consumers were made by outsiders since the server started, no more until it is started again", maxOpened)
+	}
+	for _, subject := range []string{nextSubject(name), ackSubject(name)} {
+		if err := g.outside.AddServiceImport(g.services, subject, subject); err != nil {
+			return fmt.Errorf("open consumer %s: %w", name, err)
+		}
+	}
+	g.opened[name] = true
+	return nil
+}
+
+// create lets a pull consumer with one filter on facts through. What it
+// forwards is written anew from the decoded configuration: a field that it
+// does not know, or a second spelling of one that it does, does not reach the
+// server.
+func (g *guard) create(rest string, m *nats.Msg) {
+	name, filter, _ := strings.Cut(rest, ".")
+	var req struct {
+		Stream string                   `json:"stream_name"`
+		Config jetstream.ConsumerConfig `json:"config"`
+		Action string                   `json:"action,omitempty"`
+	}
+	if err := json.Unmarshal(m.Data, &req); err != nil {
+		g.refuse(m, 400, "consumer request is not readable: "+err.Error())
+		return
+	}
+	c := &req.Config
+	if reason := g.whyNot(name, filter, req.Stream, c); reason != "" {
+		g.refuse(m, 403, reason)
+		return
+	}
+	switch owner, err := g.owner(name); {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		// Only a new one may come of it, even if a service is just making
+		// one of that name.
+		if req.Action == "" {
+			req.Action = "create"
+		}
+		if err := g.roomForOneMore(); err != nil {
+			g.refuse(m, 429, err.Error())
+			return
+		}
+	case err != nil:
+		g.refuse(m, 503, err.Error())
+		return
+	case owner != g.principal:
+		g.refuse(m, 403, "the consumer belongs to somebody else")
+		return
+	}
+	if c.InactiveThreshold <= 0 {
+		c.InactiveThreshold = defaultInactive
+	}
+	c.InactiveThreshold = min(c.InactiveThreshold, maxInactive)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[principalKey] = g.principal
+	c.Replicas, c.SampleFrequency, c.PauseUntil = 0, "", nil
+	c.PriorityGroups, c.PriorityPolicy, c.PinnedTTL = nil, 0, 0
+	body, err := json.Marshal(req)
+	if err != nil {
+		g.refuse(m, 400, err.Error())
+		return
+	}
+	if err := g.open(name); err != nil {
+		g.refuse(m, 429, err.Error())
+		return
+	}
+	g.publish(g.prefix+"open", []byte(name))
+	g.relay(m, "CONSUMER.CREATE."+Lifecycle+"."+name+"."+filter, body)
+}
+
+func (g *guard) whyNot(name, filter, stream string, c *jetstream.ConsumerConfig) string {
+	switch {
+	case stream != Lifecycle:
+		return "the request names another stream"
+	case strings.Contains(name, "-") && !strings.HasPrefix(name, g.principal+"-"):
+		return "a consumer's name either starts with " + g.principal + "- or has no hyphen"
+	case c.Name != "" && c.Name != name, c.Durable != "" && c.Durable != name:
+		return "the request names another consumer than its subject"
+	case !strings.HasPrefix(filter, "lifecycle.") || c.FilterSubject != filter || len(c.FilterSubjects) > 0:
+		return "a consumer needs one filter under lifecycle., the same in subject and configuration"
+	case c.DeliverSubject != "" || c.DeliverGroup != "" || c.FlowControl || c.IdleHeartbeat != 0 || c.RateLimit != 0:
+		return "only pull consumers are open to outsiders"
+	}
+	return ""
+}
+
+func (g *guard) ifOwned(name string, m *nats.Msg, operation string) {
+	owner, err := g.owner(name)
+	if err == nil && owner == g.principal {
+		err = g.open(name)
+	} else if err == nil {
+		err = jetstream.ErrConsumerNotFound
+	}
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		// Spelt as the server does, so that clients know it.
+		g.fail(m, jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeConsumerNotFound, Description: "consumer not found"})
+	case err != nil:
+		g.refuse(m, 503, err.Error())
+	default:
+		g.relay(m, operation+Lifecycle+"."+name, nil)
+	}
+}
+
+// publish may only fail because the connection is closing, and then there is
+// nobody left to tell.
+func (g *guard) publish(subject string, data []byte) { _ = g.nc.Publish(subject, data) }
+
+type consumerInfo struct {
+	Error  *jetstream.APIError `json:"error"`
+	Name   string              `json:"name"`
+	Config struct {
+		Metadata map[string]string `json:"metadata"`
+	} `json:"config"`
+}
+
+func (g *guard) owner(name string) (string, error) {
+	var info consumerInfo
+	if err := g.ask("CONSUMER.INFO."+Lifecycle+"."+name, nil, &info); err != nil {
+		return "", err
+	}
+	if info.Error != nil {
+		if info.Error.ErrorCode == jetstream.JSErrCodeConsumerNotFound {
+			return "", jetstream.ErrConsumerNotFound
+		}
+		return "", info.Error
+	}
+	return info.Config.Metadata[principalKey], nil
+}
+
+func (g *guard) roomForOneMore() error {
+	var info struct {
+		Error *jetstream.APIError `json:"error"`
+		State struct {
+			Consumers int `json:"consumer_count"`
+		} `json:"state"`
+	}
+	if err := g.ask("STREAM.INFO."+Lifecycle, nil, &info); err != nil {
+		return err
+	}
+	if info.Error != nil {
+		return info.Error
+	}
+	if info.State.Consumers >= maxConsumers {
+		return fmt.Errorf("the stream has %d consumers, no more for outsiders", info.State.Consumers)
+	}
+	return nil
+}
+
+func (g *guard) ask(operation string, body []byte, answer any) error {
+	m, err := g.nc.Request(apiPrefix+operation, body, apiTimeout)
+	if err != nil {
+		return fmt.Errorf("ask the stream: %w", err)
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+func (g *guard) relay(m *nats.Msg, operation string, body []byte) {
+	answer, err := g.nc.Request(apiPrefix+operation, body, apiTimeout)
+	if err != nil {
+		g.refuse(m, 503, err.Error())
+		return
+	}
+	g.answer(m, answer.Data)
+}
+
+func (g *guard) refuse(m *nats.Msg, code int, reason string) {
+	g.fail(m, jetstream.APIError{Code: code, Description: "lemnis: " + reason})
+}
+
+func (g *guard) fail(m *nats.Msg, e jetstream.APIError) {
+	body, err := json.Marshal(map[string]any{"type": "io.nats.jetstream.api.v1.error_response", "error": e})
+	if err != nil {
+		return
+	}
+	g.answer(m, body)
+}
+
+func (g *guard) answer(m *nats.Msg, body []byte) {
+	if m.Reply != "" {
+		g.publish(m.Reply, body)
+	}
+}

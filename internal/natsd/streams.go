@@ -1,0 +1,284 @@
+package natsd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Names of the streams and of the bucket of leases.
+const (
+	Lifecycle  = "LIFECYCLE"
+	Timers     = "TIMERS"
+	DeadLetter = "DEADLETTER"
+	Leases     = "LEASES"
+
+	submitPrefix = "SUBMIT_"
+	// IdentityKey is where LIFECYCLE keeps its identity, in its metadata.
+	IdentityKey = "lemnis-identity"
+)
+
+// Partitions is the number of subjects that the keys of one type of event in
+// one project are stored under.
+const Partitions = 64
+
+// submitBytes bounds what one principal can have waiting.
+const submitBytes = 256 << 20
+
+// identityCandidate is the key in LEASES by which those who make LIFECYCLE
+// agree on its identity.
+const identityCandidate = "identity-of-new-stream"
+
+const (
+	ensureTimeout  = 60 * time.Second
+	attemptTimeout = 5 * time.Second
+)
+
+// duplicates is how long a stream remembers message ids.
+const duplicates = 2 * time.Minute
+
+// EnsureStreams creates what is missing of LIFECYCLE, TIMERS, DEADLETTER,
+// SUBMIT_local and the bucket LEASES, brings what is there up to date, and
+// returns the identity of LIFECYCLE: random, made when the stream was, never
+// changed. Limits that an operator has set on an existing stream stay. Several
+// services may call it at the same time.
+//
+// TIMERS holds one message a pending deadline, on timers.set.<…>, with the
+// headers Nats-Schedule ("@at " and a time in RFC 3339) and
+// Nats-Schedule-Target (a subject under timers.fired.). At that time, in whole
+// seconds and never before, the server moves the body to the target and drops
+// the setting; a time that has passed fires at once, also after a restart. An
+// ack of the firing removes it. Setting the same subject again before it fired
+// replaces the setting (a schedule is a rollup of its subject), and a purge of
+// the subject cancels it. Consumers need a filter under timers.fired. and
+// explicit acks, and two of them may not overlap (work queue).
+func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
+	replicas = max(replicas, 1)
+	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
+	defer cancel()
+	var leases jetstream.KeyValue
+	err = insist(ctx, func(ctx context.Context) error {
+		leases, err = ensureLeases(ctx, js, replicas)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if identity, err = ensureLifecycle(ctx, js, leases, replicas); err != nil {
+		return "", err
+	}
+	for _, cfg := range []jetstream.StreamConfig{timersConfig(replicas), deadLetterConfig(replicas)} {
+		if _, err := ensure(ctx, js, cfg); err != nil {
+			return "", err
+		}
+	}
+	return identity, EnsureSubmit(ctx, js, Local, replicas)
+}
+
+// ensureLifecycle first has the callers agree on the identity of a stream that
+// is to be made, by a key that only one of them can create: two creations of
+// one stream with different configurations at the same moment hang in a
+// cluster. Once there is a stream, only what its metadata says counts, and the
+// key is dropped, so that a stream made later has another identity.
+func ensureLifecycle(ctx context.Context, js jetstream.JetStream, leases jetstream.KeyValue, replicas int) (identity string, err error) {
+	err = insist(ctx, func(ctx context.Context) error {
+		cfg := lifecycleConfig(replicas)
+		if _, err := js.Stream(ctx, Lifecycle); errors.Is(err, jetstream.ErrStreamNotFound) {
+			candidate, err := agreeOnIdentity(ctx, leases)
+			if err != nil {
+				return err
+			}
+			cfg.Metadata = map[string]string{IdentityKey: candidate}
+		} else if err != nil {
+			return err
+		}
+		info, err := ensureOnce(ctx, js, cfg)
+		if err != nil {
+			return err
+		}
+		if identity = info.Config.Metadata[IdentityKey]; identity == "" {
+			return errForeignStream
+		}
+		if cfg.Metadata == nil {
+			return nil
+		}
+		return leases.Purge(ctx, identityCandidate)
+	})
+	return identity, err
+}
+
+// errForeignStream says that LIFECYCLE was made by something else.
+var errForeignStream = fmt.Errorf("stream %s has no %s: something else has made it", Lifecycle, IdentityKey)
+
+func agreeOnIdentity(ctx context.Context, leases jetstream.KeyValue) (string, error) {
+	fresh := make([]byte, 16)
+	if _, err := rand.Read(fresh); err != nil {
+		return "", fmt.Errorf("make the stream's identity: %w", err)
+	}
+	candidate := hex.EncodeToString(fresh)
+	_, err := leases.Create(ctx, identityCandidate, []byte(candidate))
+	if err == nil {
+		return candidate, nil
+	}
+	if !errors.Is(err, jetstream.ErrKeyExists) {
+		return "", fmt.Errorf("propose the stream's identity: %w", err)
+	}
+	entry, err := leases.Get(ctx, identityCandidate)
+	if err != nil {
+		return "", fmt.Errorf("read the proposed identity: %w", err)
+	}
+	return string(entry.Value()), nil
+}
+
+// insist repeats what may fail while a cluster has no leader, or while another
+// service is doing the same, until the context ends. What the server refuses
+// for good it does not repeat.
+func insist(ctx context.Context, attempt func(context.Context) error) error {
+	for {
+		once, cancel := context.WithTimeout(ctx, attemptTimeout)
+		err := attempt(once)
+		cancel()
+		var refused *jetstream.APIError
+		if err == nil || errors.Is(err, errForeignStream) ||
+			errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != jetstream.JSErrCodeStreamNameInUse {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// EnsureSubmit creates or updates SUBMIT_<principal>, where that principal's
+// account may publish under submit.<principal>.
+func EnsureSubmit(ctx context.Context, js jetstream.JetStream, principal string, replicas int) error {
+	if principal == "" || strings.ContainsAny(principal, ".*> \t\r\n/\\") {
+		return fmt.Errorf("principal %q is not one token of a subject", principal)
+	}
+	_, err := ensure(ctx, js, jetstream.StreamConfig{
+		Name:       submitPrefix + principal,
+		Subjects:   []string{"submit." + principal + ".>"},
+		Retention:  jetstream.WorkQueuePolicy,
+		Discard:    jetstream.DiscardNew,
+		MaxBytes:   submitBytes,
+		MaxMsgSize: MaxEvent,
+		Duplicates: duplicates,
+		Storage:    jetstream.FileStorage,
+		Replicas:   max(replicas, 1),
+	})
+	return err
+}
+
+func lifecycleConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        Lifecycle,
+		Description: "claims, results and facts",
+		Subjects:    []string{"claims.*.*.*.*.*", "results.*.*.*.*.*", "lifecycle.*.*.*.*.*"},
+		SubjectTransform: &jetstream.SubjectTransformConfig{
+			Source: "*.*.*.*.*.*",
+			Destination: fmt.Sprintf("{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}.{{wildcard(4)}}.{{wildcard(5)}}.{{partition(%d,6)}}",
+				Partitions),
+		},
+		Storage:     jetstream.FileStorage,
+		Replicas:    replicas,
+		MaxMsgSize:  MaxEvent,
+		Duplicates:  duplicates,
+		AllowDirect: true,
+		DenyDelete:  true,
+		DenyPurge:   true,
+	}
+}
+
+func timersConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              Timers,
+		Description:       "deadlines, pending and fired",
+		Subjects:          []string{"timers.set.>", "timers.fired.>"},
+		Retention:         jetstream.WorkQueuePolicy, // not interest: a setting has no consumer
+		AllowMsgSchedules: true,
+		AllowRollup:       true,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgSize:        MaxEvent,
+		Duplicates:        duplicates,
+	}
+}
+
+func deadLetterConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        DeadLetter,
+		Description: "what failed for good, with the reason",
+		Subjects:    []string{"deadletter.>"},
+		Storage:     jetstream.FileStorage,
+		Replicas:    replicas,
+		MaxMsgSize:  MaxEvent + headroom, // a whole event and the reason
+		Duplicates:  duplicates,
+		AllowDirect: true,
+	}
+}
+
+// ensure creates a stream or updates the one that is there.
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (info *jetstream.StreamInfo, err error) {
+	err = insist(ctx, func(ctx context.Context) error {
+		info, err = ensureOnce(ctx, js, want)
+		return err
+	})
+	return info, err
+}
+
+func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
+	st, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		st, err = js.CreateStream(ctx, want)
+		// Another service was first, with another identity.
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			st, err = js.Stream(ctx, want.Name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ensure stream %s: %w", want.Name, err)
+	}
+	have := st.CachedInfo().Config
+	want.Metadata = have.Metadata
+	want.MaxAge, want.MaxMsgs, want.MaxBytes = have.MaxAge, have.MaxMsgs, have.MaxBytes
+	if upToDate(have, want) {
+		return st.CachedInfo(), nil
+	}
+	if st, err = js.UpdateStream(ctx, want); err != nil {
+		return nil, fmt.Errorf("update stream %s: %w", want.Name, err)
+	}
+	return st.CachedInfo(), nil
+}
+
+// upToDate spares the members of a cluster an update that changes nothing. It
+// compares what a later version of this package may change.
+func upToDate(have, want jetstream.StreamConfig) bool {
+	return strings.Join(have.Subjects, " ") == strings.Join(want.Subjects, " ") &&
+		have.Replicas == want.Replicas &&
+		have.MaxMsgSize == want.MaxMsgSize &&
+		have.Duplicates == want.Duplicates &&
+		have.AllowDirect == want.AllowDirect &&
+		have.AllowMsgSchedules == want.AllowMsgSchedules &&
+		have.Description == want.Description
+}
+
+func ensureLeases(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
+	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+		Bucket:   Leases,
+		History:  1,
+		Storage:  jetstream.FileStorage,
+		Replicas: replicas,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ensure bucket %s: %w", Leases, err)
+	}
+	return kv, nil
+}
