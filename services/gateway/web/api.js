@@ -1,0 +1,71 @@
+// Talking to the gateway: three addresses, read only.
+
+async function get(path, params) {
+  const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v !== "" && v !== undefined && v !== null));
+  const answer = await fetch(`${path}?${query}`, { headers: { Accept: "application/json" } });
+  if (answer.ok) return answer.json();
+  let said = "";
+  try {
+    const body = await answer.json();
+    said = body.message ?? body.error?.message ?? body.detail ?? (typeof body.error === "string" ? body.error : "");
+  } catch { /* no JSON: the status has to do */ }
+  const failure = new Error(said || `${path} answered ${answer.status}`);
+  failure.status = answer.status;
+  throw failure;
+}
+
+export const overview = (project) => get("/api/v1/overview", { project });
+
+/** events reads pages from `after` on, `pages` at most; answers them in the stream's order. */
+export async function events(params, pages = 5) {
+  const all = [];
+  let after = params.after;
+  for (let i = 0; i < pages; i++) {
+    const page = await get("/events", { limit: 1000, ...params, after });
+    all.push(...page.events);
+    if (!page.next || page.events.length === 0 || String(page.next) === String(after)) break;
+    after = page.next;
+  }
+  return all.sort((a, b) => a.sequence - b.sequence);
+}
+
+/**
+ * recent finds the last events. `end` is the sequence that the overview stood at. The sequence runs over all projects,
+ * so the window before it is widened until it holds enough or reaches the start.
+ */
+export async function recent(project, phase, end, want) {
+  if (!end) return (await events({ project, phase })).slice(-want);
+  for (let window = want * 4; ; window *= 8) {
+    const after = Math.max(0, end - window);
+    const found = await events({ project, phase, after });
+    if (found.length >= want || after === 0 || window > 100000) return found.slice(-want);
+  }
+}
+
+/**
+ * live follows the stream. It closes and opens the connection itself, with growing pauses: browsers differ in when
+ * they give up. `onopen` is called at each opening, so that the caller can read what it missed.
+ */
+export function live(params, { onevent, onopen, onlost }) {
+  let source, timer, tries = 0, closed = false;
+  const open = () => {
+    clearTimeout(timer);
+    source?.close();
+    source = new EventSource(`/events/stream?${new URLSearchParams(params)}`);
+    source.onopen = () => { tries = 0; onopen(); };
+    source.onerror = () => {
+      source.close();
+      if (closed) return;
+      const pause = Math.min(15000, 1000 * 2 ** tries++);
+      timer = setTimeout(open, pause);
+      onlost(Date.now() + pause);
+    };
+    const take = (message) => {
+      try { onevent(JSON.parse(message.data)); } catch (err) { console.error("an event could not be read", err); }
+    };
+    source.addEventListener("fact", take);
+    source.addEventListener("claim", take);
+  };
+  open();
+  return { again: open, close() { closed = true; clearTimeout(timer); source.close(); } };
+}
