@@ -1,0 +1,366 @@
+package events
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// FieldError says what is wrong with one field of a configuration.
+type FieldError struct {
+	Field  string // path as in the file: "environments[1].gate.coverage"
+	Reason string
+}
+
+// Error is "field: reason".
+func (e FieldError) Error() string { return e.Field + ": " + e.Reason }
+
+// InvalidProject lists everything that is wrong with a configuration, in the order of its fields.
+type InvalidProject []FieldError
+
+// Error joins the fields' errors by "; ".
+func (e InvalidProject) Error() string {
+	all := make([]string, len(e))
+	for i, f := range e {
+		all[i] = f.Error()
+	}
+	return strings.Join(all, "; ")
+}
+
+// Validate says what is wrong with the configuration as an [InvalidProject]; nil when it can be
+// applied. It looks at nothing but p.
+func (p Project) Validate() error {
+	v := &validation{}
+	if err := ValidProject(p.Name); err != nil {
+		v.add("project", "%s", err)
+	}
+	v.owners(p)
+	v.repositories(p)
+	v.count("review.approvals", p.Review.Approvals, 20)
+	v.environments(p)
+	v.objectives(p)
+	v.features(p)
+	v.onCall(p)
+	v.amount("capacity.points", p.Capacity.Points, 1e6)
+	v.duration("capacity.every", p.Capacity.Every)
+	if e := time.Duration(p.Capacity.Every); e > 0 && e < time.Second {
+		v.add("capacity.every", "is less than a second; deadlines fire on whole seconds")
+	}
+	v.count("feedback.users", p.Feedback.Users, 1e6)
+	if len(v.errors) > 0 {
+		return v.errors
+	}
+	return nil
+}
+
+type validation struct{ errors InvalidProject }
+
+func (v *validation) add(field, format string, args ...any) {
+	v.errors = append(v.errors, FieldError{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (v *validation) count(field string, n, most int) {
+	if n < 0 || n > most {
+		v.add(field, "is %d; it may be 0 to %d", n, most)
+	}
+}
+
+func (v *validation) amount(field string, x, most float64) {
+	if math.IsNaN(x) || x < 0 || x > most {
+		v.add(field, "is %g; it may be 0 to %g", x, most)
+	}
+}
+
+func (v *validation) duration(field string, d Duration) {
+	if d < 0 {
+		v.add(field, "is negative")
+	}
+}
+
+func (v *validation) oneOf(field, got string, allowed ...string) {
+	if !slices.Contains(allowed, got) {
+		v.add(field, "%q is unknown; it may be %s", got, strings.Join(slices.DeleteFunc(slices.Clone(allowed), func(s string) bool { return s == "" }), ", "))
+	}
+}
+
+// name holds a name to what fits into keys, folders and host names, and to being the only one.
+func (v *validation) name(field, name string, seen map[string]bool) {
+	ok := len(name) > 0 && len(name) <= 63
+	for i := range len(name) {
+		c := name[i]
+		alnum := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
+		ok = ok && (alnum || i > 0 && strings.IndexByte("-_.", c) >= 0)
+	}
+	switch {
+	case !ok:
+		v.add(field, "%q has to be 1 to 63 of a-z, 0-9, '-', '_' and '.', and begin with a letter or digit", name)
+	case seen[name]:
+		v.add(field, "%q is there twice", name)
+	}
+	seen[name] = true
+}
+
+func (v *validation) owners(p Project) {
+	phases := make([]string, 0, len(p.Owners))
+	for phase := range p.Owners {
+		phases = append(phases, string(phase))
+	}
+	slices.Sort(phases)
+	for _, phase := range phases {
+		owner := p.Owners[Phase(phase)]
+		switch {
+		case !Phase(phase).Valid():
+			v.add("owners."+phase, "there is no phase %q; the phases are plan, develop, integrate, deploy, operate, learn", phase)
+		case owner == "" || strings.ContainsAny(owner, " \t\r\n.*>/\\"):
+			v.add("owners."+phase, "%q is no principal; write %q or the name of an outside tool, without blanks, '.', '*', '>' and slashes", owner, Builtin)
+		}
+	}
+}
+
+func (v *validation) repositories(p Project) {
+	seen := map[string]bool{}
+	for i, r := range p.Repositories {
+		at := fmt.Sprintf("repositories[%d]", i)
+		v.name(at+".name", r.Name, seen)
+		v.repositoryURL(at+".url", r.URL)
+		if b := r.Branch; b != "" && (strings.HasPrefix(b, "-") || strings.HasSuffix(b, "/") || strings.Contains(b, "..") || strings.ContainsAny(b, " \t\r\n~^:?*[\\")) {
+			v.add(at+".branch", "%q is no name of a branch", b)
+		}
+		if m := r.Main; m != "" && (strings.HasPrefix(m, "-") || path.IsAbs(m) || strings.HasPrefix(path.Clean(m), "..") || strings.ContainsAny(m, " \t\r\n\\")) {
+			v.add(at+".main", "%q is no package within the repository; write it like \"./cmd/api\"", m)
+		}
+		v.secret(at+".credentials", r.Credentials)
+	}
+}
+
+// repositoryURL takes what git takes: a URL, a path, or user@host:path. "--upload-pack=…" is neither.
+func (v *validation) repositoryURL(field, s string) {
+	switch {
+	case s == "":
+		v.add(field, "is missing")
+		return
+	case strings.HasPrefix(s, "-") || strings.Contains(s, "::") || strings.ContainsAny(s, " \t\r\n"):
+		v.add(field, "%q is no address of a repository", s)
+		return
+	case path.IsAbs(s), !strings.Contains(s, "://") && strings.Contains(s, ":"):
+		return
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		v.add(field, "is no URL")
+	case u.Scheme == "" || !slices.Contains([]string{"https", "http", "ssh", "git", "file"}, u.Scheme):
+		v.add(field, "%q has to be an absolute path, or a URL with https, http, ssh, git or file", s)
+	case u.User != nil && (u.Scheme != "ssh" || hasPassword(u)):
+		v.add(field, "holds credentials, which would be on the stream for ever; write them as credentials: \"secret:<name>\"")
+	}
+}
+
+func hasPassword(u *url.URL) bool {
+	_, has := u.User.Password()
+	return has
+}
+
+func (v *validation) secret(field, s string) {
+	if s == "" {
+		return
+	}
+	name, ok := strings.CutPrefix(s, "secret:")
+	if !ok || name == "" || strings.ContainsAny(name, "/\\ \t\r\n") || strings.HasPrefix(name, ".") {
+		v.add(field, "has to name a secret, like \"secret:git\"; the secret itself never stands in the configuration")
+	}
+}
+
+// service asks that something builds it, where Lemnis does the building.
+func (v *validation) service(field, name string, p Project) {
+	if name == "" {
+		v.add(field, "is missing")
+		return
+	}
+	if _, ok := p.Repository(name); ok || !p.Runs(Integrate) {
+		return
+	}
+	known := make([]string, len(p.Repositories))
+	for i, r := range p.Repositories {
+		known[i] = r.Name
+	}
+	v.add(field, "no repository builds a service %q; the repositories are: %s", name, strings.Join(known, ", "))
+}
+
+func (v *validation) objectives(p Project) {
+	seen := map[string]bool{}
+	for i, o := range p.Objectives {
+		at := fmt.Sprintf("objectives[%d]", i)
+		v.service(at+".service", o.Service, p)
+		if seen[o.Service] {
+			v.add(at+".service", "%q is there twice", o.Service)
+		}
+		seen[o.Service] = true
+		if a := float64(o.Availability); math.IsNaN(a) || a <= 0 || a >= 1 {
+			v.add(at+".availability", "has to be more than 0%% and less than 100%%: nothing is always up")
+		}
+	}
+}
+
+func (v *validation) features(p Project) {
+	seen := map[string]bool{}
+	for i, f := range p.Features {
+		at := fmt.Sprintf("features[%d]", i)
+		v.name(at+".name", f.Name, seen)
+		v.service(at+".service", f.Service, p)
+		v.urlPath(at+".path", f.Path)
+	}
+}
+
+func (v *validation) urlPath(field, s string) {
+	if u, err := url.Parse(s); err != nil || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || u.Host != "" {
+		v.add(field, "%q has to be a path that begins with '/'", s)
+	}
+}
+
+func (v *validation) onCall(p Project) {
+	seen := map[string]bool{}
+	for i, o := range p.OnCall {
+		at := fmt.Sprintf("on-call[%d]", i)
+		v.name(at+".name", o.Name, seen)
+		v.oneOf(at+".rotation", o.Rotation, "", "daily", "weekly")
+		if len(o.People) == 0 {
+			v.add(at+".people", "names nobody")
+		}
+		people := map[string]bool{}
+		for j, person := range o.People {
+			field := fmt.Sprintf("%s.people[%d]", at, j)
+			if strings.TrimSpace(person) == "" {
+				v.add(field, "is empty")
+			} else if people[person] {
+				v.add(field, "%q is there twice", person)
+			}
+			people[person] = true
+		}
+		v.webhook(at+".webhook", o.Webhook)
+	}
+}
+
+func (v *validation) webhook(field, s string) {
+	if s == "" {
+		return
+	}
+	if strings.HasPrefix(s, "secret:") {
+		v.secret(field, s)
+		return
+	}
+	switch u, err := url.Parse(s); {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		v.add(field, "has to be a URL with https or http, or \"secret:<name>\"")
+	case u.User != nil:
+		v.add(field, "holds credentials, which would be on the stream for ever; write \"secret:<name>\"")
+	}
+}
+
+func (v *validation) environments(p Project) {
+	seen := map[string]bool{}
+	for i, e := range p.Environments {
+		at := fmt.Sprintf("environments[%d]", i)
+		v.name(at+".name", e.Name, seen)
+		v.oneOf(at+".target", e.Target, "process")
+		v.oneOf(at+".strategy", e.Strategy, "", "all-at-once", "canary")
+		v.canary(at+".canary", e)
+		v.runtime(at+".runtime", e.Runtime)
+		v.gate(at+".gate", e.Gate)
+		if i == 0 {
+			v.firstGate(at+".gate", e.Gate)
+		} else {
+			v.stricter(at+".gate", p.Environments[i-1], e.Gate)
+		}
+	}
+}
+
+func (v *validation) canary(at string, e Environment) {
+	c := e.Canary
+	if c == nil {
+		return
+	}
+	if e.Strategy != "canary" {
+		v.add(at, "is set, but the strategy is not canary")
+	}
+	if math.IsNaN(c.Objective) || c.Objective < 0 || c.Objective >= 1 {
+		v.add(at+".objective", "is %g; it may be 0 (the default) to less than 1", c.Objective)
+	}
+	v.duration(at+".deadline", c.Deadline)
+	v.duration(at+".tick", c.Tick)
+	if c.Tick > 0 && c.Deadline > 0 && c.Deadline < c.Tick {
+		v.add(at+".deadline", "is shorter than a tick")
+	}
+}
+
+func (v *validation) runtime(at string, r *RuntimeTests) {
+	if r == nil {
+		return
+	}
+	for i, p := range r.Paths {
+		v.urlPath(fmt.Sprintf("%s.paths[%d]", at, i), p)
+	}
+	v.duration(at+".p99", r.P99)
+	v.count(at+".requests", r.Requests, 100_000)
+	for i, l := range r.Licenses {
+		if l == "" || strings.ContainsAny(l, " \t\r\n") {
+			v.add(fmt.Sprintf("%s.licenses[%d]", at, i), "%q is no SPDX identifier", l)
+		}
+	}
+	for i, h := range r.Headers {
+		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\"/[]?={}") {
+			v.add(fmt.Sprintf("%s.headers[%d]", at, i), "%q is no name of a header", h)
+		}
+	}
+}
+
+func (v *validation) gate(at string, g Gate) {
+	v.oneOf(at+".tests", g.Tests, "", "passed")
+	v.amount(at+".coverage", g.Coverage, 100)
+	v.count(at+".approvals", g.Approvals, 20)
+	v.duration(at+".soak", g.Soak)
+	v.oneOf(at+".runtime", g.Runtime, "", "passed")
+}
+
+// firstGate refuses checks that nothing produces evidence for: they look at the environment before.
+func (v *validation) firstGate(at string, g Gate) {
+	if g.Soak > 0 {
+		v.add(at+".soak", "nothing produces evidence for it: there is no environment before the first")
+	}
+	if g.Runtime != "" {
+		v.add(at+".runtime", "nothing produces evidence for it: there is no environment before the first")
+	}
+}
+
+// stricter holds a gate to each check of the one before.
+func (v *validation) stricter(at string, before Environment, g Gate) {
+	b := before.Gate
+	weaker := func(field, have, want string) {
+		v.add(at+"."+field, "is %s, weaker than the %s of %s before it: a gate has to be at least as strict as the one before", have, want, before.Name)
+	}
+	none := func(s string) string {
+		if s == "" {
+			return "none"
+		}
+		return s
+	}
+	if b.Tests != "" && g.Tests == "" {
+		weaker("tests", none(g.Tests), b.Tests)
+	}
+	if g.Coverage < b.Coverage {
+		weaker("coverage", fmt.Sprintf("%g", g.Coverage), fmt.Sprintf("%g", b.Coverage))
+	}
+	if g.Approvals < b.Approvals {
+		weaker("approvals", fmt.Sprint(g.Approvals), fmt.Sprint(b.Approvals))
+	}
+	if g.Soak < b.Soak {
+		weaker("soak", time.Duration(g.Soak).String(), time.Duration(b.Soak).String())
+	}
+	if b.Runtime != "" && g.Runtime == "" {
+		weaker("runtime", none(g.Runtime), b.Runtime)
+	}
+}

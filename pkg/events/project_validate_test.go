@@ -1,0 +1,121 @@
+package events
+
+import (
+	"errors"
+	"math"
+	"slices"
+	"testing"
+	"time"
+)
+
+// shop is a configuration that uses every section.
+func shop() Project {
+	return Project{
+		Name:         "shop",
+		Owners:       map[Phase]string{Integrate: Builtin},
+		Repositories: []RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git", Branch: "main", Main: "./cmd/api", Credentials: "secret:git"}},
+		Review:       ReviewPolicy{Approvals: 1},
+		Environments: []Environment{
+			{Name: "dev", Target: "process", Gate: Gate{Tests: "passed"}},
+			{Name: "test", Target: "process", Gate: Gate{Tests: "passed", Coverage: 70, Runtime: "passed"}},
+			{Name: "prod", Target: "process", Strategy: "canary", Canary: &CanaryPolicy{Objective: 0.999}, Runtime: &RuntimeTests{Paths: []string{"/healthz"}, Licenses: []string{"MIT"}, Headers: []string{"X-Frame-Options"}},
+				Gate: Gate{Tests: "passed", Coverage: 70, Runtime: "passed", Approvals: 1, Soak: Duration(time.Hour)}},
+		},
+		Objectives: []Objective{{Service: "api", Availability: 0.999}},
+		Features:   []Feature{{Name: "search", Service: "api", Path: "/search"}},
+		OnCall:     []OnCall{{Name: "first", Rotation: "weekly", People: []string{"ann", "bo"}, Webhook: "https://hooks.example.org/1"}},
+		Capacity:   Capacity{Points: 40, Every: Duration(14 * 24 * time.Hour)},
+		Feedback:   FeedbackPolicy{Users: 2},
+	}
+}
+
+func TestValidateAccepts(t *testing.T) {
+	for name, p := range map[string]Project{"whole": shop(), "default": DefaultProject("shop"), "least": {Name: "a"}} {
+		if err := p.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, address := range []string{"/srv/git/api", "file:///srv/git/api", "git@example.org:shop/api.git", "ssh://git@example.org/shop/api.git"} {
+		p := shop()
+		p.Repositories[0].URL = address
+		if err := p.Validate(); err != nil {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	p := shop()
+	p.Owners[Integrate], p.Repositories = "jenkins", nil
+	if err := p.Validate(); err != nil {
+		t.Errorf("services that an outside tool builds: %v", err)
+	}
+}
+
+func TestValidateRefuses(t *testing.T) {
+	tests := []struct {
+		field  string
+		change func(*Project)
+	}{
+		{"project", func(p *Project) { p.Name = "The Shop" }},
+		{"owners.ship", func(p *Project) { p.Owners["ship"] = "jenkins" }},
+		{"owners.deploy", func(p *Project) { p.Owners[Deploy] = "a.b" }},
+		{"repositories[0].name", func(p *Project) { p.Repositories[0].Name = "../api"; p.Objectives, p.Features = nil, nil }},
+		{"repositories[1].name", func(p *Project) { p.Repositories = append(p.Repositories, p.Repositories[0]) }},
+		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "" }},
+		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "https://ann:pw@example.org/api" }},
+		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "--upload-pack=x" }},
+		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "ext::sh -c x" }},
+		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "api" }},
+		{"repositories[0].branch", func(p *Project) { p.Repositories[0].Branch = "--force" }},
+		{"repositories[0].main", func(p *Project) { p.Repositories[0].Main = "../other" }},
+		{"repositories[0].credentials", func(p *Project) { p.Repositories[0].Credentials = "hunter2" }},
+		{"review.approvals", func(p *Project) { p.Review.Approvals = -1 }},
+		{"environments[1].name", func(p *Project) { p.Environments[1].Name = "dev" }},
+		{"environments[0].target", func(p *Project) { p.Environments[0].Target = "mainframe" }},
+		{"environments[0].strategy", func(p *Project) { p.Environments[0].Strategy = "hope" }},
+		{"environments[0].canary", func(p *Project) { p.Environments[0].Canary = &CanaryPolicy{} }},
+		{"environments[2].canary.objective", func(p *Project) { p.Environments[2].Canary.Objective = 99.9 }},
+		{"environments[2].canary.deadline", func(p *Project) {
+			p.Environments[2].Canary = &CanaryPolicy{Tick: Duration(time.Minute), Deadline: Duration(time.Second)}
+		}},
+		{"environments[2].runtime.paths[0]", func(p *Project) { p.Environments[2].Runtime.Paths[0] = "http://elsewhere/" }},
+		{"environments[2].runtime.headers[0]", func(p *Project) { p.Environments[2].Runtime.Headers[0] = "X: y" }},
+		{"environments[2].runtime.requests", func(p *Project) { p.Environments[2].Runtime.Requests = -1 }},
+		{"environments[2].gate.tests", func(p *Project) { p.Environments[2].Gate.Tests = "maybe" }},
+		{"environments[2].gate.coverage", func(p *Project) { p.Environments[2].Gate.Coverage = 700 }},
+		{"environments[0].gate.soak", func(p *Project) {
+			for i := range p.Environments {
+				p.Environments[i].Gate.Soak = Duration(time.Hour)
+			}
+		}},
+		{"environments[0].gate.runtime", func(p *Project) { p.Environments[0].Gate.Runtime = "passed" }},
+		{"environments[1].gate.tests", func(p *Project) { p.Environments[1].Gate.Tests = "" }},
+		{"environments[2].gate.coverage", func(p *Project) { p.Environments[2].Gate.Coverage = 69.9 }},
+		{"environments[2].gate.runtime", func(p *Project) { p.Environments[2].Gate.Runtime = "" }},
+		{"environments[2].gate.approvals", func(p *Project) { p.Environments[1].Gate.Approvals = 2 }},
+		{"environments[2].gate.soak", func(p *Project) { p.Environments[1].Gate.Soak = Duration(2 * time.Hour) }},
+		{"objectives[0].service", func(p *Project) { p.Objectives[0].Service = "web" }},
+		{"objectives[1].service", func(p *Project) { p.Objectives = append(p.Objectives, p.Objectives[0]) }},
+		{"objectives[0].availability", func(p *Project) { p.Objectives[0].Availability = 1 }},
+		{"features[0].service", func(p *Project) { p.Features[0].Service = "web" }},
+		{"features[0].path", func(p *Project) { p.Features[0].Path = "search" }},
+		{"on-call[0].rotation", func(p *Project) { p.OnCall[0].Rotation = "hourly" }},
+		{"on-call[0].people", func(p *Project) { p.OnCall[0].People = nil }},
+		{"on-call[0].people[1]", func(p *Project) { p.OnCall[0].People[1] = "ann" }},
+		{"on-call[0].webhook", func(p *Project) { p.OnCall[0].Webhook = "mailto:x" }},
+		{"on-call[0].webhook", func(p *Project) { p.OnCall[0].Webhook = "https://a:b@example.org" }},
+		{"capacity.points", func(p *Project) { p.Capacity.Points = math.NaN() }},
+		{"capacity.every", func(p *Project) { p.Capacity.Every = Duration(time.Millisecond) }},
+		{"feedback.users", func(p *Project) { p.Feedback.Users = -2 }},
+	}
+	for _, test := range tests {
+		p := shop()
+		test.change(&p)
+		var invalid InvalidProject
+		if !errors.As(p.Validate(), &invalid) {
+			t.Errorf("%s: accepted", test.field)
+			continue
+		}
+		if !slices.ContainsFunc(invalid, func(e FieldError) bool { return e.Field == test.field && e.Reason != "" }) {
+			t.Errorf("%s: got %v", test.field, invalid)
+		}
+	}
+}
