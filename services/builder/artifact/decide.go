@@ -1,0 +1,82 @@
+package artifact
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// Decide says what an event makes of the artifact with this digest.
+func Decide(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	switch e.Kind {
+	case events.Claim:
+		return claim(key, s, p, e)
+	case events.Stated:
+		if p.Runs(events.Integrate) {
+			return step(s, e)
+		}
+	}
+	return events.Fact{}, false
+}
+
+func step(s State, e events.Event) (events.Fact, bool) {
+	switch c := e.Content.(type) {
+	case events.BuildFinished:
+		b := c.Lemnis
+		if s.Packaged && !s.Deleted && s.Detail.Commit == b.Merge.Commit {
+			return events.Fact{}, false
+		}
+		d := events.ArtifactDetail{
+			ID: c.ArtifactID, Service: b.Service, Repository: b.Merge.Repository, Reference: b.Artifact, Digest: b.Digest, Size: b.Size,
+			Commit: b.Merge.Commit, Committed: b.Merge.Committed, Change: b.Merge.Change, Item: b.Merge.Item,
+			Title: b.Merge.Title, Author: b.Merge.Author, Evidence: b.Merge.Evidence,
+		}
+		// CDEvents wants a change; the master copy as it was found is one to us, named by its commit.
+		return events.Fact{SubjectID: c.ArtifactID, Content: events.ArtifactPackaged{
+			Change: events.Reference{ID: cmp.Or(d.Change, d.Commit)}, Lemnis: d}}, true
+	case events.ArtifactPackaged:
+		// The build pushed it before it finished: what is packaged is there to be had.
+		if s.Packaged && !s.Published && !s.Deleted {
+			return events.Fact{SubjectID: e.SubjectID, Content: events.ArtifactPublished{Lemnis: s.Detail}}, true
+		}
+	}
+	return events.Fact{}, false
+}
+
+func claim(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	if Digest(e.SubjectID) == "" {
+		return events.Refuse(e, fmt.Sprintf("%q names no artifact: its subject has to be a package URL with a digest, like pkg:oci/api@sha256%%3A…", e.SubjectID))
+	}
+	fact := events.Fact{SubjectID: e.SubjectID, Content: e.Content}
+	switch c := e.Content.(type) {
+	case events.ArtifactDownloaded, events.ArtifactDeleted: // the registry says so, whoever does the phase
+		if !s.Packaged && !s.Published || s.Deleted {
+			return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s is published", key))
+		}
+		return fact, true
+	case events.ArtifactPackaged:
+		c.Lemnis = complete(c.Lemnis, key, e)
+		c.Lemnis.Change = cmp.Or(c.Lemnis.Change, c.Change.ID)
+		fact.Content = c
+	case events.ArtifactPublished:
+		// What was said when it was packaged need not be said again.
+		c.Lemnis = complete(cmp.Or(c.Lemnis, s.Detail), key, e)
+		fact.Content = c
+	case events.ArtifactSigned:
+		if !s.Packaged && !s.Published {
+			return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s is known", key))
+		}
+	}
+	if p.Runs(events.Integrate) {
+		return events.Refuse(e, fmt.Sprintf("artifacts are packaged here; %s cannot be claimed", e.Type.Short()))
+	}
+	return fact, true
+}
+
+// complete fills in what the package URL says.
+func complete(d events.ArtifactDetail, digest string, e events.Event) events.ArtifactDetail {
+	d.ID = cmp.Or(d.ID, e.SubjectID)
+	d.Digest = cmp.Or(d.Digest, digest)
+	return d
+}

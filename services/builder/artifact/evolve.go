@@ -1,0 +1,31 @@
+package artifact
+
+import "github.com/lemnis/lemnis/pkg/events"
+
+// State is what is known of an artifact.
+type State struct {
+	Packaged  bool
+	Published bool
+	Deleted   bool
+	Downloads int
+	Detail    events.ArtifactDetail
+}
+
+// Evolve folds a fact of the artifact.
+func Evolve(s State, fact events.Event) State {
+	switch c := fact.Content.(type) {
+	case events.ArtifactPackaged:
+		// Packaged again, after it was deleted or from another commit, it is published again.
+		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads}
+	case events.ArtifactPublished:
+		s.Published, s.Deleted = true, false
+		if c.Lemnis != (events.ArtifactDetail{}) {
+			s.Detail = c.Lemnis
+		}
+	case events.ArtifactDownloaded:
+		s.Downloads++
+	case events.ArtifactDeleted:
+		s.Deleted = true
+	}
+	return s
+}

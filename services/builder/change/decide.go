@@ -1,0 +1,198 @@
+package change
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// Decide says what an event makes of the change with this id.
+func Decide(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	switch e.Kind {
+	case events.Claim:
+		if !p.Runs(events.Develop) {
+			// An outside tool reviews; what it says stands.
+			return events.Fact{Content: e.Content, SubjectID: e.SubjectID}, true
+		}
+		return claim(key, s, p, e)
+	case events.Stated:
+		if p.Runs(events.Develop) {
+			return judge(key, s, p, e)
+		}
+	}
+	return events.Fact{}, false
+}
+
+func claim(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	switch c := e.Content.(type) {
+	case events.ChangeCreated:
+		return create(key, s, p, e, c)
+	case events.ChangeUpdated, events.ChangeReviewed, events.ChangeAbandoned:
+		if !s.Exists {
+			return events.Refuse(e, fmt.Sprintf("change %q is not known; claim change created first", key))
+		}
+		if s.Abandoned {
+			return events.Refuse(e, fmt.Sprintf("change %q was abandoned; claim change created to propose it again", key))
+		}
+	}
+	repository := &events.Reference{ID: s.Detail.Repository}
+	switch c := e.Content.(type) {
+	case events.ChangeUpdated:
+		return update(s, e, c)
+	case events.ChangeReviewed:
+		return review(s, e, c)
+	case events.ChangeAbandoned:
+		c.Repository = repository
+		return events.Fact{Content: c}, true
+	}
+	return events.Refuse(e, fmt.Sprintf("%s is decided here, from the reviews of a change; it cannot be claimed", e.Type.Short()))
+}
+
+func create(key string, s State, p events.Project, e events.Event, c events.ChangeCreated) (events.Fact, bool) {
+	d := c.Lemnis
+	if d.Repository == "" && c.Repository != nil {
+		d.Repository = c.Repository.ID
+	}
+	d.Author = cmp.Or(strings.TrimSpace(d.Author), e.Principal)
+	repo, known := p.Repository(d.Repository)
+	master := cmp.Or(repo.Branch, "main")
+	d.Base = cmp.Or(d.Base, master)
+	switch {
+	case s.Exists && !s.Abandoned:
+		return events.Refuse(e, fmt.Sprintf("change %q exists already; claim change updated for a new head", key))
+	case d.Repository == "":
+		return events.Refuse(e, "the change names no repository")
+	case !known:
+		return events.Refuse(e, fmt.Sprintf("repository %q is not one of the project's; %s", d.Repository, repositories(p)))
+	case d.Branch == "":
+		return events.Refuse(e, "the change names no branch")
+	case d.Branch == d.Base:
+		return events.Refuse(e, fmt.Sprintf("the change's branch is %q, into which it wants to go", d.Branch))
+	case d.Base != master:
+		return events.Refuse(e, fmt.Sprintf("the change wants to go into %q; the master copy of %s is %q", d.Base, d.Repository, master))
+	case d.Author == "":
+		return events.Refuse(e, "the change names no author, so that nobody could be told from its reviewers")
+	}
+	if reason := badHead(d.Head); reason != "" {
+		return events.Refuse(e, reason)
+	}
+	c.Lemnis, c.Repository = d, &events.Reference{ID: d.Repository}
+	return events.Fact{Content: c}, true
+}
+
+func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool) {
+	d := c.Lemnis
+	if d.Repository == "" && c.Repository != nil {
+		d.Repository = c.Repository.ID
+	}
+	old := s.Detail
+	switch {
+	case d.Repository != "" && d.Repository != old.Repository:
+		return events.Refuse(e, fmt.Sprintf("the change is in repository %q and cannot move to %q", old.Repository, d.Repository))
+	case d.Base != "" && d.Base != old.Base:
+		return events.Refuse(e, fmt.Sprintf("the change wants to go into %q; propose another change for %q", old.Base, d.Base))
+	}
+	author := cmp.Or(strings.TrimSpace(d.Author), e.Principal, old.Author)
+	next := events.ChangeDetail{
+		Repository: old.Repository, Base: old.Base, Author: old.Author,
+		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Head: cmp.Or(d.Head, old.Head),
+		Item: cmp.Or(d.Item, old.Item), URL: cmp.Or(d.URL, old.URL),
+	}
+	if next == old {
+		return events.Refuse(e, "the change stands like that already")
+	}
+	if reason := badHead(next.Head); reason != "" {
+		return events.Refuse(e, reason)
+	}
+	if next.Head != old.Head {
+		next.Author = author // of the new head: Evolve keeps who proposed the change
+	}
+	c.Lemnis, c.Repository = next, &events.Reference{ID: next.Repository}
+	return events.Fact{Content: c}, true
+}
+
+func review(s State, e events.Event, c events.ChangeReviewed) (events.Fact, bool) {
+	r := c.Lemnis
+	r.Reviewer = strings.TrimSpace(r.Reviewer)
+	r.Head = cmp.Or(r.Head, s.Detail.Head)
+	switch {
+	case r.Reviewer == "":
+		return events.Refuse(e, "the review names no reviewer")
+	case r.Verdict != events.Approved && r.Verdict != events.ChangesRequested && r.Verdict != events.Commented:
+		return events.Refuse(e, fmt.Sprintf("%q is no verdict; it is one of %s, %s, %s", r.Verdict, events.Approved, events.ChangesRequested, events.Commented))
+	case slices.Contains(s.Authors, person(r.Reviewer)) && r.Verdict != events.Commented:
+		return events.Refuse(e, fmt.Sprintf("%s is an author of the change and cannot review it", r.Reviewer))
+	case r.Head != s.Detail.Head:
+		return events.Refuse(e, fmt.Sprintf("the review is of head %s, and the change stands at %s", short(r.Head), short(s.Detail.Head)))
+	}
+	c.Lemnis, c.Repository = r, &events.Reference{ID: s.Detail.Repository}
+	return events.Fact{Content: c}, true
+}
+
+// judge states whether the change may be integrated, when one of its own facts changed that.
+func judge(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	head := s.Detail.Head
+	if !s.Exists || s.Abandoned {
+		return events.Fact{}, false
+	}
+	if against := s.by(events.ChangesRequested); len(against) > 0 {
+		if s.Verified != head {
+			return events.Fact{}, false
+		}
+		return events.Fact{Content: events.ChangeRejected{ID: key, Head: head,
+			Reason: fmt.Sprintf("changes of head %s are asked for by %s", short(head), strings.Join(against, ", "))}}, true
+	}
+	approvals := s.by(events.Approved)
+	if len(approvals) < p.Review.Approvals || s.Verified == head && !again(s, e) {
+		return events.Fact{}, false
+	}
+	reason := "no approvals are asked for"
+	if p.Review.Approvals > 0 {
+		reason = fmt.Sprintf("%d of %d approvals of head %s: %s", len(approvals), p.Review.Approvals, short(head), strings.Join(approvals, ", "))
+	}
+	return events.Fact{Content: events.ChangeVerified{Change: s.Detail, ID: key, Approvals: approvals, Reason: reason}}, true
+}
+
+// again reports whether a reviewer approved the same head once more. That is how people ask for
+// another try of a change that had to leave the queue through no fault of its own.
+func again(s State, e events.Event) bool {
+	c, ok := e.Content.(events.ChangeReviewed)
+	if !ok || c.Lemnis.Verdict != events.Approved || c.Lemnis.Head != s.Detail.Head {
+		return false
+	}
+	return slices.ContainsFunc(s.Opinions, func(o Opinion) bool {
+		return o.Reviewer == person(c.Lemnis.Reviewer) && o.Approvals > 1
+	})
+}
+
+// badHead says what is wrong with a commit's name; empty when nothing is.
+func badHead(head string) string {
+	switch {
+	case head == "":
+		return "the change names no head"
+	case len(head) != 40 && len(head) != 64, strings.Trim(head, "0123456789abcdef") != "":
+		return fmt.Sprintf("head %q is no full commit id (40 or 64 hexadecimal digits)", head)
+	}
+	return ""
+}
+
+func short(commit string) string {
+	if len(commit) > 12 {
+		return commit[:12]
+	}
+	return commit
+}
+
+func repositories(p events.Project) string {
+	if len(p.Repositories) == 0 {
+		return "it has none yet: apply a configuration"
+	}
+	names := make([]string, 0, len(p.Repositories))
+	for _, r := range p.Repositories {
+		names = append(names, r.Name)
+	}
+	return "it has " + strings.Join(names, ", ")
+}
