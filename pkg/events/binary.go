@@ -1,12 +1,12 @@
 package events
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 )
@@ -50,58 +50,86 @@ func Encode(e Event) (*nats.Msg, error) {
 
 // EncodeWith is [Encode] with the body given, so that what came in is kept to the byte.
 func EncodeWith(e Event, data []byte) *nats.Msg {
-	h := make(nats.Header, 18)
-	set := func(name, value string) {
+	h := make(nats.Header, attributeCount)
+	values := make([]string, 0, attributeCount) // one array behind all headers
+	e.attributes(func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	})
+	return &nats.Msg{Header: h, Data: data}
+}
+
+// attributeCount is the largest number of attributes, and so of headers, that an event has.
+const attributeCount = 19
+
+// attributes calls set for each attribute that the event has, with its name and its escaped
+// value as a header.
+func (e *Event) attributes(set func(name, value string)) {
+	word := func(name, value string) {
 		if value != "" {
-			h[name] = []string{escapeHeader(value)}
+			set(name, escapeHeader(value))
 		}
 	}
 	number := func(name string, n uint64) {
 		if n != 0 {
-			h[name] = []string{strconv.FormatUint(n, 10)}
+			set(name, strconv.FormatUint(n, 10))
 		}
 	}
-	h[headerSpecVersion] = []string{"1.0"}
-	set(headerID, e.ID)
-	set(headerSource, e.Source)
-	set(headerType, string(e.Type))
-	h[headerTime] = []string{e.Time.UTC().Format(time.RFC3339Nano)}
-	set(headerSubject, e.SubjectID)
-	set(headerProject, e.Project)
-	set(headerPhase, string(e.Phase))
-	set(headerKey, e.Key)
-	set(headerAggregate, e.Aggregate)
-	set(headerPrincipal, e.Principal)
-	set(headerCause, e.Cause)
-	set(headerTraceParent, e.TraceParent)
-	set(headerChain, e.Chain)
+	t := e.Type
+	if t == "" {
+		t = TypeOf(e.Content)
+	}
+	set(headerSpecVersion, "1.0")
+	word(headerID, e.ID)
+	word(headerSource, e.Source)
+	word(headerType, string(t))
+	set(headerTime, e.Time.UTC().Format(time.RFC3339Nano))
+	word(headerSubject, e.SubjectID)
+	word(headerProject, e.Project)
+	word(headerPhase, string(e.Phase))
+	word(headerKey, e.Key)
+	word(headerAggregate, e.Aggregate)
+	word(headerPrincipal, e.Principal)
+	word(headerCause, e.Cause)
+	word(headerTraceParent, e.TraceParent)
+	word(headerChain, e.Chain)
 	number(headerCauseSequence, e.CauseSequence)
 	number(headerConfigRevision, e.ConfigRevision)
 	number(headerAttempt, e.Attempt)
 	if !e.Deadline.IsZero() {
-		h[headerDeadline] = []string{e.Deadline.UTC().Format(time.RFC3339Nano)}
+		set(headerDeadline, e.Deadline.UTC().Format(time.RFC3339Nano))
 	}
-	h[headerContentType] = []string{contentTypeJSON}
-	return &nats.Msg{Header: h, Data: data}
+	set(headerContentType, contentTypeJSON)
 }
 
 // Decode reads a NATS message in CloudEvents binary mode. It checks structure only.
 func Decode(h nats.Header, data []byte) (Event, error) {
-	t := Type(header(h, headerType))
-	if t == "" {
-		return Event{}, errors.New("no CloudEvent: header ce-type is missing")
+	return decodeBinary(func(name string) string { return header(h, name) }, data)
+}
+
+// decodeBinary reads an event in binary mode; get finds an attribute by its header.
+func decodeBinary(get func(name string) string, data []byte) (Event, error) {
+	var spec, id, source, t = get(headerSpecVersion), get(headerID), get(headerSource), get(headerType)
+	switch {
+	case t == "":
+		return Event{}, fmt.Errorf("%w: header ce-type is missing", ErrNoCloudEvent)
+	case spec == "":
+		return Event{}, fmt.Errorf("%w: header ce-specversion is missing", ErrNoCloudEvent)
+	case spec != "1.0":
+		return Event{}, fmt.Errorf("%w 1.0: header ce-specversion is %q", ErrNoCloudEvent, spec)
+	case id == "":
+		return Event{}, fmt.Errorf("%w: header ce-id is missing", ErrNoCloudEvent)
+	case source == "":
+		return Event{}, fmt.Errorf("%w: header ce-source is missing", ErrNoCloudEvent)
 	}
-	if header(h, headerID) == "" {
-		return Event{}, errors.New("no CloudEvent: header ce-id is missing")
-	}
-	return decodeEnvelope(t, header(h, headerID), data, func(name string) string { return header(h, name) })
+	return decodeEnvelope(Type(t), id, data, get)
 }
 
 // readHeaders takes over the envelope's attributes that the body does not have.
 func (e *Event) readHeaders(get func(string) string) error {
 	if p := Phase(get(headerPhase)); p != "" {
 		if !p.Valid() {
-			return fmt.Errorf("phase %q is none of plan, develop, integrate, deploy, operate, learn", p)
+			return fmt.Errorf("%w: phase %q is none of plan, develop, integrate, deploy, operate, learn", ErrNoCloudEvent, p)
 		}
 		e.Phase = p
 	}
@@ -113,6 +141,11 @@ func (e *Event) readHeaders(get func(string) string) error {
 	if e.Key == "" {
 		e.Key = e.SubjectID
 	}
+	for _, s := range [...]string{e.Project, e.Key, e.Aggregate, e.Principal, e.Cause, e.TraceParent, e.Chain} {
+		if !utf8.ValidString(s) {
+			return fmt.Errorf("%w: an attribute is no UTF-8: %q", ErrNoCloudEvent, s)
+		}
+	}
 	numbers := [...]struct {
 		name string
 		to   *uint64
@@ -121,15 +154,15 @@ func (e *Event) readHeaders(get func(string) string) error {
 		if v := get(n.name); v != "" {
 			parsed, err := strconv.ParseUint(v, 10, 64)
 			if err != nil {
-				return fmt.Errorf("%s %q is no number", strings.TrimPrefix(n.name, prefixCE), v)
+				return fmt.Errorf("%w: %s %q is no number", ErrNoCloudEvent, strings.TrimPrefix(n.name, prefixCE), v)
 			}
 			*n.to = parsed
 		}
 	}
 	if v := get(headerDeadline); v != "" {
-		at, err := time.Parse(time.RFC3339Nano, v)
+		at, err := parseTime(v)
 		if err != nil {
-			return fmt.Errorf("deadline %q is no RFC 3339 time", v)
+			return fmt.Errorf("%w: deadline %w", ErrNoCloudEvent, err)
 		}
 		e.Deadline = at
 	}
@@ -137,17 +170,21 @@ func (e *Event) readHeaders(get func(string) string) error {
 }
 
 func header(h nats.Header, name string) string {
-	v := h[name]
-	if len(v) == 0 {
-		return ""
+	if v := h[name]; len(v) > 0 {
+		return unescapeHeader(v[0])
 	}
-	if strings.IndexByte(v[0], '%') < 0 {
-		return v[0]
-	}
-	if s, err := url.PathUnescape(v[0]); err == nil {
+	return ""
+}
+
+// unescapeHeader undoes percent-encoding; what is no encoding stands for itself.
+func unescapeHeader(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
 		return s
 	}
-	return v[0]
+	if decoded, err := url.PathUnescape(s); err == nil {
+		return decoded
+	}
+	return s
 }
 
 // escapeHeader percent-encodes what the CloudEvents header rules ask for: everything outside

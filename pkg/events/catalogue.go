@@ -1,7 +1,6 @@
 package events
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"sort"
@@ -80,24 +79,4 @@ func TypeOf(content any) Type {
 		return e.Type
 	}
 	return ""
-}
-
-// body is the JSON of a CDEvent with its content typed.
-type body[T any] struct {
-	Context struct {
-		SpecVersion string     `json:"specversion"`
-		ID          string     `json:"id"`
-		ChainID     string     `json:"chainId"`
-		Source      string     `json:"source"`
-		Type        Type       `json:"type"`
-		Timestamp   string     `json:"timestamp"`
-		Links       []linkJSON `json:"links"`
-	} `json:"context"`
-	Subject struct {
-		ID      string `json:"id"`
-		Source  string `json:"source"`
-		Content T      `json:"content"`
-	} `json:"subject"`
-	CustomData     json.RawMessage `json:"customData"`
-	CustomDataType string          `json:"customDataContentType"`
 }

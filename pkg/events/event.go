@@ -70,6 +70,8 @@ type Event struct {
 	Chain string // context.chainId: one turn of the loop
 	Links []Link // context.links
 
+	SchemaURI string // context.schemaUri: where its author keeps a further schema
+
 	SubjectID     string // subject.id of the CDEvent
 	SubjectSource string // subject.source
 	Content       any    // subject.content, typed by the catalogue

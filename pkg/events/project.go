@@ -3,6 +3,8 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -116,6 +118,9 @@ func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(time.Durat
 
 // UnmarshalJSON reads "1h30m", "14d" or "2w".
 func (d *Duration) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("a duration is text like \"300ms\", \"1h\" or \"2w\", not %s", b)
@@ -128,8 +133,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 // ParseDuration reads what [time.ParseDuration] reads, and whole days and weeks ("14d", "2w").
 func ParseDuration(s string) (time.Duration, error) {
 	if n := len(s); n > 1 && (s[n-1] == 'd' || s[n-1] == 'w') {
-		var count int
-		if _, err := fmt.Sscanf(s[:n-1], "%d", &count); err == nil && count >= 0 && count < 10000 {
+		if count, err := strconv.ParseUint(s[:n-1], 10, 64); err == nil && count < 10000 {
 			unit := 24 * time.Hour
 			if s[n-1] == 'w' {
 				unit *= 7
@@ -152,20 +156,36 @@ type Percent float64
 
 // MarshalJSON writes the share as text.
 func (p Percent) MarshalJSON() ([]byte, error) {
-	return json.Marshal(fmt.Sprintf("%.10g%%", float64(p)*100))
+	// Shifted as text, so that the share comes back as the very same number.
+	whole, fraction, _ := strings.Cut(strconv.FormatFloat(float64(p), 'f', -1, 64), ".")
+	for len(fraction) < 2 {
+		fraction += "0"
+	}
+	whole = strings.TrimLeft(whole+fraction[:2], "0")
+	if whole == "" {
+		whole = "0"
+	}
+	if fraction = fraction[2:]; fraction != "" {
+		whole += "." + fraction
+	}
+	return json.Marshal(whole + "%")
 }
 
 // UnmarshalJSON reads "99.9%".
 func (p *Percent) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
 	var s string
 	if err := json.Unmarshal(b, &s); err != nil {
 		return fmt.Errorf("a percentage is text like \"99.9%%\", not %s", b)
 	}
-	var v float64
-	if n, err := fmt.Sscanf(s, "%f%%", &v); n != 1 || err != nil || v < 0 || v > 100 {
+	digits, ok := strings.CutSuffix(s, "%")
+	v, err := strconv.ParseFloat(digits+"e-2", 64) // not divided by 100, which rounds once more
+	if !ok || err != nil || v < 0 || v > 1 {
 		return fmt.Errorf("%q is no percentage; write it like \"99.9%%\"", s)
 	}
-	*p = Percent(v / 100)
+	*p = Percent(v)
 	return nil
 }
 

@@ -1,9 +1,7 @@
 package events
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -26,14 +24,28 @@ type structured struct {
 	Cause          string          `json:"causationid,omitempty"`
 	TraceParent    string          `json:"traceparent,omitempty"`
 	Chain          string          `json:"chainid,omitempty"`
-	CauseSequence  string          `json:"causesequence,omitempty"`
-	ConfigRevision string          `json:"configrevision,omitempty"`
-	Attempt        string          `json:"attempt,omitempty"`
+	CauseSequence  numeral         `json:"causesequence,omitempty"`
+	ConfigRevision numeral         `json:"configrevision,omitempty"`
+	Attempt        numeral         `json:"attempt,omitempty"`
 	Deadline       string          `json:"deadline,omitempty"`
 	Kind           string          `json:"kind,omitempty"`
-	Sequence       string          `json:"sequence,omitempty"` // a string, as the CloudEvents sequence extension has it
+	Sequence       numeral         `json:"sequence,omitempty"` // a string, as the CloudEvents sequence extension has it
 	Data           json.RawMessage `json:"data,omitempty"`
 	DataBase64     []byte          `json:"data_base64,omitempty"`
+}
+
+// numeral is a whole number that CloudEvents leaves to be written as text or as a number.
+type numeral string
+
+// UnmarshalJSON reads "7" and 7.
+func (n *numeral) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, (*string)(n))
+	}
+	if string(b) != "null" {
+		*n = numeral(b)
+	}
+	return nil
 }
 
 // kindNames are the words that people read for the kinds of subject.
@@ -54,14 +66,18 @@ func EncodeStructured(e Event) ([]byte, error) {
 
 // EncodeStructuredWith is [EncodeStructured] with the CDEvent's JSON given.
 func EncodeStructuredWith(e Event, data []byte) ([]byte, error) {
-	number := func(n uint64) string {
+	number := func(n uint64) numeral {
 		if n == 0 {
 			return ""
 		}
-		return strconv.FormatUint(n, 10)
+		return numeral(strconv.FormatUint(n, 10))
+	}
+	t := e.Type
+	if t == "" {
+		t = TypeOf(e.Content)
 	}
 	s := structured{
-		SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: e.Type, Time: e.Time.UTC().Format(time.RFC3339Nano),
+		SpecVersion: "1.0", ID: e.ID, Source: e.Source, Type: t, Time: e.Time.UTC().Format(time.RFC3339Nano),
 		Subject: e.SubjectID, ContentType: contentTypeJSON, Project: e.Project, Phase: e.Phase, Key: e.Key,
 		Aggregate: e.Aggregate, Principal: e.Principal, Cause: e.Cause, TraceParent: e.TraceParent, Chain: e.Chain,
 		CauseSequence: number(e.CauseSequence), ConfigRevision: number(e.ConfigRevision), Attempt: number(e.Attempt),
@@ -81,33 +97,32 @@ func EncodeStructuredWith(e Event, data []byte) ([]byte, error) {
 // the CDEvent's JSON beside the event, as it came.
 func DecodeStructured(data []byte) (Event, []byte, error) {
 	var s structured
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(&s); err != nil {
-		return Event{}, nil, fmt.Errorf("no CloudEvent: %w", err)
+	if err := json.Unmarshal(data, &s); err != nil {
+		return Event{}, nil, fmt.Errorf("%w: %w", ErrNoCloudEvent, err)
 	}
 	switch {
 	case s.SpecVersion == "":
-		return Event{}, nil, errors.New("no CloudEvent: specversion is missing")
+		return Event{}, nil, fmt.Errorf("%w: specversion is missing", ErrNoCloudEvent)
 	case s.SpecVersion != "1.0":
-		return Event{}, nil, fmt.Errorf("no CloudEvent 1.0: specversion is %q", s.SpecVersion)
+		return Event{}, nil, fmt.Errorf("%w 1.0: specversion is %q", ErrNoCloudEvent, s.SpecVersion)
 	case s.ID == "":
-		return Event{}, nil, errors.New("no CloudEvent: id is missing")
+		return Event{}, nil, fmt.Errorf("%w: id is missing", ErrNoCloudEvent)
 	case s.Source == "":
-		return Event{}, nil, errors.New("no CloudEvent: source is missing")
+		return Event{}, nil, fmt.Errorf("%w: source is missing", ErrNoCloudEvent)
 	case s.Type == "":
-		return Event{}, nil, errors.New("no CloudEvent: type is missing")
+		return Event{}, nil, fmt.Errorf("%w: type is missing", ErrNoCloudEvent)
 	}
 	cdevent := []byte(s.Data)
 	if cdevent == nil {
 		cdevent = s.DataBase64
 	}
 	if len(cdevent) == 0 {
-		return Event{}, nil, errors.New("not a CDEvent: the CloudEvent has no data")
+		return Event{}, nil, fmt.Errorf("%w: the CloudEvent has no data", ErrNotCDEvent)
 	}
 	h := map[string]string{
 		headerPhase: string(s.Phase), headerProject: s.Project, headerKey: s.Key, headerAggregate: s.Aggregate,
 		headerPrincipal: s.Principal, headerCause: s.Cause, headerTraceParent: s.TraceParent, headerChain: s.Chain,
-		headerCauseSequence: s.CauseSequence, headerConfigRevision: s.ConfigRevision, headerAttempt: s.Attempt, headerDeadline: s.Deadline,
+		headerCauseSequence: string(s.CauseSequence), headerConfigRevision: string(s.ConfigRevision), headerAttempt: string(s.Attempt), headerDeadline: s.Deadline,
 	}
 	e, err := decodeEnvelope(s.Type, s.ID, cdevent, func(name string) string { return h[name] })
 	if err != nil {
@@ -119,8 +134,8 @@ func DecodeStructured(data []byte) (Event, []byte, error) {
 		}
 	}
 	if s.Sequence != "" {
-		if e.Sequence, err = strconv.ParseUint(s.Sequence, 10, 64); err != nil {
-			return Event{}, nil, fmt.Errorf("sequence %q is no number", s.Sequence)
+		if e.Sequence, err = strconv.ParseUint(string(s.Sequence), 10, 64); err != nil {
+			return Event{}, nil, fmt.Errorf("%w: sequence %q is no number", ErrNoCloudEvent, s.Sequence)
 		}
 	}
 	return e, cdevent, nil
@@ -128,22 +143,19 @@ func DecodeStructured(data []byte) (Event, []byte, error) {
 
 // decodeEnvelope reads a CDEvent and holds the envelope's word against it.
 func decodeEnvelope(t Type, id string, cdevent []byte, get func(string) string) (Event, error) {
-	entry, ok := catalogue[t]
-	if !ok {
-		if _, err := ParseType(string(t)); err != nil {
-			return Event{}, err
-		}
-		return Event{}, fmt.Errorf("event type %q has to be given in full", t)
+	entry, err := entryOf(t)
+	if err != nil {
+		return Event{}, err
 	}
 	e := Event{}
 	if err := entry.decode(cdevent, &e); err != nil {
 		return Event{}, err
 	}
 	if e.Type != t {
-		return Event{}, fmt.Errorf("the CloudEvent says type %q, its CDEvent %q", t, e.Type)
+		return Event{}, fmt.Errorf("%w: its type is %q, the CloudEvent's %q", ErrNotCDEvent, e.Type, t)
 	}
 	if e.ID != id {
-		return Event{}, fmt.Errorf("the CloudEvent says id %q, its CDEvent %q", id, e.ID)
+		return Event{}, fmt.Errorf("%w: its id is %q, the CloudEvent's %q", ErrNotCDEvent, e.ID, id)
 	}
 	e.Phase = entry.Phase
 	return e, e.readHeaders(get)

@@ -63,9 +63,9 @@ func ParseType(name string) (Type, error) {
 	if s, p, v, ok := Type(name).split(); ok {
 		for _, e := range catalogue {
 			if e.Type.Subject() == s && e.Type.Predicate() == p {
-				return "", fmt.Errorf("version %s of %s.%s is not supported; this is %s", v, s, p, e.Type)
+				return "", fmt.Errorf("%w: version %s of %s.%s is not supported; this is %s", ErrUnknownType, v, s, p, e.Type)
 			}
 		}
 	}
-	return "", fmt.Errorf("unknown event type %q; `lemnis events types` lists them", name)
+	return "", fmt.Errorf("%w %q; `lemnis events types` lists them", ErrUnknownType, name)
 }
