@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+)
+
+// OtherFeature is the feature of paths under no configured prefix.
+const OtherFeature = "other"
+
+// Bounds are the upper bounds of the latency buckets, in seconds: 0.5 ms to about 60 s, each a quarter above the one
+// before, so that a shift of some percent moves counts. One more bucket takes what is above the last.
+var Bounds = bounds()
+
+func bounds() []float64 {
+	var all []float64
+	for b := 0.0005; b < 60; b *= 1.25 {
+		all = append(all, b)
+	}
+	return all
+}
+
+// Counts are cumulative.
+type Counts struct {
+	Requests int64 `json:"requests"`
+	Errors   int64 `json:"errors"`   // at most Requests
+	Injected int64 `json:"injected"` // errors of a Fault, also within Errors
+	// Buckets count requests by time to the response's headers: Buckets[i] those of at most Bounds[i] and above the bound
+	// before it (not summed up as in Prometheus).
+	Buckets []int64 `json:"buckets"`
+	// SumLog and SumLogSquares are of the natural log of the seconds: what a test of mean log latency takes.
+	SumLog        float64 `json:"sumLog"`
+	SumLogSquares float64 `json:"sumLogSquares"`
+}
+
+// VersionCounts are the counts of a version in all, and by feature.
+type VersionCounts struct {
+	Counts
+	Features map[string]Counts `json:"features"`
+	InFlight int64             `json:"inFlight"`
+}
+
+// Snapshot is what a front has counted since it started. Counts never fall while Since stays the same, but for a
+// version that was forgotten.
+type Snapshot struct {
+	Environment string                   `json:"environment"`
+	Service     string                   `json:"service"`
+	Since       time.Time                `json:"since"`
+	Routes      Routes                   `json:"routes"`
+	Versions    map[string]VersionCounts `json:"versions"`
+	Faults      []Fault                  `json:"faults,omitempty"` // in force now
+}
+
+// Snapshot reads all counts; those of one version are of one moment.
+func (f *Front) Snapshot() Snapshot {
+	s := Snapshot{Environment: f.config.Environment, Service: f.config.Service, Since: f.since, Routes: f.Routes(),
+		Versions: map[string]VersionCounts{}, Faults: f.faults.list()}
+	f.mu.Lock()
+	versions := maps.Clone(f.versions)
+	inFlight := make(map[string]int64, len(versions))
+	for name, v := range versions {
+		inFlight[name] = v.inFlight
+	}
+	f.mu.Unlock()
+	for name, v := range versions {
+		counts := v.snapshot(f.features)
+		counts.InFlight = inFlight[name]
+		s.Versions[name] = counts
+	}
+	return s
+}
+
+// version counts the requests of one version. inFlight and drains belong to the front's lock, the rest to its own.
+type version struct {
+	name     string
+	inFlight int64
+	drains   []chan struct{}
+
+	mu        sync.Mutex
+	total     Counts
+	byFeature []Counts // as the front's features, then other
+}
+
+func newVersion(name string, features []feature) *version {
+	v := &version{name: name, total: Counts{Buckets: make([]int64, len(Bounds)+1)}, byFeature: make([]Counts, len(features)+1)}
+	for i := range v.byFeature {
+		v.byFeature[i].Buckets = make([]int64, len(Bounds)+1)
+	}
+	return v
+}
+
+// settle closes the drains of a version that nothing uses any more.
+func (v *version) settle(routed bool) {
+	if routed || v.inFlight > 0 {
+		return
+	}
+	for _, d := range v.drains {
+		close(d)
+	}
+	v.drains = nil
+}
+
+func (v *version) count(feature int, isError, injected bool, took time.Duration) {
+	seconds := max(took.Seconds(), 1e-6)
+	bucket, log := sort.SearchFloat64s(Bounds, seconds), math.Log(seconds)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range []*Counts{&v.total, &v.byFeature[feature]} {
+		c.Requests++
+		if isError {
+			c.Errors++
+		}
+		if injected {
+			c.Injected++
+		}
+		c.Buckets[bucket]++
+		c.SumLog += log
+		c.SumLogSquares += log * log
+	}
+}
+
+func (v *version) fail(feature int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.total.Errors++
+	v.byFeature[feature].Errors++
+}
+
+func (v *version) snapshot(features []feature) VersionCounts {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := VersionCounts{Counts: v.total.clone(), Features: map[string]Counts{}}
+	for i, c := range v.byFeature {
+		name := OtherFeature
+		if i < len(features) {
+			name = features[i].name
+		}
+		s.Features[name] = c.clone()
+	}
+	return s
+}
+
+func (c Counts) clone() Counts {
+	c.Buckets = slices.Clone(c.Buckets)
+	return c
+}
+
+type feature struct{ name, prefix string }
+
+// parseFeatures sorts them so that the first match is the longest.
+func parseFeatures(named map[string]string) ([]feature, error) {
+	var all []feature
+	for name, prefix := range named {
+		if name == OtherFeature || name == "" || !strings.HasPrefix(prefix, "/") {
+			return nil, fmt.Errorf("feature %q with prefix %q: a prefix starts with /, and %q is taken", name, prefix, OtherFeature)
+		}
+		all = append(all, feature{name, strings.TrimSuffix(prefix, "/")})
+	}
+	slices.SortFunc(all, func(a, b feature) int {
+		if d := len(b.prefix) - len(a.prefix); d != 0 {
+			return d
+		}
+		return strings.Compare(a.name, b.name)
+	})
+	return all, nil
+}
+
+func featureOf(features []feature, path string) int {
+	for i, f := range features {
+		if rest, ok := strings.CutPrefix(path, f.prefix); ok && (rest == "" || rest[0] == '/') {
+			return i
+		}
+	}
+	return len(features)
+}

@@ -1,0 +1,22 @@
+// Package proxy is the door for the users of a deployed service: a reverse proxy on loopback, one Front for each
+// environment and service, that splits users between a stable and a canary version and counts what they get.
+//
+// # Who sees the canary
+//
+// A user is the header X-User, else the cookie lemnis_user, else the client's address. The user's hash, salted with the service and the
+// canary's version, is a number in [0, 1); below the weight the user sees the canary. So a user keeps seeing it while the weight rises,
+// also after a restart of the proxy, and each rollout picks other users. A client without either gets the
+// cookie: a browser that asks for a page a random one, since many people may share its address; any other client one
+// derived from its address, so that it is served the same version whether it keeps cookies or not.
+//
+// # What is counted
+//
+// For each version, in all and by feature (a path prefix): requests, errors, and the time to the response's
+// headers. A request counts when its headers arrive or when it fails, so that a stream counts at its start.
+// Errors are answers of 500 and above, transport failures before or within the body, and clients that gave up after
+// waiting for Config.Patience; a client that leaves earlier is nobody's error.
+//
+// # What it does not do yet
+//
+// TLS, HTTP/2 and gRPC from users; counts do not outlive the process (Snapshot.Since tells).
+package proxy

@@ -1,0 +1,262 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"time"
+)
+
+// Config of a Front.
+type Config struct {
+	Environment string
+	Service     string
+	// Address to listen on, a loopback address; port 0 takes a free one. Empty: 127.0.0.1:0.
+	Address string
+	// Features maps the name of a feature to its path prefix. "/cart" holds /cart and /cart/…, not /cartoon; the longest prefix
+	// wins; a path under none is the feature OtherFeature.
+	Features map[string]string
+	// Patience is how long a client must have waited for its giving up to count as an error. Zero: 5 s.
+	Patience time.Duration
+	// ResponseTimeout bounds the wait for a response's headers. Zero: 60 s.
+	ResponseTimeout time.Duration
+	// Log is told of changed routes, faults and failed requests, with keys and values in turn. Nil: silent.
+	Log func(message string, keysAndValues ...any)
+}
+
+// Upstream is a running version.
+type Upstream struct {
+	Version string `json:"version"`
+	URL     string `json:"url"` // http://host:port
+}
+
+// Routes say which versions serve users. A nil Canary, or weight 0, sends everyone to Stable.
+type Routes struct {
+	Stable Upstream  `json:"stable"`
+	Canary *Upstream `json:"canary,omitempty"`
+	Weight float64   `json:"weight"` // the canary's share of users, 0 to 1
+}
+
+// Front is one listener and its routes. Its methods may be called from several goroutines.
+type Front struct {
+	config   Config
+	since    time.Time
+	listener net.Listener
+	server   *http.Server
+	proxy    *httputil.ReverseProxy
+	base     *http.Transport
+	faults   *faults
+	features []feature
+
+	mu       sync.Mutex
+	routes   Routes
+	targets  map[string]target // of the routes, by version
+	versions map[string]*version
+}
+
+type target struct {
+	url     *url.URL
+	version *version
+}
+
+// New listens and serves. Until SetRoutes it answers 503.
+func New(config Config) (*Front, error) {
+	if config.Address == "" {
+		config.Address = "127.0.0.1:0"
+	}
+	if config.Patience <= 0 {
+		config.Patience = 5 * time.Second
+	}
+	if config.ResponseTimeout <= 0 {
+		config.ResponseTimeout = time.Minute
+	}
+	if config.Log == nil {
+		config.Log = func(string, ...any) {}
+	}
+	features, err := parseFeatures(config.Features)
+	if err != nil {
+		return nil, err
+	}
+	address, err := net.ResolveTCPAddr("tcp", config.Address)
+	if err != nil {
+		return nil, fmt.Errorf("proxy address: %w", err)
+	}
+	if !address.IP.IsLoopback() {
+		return nil, fmt.Errorf("proxy address %s is not a loopback address", config.Address)
+	}
+	listener, err := net.ListenTCP("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("proxy listen: %w", err)
+	}
+	f := &Front{
+		config: config, since: time.Now(), listener: listener, features: features,
+		targets: map[string]target{}, versions: map[string]*version{},
+		base: &http.Transport{
+			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			MaxIdleConnsPerHost:   256,
+			IdleConnTimeout:       90 * time.Second,
+			ResponseHeaderTimeout: config.ResponseTimeout,
+			ExpectContinueTimeout: time.Second,
+			DisableCompression:    true, // what the upstream encodes is the client's to decode
+		},
+	}
+	f.faults = &faults{next: f.base}
+	f.proxy = &httputil.ReverseProxy{
+		Rewrite: f.rewrite, Transport: f.faults, ModifyResponse: answered, ErrorHandler: f.failed,
+		BufferPool: &buffers{}, ErrorLog: log.New(io.Discard, "", 0), // failures are counted and logged by failed
+	}
+	f.server = &http.Server{
+		Handler: http.HandlerFunc(f.serve), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	go func() { _ = f.server.Serve(listener) }()
+	return f, nil
+}
+
+// Addr is the address that users connect to, host:port.
+func (f *Front) Addr() string { return f.listener.Addr().String() }
+
+// URL is the address with its scheme.
+func (f *Front) URL() string { return "http://" + f.Addr() }
+
+// SetRoutes sends new requests by the routes; those in flight end where they are.
+func (f *Front) SetRoutes(routes Routes) error {
+	if !(routes.Weight >= 0 && routes.Weight <= 1) {
+		return fmt.Errorf("weight %v is not within 0 and 1", routes.Weight)
+	}
+	upstreams := []Upstream{routes.Stable}
+	if routes.Canary != nil {
+		canary := *routes.Canary // the caller keeps its own
+		routes.Canary = &canary
+		if canary.Version == routes.Stable.Version {
+			return fmt.Errorf("stable and canary are both version %q", canary.Version)
+		}
+		upstreams = append(upstreams, canary)
+	}
+	parsed := make([]*url.URL, len(upstreams))
+	for i, u := range upstreams {
+		address, err := url.Parse(u.URL)
+		if err != nil || address.Scheme != "http" || address.Host == "" || u.Version == "" {
+			return fmt.Errorf("upstream %q needs a version and a URL of the form http://host:port, not %q", u.Version, u.URL)
+		}
+		parsed[i] = address
+	}
+
+	f.mu.Lock()
+	f.routes = routes
+	clear(f.targets)
+	for i, u := range upstreams {
+		v := f.versions[u.Version]
+		if v == nil {
+			v = newVersion(u.Version, f.features)
+			f.versions[u.Version] = v
+		}
+		f.targets[u.Version] = target{parsed[i], v}
+	}
+	for _, v := range f.versions {
+		v.settle(f.routed(v.name))
+	}
+	f.mu.Unlock()
+
+	f.base.CloseIdleConnections() // none may wait at an upstream that is about to stop
+	canary := ""
+	if routes.Canary != nil {
+		canary = routes.Canary.Version
+	}
+	f.config.Log("routes changed", "environment", f.config.Environment, "service", f.config.Service,
+		"stable", routes.Stable.Version, "canary", canary, "weight", routes.Weight)
+	return nil
+}
+
+// Routes returns the present routes.
+func (f *Front) Routes() Routes {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	routes := f.routes
+	if routes.Canary != nil {
+		canary := *routes.Canary
+		routes.Canary = &canary
+	}
+	return routes
+}
+
+func (f *Front) routed(name string) bool { _, ok := f.targets[name]; return ok }
+
+// Drain returns a channel that is closed once the version is in no route and none of its requests is in flight,
+// upgraded connections and streams included. Wait on it with a deadline before the version is stopped.
+func (f *Front) Drain(name string) <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	drained := make(chan struct{})
+	v := f.versions[name]
+	if v == nil {
+		close(drained)
+		return drained
+	}
+	v.drains = append(v.drains, drained)
+	v.settle(f.routed(name))
+	return drained
+}
+
+// Forget drops the counts of a version that is in no route and has drained; it reports whether it did.
+func (f *Front) Forget(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v := f.versions[name]; v == nil || v.inFlight > 0 || f.routed(name) {
+		return false
+	}
+	delete(f.versions, name)
+	return true
+}
+
+// enter picks the version of a user and counts the request in flight, in one step with SetRoutes, so that a
+// drained version gets no request.
+func (f *Front) enter(user string) (target, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	name := f.routes.Stable.Version
+	if c := f.routes.Canary; c != nil && place(f.config.Service, c.Version, user) < f.routes.Weight {
+		name = c.Version
+	}
+	to, ok := f.targets[name]
+	if ok {
+		to.version.inFlight++
+	}
+	return to, ok
+}
+
+func (f *Front) leave(v *version) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v.inFlight--
+	v.settle(f.routed(v.name))
+}
+
+// Close stops to accept, waits for the requests in flight until ctx ends, then cuts them.
+func (f *Front) Close(ctx context.Context) error {
+	err := f.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, f.server.Close())
+	}
+	f.base.CloseIdleConnections()
+	return err
+}
+
+// buffers recycles the copying buffers of bodies.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if p, ok := b.pool.Get().(*[]byte); ok {
+		return *p
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

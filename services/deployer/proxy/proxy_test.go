@@ -1,0 +1,516 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// serve runs an upstream that names itself in each answer.
+func serve(t *testing.T, version string, handler http.HandlerFunc) Upstream {
+	t.Helper()
+	if handler == nil {
+		handler = func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, version) }
+	}
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	return Upstream{version, server.URL}
+}
+
+func front(t *testing.T, config Config, routes Routes) *Front {
+	t.Helper()
+	config.Service = "api"
+	f, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = f.Close(ctx)
+	})
+	if routes.Stable.Version != "" {
+		if err := f.SetRoutes(routes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+func get(t *testing.T, f *Front, path, user string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodGet, f.URL()+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user != "" {
+		r.Header.Set(UserHeader, user)
+	}
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+func within(t *testing.T, what string, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(5 * time.Second):
+		t.Fatalf("%s did not happen", what)
+	}
+}
+
+// eventually polls a state that only the snapshot shows.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not happen", what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+func TestUsersStickWhileTheWeightRises(t *testing.T) {
+	stable, canary := serve(t, "v1", nil), serve(t, "v2", nil)
+	f := front(t, Config{}, Routes{Stable: stable})
+	const users = 400
+	on := map[string]bool{}
+	for _, weight := range []float64{0, 0.05, 0.25, 0.5, 1} {
+		if err := f.SetRoutes(Routes{stable, &canary, weight}); err != nil {
+			t.Fatal(err)
+		}
+		count := 0
+		for i := range users {
+			user := fmt.Sprint("user-", i)
+			_, body := get(t, f, "/", user)
+			if on[user] && body != "v2" {
+				t.Fatalf("%s left the canary at weight %g", user, weight)
+			}
+			if body == "v2" {
+				on[user] = true
+				count++
+			}
+		}
+		if share := float64(count) / users; share < weight-0.08 || share > weight+0.08 {
+			t.Errorf("weight %g gave the canary %.3f of the users", weight, share)
+		}
+	}
+}
+
+func TestPlaceIsEvenAndStable(t *testing.T) {
+	below := 0
+	for i := range 100000 {
+		if place("api", "v2", fmt.Sprint(i)) < 0.01 {
+			below++
+		}
+	}
+	if below < 900 || below > 1100 {
+		t.Errorf("%d of 100,000 users below 1 %%", below)
+	}
+	// Users must find their version again after an update of the proxy.
+	if got := place("api", "v2", "ann"); fmt.Sprintf("%.6f", got) != "0.364616" {
+		t.Errorf("ann moved to %.6f", got)
+	}
+}
+
+func TestCookieKeepsTheVersion(t *testing.T) {
+	stable, canary := serve(t, "v1", nil), serve(t, "v2", nil)
+	f := front(t, Config{}, Routes{stable, &canary, 0.5})
+	seen := map[string]bool{}
+	for range 40 {
+		jar, _ := cookiejar.New(nil)
+		client := &http.Client{Jar: jar}
+		first := ""
+		for range 3 {
+			r, _ := http.NewRequest(http.MethodGet, f.URL(), nil)
+			r.Header.Set("Accept", "text/html")
+			response, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if first == "" {
+				first = string(body)
+			} else if first != string(body) {
+				t.Fatal("a browser changed its version")
+			}
+		}
+		seen[first] = true
+	}
+	if len(seen) != 2 {
+		t.Errorf("40 browsers at one address all got %v", seen)
+	}
+	_, first := get(t, f, "/", "")
+	for range 10 {
+		if _, body := get(t, f, "/", ""); body != first {
+			t.Fatal("a client without a cookie changed its version")
+		}
+	}
+}
+
+func TestCountsByVersionAndFeature(t *testing.T) {
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/cart/500":
+			w.WriteHeader(500)
+		case "/cart/404":
+			w.WriteHeader(404)
+		case "/cart/broken":
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "half")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+	})
+	f := front(t, Config{Features: map[string]string{"cart": "/cart", "pay": "/cart/pay/"}}, Routes{Stable: stable})
+	for _, path := range []string{"/", "/cart", "/cartoon", "/cart/pay/now", "/cart/500", "/cart/404"} {
+		get(t, f, path, "ann")
+	}
+	response, err := http.Get(f.URL() + "/cart/broken")
+	if err == nil {
+		if _, err = io.ReadAll(response.Body); err == nil {
+			t.Error("the client did not see that the body broke off")
+		}
+		response.Body.Close()
+	}
+	c := f.Snapshot().Versions["v1"]
+	for name, want := range map[string][2]int64{"cart": {4, 2}, "pay": {1, 0}, OtherFeature: {2, 0}} {
+		if got := c.Features[name]; got.Requests != want[0] || got.Errors != want[1] {
+			t.Errorf("%s: %d requests, %d errors, expected %v", name, got.Requests, got.Errors, want)
+		}
+	}
+	sum := int64(0)
+	for _, n := range c.Buckets {
+		sum += n
+	}
+	if c.Requests != 7 || c.Errors != 2 || sum != 7 {
+		t.Errorf("total %+v", c.Counts)
+	}
+}
+
+func TestTransportFailureIsAnErrorOfTheVersion(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := Upstream{"v1", "http://" + l.Addr().String()}
+	l.Close()
+	f := front(t, Config{}, Routes{Stable: gone})
+	if status, _ := get(t, f, "/", ""); status != http.StatusBadGateway {
+		t.Errorf("status %d", status)
+	}
+	slow := serve(t, "v2", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	g := front(t, Config{ResponseTimeout: 20 * time.Millisecond}, Routes{Stable: slow})
+	if status, _ := get(t, g, "/", ""); status != http.StatusGatewayTimeout {
+		t.Errorf("status %d", status)
+	}
+	if a, b := f.Snapshot().Versions["v1"], g.Snapshot().Versions["v2"]; a.Errors != 1 || b.Errors != 1 {
+		t.Errorf("counted %+v and %+v", a.Counts, b.Counts)
+	}
+}
+
+func TestAClientThatLeavesIsAnErrorOnlyAfterItsPatience(t *testing.T) {
+	for _, test := range []struct {
+		patience time.Duration
+		errors   int64
+	}{{time.Hour, 0}, {time.Nanosecond, 1}} {
+		reached := make(chan struct{})
+		f := front(t, Config{Patience: test.patience}, Routes{Stable: serve(t, "v1", func(_ http.ResponseWriter, r *http.Request) {
+			close(reached)
+			<-r.Context().Done()
+		})})
+		ctx, cancel := context.WithCancel(context.Background())
+		go func() { <-reached; cancel() }()
+		r, _ := http.NewRequestWithContext(ctx, http.MethodGet, f.URL(), nil)
+		if _, err := http.DefaultClient.Do(r); err == nil {
+			t.Fatal("the request was answered")
+		}
+		eventually(t, "the count", func() bool { return f.Snapshot().Versions["v1"].Requests == 1 })
+		if got := f.Snapshot().Versions["v1"].Errors; got != test.errors {
+			t.Errorf("patience %s: %d errors", test.patience, got)
+		}
+	}
+}
+
+// While routes change and the old version is stopped as soon as it has drained, no user sees a failure, whatever
+// the method and the body.
+func TestNoRequestFailsWhenRoutesChange(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(500)
+		}
+		_, _ = w.Write(body)
+	}
+	f := front(t, Config{}, Routes{})
+	start := func(name string) (*httptest.Server, Upstream) {
+		s := httptest.NewServer(http.HandlerFunc(echo))
+		return s, Upstream{name, s.URL}
+	}
+	server, upstream := start("v0")
+	if err := f.SetRoutes(Routes{Stable: upstream}); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var workers sync.WaitGroup
+	body := strings.Repeat("x", 10000)
+	for worker := range 4 {
+		workers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, _ := http.NewRequest([]string{"POST", "PUT"}[i%2], f.URL(), strings.NewReader(body))
+				r.Header.Set(UserHeader, fmt.Sprint(worker, i))
+				response, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(response.Body)
+				response.Body.Close()
+				if err != nil || response.StatusCode != 200 || string(got) != body {
+					t.Errorf("status %d, %d bytes, %v", response.StatusCode, len(got), err)
+					return
+				}
+			}
+		})
+	}
+	for i := 1; i <= 25; i++ {
+		next, to := start(fmt.Sprint("v", i))
+		for _, routes := range []Routes{{upstream, &to, 0.3}, {upstream, &to, 0.8}, {Stable: to}} {
+			if err := f.SetRoutes(routes); err != nil {
+				t.Fatal(err)
+			}
+		}
+		within(t, "drain", f.Drain(upstream.Version))
+		server.CloseClientConnections()
+		server.Close()
+		if !f.Forget(upstream.Version) {
+			t.Error("a drained version was not forgotten")
+		}
+		server, upstream = next, to
+	}
+	close(stop)
+	workers.Wait()
+	server.Close()
+	if got := f.Snapshot().Versions[upstream.Version].Errors; got != 0 {
+		t.Errorf("%d errors", got)
+	}
+}
+
+func TestStreamsFlushAndHoldTheDrain(t *testing.T) {
+	next := make(chan string)
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for line := range next {
+			fmt.Fprintln(w, line)
+			w.(http.Flusher).Flush()
+		}
+	})
+	f := front(t, Config{}, Routes{Stable: stable})
+	answer := make(chan *http.Response)
+	go func() {
+		response, err := http.Get(f.URL())
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- response
+	}()
+	next <- "one"
+	response := <-answer
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	if line, _ := lines.ReadString('\n'); line != "one\n" {
+		t.Fatalf("read %q", line)
+	}
+	if got := f.Snapshot().Versions["v1"]; got.Requests != 1 || got.InFlight != 1 {
+		t.Errorf("a running stream: %+v", got)
+	}
+	if err := f.SetRoutes(Routes{Stable: serve(t, "v2", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	drained := f.Drain("v1")
+	next <- "two"
+	if line, _ := lines.ReadString('\n'); line != "two\n" {
+		t.Fatalf("read %q", line)
+	}
+	select {
+	case <-drained:
+		t.Fatal("drained under a running stream")
+	default:
+	}
+	close(next)
+	within(t, "drain", drained)
+}
+
+func TestUpgrade(t *testing.T) {
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		conn, buffer, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, buffer)
+	})
+	f := front(t, Config{}, Routes{Stable: stable})
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v %v", response, err)
+	}
+	fmt.Fprint(conn, "hello\n")
+	if line, _ := reader.ReadString('\n'); line != "hello\n" {
+		t.Errorf("echoed %q", line)
+	}
+	conn.Close()
+	if err := f.SetRoutes(Routes{Stable: serve(t, "v2", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "drain", f.Drain("v1"))
+}
+
+func TestAnswerWhileTheBodyIsStillSent(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		_, _ = io.Copy(w, r.Body)
+	})})
+	body, send := io.Pipe()
+	response, err := http.Post(f.URL(), "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for range 3 {
+		line := strings.Repeat("x", 2000)
+		fmt.Fprint(send, line)
+		got := make([]byte, len(line))
+		if _, err := io.ReadFull(response.Body, got); err != nil || string(got) != line {
+			t.Fatalf("%q %v", got, err)
+		}
+	}
+	send.Close()
+	if rest, err := io.ReadAll(response.Body); err != nil || len(rest) > 0 {
+		t.Errorf("%q %v", rest, err)
+	}
+}
+
+func TestFaultIsVisible(t *testing.T) {
+	var mu sync.Mutex
+	var logged []string
+	stable, canary := serve(t, "v1", nil), serve(t, "v2", nil)
+	f := front(t, Config{Log: func(message string, pairs ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		logged = append(logged, fmt.Sprint(message, pairs))
+	}}, Routes{stable, &canary, 0.5})
+	if err := f.SetFault(Fault{"v2", 1}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		status, body := get(t, f, "/", fmt.Sprint(i))
+		if (status == 503) == (body == "v1") {
+			t.Fatalf("%d %q", status, body)
+		}
+	}
+	s := f.Snapshot()
+	if v2 := s.Versions["v2"]; v2.Requests == 0 || v2.Injected != v2.Requests || v2.Errors != v2.Requests {
+		t.Errorf("%+v", v2.Counts)
+	}
+	if s.Versions["v1"].Errors != 0 || len(s.Faults) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if err := f.SetFault(Fault{"v2", 0}); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := get(t, f, "/", "0"); status != 200 || len(f.Snapshot().Faults) != 0 {
+		t.Error("the fault did not end")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if text := strings.Join(logged, "\n"); !strings.Contains(text, "fault set") || !strings.Contains(text, "routes changed") {
+		t.Errorf("logged %s", text)
+	}
+}
+
+func TestWhatIsRefused(t *testing.T) {
+	if _, err := New(Config{Address: "0.0.0.0:0"}); err == nil {
+		t.Error("listened beyond loopback")
+	}
+	if _, err := New(Config{Features: map[string]string{"cart": "cart"}}); err == nil {
+		t.Error("took a prefix without a slash")
+	}
+	f := front(t, Config{}, Routes{})
+	if status, _ := get(t, f, "/", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("without a version: %d", status)
+	}
+	good := Upstream{"v1", "http://127.0.0.1:1"}
+	for _, routes := range []Routes{
+		{}, {Stable: Upstream{"v1", "127.0.0.1:1"}}, {Stable: Upstream{"", good.URL}},
+		{Stable: good, Weight: 1.5}, {Stable: good, Weight: -0.1}, {Stable: good, Canary: &good},
+	} {
+		if err := f.SetRoutes(routes); err == nil {
+			t.Errorf("took %+v", routes)
+		}
+	}
+	if err := f.SetFault(Fault{"v1", 2}); err == nil {
+		t.Error("took a rate of 2")
+	}
+}
+
+func BenchmarkProxy(b *testing.B) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") }))
+	defer server.Close()
+	f, err := New(Config{Service: "api"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close(context.Background())
+	if err := f.SetRoutes(Routes{Stable: Upstream{"v1", server.URL}}); err != nil {
+		b.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	b.SetParallelism(16)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			response, err := client.Get(f.URL())
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+}

@@ -1,0 +1,53 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"hash/fnv"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// The marks of a user.
+const (
+	UserHeader = "X-User"
+	UserCookie = "lemnis_user"
+)
+
+// identify names the request's user, and the cookie to set when the request has no mark of its own.
+func identify(r *http.Request) (user string, set *http.Cookie) {
+	if user = r.Header.Get(UserHeader); user != "" {
+		return user, nil
+	}
+	if c, err := r.Cookie(UserCookie); err == nil && c.Value != "" {
+		return c.Value, nil
+	}
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		user = rand.Text()
+	} else {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if err != nil {
+			host = r.RemoteAddr
+		}
+		sum := sha256.Sum256([]byte("lemnis_user " + host))
+		user = hex.EncodeToString(sum[:10])
+	}
+	return user, &http.Cookie{Name: UserCookie, Value: user, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+}
+
+// place is the user's number in [0, 1) for a rollout: the same in every process.
+func place(service, version, user string) float64 {
+	h := fnv.New64a()
+	for _, s := range []string{service, version, user} {
+		_, _ = io.WriteString(h, s)
+		_, _ = h.Write([]byte{0})
+	}
+	x := h.Sum64() // FNV mixes its high bits badly; the finaliser of splitmix64 does it
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	x ^= x >> 31
+	return float64(x>>11) / (1 << 53)
+}
