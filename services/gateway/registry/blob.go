@@ -1,0 +1,232 @@
+package registry
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An upload that nobody touched for so long is forgotten.
+const uploadIdle = time.Hour
+
+// upload is one unfinished blob: a file that grows.
+type upload struct {
+	mu         sync.Mutex // one request at a time
+	file       *os.File
+	repository string
+	size       int64
+	touched    time.Time // guarded by uploads.mu
+}
+
+type uploads struct {
+	mu   sync.Mutex
+	open map[string]*upload
+}
+
+func (r *Registry) blobPath(digest string) string {
+	return r.path("blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+}
+
+func (r *Registry) blob(w http.ResponseWriter, req *http.Request, digest string) error {
+	if !isDigest(digest) {
+		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "digest %q", digest)
+	}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return notAllowed(req)
+	}
+	f, err := os.Open(r.blobPath(digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(http.StatusNotFound, "BLOB_UNKNOWN", "no blob %s", digest)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	w.Header().Set("Docker-Content-Digest", digest)
+	w.Header().Set("Content-Type", "application/octet-stream")
+	w.Header().Set("Etag", `"`+digest+`"`)
+	http.ServeContent(w, req, "", time.Time{}, f)
+	return nil
+}
+
+func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id string) error {
+	if req.Method == http.MethodPost {
+		if id != "" {
+			return notAllowed(req)
+		}
+		return r.beginUpload(w, req, name)
+	}
+	u := r.uploads.find(id, name)
+	if u == nil {
+		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no upload %q", id)
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	switch req.Method {
+	case http.MethodGet:
+	case http.MethodPatch:
+		if err := r.grow(u, w, req); err != nil {
+			return err
+		}
+	case http.MethodPut:
+		return r.finish(w, req, id, u)
+	case http.MethodDelete:
+		r.uploads.drop(id, u)
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	default:
+		return notAllowed(req)
+	}
+	w.Header().Set("Location", "/v2/"+name+"/blobs/uploads/"+id)
+	w.Header().Set("Range", fmt.Sprintf("0-%d", max(u.size-1, 0)))
+	status := http.StatusAccepted
+	if req.Method == http.MethodGet {
+		status = http.StatusNoContent
+	}
+	w.WriteHeader(status)
+	return nil
+}
+
+func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name string) error {
+	r.uploads.expire(time.Now().Add(-uploadIdle))
+	id := rand.Text()
+	f, err := os.OpenFile(r.path("uploads", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	u := &upload{file: f, repository: name}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	r.uploads.add(id, u)
+	if req.URL.Query().Has("digest") { // the whole blob in one request
+		err := r.finish(w, req, id, u)
+		if err != nil {
+			r.uploads.drop(id, u)
+		}
+		return err
+	}
+	w.Header().Set("Location", "/v2/"+name+"/blobs/uploads/"+id)
+	w.Header().Set("Range", "0-0")
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// grow appends the request's body. A chunk that did not arrive whole is taken back.
+func (r *Registry) grow(u *upload, w http.ResponseWriter, req *http.Request) error {
+	if span := req.Header.Get("Content-Range"); span != "" {
+		var from, to int64
+		if _, err := fmt.Sscanf(strings.TrimPrefix(span, "bytes "), "%d-%d", &from, &to); err != nil || from != u.size {
+			return refuse(http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "next byte is %d", u.size)
+		}
+	}
+	if _, err := u.file.Seek(u.size, io.SeekStart); err != nil {
+		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended") // while we waited for it
+	}
+	n, err := io.Copy(u.file, http.MaxBytesReader(w, req.Body, r.options.MaxBlob-u.size))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			err = refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a blob has at most %d bytes", r.options.MaxBlob)
+		}
+		if cut := u.file.Truncate(u.size); cut != nil {
+			return cut
+		}
+		return err
+	}
+	u.size += n
+	return nil
+}
+
+func (r *Registry) finish(w http.ResponseWriter, req *http.Request, id string, u *upload) error {
+	digest := req.URL.Query().Get("digest")
+	if !isDigest(digest) {
+		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "digest %q", digest)
+	}
+	if err := r.grow(u, w, req); err != nil {
+		return err
+	}
+	if _, err := u.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, u.file); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
+		r.uploads.drop(id, u)
+		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "the content has digest %s, not %s", got, digest)
+	}
+	if err := u.file.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(u.file.Name(), r.blobPath(digest)); err != nil {
+		return err
+	}
+	if err := syncDir(r.path("blobs", "sha256")); err != nil {
+		return err
+	}
+	r.uploads.drop(id, u)
+	w.Header().Set("Location", "/v2/"+u.repository+"/blobs/"+digest)
+	w.Header().Set("Docker-Content-Digest", digest)
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+func (s *uploads) add(id string, u *upload) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u.touched = time.Now()
+	s.open[id] = u
+}
+
+func (s *uploads) find(id, repository string) *upload {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.open[id]
+	if u == nil || u.repository != repository {
+		return nil
+	}
+	u.touched = time.Now()
+	return u
+}
+
+// drop forgets an upload; its file, if it was not renamed to a blob, goes too.
+func (s *uploads) drop(id string, u *upload) {
+	s.mu.Lock()
+	delete(s.open, id)
+	s.mu.Unlock()
+	_ = u.file.Close()
+	_ = os.Remove(u.file.Name())
+}
+
+func (s *uploads) expire(before time.Time) {
+	s.mu.Lock()
+	idle := map[string]*upload{}
+	for id, u := range s.open {
+		if u.touched.Before(before) && u.mu.TryLock() { // one in use is not idle
+			idle[id] = u
+		}
+	}
+	s.mu.Unlock()
+	for id, u := range idle {
+		s.drop(id, u)
+		u.mu.Unlock()
+	}
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,18 @@
+// Package registry is the binary repository: an OCI registry on a folder, for the path /v2/.
+//
+//	reg, err := registry.New("data/registry", registry.Options{OnPull: …})
+//	mux.Handle("/v2/", reg)
+//
+// What was answered 201 is on disk, also after kill -9: a blob, a manifest and a tag are each
+// written beside their place, synced and renamed into it before the answer. At start the index is
+// read back from the files; one that does not hash to its name is skipped with a logged reason. An
+// upload that was not finished is gone after a restart, and the client begins it again.
+//
+// It is written out here rather than taken from go-containerregistry's pkg/registry, which keeps
+// manifests and unfinished uploads in memory, reads a client's upload while it holds the lock of
+// all others, and takes a manifest under a digest that it does not have, or with layers that were
+// never uploaded. Its client is used in the tests as a second opinion.
+//
+// Not here yet: blobs are not deleted (they may be shared), are not kept apart by repository (who
+// knows a digest can read it), and nothing collects those that no manifest names.
+package registry
