@@ -63,7 +63,7 @@ export const isBad = (word) => BAD.test(word);
 export function span(ms, whole = false) {
   const s = Math.max(0, ms) / 1000;
   if (s < 1) return `${Math.round(s * 1000)} ms`;
-  if (s < 10 && !whole) return `${s.toFixed(1)} s`;
+  if (s < 60 && !whole) return `${s.toFixed(1)} s`;
   if (s < 60) return `${Math.floor(s)} s`;
   if (s < 3600) return `${Math.floor(s / 60)} min`;
   if (s < 86400) return `${Math.floor(s / 3600)} h`;

@@ -4,7 +4,8 @@ import { PHASES, agoNode, el } from "./format.js";
 
 const W = 1000, H = 430, HALF = 448, LIFT = 1.22;
 const PEAK = Math.asin(1 / Math.sqrt(3)); // where a lemniscate of Bernoulli is highest
-const EDGE = 0.27;                        // half the share of the two outer phases
+const EDGE = 0.34;                        // half the share of the two outer phases
+const CLEAR = 0.16;                       // what a node covers to each side
 // Plan at the top left, down around the left lobe, up through the middle, around the right lobe, and back.
 const PLACE = {
   plan: { at: Math.PI - PEAK, from: Math.PI / 2, to: Math.PI - EDGE },
@@ -71,7 +72,7 @@ export function makeLoop(figure, cards, { pick, open }) {
     strand(2 * Math.PI + PEAK, 2.5 * Math.PI), strand(Math.PI / 2, Math.PI - PEAK),
     strand(Math.PI - PEAK, Math.PI + PEAK), strand(2 * Math.PI - PEAK, 2 * Math.PI + PEAK),
     strand(Math.PI + PEAK, 2 * Math.PI - PEAK),
-    ...[0.27, 0.73].flatMap((f) => [chevron(Math.PI + PEAK + f * (Math.PI - 2 * PEAK)), chevron(PEAK + f * (Math.PI - 2 * PEAK))]),
+    ...[0.43, 0.57].flatMap((f) => [chevron(Math.PI + PEAK + f * (Math.PI - 2 * PEAK)), chevron(PEAK + f * (Math.PI - 2 * PEAK))]),
     beads, sparks));
 
   const nodes = {}, parts = {};
@@ -121,10 +122,9 @@ export function makeLoop(figure, cards, { pick, open }) {
         fill(phase, state);
         const { from, to, at } = PLACE[phase], moving = (state?.moving ?? []).slice(0, 8);
         moving.forEach((item, i) => {
-          // On both sides of the node, never under it.
-          const share = (i + 1) / (moving.length + 1);
-          let t = from + share * (to - from);
-          if (Math.abs(t - at) < 0.09) t = at + (t < at ? -0.11 : 0.11);
+          // Spread over what the node leaves free of the line, so that none is hidden under it.
+          const free = (to - from - 2 * CLEAR) * ((i + 1) / (moving.length + 1));
+          const t = from + free + (from + free > at - CLEAR ? 2 * CLEAR : 0);
           const [cx, cy] = point(t);
           beads.append(el("circle", { class: `bead ${phase}`, cx, cy, r: 8 }, el("title", {}, `${item.title || item.key}: ${item.state}`)));
         });

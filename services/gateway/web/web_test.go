@@ -123,7 +123,7 @@ func browse(t *testing.T, s *sample, path string) string {
 	}
 	srv := httptest.NewServer(s)
 	defer srv.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	args := []string{
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--disable-extensions",
@@ -136,7 +136,6 @@ func browse(t *testing.T, s *sample, path string) string {
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
-	srv.CloseClientConnections()
 	if err != nil {
 		t.Fatalf("browser: %v\n%s", err, said.String())
 	}
@@ -149,6 +148,7 @@ func browse(t *testing.T, s *sample, path string) string {
 }
 
 func TestPageShowsTheLoopAndTheEvents(t *testing.T) {
+	t.Parallel()
 	s := newSample()
 	s.hold = make(chan struct{})
 	next := func(sequence int, text string) map[string]any {
@@ -199,6 +199,7 @@ func TestPageShowsTheLoopAndTheEvents(t *testing.T) {
 }
 
 func TestPageSaysWhatToDoFirst(t *testing.T) {
+	t.Parallel()
 	s := newSample()
 	s.empty, s.hold = true, make(chan struct{})
 	var once sync.Once
@@ -220,6 +221,7 @@ func TestPageSaysWhatToDoFirst(t *testing.T) {
 }
 
 func TestPageComesBackAfterALostConnection(t *testing.T) {
+	t.Parallel()
 	s := newSample()
 	s.hold = make(chan struct{})
 	s.down.Store(true)
