@@ -1,0 +1,211 @@
+package fold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// SnapshotFile is the name of the embedded store's snapshot in its folder.
+const SnapshotFile = "folds.snap"
+
+const (
+	defaultInterval = 3 * time.Second
+	// A snapshot holds commands up, so that a large one is made less often:
+	// at most this part of the time.
+	snapshotShare = 20
+)
+
+// An Option of the embedded store.
+type Option func(*embedded)
+
+// WithLogger takes what the store has to say of its snapshots, instead of the
+// standard log.
+func WithLogger(logf func(format string, args ...any)) Option {
+	return func(e *embedded) { e.logf = logf }
+}
+
+// WithInterval sets how long after a change the snapshot is written, at the
+// earliest; 3 s otherwise.
+func WithInterval(d time.Duration) Option {
+	return func(e *embedded) { e.interval = d }
+}
+
+// Embedded makes a store inside the process. With a folder, its content is
+// that of the folder's snapshot, and kept there; with "" it is in memory only.
+// Its client must not be used for commands that block (BLPOP and the like):
+// they would hold snapshots up.
+func Embedded(dir string, options ...Option) (*Store, error) {
+	e := &embedded{
+		mini: miniredis.NewMiniRedis(), interval: defaultInterval, logf: log.Printf,
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	for _, option := range options {
+		option(e)
+	}
+	e.mini.ClockTTL(true)
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("create the folder of the folds: %w", err)
+		}
+		e.path = filepath.Join(dir, SnapshotFile)
+		if err := readSnapshot(e.path, e.mini); err != nil && !errors.Is(err, os.ErrNotExist) {
+			e.logf("fold: snapshot %s is ignored, folds are rebuilt from the stream: %v", e.path, err)
+			e.mini.FlushAll()
+		}
+	}
+	client := redis.NewClient(&redis.Options{
+		Addr:            "embedded",
+		Dialer:          func(context.Context, string, string) (net.Conn, error) { return e.mini.Dial() },
+		Protocol:        2,
+		DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	})
+	client.AddHook(e)
+	if err := client.Ping(context.Background()).Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the embedded store: %w", err), client.Close())
+	}
+	go e.run()
+	return &Store{client: client, embedded: e}, nil
+}
+
+// embedded is the store and what writes its snapshots. It hooks into the
+// client, to know of changes, and to keep a snapshot from standing between two
+// commands of a pipeline or transaction.
+type embedded struct {
+	mini     *miniredis.Miniredis
+	path     string // "" for memory only
+	interval time.Duration
+	logf     func(format string, args ...any)
+
+	commands sync.RWMutex // held for reading by each command
+	changes  atomic.Uint64
+	written  uint64 // changes as of the last snapshot
+
+	quit, done chan struct{}
+	closing    sync.Once
+	closed     error
+}
+
+func (e *embedded) run() {
+	defer close(e.done)
+	if e.path == "" {
+		return
+	}
+	wait := e.interval
+	for {
+		select {
+		case <-e.quit:
+			return
+		case <-time.After(wait):
+		}
+		took, err := e.snapshot()
+		if err != nil {
+			e.logf("fold: snapshot: %v", err)
+		}
+		wait = max(e.interval, took*snapshotShare)
+	}
+}
+
+// snapshot writes the content when it changed, and says how long it held
+// commands up.
+func (e *embedded) snapshot() (took time.Duration, err error) {
+	if e.path == "" || e.changes.Load() == e.written {
+		return 0, nil
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(e.path), SnapshotFile+".*")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(tmp.Name())
+
+	e.commands.Lock()
+	start := time.Now()
+	changes := e.changes.Load()
+	err = writeSnapshot(tmp, e.mini.DB(0), start, e.logf)
+	e.commands.Unlock()
+	took = time.Since(start)
+
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return took, err
+	}
+	if err := os.Rename(tmp.Name(), e.path); err != nil {
+		return took, err
+	}
+	e.written = changes
+	return took, nil
+}
+
+func (e *embedded) close(client *redis.Client) error {
+	e.closing.Do(func() {
+		close(e.quit)
+		<-e.done
+		_, err := e.snapshot()
+		e.closed = errors.Join(err, client.Close())
+		e.mini.Close()
+	})
+	return e.closed
+}
+
+// DialHook is there for redis.Hook.
+func (e *embedded) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook notes changes by single commands.
+func (e *embedded) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		e.commands.RLock()
+		defer e.commands.RUnlock()
+		defer e.note(cmd)
+		e.beforeWipe(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+// ProcessPipelineHook notes changes by pipelines and transactions.
+func (e *embedded) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		e.commands.RLock()
+		defer e.commands.RUnlock()
+		defer e.note(cmds...)
+		e.beforeWipe(cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+func (e *embedded) note(cmds ...redis.Cmder) {
+	for _, cmd := range cmds {
+		if !e.mini.IsReadOnlyCommand(cmd.Name()) {
+			e.changes.Add(1)
+			return
+		}
+	}
+}
+
+// beforeWipe deletes the positions one by one ahead of a flush: unlike a
+// Redis, miniredis does not fail a transaction that watches what was flushed.
+func (e *embedded) beforeWipe(cmds ...redis.Cmder) {
+	for _, cmd := range cmds {
+		if name := cmd.Name(); name != "flushall" && name != "flushdb" {
+			continue
+		}
+		for _, key := range e.mini.DB(0).Keys() {
+			if strings.HasPrefix(key, positionPrefix) {
+				e.mini.DB(0).Del(key)
+			}
+		}
+	}
+}

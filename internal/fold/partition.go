@@ -1,0 +1,251 @@
+package fold
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Scope is what folds must agree in to be read by each other.
+type Scope struct {
+	Stream  string // identity of the stream
+	Phase   string // or another name of what is folded
+	Version string // of the fold's code
+}
+
+// Name makes a name, for Position or for keys, that carries the scope.
+func (sc Scope) Name(name string) string { return sc.tag() + ":" + name }
+
+// tag is in braces, so that all of a scope is in one slot of a Redis cluster.
+func (sc Scope) tag() string { return "{" + sc.Stream + "/" + sc.Phase + "/" + sc.Version + "}" }
+
+func (sc Scope) index() string { return "fold:" + sc.tag() }
+
+func (sc Scope) key(id PartitionID) string { return sc.index() + ":" + id.member() }
+
+// PartitionID names a partition of the stream: of one project, by the number
+// that the stream's transform gave it.
+type PartitionID struct {
+	Project   string
+	Partition int
+}
+
+func (id PartitionID) member() string { return id.Project + "/" + strconv.Itoa(id.Partition) }
+
+func parseMember(member string) (PartitionID, error) {
+	i := strings.LastIndexByte(member, '/')
+	if i < 0 {
+		return PartitionID{}, fmt.Errorf("partition %q has no number", member)
+	}
+	n, err := strconv.Atoi(member[i+1:])
+	if err != nil {
+		return PartitionID{}, fmt.Errorf("partition %q: %w", member, err)
+	}
+	return PartitionID{Project: member[:i], Partition: n}, nil
+}
+
+// Partition is the folds of one partition as they were at a sequence.
+type Partition struct {
+	Sequence uint64
+	Fields   map[string][]byte // "<kind>/<key>" to what the caller encoded
+}
+
+// sequenceField is no "<kind>/<key>", as it has no slash.
+const sequenceField = "sequence"
+
+// loadBatch is how many partitions are asked for at a time.
+const loadBatch = 64
+
+// Load returns all partitions that were saved under the scope; none when
+// nothing was, or the store was wiped.
+func (s *Store) Load(ctx context.Context, sc Scope) (map[PartitionID]Partition, error) {
+	members, err := s.client.SMembers(ctx, sc.index()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("list the saved partitions: %w", err)
+	}
+	loaded := make(map[PartitionID]Partition, len(members))
+	for len(members) > 0 {
+		batch := members[:min(loadBatch, len(members))]
+		members = members[len(batch):]
+		ids := make([]PartitionID, len(batch))
+		answers := make([]*redis.MapStringStringCmd, len(batch))
+		_, err := s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i, member := range batch {
+				if ids[i], err = parseMember(member); err != nil {
+					return err
+				}
+				answers[i] = p.HGetAll(ctx, sc.key(ids[i]))
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("load partitions: %w", err)
+		}
+		for i, answer := range answers {
+			partition, err := decodePartition(answer.Val())
+			if err != nil {
+				return nil, fmt.Errorf("load partition %s: %w", batch[i], err)
+			}
+			// Gone since the list was read.
+			if partition.Sequence > 0 {
+				loaded[ids[i]] = partition
+			}
+		}
+	}
+	return loaded, nil
+}
+
+func decodePartition(hash map[string]string) (Partition, error) {
+	text, ok := hash[sequenceField]
+	if !ok {
+		return Partition{}, nil
+	}
+	sequence, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return Partition{}, err
+	}
+	delete(hash, sequenceField)
+	fields := make(map[string][]byte, len(hash))
+	for field, value := range hash {
+		fields[field] = []byte(value)
+	}
+	return Partition{Sequence: sequence, Fields: fields}, nil
+}
+
+// Save is what is new of one partition.
+type Save struct {
+	ID       PartitionID
+	Base     uint64            // sequence that the caller believes is stored; 0 for none
+	Sequence uint64            // at which Changed and Whole stand; above 0
+	Changed  map[string][]byte // since Base; nil as a value removes the field
+	// Whole returns all fields as they are at Sequence, not later. It is
+	// called during Save, when the base is not what is stored.
+	Whole func() map[string][]byte
+}
+
+// OlderError says which partitions stand at a later sequence in the store and
+// were left so. The others were saved.
+type OlderError struct{ IDs []PartitionID }
+
+func (e *OlderError) Error() string {
+	return fmt.Sprintf("%d partitions are stored at a later sequence, the first %s", len(e.IDs), e.IDs[0].member())
+}
+
+// What the script answers.
+const (
+	saved = iota
+	refusedAsOlder
+	baseDiffers
+)
+
+//go:embed save.lua
+var saveSource string
+
+var saveScript = redis.NewScript(saveSource)
+
+// Save stores partitions, each by itself all or nothing. A partition that is
+// stored at the same sequence is left as it is, since folds of one sequence
+// are equal. The error is an *OlderError when some stand later.
+func (s *Store) Save(ctx context.Context, sc Scope, saves []Save) error {
+	var older, whole []Save
+	send := func(saves []Save, entire bool) error {
+		answers, err := s.run(ctx, sc, saves, entire)
+		if err != nil {
+			return err
+		}
+		for i, answer := range answers {
+			switch answer {
+			case refusedAsOlder:
+				older = append(older, saves[i])
+			case baseDiffers:
+				whole = append(whole, saves[i])
+			}
+		}
+		return nil
+	}
+	var changed []Save
+	for _, save := range saves {
+		if save.Base == 0 {
+			whole = append(whole, save)
+		} else {
+			changed = append(changed, save)
+		}
+	}
+	if err := send(changed, false); err != nil {
+		return err
+	}
+	if err := send(whole, true); err != nil {
+		return err
+	}
+	if len(older) == 0 {
+		return nil
+	}
+	e := &OlderError{}
+	for _, save := range older {
+		e.IDs = append(e.IDs, save.ID)
+	}
+	return e
+}
+
+// run sends all saves in one pipeline. A Redis that was restarted has
+// forgotten the script; those saves are sent once more.
+func (s *Store) run(ctx context.Context, sc Scope, saves []Save, entire bool) ([]int64, error) {
+	answers := make([]int64, len(saves))
+	pending := make([]int, len(saves))
+	for i := range saves {
+		pending[i] = i
+	}
+	for attempt := 0; len(pending) > 0; attempt++ {
+		cmds := make([]*redis.Cmd, len(pending))
+		// The first error of the pipeline is one of those looked at below.
+		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for i, at := range pending {
+				keys, args := saveArguments(sc, saves[at], entire)
+				cmds[i] = saveScript.EvalSha(ctx, p, keys, args...)
+			}
+			return nil
+		})
+		var again []int
+		for i, cmd := range cmds {
+			n, err := cmd.Int64()
+			switch {
+			case err == nil:
+				answers[pending[i]] = n
+			case redis.HasErrorPrefix(err, "NOSCRIPT") && attempt == 0:
+				again = append(again, pending[i])
+			default:
+				return nil, fmt.Errorf("save partition %s: %w", saves[pending[i]].ID.member(), err)
+			}
+		}
+		if pending = again; len(again) > 0 {
+			if err := saveScript.Load(ctx, s.client).Err(); err != nil {
+				return nil, errors.Join(errors.New("load the script that saves partitions"), err)
+			}
+		}
+	}
+	return answers, nil
+}
+
+func saveArguments(sc Scope, save Save, entire bool) (keys []string, args []any) {
+	fields := save.Changed
+	if entire {
+		fields = save.Whole()
+	}
+	var removed []any
+	args = make([]any, 0, 5+2*len(fields))
+	args = append(args, save.ID.member(), save.Sequence, save.Base, entire, 0)
+	for field, value := range fields {
+		if value == nil {
+			removed = append(removed, field)
+		} else {
+			args = append(args, field, value)
+		}
+	}
+	args[4] = (len(args) - 5) / 2
+	return []string{sc.key(save.ID), sc.index()}, append(args, removed...)
+}

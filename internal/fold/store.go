@@ -1,0 +1,102 @@
+package fold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Store is a Redis or the embedded store.
+type Store struct {
+	client   *redis.Client
+	embedded *embedded // nil for a Redis
+}
+
+// Open connects to a Redis: redis://[user:password@]host:port/db, rediss:// for
+// TLS, unix://path for a socket. It fails when the Redis does not answer.
+func Open(ctx context.Context, url string) (*Store, error) {
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("redis address: %w", err)
+	}
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	client := redis.NewClient(opts)
+	if err := client.Ping(ctx).Err(); err != nil {
+		return nil, errors.Join(fmt.Errorf("reach redis: %w", err), client.Close())
+	}
+	return &Store{client: client}, nil
+}
+
+// Client is for read models and rate windows, which choose their own keys:
+// other than fold: and position:.
+func (s *Store) Client() *redis.Client { return s.client }
+
+// Close writes the embedded store's snapshot, if it has one, and ends the
+// connections.
+func (s *Store) Close() error {
+	if s.embedded == nil {
+		return s.client.Close()
+	}
+	return s.embedded.close(s.client)
+}
+
+// ErrMoved says that a read model does not stand where the caller believes:
+// the store was wiped, or somebody else is writing it.
+var ErrMoved = errors.New("the read model stands elsewhere")
+
+// Position is the sequence that the read model of that name stands at, 0 when
+// there is none. The name carries what the model depends on; Scope.Name makes
+// one.
+func (s *Store) Position(ctx context.Context, name string) (uint64, error) {
+	return position(ctx, s.client, name)
+}
+
+// Advance moves the read model of that name from one sequence to another, and
+// with it runs the commands that apply queues, all or nothing. When the model
+// does not stand at from, nothing happens and the error is ErrMoved.
+func (s *Store) Advance(ctx context.Context, name string, from, to uint64, apply func(redis.Pipeliner) error) error {
+	err := s.client.Watch(ctx, func(tx *redis.Tx) error {
+		at, err := position(ctx, tx, name)
+		if err != nil {
+			return err
+		}
+		if at != from {
+			return ErrMoved
+		}
+		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			if err := apply(p); err != nil {
+				return err
+			}
+			p.Set(ctx, positionKey(name), to, 0)
+			return nil
+		})
+		return err
+	}, positionKey(name))
+	if errors.Is(err, redis.TxFailedErr) {
+		return ErrMoved
+	}
+	return err
+}
+
+const positionPrefix = "position:"
+
+func positionKey(name string) string { return positionPrefix + name }
+
+func position(ctx context.Context, c redis.Cmdable, name string) (uint64, error) {
+	text, err := c.Get(ctx, positionKey(name)).Result()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the position of %s: %w", name, err)
+	}
+	at, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the position of %s: %w", name, err)
+	}
+	return at, nil
+}
