@@ -1,0 +1,220 @@
+package rollout
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/canary"
+	"github.com/lemnis/lemnis/services/deployer/gate"
+)
+
+// promotion is the kind of link by which a request names the fact that proves the artifact in the environment before.
+const promotion = "PROMOTION"
+
+// Evolve folds a fact. A fact's Time is when its cause was stored, as the runtime says.
+func Evolve(s State, fact events.Event) State {
+	switch c := fact.Content.(type) {
+	case events.DeploymentRequested:
+		return s.request(c, fact)
+	case events.GateEvaluated:
+		return s.gate(c)
+	case events.ServicePublished:
+		r := c.Lemnis.Rollout
+		s.Serving = &events.Instance{Rollout: r.ID, Artifact: r.Artifact}
+		if s.is(r.ID) {
+			s = s.end()
+		}
+		return s
+	case events.ArtifactBarred:
+		s.Barred = maps.Clone(s.Barred)
+		if s.Barred == nil {
+			s.Barred = map[string]string{}
+		}
+		s.Barred[c.Digest] = c.Reason
+		if s.Queued != nil && s.Queued.Rollout.Artifact.Digest == c.Digest {
+			s.Queued = nil
+		}
+		if s.Stage == Undone && s.Current.Rollout.Artifact.Digest == c.Digest {
+			s = s.end()
+		}
+		return s
+	}
+	if id := rolloutOf(fact.Content); id == "" || !s.is(id) {
+		return s // an outside tool's, or of a rollout that ended
+	}
+	return s.advance(fact)
+}
+
+func (s State) is(rollout string) bool { return rollout != "" && s.Current.Rollout.ID == rollout }
+
+// advance folds a fact of the rollout in flight.
+func (s State) advance(fact events.Event) State {
+	switch c := fact.Content.(type) {
+	case events.ApprovalRequested:
+		s.Stage = Approving
+	case events.ApprovalGiven:
+		s.Approvals = append(slices.Clone(s.Approvals), c.By)
+		if s.Held {
+			s.Waived = c.By
+		}
+	case events.ApprovalRefused:
+		s.Stage, s.Reason = Refused, because("refused by "+c.By, c.Reason)
+	case events.DeploymentStarted:
+		s.Stage, s.Current.Rollout = Starting, c.Rollout
+	case events.ServiceDeployed, events.ServiceUpgraded:
+		s.Stage = Placed
+	case events.TestSuiteRunFinished:
+		s.Stage = Tested
+		if c.Outcome != events.Success {
+			s.Stage, s.Reason = Failing, c.Reason
+		}
+	case events.CanaryStepped:
+		if s.Stage, s.Weight, s.Step = Observing, c.Weight, c.Step; c.Weight >= 1 {
+			s.Stage = Shifting
+		}
+		if s.Exposed.IsZero() {
+			s.Exposed = fact.Time
+		}
+	case events.CanaryObserved:
+		span := max(c.Elapsed-s.Elapsed, 0)
+		s.Tick, s.Elapsed = c.Tick, max(c.Elapsed, s.Elapsed)
+		s.Canary = s.Canary.Observe(canary.Tick{
+			CanaryRequests: c.Canary.Requests, CanaryErrors: c.Canary.Errors,
+			BaselineRequests: c.Baseline.Requests, BaselineErrors: c.Baseline.Errors,
+			Weight: c.Weight, Span: time.Duration(min(span, 3600) * float64(time.Second)),
+		})
+	case events.CanaryJudged:
+		switch c.Verdict {
+		case events.Promote:
+			s.Stage = Promoted
+		case events.Rollback:
+			s.Stage, s.Reason = Undoing, c.Reason
+		case events.Hold:
+			s.Held = true
+		}
+	case events.ServiceRolledback:
+		if s.Stage == Undoing && s.Reason != "" {
+			s.Stage = Undone
+			return s
+		}
+		return s.end()
+	case events.DeploymentFailed:
+		return s.end()
+	case events.DeploymentAborted:
+		if s.Stage == Observing || s.Stage == Promoted {
+			s.Stage, s.Reason = Undoing, "" // users have to be moved back; a person's wish bars nothing
+			return s
+		}
+		return s.end()
+	case events.DeploymentPaused:
+		s.Paused = true
+	case events.DeploymentResumed:
+		s.Paused = false
+	}
+	return s
+}
+
+func (s State) request(c events.DeploymentRequested, fact events.Event) State {
+	r := Request{Rollout: c.Rollout, Since: fact.Time, Chain: fact.Chain}
+	for _, l := range fact.Links {
+		if l.Type == events.Relation && l.Kind == promotion {
+			r.Promotion = gate.Promotion{Environment: l.Tags["environment"], Fact: l.Context}
+		}
+	}
+	list := make([]Request, 0, len(s.Known)+1)
+	for _, k := range s.Known {
+		if k.Rollout.Artifact.Digest != r.Rollout.Artifact.Digest {
+			list = append(list, k)
+		} else if r.Promotion == k.Promotion {
+			r.Since = k.Since // asked for again by hand: what it proved, it proved then
+		}
+	}
+	s.Known = append(list, r)
+	s.Known = s.Known[max(0, len(s.Known)-known):]
+	if s.Stage == Idle {
+		s.Queued = nil
+		return s.begin(r, Requested)
+	}
+	s.Queued = &r
+	return s
+}
+
+func (s State) gate(c events.GateEvaluated) State {
+	if q := s.Queued; s.Stage == Idle && q != nil && q.Rollout.ID == c.Rollout.ID {
+		s.Queued = nil
+		s = s.begin(*q, Requested)
+	}
+	if !s.is(c.Rollout.ID) {
+		return s
+	}
+	switch {
+	case c.Passed:
+		s.Stage = Gated
+	case gate.Waits(c):
+		s.Stage = Soaking
+	default:
+		s.Stage, s.Reason = Closed, gate.Reason(c.Checks)
+	}
+	return s
+}
+
+// begin puts a request in flight.
+func (s State) begin(r Request, stage Stage) State {
+	s = s.end()
+	s.Current, s.Stage = r, stage
+	return s
+}
+
+// end leaves what outlives a rollout.
+func (s State) end() State {
+	return State{Queued: s.Queued, Serving: s.Serving, Known: s.Known, Barred: s.Barred}
+}
+
+// rolloutOf is the id of the rollout that a fact belongs to.
+func rolloutOf(content any) string {
+	switch c := content.(type) {
+	case events.ApprovalRequested:
+		return c.Rollout.ID
+	case events.ApprovalGiven:
+		return c.Rollout
+	case events.ApprovalRefused:
+		return c.Rollout
+	case events.DeploymentStarted:
+		return c.Rollout.ID
+	case events.ServiceDeployed:
+		return c.Lemnis.Rollout.ID
+	case events.ServiceUpgraded:
+		return c.Lemnis.Rollout.ID
+	case events.ServiceRolledback:
+		return c.Lemnis.Rollout.ID
+	case events.ServicePublished:
+		return c.Lemnis.Rollout.ID
+	case events.TestSuiteRunFinished:
+		return c.Lemnis.Rollout
+	case events.CanaryStepped:
+		return c.Rollout.ID
+	case events.CanaryObserved:
+		return c.Rollout
+	case events.CanaryJudged:
+		return c.Rollout.ID
+	case events.DeploymentFailed:
+		return c.Rollout.ID
+	case events.DeploymentAborted:
+		return c.Rollout.ID
+	case events.DeploymentPaused:
+		return c.Rollout.ID
+	case events.DeploymentResumed:
+		return c.Rollout.ID
+	}
+	return ""
+}
+
+// because joins what happened and why.
+func because(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}

@@ -1,0 +1,85 @@
+package rollout
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/canary"
+)
+
+const (
+	// firstWeight is the share of users that a canary begins with, and the least that it ramps down to: below it a
+	// service with little traffic would never learn anything.
+	firstWeight = 0.1
+	// lastWeight is the largest share that a canary gets: beyond it there is too little to compare with.
+	lastWeight = 0.5
+	// worthAStep is the factor by which a weight has to change to be a step of its own.
+	worthAStep = 1.5
+
+	defaultObjective = 0.999
+	defaultDeadline  = time.Hour
+)
+
+// policy of the canary test, from the project's configuration. What a canary has to show follows from what the service
+// promises: with an objective of 99.9 % a rise by 1 % of failing requests must have had its chance to be seen
+// before a deadline promotes, and an error rate of 0.05 % needs no comparison; with 99 % ten times as much.
+func policy(p events.Project, environment events.Environment, service string) canary.Policy {
+	objective := 0.0
+	for _, o := range p.Objectives {
+		if o.Service == service {
+			objective = float64(o.Availability)
+		}
+	}
+	out := canary.Policy{MinWeight: firstWeight, MaxWeight: lastWeight, Deadline: defaultDeadline}
+	if c := environment.Canary; c != nil {
+		if c.Deadline > 0 {
+			out.Deadline = time.Duration(c.Deadline)
+		}
+		if c.Objective > 0 {
+			objective = c.Objective
+		}
+	}
+	if !(objective > 0 && objective < 1) {
+		objective = defaultObjective
+	}
+	out.SLO = objective
+	out.Regression = min(10*(1-objective), 0.5)
+	out.Floor = (1 - objective) / 2
+	return out
+}
+
+// judge is the canary's next step after an observation. A paused canary keeps its weight, and is still rolled back.
+func (s State) judge(p events.Project, environment events.Environment, e events.Event) (events.Fact, bool) {
+	switch e.Content.(type) {
+	case events.CanaryObserved, events.DeploymentResumed, events.ApprovalGiven:
+	default:
+		return events.Fact{}, false
+	}
+	rules := policy(p, environment, s.Current.Rollout.Service)
+	elapsed := e.Stored.Sub(s.Exposed)
+	v := s.Canary.Verdict(rules, elapsed)
+	judged := events.CanaryJudged{
+		Rollout: s.Current.Rollout, Verdict: string(v.Outcome), Tick: s.Tick, Evidence: v.Evidence,
+		Exposed: v.Exposed, Errors: s.Canary.Canary.Errors, Needed: v.Needed, Reason: v.Reason,
+	}
+	switch {
+	case v.Outcome == canary.Rollback:
+		return s.fact(judged)
+	case s.Paused:
+		return events.Fact{}, false
+	case s.Waived != "":
+		judged.Verdict, judged.Reason = events.Promote, fmt.Sprintf("%s lets it go on: %s", s.Waived, v.Reason)
+		return s.fact(judged)
+	case v.Outcome == canary.Promote:
+		return s.fact(judged)
+	case elapsed >= rules.Deadline && !s.Held:
+		return s.fact(judged) // once: people are told that there is too little traffic
+	}
+	weight := canary.Ramp(s.Canary, rules)
+	if s.Canary.Canary.Requests > 0 && (weight >= s.Weight*worthAStep || weight <= s.Weight/worthAStep || weight > s.Weight && weight == lastWeight) {
+		return s.fact(events.CanaryStepped{Rollout: s.Current.Rollout, Step: s.Step + 1, Weight: weight,
+			Reason: fmt.Sprintf("canary %d of %d requests failed: the risk allows %.0f %% of the users", s.Canary.Canary.Errors, s.Canary.Canary.Requests, 100*weight)})
+	}
+	return events.Fact{}, false
+}
