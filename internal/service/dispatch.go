@@ -1,0 +1,202 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// unrouted is the aggregate that answers claims which no other takes, so that whoever waits for
+// an answer gets one.
+const unrouted = "claim"
+
+func refuseUnrouted() Aggregate {
+	return Of(Rules[struct{}]{
+		Kind: unrouted, Version: 1,
+		Evolve: func(s struct{}, _ events.Event) struct{} { return s },
+		Decide: func(_ string, _ struct{}, _ events.Project, e events.Event) (events.Fact, bool) {
+			return events.Refuse(e, fmt.Sprintf("nothing in the %s phase takes %s like this", e.Phase, e.Type.Short()))
+		},
+	})
+}
+
+// causeFilters are the subjects that the owner of a phase reads: claims and results of the
+// phase, the facts that its aggregates take, and the projects' configurations.
+func causeFilters(phase events.Phase, takes map[events.Type]bool) []string {
+	filters := []string{
+		fmt.Sprintf("%s.*.%s.*.*.*", events.Claim, phase),
+		fmt.Sprintf("%s.*.%s.*.*.*", events.Result, phase),
+		projectFilter,
+	}
+	for t := range takes {
+		if f := events.Filter(events.Stated, "", "", t); f != projectFilter {
+			filters = append(filters, f)
+		}
+	}
+	sort.Strings(filters)
+	return filters
+}
+
+// dispatch reads causes in stream order and hands each to the workers of the partitions that it
+// concerns. It blocks when a worker is behind: that is the back-pressure.
+func (t *term) dispatch(ctx, workCtx context.Context) error {
+	meet := func(m stored) error {
+		if err := t.meet(ctx, workCtx, m); err != nil {
+			return err
+		}
+		return t.faults.redeliver(m, func(again stored) error { return t.meet(ctx, workCtx, again) })
+	}
+	filters := causeFilters(t.def.Phase, t.takes)
+	var err error
+	if t.faults != nil && t.faults.read != nil {
+		err = t.faults.read(ctx, t, filters, meet)
+	} else {
+		err = tail(ctx, t.host.JS, t.log, filters, t.floor+1, meet)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// meet decodes one message, finds the aggregates that it concerns and queues the tasks.
+func (t *term) meet(ctx, workCtx context.Context, m stored) error {
+	var e *events.Event
+	if m.kind == events.Stated {
+		e = t.own.take(m.sequence)
+	}
+	if e == nil {
+		decoded, err := m.event()
+		if err != nil {
+			t.passed(m.sequence)
+			return t.buryRaw(ctx, m, "", "", err)
+		}
+		e = &decoded
+	}
+	e.Stored = m.at
+	if c, ok := e.Content.(events.ProjectConfigured); ok && m.kind == events.Stated {
+		t.configs.set(e.Project, c)
+	}
+	project := t.configs.get(e.Project)
+	tasks, err := t.route(project, e)
+	if err != nil {
+		t.passed(m.sequence)
+		return t.buryRaw(ctx, m, "", "", err)
+	}
+	if len(tasks) == 0 {
+		t.passed(m.sequence)
+		return nil
+	}
+	c := tasks[0].cause
+	c.open.Store(int32(len(tasks))) //nolint:gosec // a handful
+	t.mu.Lock()
+	t.pending = append(t.pending, c)
+	t.read.Store(max(t.read.Load(), m.sequence))
+	t.mu.Unlock()
+	for _, k := range tasks {
+		w := t.workerOf(fold.PartitionID{Project: e.Project, Partition: events.Partition(k.key)})
+		select {
+		case w.tasks <- k:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-workCtx.Done():
+			return workCtx.Err()
+		}
+	}
+	return nil
+}
+
+// passed notes a message that needs no worker.
+func (t *term) passed(sequence uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read.Store(max(t.read.Load(), sequence))
+}
+
+// route asks every aggregate which of its instances the event concerns.
+func (t *term) route(project *events.Project, e *events.Event) (tasks []task, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("routing %s panics: %v", e.Type.Short(), r)
+		}
+	}()
+	if e.Kind == events.Stated && !t.takes[e.Type] || e.Project == internalProject {
+		return nil, nil
+	}
+	c := &cause{event: e, project: project}
+	for i := range t.def.Aggregates {
+		a := &t.def.Aggregates[i]
+		for _, key := range a.route(*project, *e) {
+			tasks = append(tasks, task{cause: c, kind: a, key: key})
+		}
+	}
+	if len(tasks) == 0 && e.Kind == events.Claim {
+		tasks = append(tasks, task{cause: c, kind: t.kinds[unrouted], key: e.ID})
+	}
+	return tasks, nil
+}
+
+// projects is the configuration of every project, as of the place that the reader has reached.
+// One goroutine writes; a value, once handed out, never changes.
+type projects struct{ known map[string]*events.Project }
+
+const projectSubject = "dev.cdeventsx.lemnis-project.configured.0.1.0"
+
+var projectFilter = events.Filter(events.Stated, "", events.Plan, projectSubject)
+
+func (p *projects) set(name string, c events.ProjectConfigured) {
+	project := c.Project
+	project.Name, project.Revision = name, c.Revision
+	p.known[name] = &project
+}
+
+func (p *projects) get(name string) *events.Project {
+	known := p.known[name]
+	if known == nil {
+		project := events.DefaultProject(name)
+		known = &project
+		p.known[name] = known
+	}
+	return known
+}
+
+// loadProjects reads the configurations in force at the floor.
+func (t *term) loadProjects(ctx context.Context, barrier uint64) error {
+	t.configs.known = map[string]*events.Project{}
+	return t.readUntil(ctx, []string{projectFilter, barrierFilter(t.def.Phase)}, 1, barrier, func(m stored) error {
+		if m.kind != events.Stated || m.sequence > t.floor {
+			return nil
+		}
+		e, err := m.event()
+		if err != nil {
+			t.log.Error("a configuration can not be read; the one before stays in force", zap.Uint64("sequence", m.sequence), zap.Error(err))
+			return nil
+		}
+		if c, ok := e.Content.(events.ProjectConfigured); ok {
+			t.configs.set(e.Project, c)
+		}
+		return nil
+	})
+}
+
+func barrierFilter(phase events.Phase) string {
+	return events.Filter(events.Result, internalProject, phase, events.TypeOf(events.OwnerElected{}))
+}
+
+// readUntil reads what the filters let through up to the barrier, which they let through too.
+func (t *term) readUntil(ctx context.Context, filters []string, from, barrier uint64, each func(stored) error) error {
+	if from > barrier {
+		return nil
+	}
+	return tail(ctx, t.host.JS, t.log, filters, from, func(m stored) error {
+		if m.sequence >= barrier {
+			return errStop
+		}
+		return each(m)
+	})
+}

@@ -1,0 +1,164 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// leaseBucket is the KV bucket of the leases, one key a phase.
+const leaseBucket = "LEASES"
+
+// errLost says that another owner holds the lease.
+var errLost = errors.New("the lease was taken over")
+
+// holding is the value of a lease.
+type holding struct {
+	Owner    string `json:"owner"` // unique to one term; empty when it was given back
+	Instance string `json:"instance,omitempty"`
+	Floor    uint64 `json:"floor"` // everything at or below it is handled
+}
+
+// lease is one term of ownership of a phase. Its clock is the holder's own: whoever waits to
+// take over goes by how long the revision stands still, not by times that another wrote.
+type lease struct {
+	kv       jetstream.KeyValue
+	key      string
+	ttl      time.Duration
+	owner    string
+	instance string
+	revision uint64
+	floor    uint64
+}
+
+// acquire waits until the lease is free, or its holder was silent for a TTL, and takes it.
+func acquire(ctx context.Context, js jetstream.JetStream, key, instance string, ttl time.Duration) (*lease, error) {
+	kv, err := js.KeyValue(ctx, leaseBucket)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", leaseBucket, err)
+	}
+	l := &lease{kv: kv, key: key, ttl: ttl, owner: nuid.Next(), instance: instance}
+	for {
+		taken, err := l.contend(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if taken {
+			return l, nil
+		}
+	}
+}
+
+// contend watches the lease until it may be taken and tries to; false when another was faster.
+func (l *lease) contend(ctx context.Context) (bool, error) {
+	w, err := l.kv.Watch(ctx, l.key)
+	if err != nil {
+		return false, fmt.Errorf("watch lease %s: %w", l.key, err)
+	}
+	defer func() { _ = w.Stop() }()
+	var seen jetstream.KeyValueEntry
+	silent := time.NewTimer(l.ttl)
+	defer silent.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-silent.C:
+			return l.take(ctx, seen)
+		case entry, ok := <-w.Updates():
+			if !ok {
+				return false, nil // the watcher was lost with its connection; look again
+			}
+			if entry == nil { // all that was there has been seen
+				if seen == nil {
+					return l.take(ctx, nil)
+				}
+				continue
+			}
+			seen = entry
+			var h holding
+			if entry.Operation() != jetstream.KeyValuePut || json.Unmarshal(entry.Value(), &h) != nil ||
+				h.Owner == "" || (h.Instance != "" && h.Instance == l.instance) {
+				return l.take(ctx, entry)
+			}
+			if !silent.Stop() {
+				select {
+				case <-silent.C:
+				default:
+				}
+			}
+			silent.Reset(l.ttl)
+		}
+	}
+}
+
+// take replaces the holding that was seen; false when it is no longer the latest.
+func (l *lease) take(ctx context.Context, seen jetstream.KeyValueEntry) (bool, error) {
+	var h holding
+	var last uint64
+	if seen != nil {
+		last = seen.Revision()
+		if seen.Operation() == jetstream.KeyValuePut && len(seen.Value()) > 0 {
+			if err := json.Unmarshal(seen.Value(), &h); err != nil {
+				return false, fmt.Errorf("lease %s is unreadable: %w", l.key, err)
+			}
+		}
+	}
+	l.floor = h.Floor
+	err := l.put(ctx, last, l.owner)
+	if errors.Is(err, errLost) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// renew holds on to the lease and moves the floor up.
+func (l *lease) renew(ctx context.Context, floor uint64) error {
+	if floor > l.floor {
+		l.floor = floor
+	}
+	return l.put(ctx, l.revision, l.owner)
+}
+
+// release gives the lease back, so that another takes it at once.
+func (l *lease) release(ctx context.Context, floor uint64) error {
+	if floor > l.floor {
+		l.floor = floor
+	}
+	return l.put(ctx, l.revision, "")
+}
+
+// put writes the holding if the last revision is the given one. A write of ours whose answer
+// got lost is recognised by its owner.
+func (l *lease) put(ctx context.Context, last uint64, owner string) error {
+	value, err := json.Marshal(holding{Owner: owner, Instance: l.instance, Floor: l.floor})
+	if err != nil {
+		return fmt.Errorf("lease %s: %w", l.key, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.ttl)
+	defer cancel()
+	var revision uint64
+	if last == 0 {
+		revision, err = l.kv.Create(ctx, l.key, value)
+	} else {
+		revision, err = l.kv.Update(ctx, l.key, value, last)
+	}
+	if err == nil {
+		l.revision = revision
+		return nil
+	}
+	if entry, getErr := l.kv.Get(ctx, l.key); getErr == nil && entry.Revision() != last {
+		var h holding
+		if json.Unmarshal(entry.Value(), &h) == nil && h.Owner == l.owner {
+			l.revision = entry.Revision()
+			return nil
+		}
+		return errLost
+	}
+	return fmt.Errorf("write lease %s: %w", l.key, err)
+}

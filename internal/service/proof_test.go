@@ -1,0 +1,463 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"pgregory.net/rapid"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// The central promise: whatever crashes, every fact that the decisions ask for is on the stream
+// exactly once, and nothing else. The oracle knows nothing of the runtime: it walks the final
+// stream with the same Decide and compares.
+
+// stated is a fact as the oracle sees it.
+type stated struct {
+	Aggregate, Key string
+	Cause          uint64
+	Type           events.Type
+	Content        string
+}
+
+// outcomes renders facts without their place, to compare runs with each other. Answers to claims
+// depend on the order of the claims alone; what follows from facts depends on how the two
+// interleave, so of that only the type is compared, and the board's not at all.
+func outcomes(facts map[string][]stated, causes map[uint64]string, project string) []string {
+	var out []string
+	for _, list := range facts {
+		for _, f := range list {
+			cause := causes[f.Cause]
+			switch {
+			case f.Aggregate == "board":
+				continue
+			case !strings.HasPrefix(cause, string(events.Claim)):
+				f.Content = ""
+			}
+			line := fmt.Sprintf("%s/%s %s because of %s: %s", f.Aggregate, f.Key, f.Type.Short(), cause, f.Content)
+			out = append(out, strings.ReplaceAll(line, project, ""))
+		}
+	}
+	sort.Strings(out)
+	return out
+}
+
+// oracle walks the stream of a project: recorded are the facts that stand there, expected those
+// that Decide gives over the causes in stream order.
+func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def Definition, project string) (recorded, expected map[string][]stated, causes map[uint64]string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	recorded, expected, causes = map[string][]stated{}, map[string][]stated{}, map[uint64]string{}
+	end, err := lastSequence(ctx, js)
+	if err != nil {
+		t.Fatalf("oracle: %v", err)
+	}
+	folds := map[string]any{}
+	kinds := append(slices.Clone(def.Aggregates), refuseUnrouted())
+	takes := map[events.Type]bool{}
+	for _, a := range def.Aggregates {
+		for _, typ := range a.takes {
+			takes[typ] = true
+		}
+	}
+	probe := &worker{}
+	walk := func(m stored) error {
+		e, err := m.event()
+		if err != nil {
+			return err
+		}
+		if e.Project == project {
+			causes[e.Sequence] = string(e.Kind) + " " + e.Type.Short() + " " + e.ID
+			if e.Kind == events.Stated {
+				causes[e.Sequence] = string(e.Kind) + " " + e.Type.Short() + " " + e.Key
+				name := e.Aggregate + "/" + e.Key
+				recorded[name] = append(recorded[name], stated{e.Aggregate, e.Key, e.CauseSequence, e.Type, contentJSON(e.Content)})
+			}
+			configured := events.DefaultProject(project)
+			routed := false
+			for i := range kinds {
+				a := &kinds[i]
+				var keys []string
+				switch {
+				case a.kind == unrouted:
+					if !routed && e.Kind == events.Claim {
+						keys = []string{e.ID}
+					}
+				case e.Kind == events.Stated && !takes[e.Type]:
+				default:
+					keys = a.route(configured, e)
+				}
+				for _, key := range keys {
+					routed = true
+					name := a.kind + "/" + key
+					fact, ok, err := probe.decide(folds[name], task{cause: &cause{event: &e, project: &configured}, kind: a, key: key})
+					if err != nil {
+						return err
+					}
+					if !ok {
+						continue
+					}
+					typ := events.TypeOf(fact.Content)
+					expected[name] = append(expected[name], stated{a.kind, key, e.Sequence, typ, contentJSON(fact.Content)})
+					folds[name] = a.evolve(folds[name], events.Event{Type: typ, Content: fact.Content, Key: key, Project: project})
+				}
+			}
+		}
+		if m.sequence >= end || m.pending == 0 {
+			return errStop
+		}
+		return nil
+	}
+	if err := tail(ctx, js, zap.NewNop(), []string{">"}, 1, walk); err != nil {
+		t.Fatalf("oracle: %v", err)
+	}
+	return recorded, expected, causes
+}
+
+func contentJSON(c any) string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+// difference says in which aggregates what stands on the stream is not what was to be stated.
+func difference(recorded, expected map[string][]stated) string {
+	var out []string
+	for name, want := range expected {
+		if got := recorded[name]; !slices.Equal(got, want) {
+			out = append(out, fmt.Sprintf("%s:\n  recorded %v\n  expected %v", name, got, want))
+		}
+	}
+	for name, got := range recorded {
+		if len(expected[name]) == 0 {
+			out = append(out, fmt.Sprintf("%s:\n  recorded %v\n  expected nothing", name, got))
+		}
+	}
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
+
+// bus is one embedded server with its streams and a store of folds.
+type bus struct {
+	server *natsd.Server
+	js     jetstream.JetStream
+	folds  *fold.Store
+	host   Host
+}
+
+func newBus(t *testing.T) *bus {
+	t.Helper()
+	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	folds, err := fold.Embedded("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := NewHost(context.Background(), nc, folds, 1, testLog())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close(); _ = folds.Close(); server.Stop() })
+	return &bus{server: server, js: host.JS, folds: folds, host: host}
+}
+
+func testLog() *zap.Logger {
+	if os.Getenv("LEMNIS_TEST_LOG") == "" {
+		return zap.NewNop()
+	}
+	l, _ := zap.NewDevelopment()
+	return l
+}
+
+// claim puts a claim on the stream as the gateway would.
+func (b *bus) claim(project, id string, content any, key string) error {
+	e := events.Event{
+		ID: id, Source: "/test", Type: events.TypeOf(content), Time: time.Now(), Project: project, Phase: events.Plan, Key: key,
+		SubjectID: key, Principal: "local", Chain: id, Content: content,
+	}
+	msg, err := events.Encode(e)
+	if err != nil {
+		return err
+	}
+	msg.Subject = e.Subject(events.Claim)
+	_, err = b.js.PublishMsg(context.Background(), msg)
+	return err
+}
+
+// claimOf makes one claim of a history out of a number.
+func claimOf(n int) (content any, key string) {
+	key = "item-" + strconv.Itoa(n/4%5)
+	ticket := events.Ticket{Summary: "s" + strconv.Itoa(n), Creator: "c", URI: "/u"}
+	switch n % 4 {
+	case 0:
+		return events.TicketCreated{Ticket: ticket}, key
+	case 3:
+		if n/20%3 == 0 {
+			return events.TicketClosed{Ticket: ticket}, key
+		}
+		fallthrough
+	default:
+		return events.TicketUpdated{Ticket: ticket}, key
+	}
+}
+
+// harness runs two processes of a service and does to them what production does.
+type harness struct {
+	bus     *bus
+	timing  Timing
+	faults  func(process int) *faults
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	crashes atomic.Int64
+	err     atomic.Pointer[error]
+}
+
+func (h *harness) start(processes int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	h.stop = cancel
+	for i := range processes {
+		h.done.Go(func() {
+			for ctx.Err() == nil {
+				host := h.bus.host
+				host.Timing = h.timing
+				host.faults = h.faults(i)
+				err := New(host, proofDefinition()).Run(ctx)
+				var crash *crashError
+				if errors.As(err, &crash) {
+					h.crashes.Add(1)
+					continue // it is started again, and knows nothing
+				}
+				if err != nil && ctx.Err() == nil {
+					h.err.Store(&err)
+					return
+				}
+			}
+		})
+	}
+}
+
+// quick are timings that let a take-over happen within a history.
+var quick = Timing{Lease: 60 * time.Millisecond, Save: 5 * time.Millisecond, Workers: 4}
+
+// trouble is what befalls one history.
+type trouble struct {
+	Claims    []int
+	Crashes   []int // per mille at each step
+	Pause     int   // per mille at each step: past the lease, then awake as a zombie
+	Again     int   // per mille of messages met twice, late
+	Wipes     int   // of the store
+	Duplicate int   // percent of claims that are sent twice, as new messages
+	Seed      uint64
+}
+
+func drawTrouble(rt *rapid.T) trouble {
+	return trouble{
+		Claims:    rapid.SliceOfN(rapid.IntRange(0, 59), 8, 24).Draw(rt, "claims"),
+		Crashes:   rapid.SliceOfN(rapid.SampledFrom([]int{0, 0, 20, 60, 150}), int(steps), int(steps)).Draw(rt, "crashes"),
+		Pause:     rapid.SampledFrom([]int{0, 0, 10, 40}).Draw(rt, "pause"),
+		Again:     rapid.SampledFrom([]int{0, 100, 500, 1000}).Draw(rt, "again"),
+		Wipes:     rapid.IntRange(0, 2).Draw(rt, "wipes"),
+		Duplicate: rapid.SampledFrom([]int{0, 0, 100}).Draw(rt, "duplicate"),
+		Seed:      rapid.Uint64().Draw(rt, "seed"),
+	}
+}
+
+// undisturbed is a history of the same claims in which nothing happens to anyone.
+func (tr trouble) undisturbed() trouble {
+	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Crashes: make([]int, steps), Seed: tr.Seed}
+}
+
+var histories atomic.Int64
+
+// live plays one history in a project of its own and returns what the oracle says of it; complete
+// is false when facts were still missing after the patience.
+func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Duration) (diff string, outcome []string, crashes int64) {
+	t.Helper()
+	project := fmt.Sprintf("h%d", histories.Add(1))
+	var calm atomic.Bool
+	var meanwhile sync.Mutex
+	rng := rand.New(rand.NewPCG(tr.Seed, 1))
+	chance := func(permille int) bool {
+		meanwhile.Lock()
+		defer meanwhile.Unlock()
+		return rng.IntN(1000) < permille
+	}
+	h := &harness{bus: b, timing: quick}
+	h.faults = func(int) *faults {
+		var seen []stored
+		return &faults{
+			leaveOut: leaveOut, read: sharedDurable(leaveOut),
+			crash: func(s step, e *events.Event) bool {
+				return !calm.Load() && (e == nil || e.Project == project) && chance(tr.Crashes[s])
+			},
+			pause: func(step) {
+				if !calm.Load() && chance(tr.Pause) {
+					wait(context.Background(), quick.Lease*2)
+				}
+			},
+			again: func(m stored) []stored {
+				if calm.Load() || token(m.Subject(), 1) != project {
+					return nil
+				}
+				seen = append(seen, m)
+				if !chance(tr.Again) {
+					return nil
+				}
+				return []stored{seen[len(seen)/2], seen[0], m}
+			},
+		}
+	}
+	h.start(2)
+	for i, n := range tr.Claims {
+		content, key := claimOf(n)
+		copies := 1
+		if chance(tr.Duplicate * 10) {
+			copies = 2
+		}
+		for range copies {
+			if err := b.claim(project, fmt.Sprintf("%s-%d", project, i), content, key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i < tr.Wipes {
+			if err := b.folds.Client().FlushAll(context.Background()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Trouble goes on for as long as facts are missing, then once more in calm.
+	settle := func(patience time.Duration) (string, map[string][]stated, map[uint64]string) {
+		for deadline := time.Now().Add(patience); ; wait(context.Background(), 2*time.Millisecond) {
+			recorded, expected, causes := oracle(t, b.js, proofDefinition(), project)
+			diff := difference(recorded, expected)
+			if diff == "" || time.Now().After(deadline) {
+				return diff, recorded, causes
+			}
+		}
+	}
+	settle(patience / 4)
+	calm.Store(true)
+	settle(patience)
+	h.stop()
+	h.done.Wait()
+	if err := h.err.Load(); err != nil {
+		t.Fatalf("a process ended: %v", *err)
+	}
+	diff, recorded, causes := settle(0)
+	return diff, outcomes(recorded, causes, project), h.crashes.Load()
+}
+
+// sharedDurable is how one would do it at first: every process takes from one durable consumer and
+// acknowledges what it has handed to its workers.
+func sharedDurable(leaveOut breakage) func(context.Context, *term, []string, func(stored) error) error {
+	if leaveOut != breakOrder {
+		return nil
+	}
+	return func(ctx context.Context, t *term, filters []string, each func(stored) error) error {
+		c, err := t.host.JS.CreateOrUpdateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
+			Durable: "shared", FilterSubjects: filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 50 * time.Millisecond, MaxDeliver: -1,
+		})
+		if err != nil {
+			return err
+		}
+		for ctx.Err() == nil {
+			m, err := c.Next(jetstream.FetchMaxWait(100 * time.Millisecond))
+			if err != nil {
+				continue
+			}
+			meta, err := m.Metadata()
+			if err != nil {
+				return err
+			}
+			s := stored{Msg: m, kind: events.Kind(token(m.Subject(), 0)), sequence: meta.Sequence.Stream, at: meta.Timestamp, pending: meta.NumPending}
+			if err := each(s); err != nil {
+				return err
+			}
+			if err := m.Ack(); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
+}
+
+// lanes is how many buses play histories at once: they mostly wait for leases.
+const lanes = 4
+
+// TestFactsExactlyOnce is the proof. LEMNIS_HISTORIES says how many histories; rapid prints the
+// seed of one that fails, -rapid.seed plays it again.
+func TestFactsExactlyOnce(t *testing.T) {
+	var played, crashed atomic.Int64
+	t.Run("histories", func(t *testing.T) {
+		for lane := range lanes {
+			t.Run(strconv.Itoa(lane), func(t *testing.T) {
+				t.Parallel()
+				b := newBus(t)
+				rapid.Check(t, func(rt *rapid.T) {
+					tr := drawTrouble(rt)
+					diff, got, crashes := live(t, b, tr, breakNothing, 20*time.Second)
+					played.Add(1)
+					crashed.Add(crashes)
+					if diff != "" {
+						rt.Fatalf("%+v\n%s", tr, diff)
+					}
+					diff, want, _ := live(t, b, tr.undisturbed(), breakNothing, 20*time.Second)
+					if diff != "" {
+						rt.Fatalf("undisturbed %+v\n%s", tr, diff)
+					}
+					if !slices.Equal(got, want) {
+						rt.Fatalf("%+v\ndisturbed   %s\nundisturbed %s", tr, strings.Join(got, "\n"), strings.Join(want, "\n"))
+					}
+				})
+			})
+		}
+	})
+	t.Logf("%d histories, %d crashes", played.Load(), crashed.Load())
+}
+
+// TestOracleCatches shows that the proof can fail: each rule of the runtime, left out, is noticed.
+func TestOracleCatches(t *testing.T) {
+	for name, b := range map[string]breakage{"no fence": breakFence, "no watermark": breakWatermark, "a shared durable": breakOrder} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bus := newBus(t)
+			for seed := range uint64(200) {
+				rng := rand.New(rand.NewPCG(seed, 2))
+				tr := trouble{Pause: 60, Again: 500, Crashes: []int{20, 20, 60, 20, 0}, Seed: seed}
+				for range 24 {
+					tr.Claims = append(tr.Claims, rng.IntN(60))
+				}
+				if diff, _, _ := live(t, bus, tr, b, time.Second); diff != "" {
+					t.Logf("noticed in history %d:\n%s", seed+1, diff)
+					return
+				}
+			}
+			t.Fatal("200 histories without this rule, and nothing was noticed")
+		})
+	}
+}

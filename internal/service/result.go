@@ -1,0 +1,75 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// resulter puts results of one source (an effect, a timer, a duty) on the stream.
+type resulter struct {
+	host   Host
+	phase  events.Phase
+	source string
+}
+
+// outcome is a result with what ties it to the stream.
+type outcome struct {
+	Report
+	project string
+	id      string // stable: the same result again has the same id
+	chain   string // begins with this result when empty
+	cause   string
+	attempt uint64
+	trace   string
+}
+
+// publish returns the sequence at which the result stands.
+func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
+	typ := events.TypeOf(o.Content)
+	if typ == "" {
+		return 0, events.Reject(fmt.Errorf("%T is no content type", o.Content))
+	}
+	e := events.Event{
+		ID: o.id, Source: "/lemnis/" + string(r.phase) + "/" + r.source, Type: typ, Time: r.host.Clock.Now(),
+		Project: o.project, Phase: r.phase, Key: o.Key, Cause: o.cause, Chain: o.chain, Attempt: o.attempt,
+		SubjectID: o.SubjectID, Content: o.Content, TraceParent: childSpan(o.trace, o.id),
+	}
+	if e.Chain == "" {
+		e.Chain = o.id
+	}
+	if e.SubjectID == "" {
+		e.SubjectID = o.Key
+	}
+	if o.cause != "" {
+		e.Links = []events.Link{{Type: events.Path, Context: o.cause}}
+	}
+	msg, err := events.Encode(e)
+	if err != nil {
+		return 0, events.Reject(err)
+	}
+	msg.Subject = e.Subject(events.Result)
+	msg.Header[headerMsgID] = []string{"r/" + e.ID}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	ack, err := r.host.JS.PublishMsg(ctx, msg)
+	if err != nil {
+		return 0, fmt.Errorf("publish result %s: %w", typ.Short(), err)
+	}
+	return ack.Sequence, nil
+}
+
+// childSpan continues a W3C trace: the same trace id, and a span id made of the event's id.
+func childSpan(parent, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	if traceID(parent) == "" {
+		return ""
+	}
+	return parent[:36] + hex.EncodeToString(sum[:8]) + "-01"
+}
+
+func formatUint(n uint64) string { return strconv.FormatUint(n, 10) }

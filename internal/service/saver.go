@@ -1,0 +1,231 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// snapshotRequest asks a worker for what changed since the last save, or for everything, or for
+// everything of one partition; the last leaves the marks of what changed as they are.
+type snapshotRequest struct {
+	all    bool
+	only   *fold.PartitionID
+	answer chan []changed
+}
+
+// changed is what a worker folded in one partition. States are values: encoding them later, on
+// the saver's goroutine, does not block the worker.
+type changed struct {
+	id     fold.PartitionID
+	base   uint64
+	last   uint64
+	folded map[field]aggregate
+}
+
+func (w *worker) snapshot(r snapshotRequest) {
+	var out []changed
+	for _, p := range w.partitions {
+		if r.only != nil && *r.only != p.id || len(p.dirty) == 0 && !r.all && r.only == nil {
+			continue
+		}
+		c := changed{id: p.id, base: p.saved, last: p.last, folded: make(map[field]aggregate, len(p.dirty))}
+		if r.all || r.only != nil {
+			c.base = 0
+			for f, a := range p.folded {
+				c.folded[f] = *a
+			}
+		} else {
+			for f := range p.dirty {
+				c.folded[f] = *p.folded[f]
+			}
+		}
+		if r.only == nil {
+			clear(p.dirty)
+			p.saved = p.last
+		}
+		out = append(out, c)
+	}
+	r.answer <- out
+}
+
+// scope names the folds of this phase and of this version of its code.
+func (t *term) scope() fold.Scope {
+	versions := make([]string, 0, len(t.def.Aggregates))
+	for _, a := range t.def.Aggregates {
+		versions = append(versions, fmt.Sprintf("%s%d", a.kind, a.version))
+	}
+	return fold.Scope{Stream: t.host.Stream, Phase: string(t.def.Phase), Version: strings.Join(versions, "-")}
+}
+
+// completeName is the position up to which the saved folds are complete.
+func (t *term) completeName() string {
+	s := t.scope()
+	return "complete/" + s.Stream + "/" + s.Phase + "/" + s.Version
+}
+
+// loadFolds restores the folds: what the store holds, then the facts behind it up to the
+// barrier. It returns the position up to which the store is complete.
+func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
+	complete, saved := t.loadSaved(ctx)
+	for id, p := range saved {
+		w := t.workerOf(id)
+		w.partitions[id] = p
+	}
+	filters := []string{
+		fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase), barrierFilter(t.def.Phase),
+	}
+	err := t.readUntil(ctx, filters, complete+1, barrier, func(m stored) error {
+		if m.kind != events.Stated {
+			return nil
+		}
+		e, err := m.event()
+		if err != nil {
+			return fmt.Errorf("fact %d can not be read: %w", m.sequence, err)
+		}
+		id := fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}
+		w := t.workerOf(id)
+		p := w.partitions[id]
+		if p == nil {
+			p = newPartition(t.def.Phase, id)
+			w.partitions[id] = p
+		}
+		if !p.fold(t.kinds, e) {
+			t.log.Warn("a fact of an unknown kind of aggregate is passed over", append(logEvent(e), zap.String("aggregate", e.Aggregate))...)
+		}
+		return nil
+	})
+	return complete, err
+}
+
+// loadSaved reads the store. The store is only a shortcut: whatever is wrong with it, the stream
+// is folded from the beginning instead.
+func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*partition) {
+	complete, err := t.host.Folds.Position(ctx, t.completeName())
+	if err == nil && complete > 0 {
+		var saved map[fold.PartitionID]fold.Partition
+		if saved, err = t.host.Folds.Load(ctx, t.scope()); err == nil {
+			loaded := make(map[fold.PartitionID]*partition, len(saved))
+			for id, s := range saved {
+				if loaded[id], err = loadPartition(t.def.Phase, t.kinds, id, s); err != nil {
+					break
+				}
+			}
+			if err == nil {
+				return complete, loaded
+			}
+		}
+	}
+	if err != nil {
+		t.log.Warn("saved folds can not be used; folding the stream from the beginning", zap.Error(err))
+	}
+	return 0, nil
+}
+
+// saveFolds saves behind the decisions until ctx ends. A store that is away or was wiped costs
+// nothing but a longer start.
+func (t *term) saveFolds(ctx context.Context, complete uint64) error {
+	tick := time.NewTicker(t.host.Timing.Save)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		floor := t.handled()
+		if floor == complete {
+			continue
+		}
+		saved, err := t.saveOnce(ctx, complete, floor)
+		if err != nil && ctx.Err() == nil {
+			t.log.Warn("folds are not saved; trying again", zap.Error(err))
+			complete = 0 // what is missing now has to be written whole
+			continue
+		}
+		complete = saved
+	}
+}
+
+// saveOnce writes what changed and moves the position up to the floor. Facts at or below the
+// floor are folded before it is taken, so the position never promises too much. A store whose
+// position is gone was wiped: then everything is written whole.
+func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, error) {
+	known, err := t.host.Folds.Position(ctx, t.completeName())
+	if err != nil {
+		return 0, err
+	}
+	all := complete == 0 || known == 0
+	var saves []fold.Save
+	for _, w := range t.workers {
+		for _, c := range w.ask(ctx, snapshotRequest{all: all}) {
+			encoded, err := t.encode(c)
+			if err != nil {
+				return 0, err
+			}
+			s := fold.Save{ID: c.id, Base: c.base, Sequence: c.last, Changed: encoded}
+			s.Whole = func() map[string][]byte { return t.whole(ctx, w, c.id, encoded, all) }
+			saves = append(saves, s)
+		}
+	}
+	var older *fold.OlderError
+	if err := t.host.Folds.Save(ctx, t.scope(), saves); err != nil && !errors.As(err, &older) {
+		return 0, err
+	}
+	if older != nil || floor < known { // another owner is further on: its folds stay
+		return floor, nil
+	}
+	err = t.host.Folds.Advance(ctx, t.completeName(), known, floor, func(redis.Pipeliner) error { return nil })
+	if err != nil && !errors.Is(err, fold.ErrMoved) {
+		return 0, err
+	}
+	return floor, nil
+}
+
+func (t *term) encode(c changed) (map[string][]byte, error) {
+	out := make(map[string][]byte, len(c.folded))
+	for f, a := range c.folded {
+		b, err := encodeAggregate(t.kinds[f.kind], a)
+		if err != nil {
+			return nil, err
+		}
+		out[f.String()] = b
+	}
+	return out, nil
+}
+
+// whole renders all of a partition whose base is gone from the store. It may be ahead of the
+// sequence that it is saved under: folding a fact twice changes nothing.
+func (t *term) whole(ctx context.Context, w *worker, id fold.PartitionID, encoded map[string][]byte, isAll bool) map[string][]byte {
+	if isAll {
+		return encoded
+	}
+	for _, all := range w.ask(ctx, snapshotRequest{only: &id}) {
+		if b, err := t.encode(all); err == nil {
+			return b
+		}
+	}
+	return encoded
+}
+
+// ask gets a snapshot of a worker, directly once it has stopped.
+func (w *worker) ask(ctx context.Context, r snapshotRequest) []changed {
+	r.answer = make(chan []changed, 1)
+	select {
+	case w.snapshots <- r:
+		return <-r.answer
+	case <-w.stopped:
+		w.snapshot(r)
+		return <-r.answer
+	case <-ctx.Done():
+		return nil
+	}
+}

@@ -1,0 +1,213 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// Service is one phase of the lifecycle at work in this process. Several processes may run
+// the same one: one of them decides, all of them work on effects.
+type Service struct {
+	host    Host
+	def     Definition
+	kinds   map[string]*Aggregate
+	takes   map[events.Type]bool
+	log     *zap.Logger
+	metrics metrics
+	configs configs
+
+	readyOnce sync.Once
+	ready     chan struct{}
+	owns      atomic.Bool
+}
+
+// New prepares a service. It panics when the definition contradicts itself: that is a mistake in
+// code, not in input.
+func New(h Host, def Definition) *Service {
+	h.Timing = h.Timing.withDefaults()
+	if h.Clock == nil {
+		h.Clock = WallClock{}
+	}
+	h.Log = h.Log.With(zap.String("phase", string(def.Phase)))
+	s := &Service{
+		host: h, def: def, log: h.Log, ready: make(chan struct{}),
+		kinds: map[string]*Aggregate{}, takes: map[events.Type]bool{},
+	}
+	s.configs.known = map[string]events.Project{}
+	for i := range def.Aggregates {
+		a := &def.Aggregates[i]
+		if s.kinds[a.kind] != nil {
+			panic(fmt.Sprintf("service: %s has two kinds of aggregate named %q", def.Phase, a.kind))
+		}
+		s.kinds[a.kind] = a
+		for _, t := range a.takes {
+			if _, ok := events.Lookup(t); !ok {
+				panic(fmt.Sprintf("service: %s takes the unknown type %q", a.kind, t))
+			}
+			s.takes[t] = true
+		}
+	}
+	fallback := refuseUnrouted()
+	s.kinds[unrouted] = &fallback
+	return s
+}
+
+// Phase is the phase that the service does.
+func (s *Service) Phase() events.Phase { return s.def.Phase }
+
+// Ready is closed when the service has caught up and decides, or stands by for an owner elsewhere.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Owns reports whether this process decides for the phase now.
+func (s *Service) Owns() bool { return s.owns.Load() }
+
+// Run works until ctx ends, then drains: what was read is handled, folds are saved, the lease is
+// given back. The error is nil after a drain.
+func (s *Service) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	if err := s.startProjections(ctx, group); err != nil {
+		return errors.Join(err, group.Wait())
+	}
+	for _, e := range s.def.Effects {
+		if !e.OnOwner {
+			group.Go(func() error { return work(ctx, s.host, s.def.Phase, e, s.configs.get) })
+		}
+	}
+	if len(s.def.Timers) > 0 {
+		group.Go(func() error { return work(ctx, s.host, s.def.Phase, setTimers(s.host, s.def.Timers), s.configs.get) })
+		group.Go(func() error { return moveTimers(ctx, s.host, s.def.Phase) })
+	}
+	group.Go(func() error { return s.own(ctx) })
+	err := group.Wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// startProjections starts all projections and waits until they have caught up.
+func (s *Service) startProjections(ctx context.Context, group *errgroup.Group) error {
+	all := append([]Projection{s.configs.projection()}, s.def.Projections...)
+	var caughtUp sync.WaitGroup
+	caughtUp.Add(len(all))
+	for _, p := range all {
+		group.Go(func() error { return project(ctx, s.host, p, caughtUp.Done) })
+	}
+	done := make(chan struct{})
+	go func() { caughtUp.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		// A projection that failed before it was ready has ended the group.
+		return ctx.Err()
+	}
+}
+
+// own takes the lease whenever it can be had and serves as the owner, until ctx ends.
+func (s *Service) own(ctx context.Context) error {
+	for ctx.Err() == nil {
+		standby := time.AfterFunc(s.host.Timing.Lease, s.setReady)
+		l, err := acquire(ctx, s.host.JS, string(s.def.Phase), s.host.Instance, s.host.Timing.Lease)
+		standby.Stop()
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("the lease can not be had; trying again", zap.Error(err))
+				wait(ctx, s.host.Timing.Lease/5)
+			}
+			continue
+		}
+		err = s.newTerm(l).serve(ctx, func() { s.owns.Store(true); s.setReady() })
+		s.owns.Store(false)
+		var crash *crashError
+		switch {
+		case errors.As(err, &crash):
+			return err
+		case errors.Is(err, errLost):
+			s.log.Warn("another process has taken the phase over")
+		case err != nil && ctx.Err() == nil:
+			s.log.Error("the term ended; beginning another", zap.Error(err))
+			wait(ctx, s.host.Timing.Lease/5)
+		case err != nil:
+			s.log.Warn("the lease could not be given back; another owner waits for it to run out", zap.Error(err))
+		}
+	}
+	return nil
+}
+
+func (s *Service) setReady() { s.readyOnce.Do(func() { close(s.ready) }) }
+
+func (s *Service) newTerm(l *lease) *term {
+	t := &term{
+		host: s.host, def: s.def, kinds: s.kinds, takes: s.takes, log: s.log, metrics: &s.metrics, faults: s.host.faults,
+		lease: l, seed: maphash.MakeSeed(), latestProject: s.configs.get,
+	}
+	for range s.host.Timing.Workers {
+		t.workers = append(t.workers, &worker{
+			term: t, tasks: make(chan task, 256), snapshots: make(chan snapshotRequest), stopped: make(chan struct{}),
+			partitions: map[fold.PartitionID]*partition{},
+		})
+	}
+	return t
+}
+
+func (t Timing) withDefaults() Timing {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&t.Lease, 5*time.Second)
+	def(&t.Save, 100*time.Millisecond)
+	def(&t.AckWait, 10*time.Second)
+	def(&t.BackoffMin, 200*time.Millisecond)
+	def(&t.BackoffMax, 30*time.Second)
+	if t.Workers == 0 {
+		t.Workers = 8
+	}
+	return t
+}
+
+// configs is the latest configuration of every project, for effects. Decisions go by the one in
+// force at their cause instead.
+type configs struct {
+	mu    sync.RWMutex
+	known map[string]events.Project
+}
+
+func (c *configs) get(name string) events.Project {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if p, ok := c.known[name]; ok {
+		return p
+	}
+	return events.DefaultProject(name)
+}
+
+func (c *configs) projection() Projection {
+	return Projection{Name: "projects", On: []events.Type{projectSubject}, Apply: func(e events.Event) {
+		if conf, ok := e.Content.(events.ProjectConfigured); ok {
+			p := conf.Project
+			p.Name, p.Revision = e.Project, conf.Revision
+			c.mu.Lock()
+			c.known[e.Project] = p
+			c.mu.Unlock()
+		}
+	}}
+}
+
+// metrics counts what the runtime does; the gateway and /metrics read it.
+type metrics struct {
+	decided, conflicts, deadLetters atomic.Uint64
+}
