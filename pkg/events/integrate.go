@@ -96,8 +96,8 @@ type PipelineRunQueued struct {
 
 // PipelineRunStarted says that a worker has taken a run.
 type PipelineRunStarted struct {
-	PipelineName string    `json:"pipelineName,omitempty"`
-	URI          string    `json:"uri,omitempty"`
+	PipelineName string    `json:"pipelineName"`
+	URI          string    `json:"uri"`
 	Lemnis       RunDetail `json:"-"`
 }
 

@@ -59,7 +59,7 @@ func example(entry events.Entry, n int) events.Event {
 var words = map[string]string{
 	"ticketType": "enhancement", "priority": "high", "resolution": "completed", "creator": "ann", "updatedBy": "bo",
 	"assignees": "bo", "labels": "search", "milestone": "2026-03", "origin": events.EndUser, "category": "performance",
-	"outcome": events.Success, "severity": "high", "outputType": "report", "format": "application/xml", "trigger.type": "pipeline",
+	"outcome": events.Success, "severity": "high", "outputType": "report", "format": "application/xml", "trigger.type": "pipeline", "testCase.type": "functional",
 	"uri": "https://lemnis.example.org/things/1", "viewUrl": "https://lemnis.example.org/things/1/view", "url": "https://lemnis.example.org/api",
 	"ticketURI": "https://lemnis.example.org/tickets/T-17", "webhook": "secret:pager", "credentials": "secret:git",
 	"artifactId": "pkg:oci/api@sha256%3A0b31b1c02ff458ad9b7b81cbdf8f028bd54699fa151f221d1e8de6817db93427",
