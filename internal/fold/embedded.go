@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
@@ -66,9 +67,16 @@ func Embedded(dir string, options ...Option) (*Store, error) {
 			e.mini.FlushAll()
 		}
 	}
+	// The first connection starts miniredis without a port.
+	first, err := e.mini.Dial()
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded store: %w", err)
+	}
+	_ = first.Close()
+	e.server = e.mini.Server()
 	client := redis.NewClient(&redis.Options{
 		Addr:            "embedded",
-		Dialer:          func(context.Context, string, string) (net.Conn, error) { return e.mini.Dial() },
+		Dialer:          e.dial,
 		Protocol:        2,
 		DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{
@@ -88,6 +96,7 @@ func Embedded(dir string, options ...Option) (*Store, error) {
 // commands of a pipeline or transaction.
 type embedded struct {
 	mini     *miniredis.Miniredis
+	server   *server.Server
 	path     string // "" for memory only
 	interval time.Duration
 	logf     func(format string, args ...any)
@@ -99,6 +108,20 @@ type embedded struct {
 	quit, done chan struct{}
 	closing    sync.Once
 	closed     error
+}
+
+func (e *embedded) dial(context.Context, string, string) (net.Conn, error) {
+	c, err := e.mini.Dial()
+	if err != nil {
+		return nil, err
+	}
+	return buffered(c), nil
+}
+
+func (e *embedded) dial(context.Context, string, string) (net.Conn, error) {
+	client, end := pipe()
+	e.server.ServeConn(end)
+	return client, nil
 }
 
 func (e *embedded) run() {

@@ -343,3 +343,21 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A pipeline whose requests and answers are both larger than any buffer
+// between the two ends.
+func TestLargePipeline(t *testing.T) {
+	onEach(t, func(t *testing.T, s *fold.Store) {
+		ctx, value := t.Context(), strings.Repeat("v", 1<<20)
+		cmds, err := s.Client().Pipelined(ctx, func(p redis.Pipeliner) error {
+			for range 8 {
+				p.Set(ctx, "k", value, 0)
+				p.Get(ctx, "k")
+			}
+			return nil
+		})
+		if err != nil || cmds[15].(*redis.StringCmd).Val() != value {
+			t.Errorf("pipeline: %v", err)
+		}
+	})
+}
