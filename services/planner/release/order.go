@@ -1,6 +1,9 @@
 package release
 
-import "math/bits"
+import (
+	"container/heap"
+	"math/bits"
+)
 
 // Bundle is an item with those of its prerequisites that did not come earlier.
 type Bundle struct {
@@ -10,7 +13,7 @@ type Bundle struct {
 }
 
 // Order puts items in the order that yields value soonest: again and again the bundle of the
-// greatest value per cost. Ties go to the smaller number of prerequisites' id.
+// greatest value per cost. Ties go to the cheaper bundle, then to the smaller id.
 func Order(items []Item) []Bundle {
 	g := newGraph(items)
 	order := g.order()
@@ -24,36 +27,62 @@ func Order(items []Item) []Bundle {
 
 // order is [Order] in units. After each pick only the bundles that it was part of are computed again.
 func (g *graph) order() [][]int {
-	n := len(g.units)
-	done := make([]bool, n)
-	bundles := make([][]int, n)
-	value, cost := make([]int64, n), make([]int64, n)
-	refresh := func(u int) {
-		bundles[u] = g.missing(u, done)
-		value[u], cost[u] = g.sum(bundles[u])
-	}
-	for u := range n {
-		refresh(u)
-	}
+	q := newQueue(g)
+	done := make([]bool, len(g.units))
 	var out [][]int
-	for left := n; left > 0; {
-		best := -1
-		for u := range n {
-			if !done[u] && (best < 0 || better(g, value, cost, u, best)) {
-				best = u
-			}
-		}
-		picked := bundles[best]
+	for len(q.heap) > 0 {
+		picked := q.bundles[q.heap[0]]
 		out = append(out, picked)
 		for _, u := range picked {
 			done[u] = true
+			heap.Remove(q, q.at[u])
 		}
-		left -= len(picked)
 		for _, u := range g.above(picked, done) {
-			refresh(u)
+			q.refresh(u, done)
+			heap.Fix(q, q.at[u])
 		}
 	}
 	return out
+}
+
+// queue holds the units that are left, the one with the best bundle on top.
+type queue struct {
+	g           *graph
+	bundles     [][]int
+	value, cost []int64 // of the bundles
+	heap, at    []int
+}
+
+func newQueue(g *graph) *queue {
+	n := len(g.units)
+	q := &queue{g: g, bundles: make([][]int, n), value: make([]int64, n), cost: make([]int64, n), heap: make([]int, n), at: make([]int, n)}
+	none := make([]bool, n)
+	for u := range n {
+		q.refresh(u, none)
+		q.heap[u], q.at[u] = u, u
+	}
+	heap.Init(q)
+	return q
+}
+
+func (q *queue) refresh(u int, done []bool) {
+	q.bundles[u] = q.g.missing(u, done)
+	q.value[u], q.cost[u] = q.g.sum(q.bundles[u])
+}
+
+func (q *queue) Len() int           { return len(q.heap) }
+func (q *queue) Less(i, j int) bool { return better(q.g, q.value, q.cost, q.heap[i], q.heap[j]) }
+func (q *queue) Push(any)           {} // nothing is ever added
+
+func (q *queue) Swap(i, j int) {
+	q.heap[i], q.heap[j] = q.heap[j], q.heap[i]
+	q.at[q.heap[i]], q.at[q.heap[j]] = i, j
+}
+
+func (q *queue) Pop() any {
+	u := q.heap[len(q.heap)-1]
+	q.heap = q.heap[:len(q.heap)-1]
+	return u
 }
 
 // better compares ratios exactly, value[a]/cost[a] > value[b]/cost[b]; the cheaper bundle, then the smaller id, breaks ties.
