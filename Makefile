@@ -27,7 +27,7 @@ help: ## Show this help
 .PHONY: build
 build: ## Build every program into bin/
 	@mkdir -p bin
-	go build -o bin/ $(PROGRAMS)
+	$(if $(strip $(PROGRAMS)),go build -o bin/ $(PROGRAMS),@echo "no program is there yet")
 
 .PHONY: demo
 demo: build ## Turn the whole loop once on a real repository: [REPO=path MAIN=package [BAD=ref]] [KEEP=1]
