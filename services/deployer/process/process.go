@@ -163,7 +163,9 @@ func (p *Process) run(ready chan<- error) {
 		} else {
 			kind, reason = Failed, err.Error()
 		}
-		p.notice(kind, pid, reason, pause)
+		if !errors.Is(err, errStopped) {
+			p.notice(kind, pid, reason, pause)
+		}
 		select {
 		case <-p.stop:
 			p.notice(Stopped, 0, reason, 0)

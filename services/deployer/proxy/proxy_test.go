@@ -432,6 +432,31 @@ func TestAnswerWhileTheBodyIsStillSent(t *testing.T) {
 	}
 }
 
+func TestABrokenUploadIsNotTheVersionsError(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})})
+	for _, request := range []string{
+		"POST / HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nhalf",
+		"POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n",
+	} {
+		before := f.Snapshot().Versions["v1"].Requests
+		conn, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprint(conn, request)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		eventually(t, "the count", func() bool { return f.Snapshot().Versions["v1"].Requests == before+1 })
+		conn.Close()
+		if got := f.Snapshot().Versions["v1"]; got.Errors != 0 {
+			t.Errorf("%q: %+v", request, got.Counts)
+		}
+	}
+}
+
 func TestFaultIsVisible(t *testing.T) {
 	var mu sync.Mutex
 	var logged []string

@@ -18,6 +18,7 @@ type exchange struct {
 	answered atomic.Bool
 	erred    atomic.Bool
 	injected atomic.Bool
+	broken   atomic.Bool // the client's body broke off
 }
 
 type exchangeKey struct{}
@@ -40,7 +41,11 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	// Without it the server would swallow the rest of a request's body at the first byte of the answer.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	x := &exchange{target: to, feature: featureOf(f.features, r.URL.Path), start: time.Now()}
-	f.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
+	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
+	if r.Body != http.NoBody {
+		r.Body = &upload{r.Body, x}
+	}
+	f.proxy.ServeHTTP(w, r)
 }
 
 func (f *Front) rewrite(p *httputil.ProxyRequest) {
@@ -63,6 +68,7 @@ func answered(response *http.Response) error {
 func (f *Front) failed(w http.ResponseWriter, r *http.Request, err error) {
 	x := exchangeOf(r.Context())
 	left := errors.Is(r.Context().Err(), context.Canceled)
+	left = left || x.broken.Load()
 	x.count(!left || time.Since(x.start) >= f.config.Patience)
 	if left {
 		return // nobody is there to answer
@@ -97,6 +103,20 @@ func (x *exchange) fail() {
 	}
 }
 
+// upload sees a request's body that breaks off: the client's fault, which must not be able to roll a version back.
+type upload struct {
+	io.ReadCloser
+	x *exchange
+}
+
+func (b *upload) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
+		b.x.broken.Store(true)
+	}
+	return n, err
+}
+
 // watched sees a body that breaks off.
 type watched struct {
 	io.ReadCloser
@@ -106,7 +126,7 @@ type watched struct {
 
 func (b *watched) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() == nil {
+	if err != nil && err != io.EOF && b.ctx.Err() == nil && !b.x.broken.Load() {
 		b.x.fail()
 	}
 	return n, err
