@@ -98,21 +98,20 @@ func (s *Service) Run(ctx context.Context) error {
 
 // startProjections starts all projections and waits until they have caught up.
 func (s *Service) startProjections(ctx context.Context, group *errgroup.Group) error {
-	all := append([]Projection{s.configs.projection()}, s.def.Projections...)
-	var caughtUp sync.WaitGroup
-	caughtUp.Add(len(all))
-	for _, p := range all {
-		group.Go(func() error { return project(ctx, s.host, p, caughtUp.Done) })
+	var caughtUp []chan struct{}
+	for _, p := range append([]Projection{s.configs.projection()}, s.def.Projections...) {
+		done := make(chan struct{})
+		caughtUp = append(caughtUp, done)
+		group.Go(func() error { return project(ctx, s.host, p, func() { close(done) }) })
 	}
-	done := make(chan struct{})
-	go func() { caughtUp.Wait(); close(done) }()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		// A projection that failed before it was ready has ended the group.
-		return ctx.Err()
+	for _, done := range caughtUp {
+		select {
+		case <-done:
+		case <-ctx.Done(): // also when a projection failed: that ends the group
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // own takes the lease whenever it can be had and serves as the owner, until ctx ends.
