@@ -167,6 +167,7 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, e events.Eve
 			w.term.own.put(e)
 		}
 		p.fold(w.term.kinds, e)
+		w.term.metrics.decided.Add(1)
 		return true, w.term.faults.at(stepFolded, t.cause.event)
 	}
 	if err == nil && try >= strangers {

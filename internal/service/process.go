@@ -1,0 +1,227 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/internal/natsd"
+)
+
+// Environment is the configuration of a service process, read from its environment.
+type Environment struct {
+	NATS     string // LEMNIS_NATS_URL, default nats://127.0.0.1:4222
+	Key      string // LEMNIS_NATS_KEY_FILE: file with the services' nkey seed
+	Redis    string // LEMNIS_REDIS_URL; empty means a store in the process, folded anew at each start
+	Registry string // LEMNIS_REGISTRY_URL, default http://127.0.0.1:8080
+	Data     string // LEMNIS_DATA: work folder, default the user's cache folder
+	HTTP     string // LEMNIS_HTTP: address of health and metrics; empty means none
+	Replicas int    // LEMNIS_REPLICAS of each stream, default 1
+	Log      string // LEMNIS_LOG: debug, info (default), warn, error
+}
+
+// ReadEnvironment reads the variables; get is os.Getenv but for tests.
+func ReadEnvironment(get func(string) string) (Environment, error) {
+	or := func(name, def string) string {
+		if v := get(name); v != "" {
+			return v
+		}
+		return def
+	}
+	env := Environment{
+		NATS: or("LEMNIS_NATS_URL", "nats://127.0.0.1:4222"), Key: get("LEMNIS_NATS_KEY_FILE"), Redis: get("LEMNIS_REDIS_URL"),
+		Registry: or("LEMNIS_REGISTRY_URL", "http://127.0.0.1:8080"), Data: get("LEMNIS_DATA"), HTTP: get("LEMNIS_HTTP"), Log: or("LEMNIS_LOG", "info"),
+	}
+	var err error
+	if env.Replicas, err = strconv.Atoi(or("LEMNIS_REPLICAS", "1")); err != nil || env.Replicas < 1 || env.Replicas > 5 {
+		return Environment{}, fmt.Errorf("LEMNIS_REPLICAS %q is no number from 1 to 5", get("LEMNIS_REPLICAS"))
+	}
+	if env.Data == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return Environment{}, fmt.Errorf("LEMNIS_DATA is not set, and there is no cache folder: %w", err)
+		}
+		env.Data = cache + "/lemnis"
+	}
+	return env, nil
+}
+
+// NewLog makes the log of a process: JSON lines on standard error.
+func NewLog(level string) (*zap.Logger, error) {
+	l, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, fmt.Errorf("log level %q is none of debug, info, warn, error", level)
+	}
+	c := zap.NewProductionConfig()
+	c.Level = zap.NewAtomicLevelAt(l)
+	c.Sampling = nil // a decision that is not logged can not be explained
+	c.DisableStacktrace = true
+	c.EncoderConfig.EncodeTime = zapcore.ISO8601TimeEncoder
+	return c.Build()
+}
+
+// Connect reaches the bus and the store of folds that the environment names, and waits for them
+// to be there.
+func (env Environment) Connect(ctx context.Context, log *zap.Logger) (Host, func(), error) {
+	opts := []nats.Option{
+		nats.Name("lemnis"), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.RetryOnFailedConnect(true),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("the bus is away; going on when it is back", zap.Error(err))
+			}
+		}),
+	}
+	if env.Key != "" {
+		key, err := natsd.ServiceOptionsFromFile(env.Key)
+		if err != nil {
+			return Host{}, nil, fmt.Errorf("LEMNIS_NATS_KEY_FILE: %w", err)
+		}
+		opts = append(opts, key...)
+	}
+	nc, err := nats.Connect(env.NATS, opts...)
+	if err != nil {
+		return Host{}, nil, fmt.Errorf("connect to %s: %w", env.NATS, err)
+	}
+	var folds *fold.Store
+	if env.Redis == "" {
+		folds, err = fold.Embedded("")
+	} else {
+		folds, err = fold.Open(ctx, env.Redis)
+	}
+	if err != nil {
+		nc.Close()
+		return Host{}, nil, err
+	}
+	closeAll := func() {
+		if err := folds.Close(); err != nil {
+			log.Warn("closing the store of folds", zap.Error(err))
+		}
+		nc.Close()
+	}
+	for {
+		h, err := NewHost(ctx, nc, folds, env.Replicas, log)
+		if err == nil {
+			return h, closeAll, nil
+		}
+		if ctx.Err() != nil {
+			closeAll()
+			return Host{}, nil, err
+		}
+		log.Warn("the streams are not ready; trying again", zap.Error(err))
+		wait(ctx, time.Second)
+	}
+}
+
+// Main is the main function of a service's program: it reads the environment, runs what define
+// gives until SIGTERM or SIGINT, drains, and returns the exit code.
+func Main(name string, define func(Environment, Host) ([]Definition, error)) int {
+	env, err := ReadEnvironment(os.Getenv)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 2
+	}
+	log, err := NewLog(env.Log)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: LEMNIS_LOG: %v\n", name, err)
+		return 2
+	}
+	log = log.Named(name)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, env, log, define); err != nil && !errors.Is(err, context.Canceled) {
+		log.Error("stopped", zap.Error(err))
+		return 1
+	}
+	return 0
+}
+
+func run(ctx context.Context, env Environment, log *zap.Logger, define func(Environment, Host) ([]Definition, error)) error {
+	host, closeHost, err := env.Connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer closeHost()
+	defs, err := define(env, host)
+	if err != nil {
+		return err
+	}
+	services := make([]*Service, len(defs))
+	for i, d := range defs {
+		services[i] = New(host, d)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range services {
+		group.Go(func() error { return s.Run(ctx) })
+	}
+	if env.HTTP != "" {
+		group.Go(func() error { return ServeHealth(ctx, env.HTTP, services) })
+	}
+	return group.Wait()
+}
+
+// ServeHealth answers /healthz, /readyz and /metrics for the services of a process until ctx
+// ends. It binds to loopback only, unless the address names another interface.
+func ServeHealth(ctx context.Context, addr string, services []*Service) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		for _, s := range services {
+			select {
+			case <-s.Ready():
+			default:
+				http.Error(w, string(s.Phase())+" is not ready", http.StatusServiceUnavailable)
+				return
+			}
+		}
+		_, _ = w.Write([]byte("ready\n"))
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(Metrics(services))) })
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen for health: %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve health: %w", err)
+	}
+	return nil
+}
+
+// Metrics renders the counters of services in the Prometheus text format.
+func Metrics(services []*Service) string {
+	var b strings.Builder
+	family := func(name, kind, help string, value func(*Service) uint64) {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+		for _, s := range services {
+			fmt.Fprintf(&b, "%s{phase=%q} %d\n", name, s.def.Phase, value(s))
+		}
+	}
+	counter := func(c *atomic.Uint64) uint64 { return c.Load() }
+	family("lemnis_facts_total", "counter", "Facts stated by this process.", func(s *Service) uint64 { return counter(&s.metrics.decided) })
+	family("lemnis_fence_conflicts_total", "counter", "Publications that met another fact.", func(s *Service) uint64 { return counter(&s.metrics.conflicts) })
+	family("lemnis_dead_letters_total", "counter", "Events that could not be handled.", func(s *Service) uint64 { return counter(&s.metrics.deadLetters) })
+	family("lemnis_owner", "gauge", "1 where this process decides for the phase.", func(s *Service) uint64 {
+		if s.Owns() {
+			return 1
+		}
+		return 0
+	})
+	return b.String()
+}
