@@ -31,7 +31,8 @@
 // # What it does not do yet
 //
 // Latency evidence. Without history, errors that cluster far beyond the prior (φ about 6 in the simulation) roll back some
-// 9 % of harmless versions, since it takes minutes to learn it: give Start the hour before. A first version without a baseline (the coin needs two sides) has no test here.
+// 9 % of harmless versions, since it takes minutes to learn it: give Start the hour before.
+// A first version without a baseline has no test here: the coin needs two sides.
 // Sums use float64: a verdict replayed on another processor architecture may differ in the last bit, so a
 // verdict is recorded as a fact and not recomputed.
 package canary
