@@ -1,0 +1,193 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// While routes change and the old version is stopped as soon as it has drained, no user sees a failure, whatever
+// the method and the body.
+func TestNoRequestFailsWhenRoutesChange(t *testing.T) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			w.WriteHeader(500)
+		}
+		_, _ = w.Write(body)
+	}
+	f := front(t, Config{}, Routes{})
+	start := func(name string) (*httptest.Server, Upstream) {
+		s := httptest.NewServer(http.HandlerFunc(echo))
+		return s, Upstream{name, s.URL}
+	}
+	server, upstream := start("v0")
+	if err := f.SetRoutes(Routes{Stable: upstream}); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var workers sync.WaitGroup
+	body := strings.Repeat("x", 10000)
+	for worker := range 4 {
+		workers.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, _ := http.NewRequest([]string{"POST", "PUT"}[i%2], f.URL(), strings.NewReader(body))
+				r.Header.Set(UserHeader, fmt.Sprint(worker, i))
+				response, err := http.DefaultClient.Do(r)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(response.Body)
+				response.Body.Close()
+				if err != nil || response.StatusCode != 200 || string(got) != body {
+					t.Errorf("status %d, %d bytes, %v", response.StatusCode, len(got), err)
+					return
+				}
+			}
+		})
+	}
+	for i := 1; i <= 25; i++ {
+		next, to := start(fmt.Sprint("v", i))
+		for _, routes := range []Routes{{upstream, &to, 0.3}, {upstream, &to, 0.8}, {Stable: to}} {
+			if err := f.SetRoutes(routes); err != nil {
+				t.Fatal(err)
+			}
+		}
+		within(t, "drain", f.Drain(upstream.Version))
+		server.CloseClientConnections()
+		server.Close()
+		if !f.Forget(upstream.Version) {
+			t.Error("a drained version was not forgotten")
+		}
+		server, upstream = next, to
+	}
+	close(stop)
+	workers.Wait()
+	server.Close()
+	if got := f.Snapshot().Versions[upstream.Version].Errors; got != 0 {
+		t.Errorf("%d errors", got)
+	}
+}
+
+func TestStreamsFlushAndHoldTheDrain(t *testing.T) {
+	next := make(chan string)
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for line := range next {
+			fmt.Fprintln(w, line)
+			w.(http.Flusher).Flush()
+		}
+	})
+	f := front(t, Config{}, Routes{Stable: stable})
+	answer := make(chan *http.Response)
+	go func() {
+		response, err := http.Get(f.URL())
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- response
+	}()
+	next <- "one"
+	response := <-answer
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	if line, _ := lines.ReadString('\n'); line != "one\n" {
+		t.Fatalf("read %q", line)
+	}
+	if got := f.Snapshot().Versions["v1"]; got.Requests != 1 || got.InFlight != 1 {
+		t.Errorf("a running stream: %+v", got)
+	}
+	if err := f.SetRoutes(Routes{Stable: serve(t, "v2", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	drained := f.Drain("v1")
+	next <- "two"
+	if line, _ := lines.ReadString('\n'); line != "two\n" {
+		t.Fatalf("read %q", line)
+	}
+	select {
+	case <-drained:
+		t.Fatal("drained under a running stream")
+	default:
+	}
+	close(next)
+	within(t, "drain", drained)
+}
+
+func TestUpgrade(t *testing.T) {
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		conn, buffer, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+		_, _ = io.Copy(conn, buffer)
+	})
+	f := front(t, Config{}, Routes{Stable: stable})
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v %v", response, err)
+	}
+	fmt.Fprint(conn, "hello\n")
+	if line, _ := reader.ReadString('\n'); line != "hello\n" {
+		t.Errorf("echoed %q", line)
+	}
+	conn.Close()
+	if err := f.SetRoutes(Routes{Stable: serve(t, "v2", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "drain", f.Drain("v1"))
+}
+
+func TestAnswerWhileTheBodyIsStillSent(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		w.WriteHeader(200)
+		w.(http.Flusher).Flush()
+		chunk := make([]byte, 500)
+		for n, err := 0, error(nil); err == nil; {
+			n, err = r.Body.Read(chunk)
+			_, _ = w.Write(chunk[:n])
+			w.(http.Flusher).Flush()
+		}
+	})})
+	body, send := io.Pipe()
+	response, err := http.Post(f.URL(), "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	for range 3 {
+		line := strings.Repeat("x", 2000)
+		fmt.Fprint(send, line)
+		got := make([]byte, len(line))
+		if _, err := io.ReadFull(response.Body, got); err != nil || string(got) != line {
+			t.Fatalf("%q %v", got, err)
+		}
+	}
+	send.Close()
+	if rest, err := io.ReadAll(response.Body); err != nil || len(rest) > 0 {
+		t.Errorf("%q %v", rest, err)
+	}
+}
