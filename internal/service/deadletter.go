@@ -81,9 +81,9 @@ func (t *term) bury(ctx context.Context, e *events.Event, kind, key string, reas
 }
 
 // buryRaw puts a message aside that can not even be decoded or routed.
-func (t *term) buryRaw(ctx context.Context, m stored, kind, key string, reason error) error {
+func (t *term) buryRaw(ctx context.Context, m Message, kind, key string, reason error) error {
 	t.metrics.deadLetters.Add(1)
-	l := letter{header: m.Headers(), data: m.Data(), subject: m.Subject(), sequence: m.sequence, project: token(m.Subject(), 1), phase: t.def.Phase, reason: reason}
+	l := letter{header: m.Headers(), data: m.Data(), subject: m.Subject(), sequence: m.Sequence, project: token(m.Subject(), 1), phase: t.def.Phase, reason: reason}
 	if kind != "" {
 		l.aggregate = kind + "/" + key
 	}

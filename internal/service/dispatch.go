@@ -45,11 +45,11 @@ func causeFilters(phase events.Phase, takes map[events.Type]bool) []string {
 // dispatch reads causes in stream order and hands each to the workers of the partitions that it
 // concerns. It blocks when a worker is behind: that is the back-pressure.
 func (t *term) dispatch(ctx, workCtx context.Context) error {
-	meet := func(m stored) error {
+	meet := func(m Message) error {
 		if err := t.meet(ctx, workCtx, m); err != nil {
 			return err
 		}
-		return t.faults.redeliver(m, func(again stored) error { return t.meet(ctx, workCtx, again) })
+		return t.faults.redeliver(m, func(again Message) error { return t.meet(ctx, workCtx, again) })
 	}
 	filters := causeFilters(t.def.Phase, t.takes)
 	var err error
@@ -65,38 +65,38 @@ func (t *term) dispatch(ctx, workCtx context.Context) error {
 }
 
 // meet decodes one message, finds the aggregates that it concerns and queues the tasks.
-func (t *term) meet(ctx, workCtx context.Context, m stored) error {
+func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 	var e *events.Event
-	if m.kind == events.Stated {
-		e = t.own.take(m.sequence)
+	if m.Kind == events.Stated {
+		e = t.own.take(m.Sequence)
 	}
 	if e == nil {
-		decoded, err := m.event()
+		decoded, err := m.Event()
 		if err != nil {
-			t.passed(m.sequence)
+			t.passed(m.Sequence)
 			return t.buryRaw(ctx, m, "", "", err)
 		}
 		e = &decoded
 	}
-	e.Stored = m.at
-	if c, ok := e.Content.(events.ProjectConfigured); ok && m.kind == events.Stated {
+	e.Stored = m.Stored
+	if c, ok := e.Content.(events.ProjectConfigured); ok && m.Kind == events.Stated {
 		t.configs.set(e.Project, c)
 	}
 	project := t.configs.get(e.Project)
 	tasks, err := t.route(project, e)
 	if err != nil {
-		t.passed(m.sequence)
+		t.passed(m.Sequence)
 		return t.buryRaw(ctx, m, "", "", err)
 	}
 	if len(tasks) == 0 {
-		t.passed(m.sequence)
+		t.passed(m.Sequence)
 		return nil
 	}
 	c := tasks[0].cause
 	c.open.Store(int32(len(tasks))) //nolint:gosec // a handful
 	t.mu.Lock()
 	t.pending = append(t.pending, c)
-	t.read.Store(max(t.read.Load(), m.sequence))
+	t.read.Store(max(t.read.Load(), m.Sequence))
 	t.mu.Unlock()
 	for _, k := range tasks {
 		w := t.workerOf(fold.PartitionID{Project: e.Project, Partition: events.Partition(k.key)})
@@ -168,13 +168,13 @@ func (p *projects) get(name string) *events.Project {
 // loadProjects reads the configurations in force at the floor.
 func (t *term) loadProjects(ctx context.Context, barrier uint64) error {
 	t.configs.known = map[string]*events.Project{}
-	return t.readUntil(ctx, []string{projectFilter, barrierFilter(t.def.Phase)}, 1, barrier, func(m stored) error {
-		if m.kind != events.Stated || m.sequence > t.floor {
+	return t.readUntil(ctx, []string{projectFilter, barrierFilter(t.def.Phase)}, 1, barrier, func(m Message) error {
+		if m.Kind != events.Stated || m.Sequence > t.floor {
 			return nil
 		}
-		e, err := m.event()
+		e, err := m.Event()
 		if err != nil {
-			t.log.Error("a configuration can not be read; the one before stays in force", zap.Uint64("sequence", m.sequence), zap.Error(err))
+			t.log.Error("a configuration can not be read; the one before stays in force", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 			return nil
 		}
 		if c, ok := e.Content.(events.ProjectConfigured); ok {
@@ -189,12 +189,12 @@ func barrierFilter(phase events.Phase) string {
 }
 
 // readUntil reads what the filters let through up to the barrier, which they let through too.
-func (t *term) readUntil(ctx context.Context, filters []string, from, barrier uint64, each func(stored) error) error {
+func (t *term) readUntil(ctx context.Context, filters []string, from, barrier uint64, each func(Message) error) error {
 	if from > barrier {
 		return nil
 	}
-	return tail(ctx, t.host.JS, t.log, filters, from, func(m stored) error {
-		if m.sequence >= barrier {
+	return tail(ctx, t.host.JS, t.log, filters, from, func(m Message) error {
+		if m.Sequence >= barrier {
 			return errStop
 		}
 		return each(m)

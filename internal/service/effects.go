@@ -77,8 +77,8 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		h.Log.Error("a message without metadata", zap.Error(err))
 		return
 	}
-	s := stored{Msg: m, kind: events.Stated, sequence: meta.Sequence.Stream, at: meta.Timestamp}
-	fact, err := s.event()
+	s := Message{Msg: m, Kind: events.Stated, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp}
+	fact, err := s.Event()
 	if err != nil {
 		settle(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
 		return
@@ -121,9 +121,9 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 }
 
 // bury puts a fact whose effect can never be done into the dead letter, then ends its delivery.
-func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s stored, tries uint64, reason error) error {
+func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, tries uint64, reason error) error {
 	err := buryLetter(ctx, h, letter{
-		header: s.Headers(), data: s.Data(), subject: s.Subject(), sequence: s.sequence, project: token(s.Subject(), 1),
+		header: s.Headers(), data: s.Data(), subject: s.Subject(), sequence: s.Sequence, project: token(s.Subject(), 1),
 		phase: phase, aggregate: "effect/" + e.Name, tries: tries, reason: reason,
 	})
 	if err != nil {

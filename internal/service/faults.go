@@ -35,10 +35,10 @@ type faults struct {
 	mu       sync.Mutex
 	crash    func(s step, e *events.Event) bool // true: the process dies here
 	pause    func(s step)                       // blocks as long as the process is stopped
-	again    func(m stored) []stored            // messages to meet again after m
+	again    func(m Message) []Message          // messages to meet again after m
 	leaveOut breakage
 	// read replaces the ordered reader, when set.
-	read func(ctx context.Context, t *term, filters []string, each func(stored) error) error
+	read func(ctx context.Context, t *term, filters []string, each func(Message) error) error
 }
 
 // crashError ends a process without a drain.
@@ -63,7 +63,7 @@ func (f *faults) at(s step, e *events.Event) error {
 	return nil
 }
 
-func (f *faults) redeliver(m stored, meet func(stored) error) error {
+func (f *faults) redeliver(m Message, meet func(Message) error) error {
 	if f == nil || f.again == nil {
 		return nil
 	}

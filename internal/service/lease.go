@@ -9,6 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
 )
 
 // leaseBucket is the KV bucket of the leases, one key a phase.
@@ -161,4 +163,51 @@ func (l *lease) put(ctx context.Context, last uint64, owner string) error {
 		return errLost
 	}
 	return fmt.Errorf("write lease %s: %w", l.key, err)
+}
+
+// WhileOwner runs do whenever this process holds the lease of that name, one process at a time,
+// until ctx ends. do ends with the lease; the lease is given back when do returns.
+func WhileOwner(ctx context.Context, h Host, name string, do func(ctx context.Context) error) error {
+	timing := h.Timing.withDefaults()
+	for ctx.Err() == nil {
+		l, err := acquire(ctx, h.JS, name, h.Instance, timing.Lease)
+		if err != nil {
+			wait(ctx, timing.Lease/5)
+			continue
+		}
+		err = l.hold(ctx, do)
+		if err != nil && ctx.Err() == nil {
+			h.Log.Warn("what needs a lease ended; beginning again", zap.String("lease", name), zap.Error(err))
+			wait(ctx, timing.Lease/5)
+		}
+	}
+	return nil
+}
+
+// hold renews the lease while do runs.
+func (l *lease) hold(ctx context.Context, do func(ctx context.Context) error) error {
+	group, held := errgroup.WithContext(ctx)
+	held, stop := context.WithCancel(held)
+	group.Go(func() error { defer stop(); return do(held) })
+	group.Go(func() error {
+		tick := time.NewTicker(l.ttl / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-held.Done():
+				return nil
+			case <-tick.C:
+				if err := l.renew(held, 0); errors.Is(err, errLost) {
+					return err
+				}
+			}
+		}
+	})
+	err := group.Wait()
+	if errors.Is(err, errLost) {
+		return err
+	}
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.ttl)
+	defer cancel()
+	return errors.Join(err, l.release(release, 0))
 }

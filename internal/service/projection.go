@@ -32,14 +32,14 @@ func project(ctx context.Context, h Host, p Projection, ready func()) error {
 	if pending == 0 {
 		done()
 	}
-	return tail(ctx, h.JS, h.Log, filters, 1, func(m stored) error {
-		e, err := m.event()
+	return tail(ctx, h.JS, h.Log, filters, 1, func(m Message) error {
+		e, err := m.Event()
 		if err != nil {
-			h.Log.Error(fmt.Sprintf("projection %s passes over fact %d: %v", p.Name, m.sequence, err))
+			h.Log.Error(fmt.Sprintf("projection %s passes over fact %d: %v", p.Name, m.Sequence, err))
 		} else {
 			p.Apply(e)
 		}
-		if m.pending == 0 || m.sequence >= end {
+		if m.Pending == 0 || m.Sequence >= end {
 			done()
 		}
 		return nil

@@ -74,8 +74,8 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 		}
 	}
 	probe := &worker{}
-	walk := func(m stored) error {
-		e, err := m.event()
+	walk := func(m Message) error {
+		e, err := m.Event()
 		if err != nil {
 			return err
 		}
@@ -116,7 +116,7 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 				}
 			}
 		}
-		if m.pending == 0 {
+		if m.Pending == 0 {
 			return errStop
 		}
 		return nil
@@ -305,7 +305,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	}
 	h := &harness{bus: b, timing: quick}
 	h.faults = func(int) *faults {
-		var seen []stored
+		var seen []Message
 		return &faults{
 			leaveOut: leaveOut, read: sharedDurable(leaveOut),
 			crash: func(s step, e *events.Event) bool {
@@ -316,7 +316,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 					wait(context.Background(), quick.Lease*2)
 				}
 			},
-			again: func(m stored) []stored {
+			again: func(m Message) []Message {
 				if calm.Load() || token(m.Subject(), 1) != project {
 					return nil
 				}
@@ -324,7 +324,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 				if !chance(tr.Again) {
 					return nil
 				}
-				return []stored{seen[len(seen)/2], seen[0], m}
+				return []Message{seen[len(seen)/2], seen[0], m}
 			},
 		}
 	}
@@ -370,11 +370,11 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 
 // sharedDurable is how one would do it at first: every process takes from one durable consumer and
 // acknowledges what it has handed to its workers.
-func sharedDurable(leaveOut breakage) func(context.Context, *term, []string, func(stored) error) error {
+func sharedDurable(leaveOut breakage) func(context.Context, *term, []string, func(Message) error) error {
 	if leaveOut != breakOrder {
 		return nil
 	}
-	return func(ctx context.Context, t *term, filters []string, each func(stored) error) error {
+	return func(ctx context.Context, t *term, filters []string, each func(Message) error) error {
 		c, err := t.host.JS.CreateOrUpdateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
 			Durable: "shared", FilterSubjects: filters, AckPolicy: jetstream.AckExplicitPolicy, AckWait: 50 * time.Millisecond, MaxDeliver: -1,
 		})
@@ -390,7 +390,7 @@ func sharedDurable(leaveOut breakage) func(context.Context, *term, []string, fun
 			if err != nil {
 				return err
 			}
-			s := stored{Msg: m, kind: events.Kind(token(m.Subject(), 0)), sequence: meta.Sequence.Stream, at: meta.Timestamp, pending: meta.NumPending}
+			s := Message{Msg: m, Kind: events.Kind(token(m.Subject(), 0)), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Pending: meta.NumPending}
 			if err := each(s); err != nil {
 				return err
 			}

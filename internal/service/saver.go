@@ -83,13 +83,13 @@ func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
 	filters := []string{
 		fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase), barrierFilter(t.def.Phase),
 	}
-	err := t.readUntil(ctx, filters, complete+1, barrier, func(m stored) error {
-		if m.kind != events.Stated {
+	err := t.readUntil(ctx, filters, complete+1, barrier, func(m Message) error {
+		if m.Kind != events.Stated {
 			return nil
 		}
-		e, err := m.event()
+		e, err := m.Event()
 		if err != nil {
-			return fmt.Errorf("fact %d can not be read: %w", m.sequence, err)
+			return fmt.Errorf("fact %d can not be read: %w", m.Sequence, err)
 		}
 		id := fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}
 		w := t.workerOf(id)

@@ -17,18 +17,32 @@ import (
 // inactive is how long the server keeps an ordered consumer that nobody reads.
 const inactive = 10 * time.Second
 
-// stored is a message of the stream before it is decoded.
-type stored struct {
+// Message is a message of the stream before it is decoded.
+type Message struct {
 	jetstream.Msg
-	kind     events.Kind
-	sequence uint64
-	at       time.Time
-	pending  uint64 // messages behind it that the filter lets through
+	Kind     events.Kind
+	Sequence uint64
+	Stored   time.Time // when the stream stored it
+	Pending  uint64    // messages behind it that the filter lets through
 }
 
-func (s stored) event() (events.Event, error) {
-	return decodeStored(s.Headers(), s.Data(), s.kind, s.sequence, s.at)
+// Event decodes the message and puts its place on the event.
+func (m Message) Event() (events.Event, error) {
+	return decodeStored(m.Headers(), m.Data(), m.Kind, m.Sequence, m.Stored)
 }
+
+// ErrStop, returned by the callback of [Tail], ends it without an error.
+var ErrStop = errStop
+
+// Tail reads the stream in order from a sequence on (1 is the beginning), without
+// acknowledgements, until each returns an error or ctx ends. It survives a lost consumer or
+// connection: what each has seen does not come again.
+func Tail(ctx context.Context, h Host, filters []string, from uint64, each func(Message) error) error {
+	return tail(ctx, h.JS, h.Log, filters, from, each)
+}
+
+// LastSequence is the sequence at which the stream ends now, as its leader says.
+func LastSequence(ctx context.Context, h Host) (uint64, error) { return lastSequence(ctx, h.JS) }
 
 // errStop ends a tail without an error.
 var errStop = errors.New("stop")
@@ -36,7 +50,7 @@ var errStop = errors.New("stop")
 // tail reads the stream in order from a sequence on, without acknowledgements, and goes on
 // reading until each returns an error ([errStop] for a good end) or ctx ends. A lost consumer or
 // connection is taken up again behind the last message that each has seen.
-func tail(ctx context.Context, js jetstream.JetStream, log *zap.Logger, filters []string, from uint64, each func(stored) error) error {
+func tail(ctx context.Context, js jetstream.JetStream, log *zap.Logger, filters []string, from uint64, each func(Message) error) error {
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
 		err := tailOnce(ctx, js, filters, &from, each)
 		var given *givenError
@@ -59,7 +73,7 @@ type givenError struct{ err error }
 
 func (e *givenError) Error() string { return e.err.Error() }
 
-func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(stored) error) error {
+func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) error {
 	c, err := js.OrderedConsumer(ctx, natsd.Lifecycle, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(*from, 1),
 		InactiveThreshold: inactive,
@@ -82,11 +96,11 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 			return fmt.Errorf("read: %w", err)
 		}
 		kind, _, _ := strings.Cut(m.Subject(), ".")
-		s := stored{Msg: m, kind: events.Kind(kind), sequence: meta.Sequence.Stream, at: meta.Timestamp, pending: meta.NumPending}
+		s := Message{Msg: m, Kind: events.Kind(kind), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Pending: meta.NumPending}
 		if err := each(s); err != nil {
 			return &givenError{err}
 		}
-		*from = s.sequence + 1
+		*from = s.Sequence + 1
 	}
 }
 
