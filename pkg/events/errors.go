@@ -9,3 +9,13 @@ var (
 	ErrNotCDEvent   = errors.New("not a CDEvent")
 	ErrUnknownType  = errors.New("unknown event type")
 )
+
+// Why a [Client] could not do what it was asked.
+var (
+	ErrClosed       = errors.New("the client is closed")
+	ErrNotClaimable = errors.New("only a service states events of this type")
+	ErrInvalidEvent = errors.New("the event cannot be submitted")
+	ErrTooLarge     = errors.New("the event is larger than 1 MiB")
+	ErrNoLemnis     = errors.New("no stream LIFECYCLE here: is this Lemnis's NATS server?")
+	ErrNoInbox      = errors.New("no inbox for this principal, or no permission to write to it")
+)
