@@ -33,6 +33,7 @@ const (
 // never makes one.
 type faults struct {
 	mu       sync.Mutex
+	unlocked bool                               // crash may be called by several workers at once
 	crash    func(s step, e *events.Event) bool // true: the process dies here
 	pause    func(s step)                       // blocks as long as the process is stopped
 	again    func(m Message) []Message          // messages to meet again after m
@@ -54,8 +55,10 @@ func (f *faults) at(s step, e *events.Event) error {
 		f.pause(s)
 	}
 	if f.crash != nil {
-		f.mu.Lock()
-		defer f.mu.Unlock()
+		if !f.unlocked {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+		}
 		if f.crash(s, e) {
 			return &crashError{s}
 		}
