@@ -104,7 +104,7 @@ func finished(key string, s State, e events.Event, c events.PipelineRunFinished)
 		m.Change = key
 		return events.Fact{Content: events.QueueTested{Merge: m, Run: e.Key}}, true
 	}
-	reason := c.Errors
+	reason, _, _ := strings.Cut(c.Errors, "\n") // below it stands what the commands printed
 	if c.Outcome == events.Success {
 		reason = "the run names no commit that it tested"
 	}

@@ -1,0 +1,72 @@
+package builder
+
+import (
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/artifact"
+	"github.com/lemnis/lemnis/services/builder/branch"
+	"github.com/lemnis/lemnis/services/builder/build"
+	"github.com/lemnis/lemnis/services/builder/change"
+	"github.com/lemnis/lemnis/services/builder/entry"
+	"github.com/lemnis/lemnis/services/builder/loop"
+	"github.com/lemnis/lemnis/services/builder/repository"
+	"github.com/lemnis/lemnis/services/builder/run"
+)
+
+// Options say where the builder works.
+type Options struct {
+	Data     string       // folder for mirrors, work and logs; several processes may share it
+	Registry string       // the OCI registry, as host:port or URL; artifacts go to <Registry>/<project>/<service>
+	Push     []oci.Option // how to reach it
+	Parallel int          // pipeline runs at once; 1 when zero
+}
+
+// New is the builder: develop and integrate.
+func New(o Options) []service.Definition {
+	b := &builder{options: o, workshop: newWorkshop(o.Data), queue: newQueue()}
+	return []service.Definition{
+		{
+			Phase: events.Develop,
+			Aggregates: []service.Aggregate{
+				service.Of(service.Rules[change.State]{Kind: change.Kind, Version: change.Version, Takes: change.Takes,
+					Route: change.Route, Evolve: change.Evolve, Decide: change.Decide}),
+				service.Of(service.Rules[branch.State]{Kind: branch.Kind, Version: branch.Version, Takes: branch.Takes,
+					Route: branch.Route, Evolve: branch.Evolve, Decide: branch.Decide}),
+				service.Of(service.Rules[loop.State]{Kind: loop.Kind, Version: loop.Version, Takes: loop.Takes,
+					Route: loop.Route, Evolve: loop.Evolve, Decide: loop.Decide}),
+			},
+		},
+		{
+			Phase: events.Integrate,
+			Aggregates: []service.Aggregate{
+				service.Of(service.Rules[entry.State]{Kind: entry.Kind, Version: entry.Version, Takes: entry.Takes,
+					Route: entry.Route, Evolve: entry.Evolve, Decide: entry.Decide}),
+				service.Of(service.Rules[run.State]{Kind: run.Kind, Version: run.Version, Takes: run.Takes,
+					Route: run.Route, Evolve: run.Evolve, Decide: run.Decide}),
+				service.Of(service.Rules[build.State]{Kind: build.Kind, Version: build.Version, Takes: build.Takes,
+					Route: build.Route, Evolve: build.Evolve, Decide: build.Decide}),
+				service.Of(service.Rules[artifact.State]{Kind: artifact.Kind, Version: artifact.Version, Takes: artifact.Takes,
+					Route: artifact.Route, Evolve: artifact.Evolve, Decide: artifact.Decide}),
+				service.Of(service.Rules[repository.State]{Kind: repository.Kind, Version: repository.Version, Takes: repository.Takes,
+					Route: repository.Route, Evolve: repository.Evolve, Decide: repository.Decide}),
+			},
+			Effects: []service.Effect{
+				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: b.pipeline, Parallel: o.Parallel},
+				{Name: "merge", On: []events.Type{events.TypeOf(events.QueueTested{})}, Do: b.merge},
+				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: b.pack},
+			},
+			Projections: []service.Projection{
+				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.queue.apply},
+			},
+		},
+	}
+}
+
+// builder is what the effects share.
+type builder struct {
+	options  Options
+	workshop *workshop
+	queue    *queue
+}

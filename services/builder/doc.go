@@ -1,0 +1,29 @@
+// Package builder does the phases develop and integrate: it takes changes from people and tools,
+// lets them through review, merges each into the one master copy that is always green, packages
+// what was merged into a single executable and puts it into the binary repository.
+//
+// Develop: changes, reviews, branches and inner loops are claimed; the service answers each with
+// a fact or a refusal, and states when a change is verified. Integrate: a verified change enters
+// the queue; the effect pipeline merges it on the master copy as it stands, compiles and tests the
+// result; the effect merge moves the master copy to exactly that commit, by compare-and-swap; the
+// effect package pushes the executable by digest, and the artifact is published.
+//
+// Effects happen at least once. Each can be ended at any moment and done again: a merge commit is
+// the same whoever makes it, a merge that happened is recognised in the master copy's history, and
+// a push of the same executable is the same artifact. What a process leaves behind when it dies
+// is removed by the next one on the same folder.
+//
+// What the service does not do yet:
+//   - Changes are tested one by one on the master copy: no lanes, no batches, no speculation. Two
+//     that are tested at once cost the slower one a second round.
+//   - A reviewer is believed to be who the claim says; code owners, pair programming and
+//     red-green evidence are not looked at.
+//   - Repositories that need credentials which git does not find by itself (an ssh agent) cannot
+//     be used.
+//   - Only Go modules are built, into one executable for the builder's own platform. Tests run
+//     with the builder's rights.
+//   - Logs stay in the data folder (Evidence.Log names the file in it); nothing serves or prunes
+//     them.
+//   - Artifacts are not signed and have no bill of materials beside the one that Go puts into the
+//     executable. Claims about test and task runs from outside are not adopted.
+package builder

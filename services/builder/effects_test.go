@@ -1,0 +1,437 @@
+package builder_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder"
+)
+
+// origin is a real bare repository, as a git host holds it.
+type origin struct{ dir string }
+
+func (o origin) git(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("git", append([]string{"-c", "user.name=Ann", "-c", "user.email=ann@example.org", "--git-dir=" + o.dir}, args...)...)
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("git %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// commit sets files on a branch, which begins at main when it is new, and returns its head.
+func (o origin) commit(t *testing.T, branch string, files map[string]string) string {
+	t.Helper()
+	from := ""
+	for _, start := range []string{branch, "main"} {
+		if o.git(t, "", "for-each-ref", "refs/heads/"+start) != "" {
+			from = "from refs/heads/" + start + "^0\n"
+			break
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "commit refs/heads/%s\ncommitter Ann <ann@example.org> 1700000000 +0000\ndata 4\nWork\n%s", branch, from)
+	for name, content := range files {
+		fmt.Fprintf(&b, "M 100644 inline %s\ndata %d\n%s\n", name, len(content), content)
+	}
+	o.git(t, b.String(), "fast-import", "--quiet", "--force")
+	return o.head(t, branch)
+}
+
+func (o origin) head(t *testing.T, branch string) string {
+	t.Helper()
+	return o.git(t, "", "rev-parse", "refs/heads/"+branch)
+}
+
+func emptyOrigin(t *testing.T) origin {
+	t.Helper()
+	o := origin{filepath.Join(t.TempDir(), "api.git")}
+	o.git(t, "", "init", "--quiet", "--bare", "--initial-branch=main", o.dir)
+	return o
+}
+
+// module is a small Go program with a test.
+var module = map[string]string{
+	"go.mod":       "module example.org/api\n\ngo 1.24\n",
+	"main.go":      "package main\n\nfunc main() { println(find(\"b\")) }\n",
+	"find.go":      "package main\n\nimport \"strings\"\n\nfunc find(s string) int { return strings.Index(\"abc\", s) }\n",
+	"find_test.go": "package main\n\nimport \"testing\"\n\nfunc TestFind(t *testing.T) {\n\tif find(\"b\") != 1 {\n\t\tt.Fatal(\"not found\")\n\t}\n}\n",
+}
+
+func goOrigin(t *testing.T) origin {
+	t.Helper()
+	o := emptyOrigin(t)
+	o.commit(t, "main", module)
+	return o
+}
+
+func ociRegistry(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func project(o origin) events.Project {
+	p := shop(1)
+	p.Repositories[0].URL = o.dir
+	return p
+}
+
+// shift is a builder at work: its effects, and what they reported.
+type shift struct {
+	project events.Project
+	do      map[string]func(context.Context, *service.Job) error
+	heard   []service.Report
+	deaf    error // when set, reports fail with it: the bus is gone
+}
+
+func newShift(t *testing.T, o builder.Options, p events.Project) *shift {
+	t.Helper()
+	if o.Data == "" {
+		o.Data = t.TempDir()
+	}
+	s := &shift{project: p, do: map[string]func(context.Context, *service.Job) error{}}
+	for _, d := range builder.New(o) {
+		for _, e := range d.Effects {
+			s.do[e.Name] = e.Do
+		}
+	}
+	return s
+}
+
+// work runs an effect on a fact and returns its last result.
+func (s *shift) work(t *testing.T, effect, key string, attempt uint64, content any) (any, error) {
+	t.Helper()
+	s.heard = nil
+	fact := events.Event{Project: s.project.Name, Key: key, Content: content, Kind: events.Stated, Attempt: attempt}
+	err := s.do[effect](t.Context(), service.NewJob(fact, s.project, attempt, func(_ context.Context, r service.Report) error {
+		if s.deaf != nil {
+			return s.deaf
+		}
+		s.heard = append(s.heard, r)
+		return nil
+	}))
+	if len(s.heard) == 0 {
+		return nil, err
+	}
+	return s.heard[len(s.heard)-1].Content, err
+}
+
+func (s *shift) pipeline(t *testing.T, m events.MergeDetail) events.PipelineRunFinished {
+	t.Helper()
+	got, err := s.work(t, "pipeline", "7#1", 1, events.PipelineRunQueued{PipelineName: "merge", Lemnis: events.RunDetail{Merge: m}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got.(events.PipelineRunFinished)
+}
+
+func find(head string) events.MergeDetail {
+	return events.MergeDetail{Change: "7", Repository: "api", Branch: "find", Base: "main", Head: head, Item: "T-1", Title: "Find things", Author: "ann", Round: 1}
+}
+
+func TestPipelineEndsInAClearFact(t *testing.T) {
+	t.Parallel()
+	red := map[string]string{"find.go": "package main\n\nfunc find(string) int { return 7 }\n"}
+	cases := map[string]struct {
+		origin  func(t *testing.T) (o origin, head string)
+		outcome string
+		reason  string // a part of it
+	}{
+		"green": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			return o, o.commit(t, "find", map[string]string{"more.go": "package main\n"})
+		}, events.Success, ""},
+		"red tests": {func(t *testing.T) (origin, string) { o := goOrigin(t); return o, o.commit(t, "find", red) },
+			events.Failure, "test: 1 failed: TestFind"},
+		"does not compile": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			return o, o.commit(t, "find", map[string]string{"find.go": "package main\n\nfunc find(string) int { return nothing }\n"})
+		}, events.Failure, "compile: go build"},
+		"conflict": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			head := o.commit(t, "find", red)
+			o.commit(t, "main", map[string]string{"find.go": "package main\n\nfunc find(string) int { return 1 }\n"})
+			return o, head
+		}, events.Failure, "conflicts with main in find.go"},
+		"no go.mod": {func(t *testing.T) (origin, string) {
+			o := emptyOrigin(t)
+			o.commit(t, "main", map[string]string{"README": "hello\n"})
+			return o, o.commit(t, "find", map[string]string{"more": "text\n"})
+		}, events.Failure, "not a Go module"},
+		"vanished branch": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			head := o.commit(t, "find", red)
+			o.git(t, "", "update-ref", "-d", "refs/heads/find")
+			return o, head
+		}, events.Failure, `branch "find" is gone`},
+		"rewritten branch": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			head := o.commit(t, "find", red)
+			o.git(t, "", "update-ref", "refs/heads/kept", head)
+			o.git(t, "", "update-ref", "refs/heads/find", o.head(t, "main"))
+			return o, head
+		}, events.Failure, "was rewritten"},
+		"unknown commit": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			o.commit(t, "find", red)
+			return o, commit("nowhere")
+		}, events.Failure, "has no commit"},
+		"there already": {func(t *testing.T) (origin, string) {
+			o := goOrigin(t)
+			head := o.commit(t, "find", red)
+			o.git(t, "", "update-ref", "refs/heads/main", head)
+			return o, head
+		}, events.Failure, "part of main already"},
+		"no master copy": {func(t *testing.T) (origin, string) {
+			o := emptyOrigin(t)
+			return o, o.commit(t, "find", module)
+		}, events.Failure, `has no branch "main"`},
+		"library": {func(t *testing.T) (origin, string) {
+			o := emptyOrigin(t)
+			o.commit(t, "main", map[string]string{"go.mod": module["go.mod"], "a.go": "package api\n"})
+			return o, o.commit(t, "find", map[string]string{"b.go": "package api\n"})
+		}, events.Success, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, head := c.origin(t)
+			s := newShift(t, builder.Options{}, project(o))
+			got := s.pipeline(t, find(head))
+			if got.Outcome != c.outcome || !has(got.Errors, c.reason) {
+				t.Fatalf("outcome %q, errors %q", got.Outcome, got.Errors)
+			}
+			if _, ok := s.heard[0].Content.(events.PipelineRunStarted); !ok || len(s.heard) != 2 {
+				t.Fatalf("reported %+v", s.heard)
+			}
+			m := got.Lemnis.Merge
+			if got.Outcome == events.Success && (m.Onto != o.head(t, "main") || m.Commit == "" || m.Evidence == nil || m.Committed == "") {
+				t.Fatalf("merge %+v", m)
+			}
+			if name == "conflict" && (len(got.Lemnis.Conflicts) != 1 || got.Lemnis.Conflicts[0] != "find.go") {
+				t.Fatalf("conflicts %v", got.Lemnis.Conflicts)
+			}
+			if name == "green" && (m.Evidence.Tests != 1 || m.Evidence.Failed != 0 || m.Evidence.Coverage <= 0) {
+				t.Fatalf("evidence %+v", *m.Evidence)
+			}
+			if name == "red tests" && (m.Evidence == nil || m.Evidence.Failed != 1 || !has(got.Errors, "not found")) {
+				t.Fatalf("evidence %+v, errors %q", m.Evidence, got.Errors)
+			}
+		})
+	}
+}
+
+func TestPipelineRefusesWhatIsNotConfigured(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	m := find(o.commit(t, "find", map[string]string{"more.go": "package main\n"}))
+	p := project(o)
+	p.Repositories[0].Credentials = "secret:git"
+	if got := newShift(t, builder.Options{}, p).pipeline(t, m); !has(got.Errors, "credentials") {
+		t.Fatalf("errors %q", got.Errors)
+	}
+	p.Repositories = nil
+	if got := newShift(t, builder.Options{}, p).pipeline(t, m); !has(got.Errors, "not one of the project's") {
+		t.Fatalf("errors %q", got.Errors)
+	}
+}
+
+// A host that cannot be reached is a fault: tried again, and after many attempts the outcome.
+func TestUnreachableHostIsTriedAgainThenStated(t *testing.T) {
+	t.Parallel()
+	s := newShift(t, builder.Options{}, project(origin{filepath.Join(t.TempDir(), "nowhere.git")}))
+	queued := events.PipelineRunQueued{Lemnis: events.RunDetail{Merge: find(commit("x"))}}
+	if got, err := s.work(t, "pipeline", "7#1", 3, queued); err == nil {
+		t.Fatalf("reported %+v", got)
+	}
+	got, err := s.work(t, "pipeline", "7#1", 20, queued)
+	if end, ok := got.(events.PipelineRunFinished); err != nil || !ok || end.Outcome != events.Errored || !has(end.Errors, "20 attempts") {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+	tested := events.QueueTested{Merge: find(commit("x"))}
+	if got, err := s.work(t, "merge", "7", 3, tested); err == nil {
+		t.Fatalf("reported %+v", got)
+	}
+	if got, err := s.work(t, "merge", "7", 20, tested); err != nil || !has(got.(events.QueueEjected).Reason, "20 attempts") {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+}
+
+func TestMergeMovesTheMasterCopyOnce(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	p, data := project(o), t.TempDir()
+	s := newShift(t, builder.Options{Data: data}, p)
+	end := s.pipeline(t, find(o.commit(t, "find", map[string]string{"more.go": "package main\n"})))
+	tested := events.QueueTested{Merge: end.Lemnis.Merge}
+
+	// The bus is gone when the merge is to be reported: done, and not known.
+	s.deaf = errors.New("no bus")
+	if _, err := s.work(t, "merge", "7", 1, tested); !errors.Is(err, s.deaf) {
+		t.Fatalf("error %v", err)
+	}
+	s.deaf = nil
+	if at := o.head(t, "main"); at != tested.Merge.Commit {
+		t.Fatalf("main is at %s", at)
+	}
+	// Somebody works on; another worker, with a mirror of its own, takes over.
+	later := o.commit(t, "main", map[string]string{"later.go": "package main\n"})
+	other := newShift(t, builder.Options{}, p)
+	got, err := other.work(t, "merge", "7", 2, tested)
+	if c, ok := got.(events.ChangeMerged); err != nil || !ok || c.Lemnis.Commit != tested.Merge.Commit || c.Repository.ID != "api" {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+	if at := o.head(t, "main"); at != later {
+		t.Fatalf("main is at %s", at)
+	}
+}
+
+func TestAnyWorkerMakesTheTestedCommit(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	p := project(o)
+	end := newShift(t, builder.Options{}, p).pipeline(t, find(o.commit(t, "find", map[string]string{"more.go": "package main\n"})))
+	m := end.Lemnis.Merge
+	got, err := newShift(t, builder.Options{}, p).work(t, "merge", "7", 1, events.QueueTested{Merge: m})
+	if _, ok := got.(events.ChangeMerged); err != nil || !ok || o.head(t, "main") != m.Commit {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+	if text := o.git(t, "", "log", "-1", "--format=%an|%cn|%B", "main"); !has(text, "Ann|Lemnis|Merge change 7: Find things") || !has(text, "Item: T-1") {
+		t.Fatalf("commit says %q", text)
+	}
+}
+
+func TestMergeOnAMovedMasterCopyIsTestedAgain(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	s := newShift(t, builder.Options{}, project(o))
+	m := s.pipeline(t, find(o.commit(t, "find", map[string]string{"more.go": "package main\n"}))).Lemnis.Merge
+	moved := o.commit(t, "main", map[string]string{"later.go": "package main\n"})
+	got, err := s.work(t, "merge", "7", 1, events.QueueTested{Merge: m})
+	if c, ok := got.(events.QueueEntered); err != nil || !ok || !has(c.Reason, "main has moved") || c.Merge.Commit != m.Commit {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+	if o.head(t, "main") != moved {
+		t.Fatal("main moved to what was not tested on it")
+	}
+	// A commit that nobody tested here, under the tested change's name.
+	m.Onto, m.Commit = moved, commit("forged")
+	got, err = s.work(t, "merge", "7", 1, events.QueueTested{Merge: m})
+	if _, ok := got.(events.QueueEntered); err != nil || !ok || o.head(t, "main") != moved {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+}
+
+func TestPackagePushesByDigest(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	host := ociRegistry(t)
+	s := newShift(t, builder.Options{Registry: host}, project(o))
+	m := s.pipeline(t, find(o.commit(t, "find", map[string]string{"more.go": "package main\n"}))).Lemnis.Merge
+	if _, err := s.work(t, "merge", "7", 1, events.QueueTested{Merge: m}); err != nil {
+		t.Fatal(err)
+	}
+	queued := events.BuildQueued{Lemnis: events.BuildDetail{Service: "api", Merge: m}}
+	first := finished(t, s, "7#1", queued)
+	if first.Lemnis.Outcome != events.Success || first.Lemnis.Merge.Evidence == nil || first.Lemnis.Size == 0 {
+		t.Fatalf("build %+v", first.Lemnis)
+	}
+	// A worker on another host, which did not run the pipeline, makes the same artifact.
+	again := finished(t, newShift(t, builder.Options{Registry: host}, project(o)), "7#1", queued)
+	if again.ArtifactID != first.ArtifactID || again.Lemnis.Digest != first.Lemnis.Digest {
+		t.Fatalf("first %s, again %s: %s", first.ArtifactID, again.ArtifactID, again.Lemnis.Reason)
+	}
+	ref, err := oci.ParsePURL(first.ArtifactID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "api")
+	if _, err := oci.Pull(t.Context(), ref, file); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(runnable(t, file)).CombinedOutput()
+	if err != nil || strings.TrimSpace(string(out)) != "1" {
+		t.Fatalf("it prints %q, %v", out, err)
+	}
+}
+
+// runnable is the file itself, or the one in it where a folder was pulled.
+func runnable(t *testing.T, path string) string {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !info.IsDir() {
+		return path
+	}
+	inside, err := filepath.Glob(filepath.Join(path, "*"))
+	if err != nil || len(inside) != 1 {
+		t.Fatalf("pulled %v, %v", inside, err)
+	}
+	return inside[0]
+}
+
+func finished(t *testing.T, s *shift, key string, queued events.BuildQueued) events.BuildFinished {
+	t.Helper()
+	got, err := s.work(t, "package", key, 1, queued)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.heard[0].Content.(events.BuildStarted); !ok || len(s.heard) != 2 {
+		t.Fatalf("reported %+v", s.heard)
+	}
+	return got.(events.BuildFinished)
+}
+
+func TestInitialBuild(t *testing.T) {
+	t.Parallel()
+	host := ociRegistry(t)
+	initial := events.BuildQueued{Lemnis: events.BuildDetail{Service: "api", Merge: events.MergeDetail{Repository: "api", Base: "main"}}}
+	o := goOrigin(t)
+	got := finished(t, newShift(t, builder.Options{Registry: host}, project(o)), "api@initial", initial)
+	m := got.Lemnis.Merge
+	if got.Lemnis.Outcome != events.Success || m.Commit != o.head(t, "main") || m.Author != "Ann" || m.Title != "Work" || m.Committed == "" ||
+		m.Evidence == nil || m.Evidence.Tests != 1 {
+		t.Fatalf("build %+v: %s", m, got.Lemnis.Reason)
+	}
+	library := emptyOrigin(t)
+	library.commit(t, "main", map[string]string{"go.mod": module["go.mod"], "a.go": "package api\n"})
+	for reason, c := range map[string]struct {
+		o    origin
+		host string
+	}{
+		`has no branch "main"`: {emptyOrigin(t), host},
+		"nothing to package":   {library, host},
+		"no registry":          {o, ""},
+	} {
+		got := finished(t, newShift(t, builder.Options{Registry: c.host}, project(c.o)), "api@initial", initial)
+		if got.Lemnis.Outcome != events.Failure || got.ArtifactID != "" || !has(got.Lemnis.Reason, reason) {
+			t.Fatalf("%s: build %+v", reason, got.Lemnis)
+		}
+	}
+	s := newShift(t, builder.Options{Registry: "127.0.0.1:1"}, project(o))
+	if _, err := s.work(t, "package", "api@initial", 1, initial); err == nil {
+		t.Fatal("a registry that cannot be reached is no outcome at the first attempt")
+	}
+}

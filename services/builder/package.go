@@ -1,0 +1,129 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+)
+
+// pack packages a commit of the master copy into one executable and pushes it.
+func (b *builder) pack(ctx context.Context, job *service.Job) error {
+	queued, ok := job.Event.Content.(events.BuildQueued)
+	if !ok {
+		return events.Reject(fmt.Errorf("%T asks for no build", job.Event.Content))
+	}
+	d := queued.Lemnis
+	started := time.Now()
+	if err := job.Report(ctx, service.Report{Content: events.BuildStarted{Lemnis: d}}); err != nil {
+		return err
+	}
+	made, ref, err := b.ship(ctx, job, &d)
+	finished := events.BuildFinished{}
+	if err != nil {
+		f, result, again := outcome(ctx, job, err)
+		if again != nil {
+			return again
+		}
+		d.Outcome, d.Reason = result, f.reason
+	} else {
+		d.Outcome, d.Artifact, d.Digest, d.Size = events.Success, ref.String(), made.digest, made.size
+		finished.ArtifactID = ref.PURL()
+	}
+	d.Seconds = time.Since(started).Seconds()
+	finished.Lemnis = d
+	if err := job.Report(ctx, service.Report{Content: finished}); err != nil {
+		return err
+	}
+	b.workshop.discard(made)
+	return nil
+}
+
+// ship makes the executable, unless its merge was packaged here when it was tested, and pushes it.
+func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDetail) (executable, oci.Reference, error) {
+	if b.options.Registry == "" {
+		return executable{}, oci.Reference{}, found("the builder is given no registry to push to")
+	}
+	m := &d.Merge
+	made, there := b.workshop.find(job.Project.Name, m.Repository, m.Commit)
+	if !there {
+		var leave func()
+		var err error
+		made, leave, err = b.make(ctx, job, m)
+		defer leave()
+		if err != nil {
+			return executable{}, oci.Reference{}, err
+		}
+	}
+	ref, err := oci.Push(ctx, strings.TrimRight(b.options.Registry, "/")+"/"+job.Project.Name+"/"+d.Service, made.file,
+		oci.Metadata{Annotations: annotations(*m)}, b.options.Push...)
+	if errors.Is(err, oci.ErrBadReference) {
+		return executable{}, oci.Reference{}, found("%v", err)
+	}
+	if err == nil && ref.Layer != made.digest {
+		b.workshop.discard(made)
+		err = fmt.Errorf("the executable was %s when it was made and %s when it was pushed", made.digest, ref.Layer)
+	}
+	return made, ref, err
+}
+
+// make builds the executable, and tests it, from the source.
+func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDetail) (executable, func(), error) {
+	none := func() {}
+	repo, master, err := b.source(ctx, job.Project, *m)
+	if err != nil {
+		return executable{}, none, err
+	}
+	initial := m.Change == ""
+	if m.Commit == "" {
+		m.Commit = master // the master copy as it was found
+	}
+	commit, err := commitOf(ctx, repo, m.Commit)
+	if errors.Is(err, git.ErrNotFound) {
+		err = found("the repository has no commit %s", m.Commit)
+	}
+	if err != nil {
+		return executable{}, none, err
+	}
+	if initial {
+		m.Title, _, _ = strings.Cut(commit.Message, "\n")
+		m.Author, m.Committed = commit.Author.Name, commit.Committed.Format(time.RFC3339)
+	}
+	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m)
+	if evidence != nil && m.Evidence == nil {
+		m.Evidence = evidence
+	}
+	if err != nil {
+		return executable{}, leave, err
+	}
+	if report.Executable == "" {
+		return executable{}, leave, found("%s", report.Last().Reason)
+	}
+	return executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
+		file: report.Executable, digest: report.Digest, size: report.Size}, leave, nil
+}
+
+// annotations say in the manifest where the executable comes from. They hold nothing of the
+// moment: the same commit gives the same manifest.
+func annotations(m events.MergeDetail) map[string]string {
+	all := map[string]string{
+		"org.opencontainers.image.revision": m.Commit,
+		"org.opencontainers.image.created":  m.Committed,
+		"dev.lemnis.repository":             m.Repository,
+		"dev.lemnis.change":                 m.Change,
+		"dev.lemnis.item":                   m.Item,
+	}
+	for name, value := range all {
+		if value == "" {
+			delete(all, name)
+		}
+	}
+	return all
+}

@@ -1,0 +1,155 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+	"github.com/lemnis/lemnis/services/builder/pipeline"
+)
+
+// pipeline tests what the master copy would be with the change in it.
+func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
+	queued, ok := job.Event.Content.(events.PipelineRunQueued)
+	if !ok {
+		return events.Reject(fmt.Errorf("%T asks for no pipeline run", job.Event.Content))
+	}
+	m := queued.Lemnis.Merge
+	started := time.Now()
+	if err := job.Report(ctx, service.Report{Content: events.PipelineRunStarted{
+		PipelineName: queued.PipelineName, Lemnis: events.RunDetail{Merge: m}}}); err != nil {
+		return err
+	}
+	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName}
+	switch {
+	case b.queue.over(job.Project.Name, m):
+		finished.Outcome, finished.Errors = events.Cancelled, "the round was over before its run began"
+	default:
+		finished.Outcome = events.Success
+		err := b.try(ctx, job, &m)
+		if err != nil {
+			f, result, again := outcome(ctx, job, err)
+			if again != nil {
+				return again
+			}
+			finished.Outcome, finished.Errors, finished.Lemnis.Conflicts = result, f.reason, f.conflicts
+		}
+	}
+	finished.Lemnis.Merge, finished.Lemnis.Seconds = m, time.Since(started).Seconds()
+	return job.Report(ctx, service.Report{Content: finished})
+}
+
+// try merges the change on the master copy as it stands and runs the pipeline on the result; what
+// it finds out goes into m.
+func (b *builder) try(ctx context.Context, job *service.Job, m *events.MergeDetail) error {
+	repo, master, err := b.source(ctx, job.Project, *m)
+	if err != nil {
+		return err
+	}
+	m.Onto = master
+	if err := reviewed(ctx, repo, *m); err != nil {
+		return err
+	}
+	if there, err := repo.Contains(ctx, m.Base, m.Head); err != nil {
+		return err
+	} else if there {
+		return found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
+	}
+	commit, committed, err := mergeCommit(ctx, repo, *m)
+	if err != nil {
+		return err
+	}
+	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m)
+	defer leave()
+	m.Evidence = evidence
+	if err != nil {
+		return err
+	}
+	if report.Executable == "" {
+		return nil // a library: it is merged, and its build will say that there is nothing to package
+	}
+	return b.workshop.keep(executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
+		file: report.Executable, digest: report.Digest, size: report.Size})
+}
+
+// reviewed makes sure that the head that was reviewed is still what the change's branch offers.
+func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) error {
+	switch at, err := tip(ctx, repo, m.Branch); {
+	case errors.Is(err, git.ErrNotFound):
+		return found("the change's branch %q is gone", m.Branch)
+	case err != nil:
+		return err
+	case at == m.Head:
+		return nil
+	}
+	switch _, err := repo.Resolve(ctx, m.Head); {
+	case errors.Is(err, git.ErrNotFound):
+		return found("the repository has no commit %s", m.Head)
+	case err != nil:
+		return err
+	}
+	there, err := repo.Contains(ctx, m.Branch, m.Head)
+	if err == nil && !there {
+		return found("branch %q was rewritten: the reviewed head %s is not in it any more", m.Branch, m.Head)
+	}
+	return err
+}
+
+// check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
+// the executable if nobody moved it. That the commit is no good is a finding. A module without a
+// main package is good; its report holds no executable.
+func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail) (pipeline.Report, *events.Evidence, func(), error) {
+	none := func() {}
+	room, leave, err := b.workshop.room(effect+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
+	if err != nil {
+		return pipeline.Report{}, nil, none, err
+	}
+	tree := filepath.Join(room, "tree")
+	if err := repo.Checkout(ctx, m.Commit, tree); err != nil {
+		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
+			err = found("%v", err)
+		}
+		return pipeline.Report{}, nil, leave, err
+	}
+	ref, _ := job.Project.Repository(m.Repository)
+	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: tree, Main: ref.Main, Output: filepath.Join(room, "out")})
+	if err != nil {
+		return report, nil, leave, err
+	}
+	log, err := b.workshop.keepLog(report.LogFile, report.LogDigest)
+	if err != nil {
+		return report, nil, leave, err
+	}
+	evidence := &events.Evidence{
+		Run:   job.Event.Key,
+		Tests: report.Count(pipeline.Passed) + report.Count(pipeline.Failed), Failed: report.Count(pipeline.Failed),
+		Skipped: report.Count(pipeline.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
+	}
+	last := report.Last()
+	if report.Succeeded() || last.Name == pipeline.StepPackage && last.Cause == pipeline.CauseNoMain {
+		return report, evidence, leave, nil
+	}
+	return report, evidence, leave, found("%s: %s%s", last.Name, last.Reason, tail(report.LogTail))
+}
+
+// tail is the end of a log, for whoever has to mend the change.
+func tail(log string) string {
+	const most = 2000
+	log = strings.TrimSpace(log)
+	if log == "" {
+		return ""
+	}
+	if len(log) > most {
+		log = log[len(log)-most:]
+		_, log, _ = strings.Cut(log, "\n") // not from the middle of a line
+	}
+	return "\n" + strings.ToValidUTF8(log, "\uFFFD")
+}

@@ -1,0 +1,133 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+)
+
+// patience is how many attempts a fault of the machinery (an unreachable host, a full disk) is
+// given before it becomes the outcome; with the runtime's backoff, some minutes.
+const patience = 20
+
+// finding is what is wrong with a change or a repository: an outcome, not a fault.
+type finding struct {
+	reason    string
+	conflicts []string
+}
+
+func (f *finding) Error() string { return f.reason }
+
+func found(format string, args ...any) error { return &finding{reason: fmt.Sprintf(format, args...)} }
+
+// outcome tells a finding from a fault. A fault is worth another attempt, until there were many.
+func outcome(ctx context.Context, job *service.Job, err error) (f *finding, result string, again error) {
+	switch {
+	case errors.As(err, &f):
+		return f, events.Failure, nil
+	case ctx.Err() != nil || job.Attempt < patience:
+		return nil, "", err
+	}
+	return &finding{reason: fmt.Sprintf("given up after %d attempts: %v", job.Attempt, err)}, events.Errored, nil
+}
+
+// source opens the repository of a merge as it stands at its origin, and the commit of its master copy.
+func (b *builder) source(ctx context.Context, p events.Project, m events.MergeDetail) (repo *git.Repository, master string, err error) {
+	ref, known := p.Repository(m.Repository)
+	if !known {
+		return nil, "", found("repository %q is not one of the project's", m.Repository)
+	}
+	if ref.Credentials != "" {
+		return nil, "", found("repository %q asks for credentials, which the builder cannot give to git yet", m.Repository)
+	}
+	repo, err = b.workshop.open(ctx, p.Name, ref.URL)
+	if errors.Is(err, git.ErrBadName) {
+		return nil, "", found("repository %q: %v", m.Repository, err)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("repository %q: %w", m.Repository, err)
+	}
+	if master, err = tip(ctx, repo, m.Base); errors.Is(err, git.ErrNotFound) {
+		return nil, "", found("repository %q has no branch %q", m.Repository, m.Base)
+	}
+	return repo, master, err
+}
+
+// tip is where a branch stands, as last fetched.
+func tip(ctx context.Context, repo *git.Repository, name string) (string, error) {
+	if err := git.CheckBranch(name); err != nil {
+		return "", found("%v", err)
+	}
+	return repo.Resolve(ctx, "refs/heads/"+name)
+}
+
+// commitOf is one commit as git logs it; git.ErrNotFound when it is not there.
+func commitOf(ctx context.Context, repo *git.Repository, id string) (git.Commit, error) {
+	if _, err := repo.Resolve(ctx, id); err != nil {
+		return git.Commit{}, err
+	}
+	log, err := repo.Log(ctx, "", id, 1)
+	if err != nil {
+		return git.Commit{}, err
+	}
+	if len(log) == 0 {
+		return git.Commit{}, fmt.Errorf("%w: %s", git.ErrNotFound, id)
+	}
+	return log[0], nil
+}
+
+// builderIdentity commits merges.
+var builderIdentity = git.Identity{Name: "Lemnis", Email: "builder@lemnis.invalid"}
+
+// mergeCommit makes the merge commit of head on onto; no branch moves. Everything in it comes from
+// the two commits and the change, so that any worker makes the same one at any time.
+func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (commit string, committed time.Time, err error) {
+	head, err := commitOf(ctx, repo, m.Head)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	base, err := commitOf(ctx, repo, m.Onto)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	if len(conflicts) > 0 {
+		return "", time.Time{}, &finding{conflicts: conflicts,
+			reason: fmt.Sprintf("the change conflicts with %s in %s", m.Base, strings.Join(conflicts, ", "))}
+	}
+	at := head.Committed
+	if base.Committed.After(at) {
+		at = base.Committed
+	}
+	author := head.Author
+	if author.Name == "" || author.Email == "" || strings.ContainsAny(author.Name+author.Email, "<>\n\x00") {
+		author = builderIdentity
+	}
+	commit, err = repo.CommitMerge(ctx, git.Merge{
+		Tree: tree, Base: m.Onto, Head: m.Head, Message: message(m), Author: author, Committer: builderIdentity, Time: at,
+	})
+	return commit, head.Committed, err
+}
+
+func message(m events.MergeDetail) string {
+	line := func(s string) string { return strings.Join(strings.Fields(s), " ") } // a trailer is one line
+	text := "Merge change " + line(m.Change)
+	if m.Title != "" {
+		text += ": " + line(m.Title)
+	}
+	text += "\n\nChange: " + line(m.Change) + "\n"
+	if m.Item != "" {
+		text += "Item: " + line(m.Item) + "\n"
+	}
+	return text
+}

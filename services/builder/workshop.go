@@ -1,0 +1,228 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+)
+
+// workshop is a process's own place in the data folder: <data>/<n>, held by a lock that ends with
+// the process, however that ends.
+//
+//	<data>/<n>/mirrors   bare mirrors of the repositories, kept
+//	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
+//	<data>/logs          what the commands printed, by digest
+type workshop struct {
+	data string
+
+	mu      sync.Mutex
+	place   string   // <data>/<n>; empty until something is to be done
+	lock    *os.File // holds the place as long as it is open
+	mirrors map[string]*mirror
+	built   []executable
+}
+
+type mirror struct {
+	mu   sync.Mutex
+	repo *git.Repository
+}
+
+// executable is what the pipeline packaged of a commit: the merge is tested and packaged at once,
+// and what was tested is what is shipped.
+type executable struct {
+	project, repository, commit string
+	file, digest                string
+	size                        int64
+}
+
+// keepBuilt is how many executables wait to be merged and pushed; the oldest go first.
+const keepBuilt = 16
+
+func newWorkshop(data string) *workshop {
+	return &workshop{data: data, mirrors: map[string]*mirror{}}
+}
+
+// enter takes a place in the data folder, the first time.
+func (w *workshop) enter() (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.place != "" {
+		return w.place, nil
+	}
+	if w.data == "" {
+		return "", errors.New("the builder has no data folder")
+	}
+	data, err := filepath.Abs(w.data)
+	if err != nil {
+		return "", err
+	}
+	for n := 0; ; n++ {
+		place := filepath.Join(data, strconv.Itoa(n))
+		if err := os.MkdirAll(place, 0o700); err != nil {
+			return "", err
+		}
+		lock, err := os.OpenFile(filepath.Join(place, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return "", err
+		}
+		err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			_ = lock.Close()
+			continue // another process's
+		}
+		if err == nil {
+			err = clear(place)
+		}
+		if err != nil {
+			_ = lock.Close()
+			return "", err
+		}
+		w.place, w.lock = place, lock
+		return place, nil
+	}
+}
+
+// clear removes what a process that died here left half done.
+func clear(place string) error {
+	if err := os.RemoveAll(filepath.Join(place, "work")); err != nil {
+		return err
+	}
+	// git leaves the lock of a ref behind when it is killed, and then refuses to touch that ref.
+	err := filepath.WalkDir(filepath.Join(place, "mirrors"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".lock") {
+			return err
+		}
+		return os.Remove(path)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// room is an empty folder for one attempt; leave removes it.
+func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), err error) {
+	place, err := w.enter()
+	if err != nil {
+		return "", nil, err
+	}
+	dir = filepath.Join(place, "work", token(name)+"-"+strconv.FormatUint(attempt, 10))
+	if err := os.RemoveAll(dir); err != nil {
+		return "", nil, err
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, os.MkdirAll(dir, 0o700)
+}
+
+// open opens the mirror of a repository, brought to where its origin stands.
+func (w *workshop) open(ctx context.Context, project, url string) (*git.Repository, error) {
+	place, err := w.enter()
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(place, "mirrors", project, token(url)+".git")
+	w.mu.Lock()
+	m := w.mirrors[dir]
+	if m == nil {
+		m = &mirror{}
+		w.mirrors[dir] = m
+	}
+	w.mu.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.repo != nil {
+		return m.repo, m.repo.Fetch(ctx)
+	}
+	repo, err := git.Open(ctx, dir, url)
+	if err != nil {
+		return nil, err
+	}
+	m.repo = repo
+	return repo, nil
+}
+
+// keepLog files a log under its digest and returns its name in the data folder.
+func (w *workshop) keepLog(file, digest string) (string, error) {
+	hexes, ok := strings.CutPrefix(digest, "sha256:")
+	if file == "" || !ok {
+		return "", nil
+	}
+	name := filepath.Join("logs", hexes+".log")
+	to := filepath.Join(w.data, name)
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return "", err
+	}
+	return name, os.Rename(file, to) // one file system: the work is in the data folder too
+}
+
+// keep moves an executable out of its room, for package to find.
+func (w *workshop) keep(e executable) error {
+	place, err := w.enter()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(place, "work", "built-"+token(e.project+"\x00"+e.repository+"\x00"+e.commit))
+	to := filepath.Join(dir, filepath.Base(e.file))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := cmp.Or(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return err
+	}
+	if err := os.Rename(e.file, to); err != nil {
+		return err
+	}
+	e.file = to
+	w.forget(e)
+	w.built = append(w.built, e)
+	for len(w.built) > keepBuilt {
+		_ = os.RemoveAll(filepath.Dir(w.built[0].file))
+		w.built = w.built[1:]
+	}
+	return nil
+}
+
+// find looks for the executable of a commit that was tested in this process.
+func (w *workshop) find(project, repository, commit string) (executable, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.built {
+		if e.project == project && e.repository == repository && e.commit == commit {
+			return e, true
+		}
+	}
+	return executable{}, false
+}
+
+// discard removes the executable of a commit.
+func (w *workshop) discard(e executable) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.forget(e)
+	_ = os.RemoveAll(filepath.Dir(e.file))
+}
+
+func (w *workshop) forget(e executable) {
+	kept := w.built[:0]
+	for _, k := range w.built {
+		if k.project != e.project || k.repository != e.repository || k.commit != e.commit {
+			kept = append(kept, k)
+		}
+	}
+	w.built = kept
+}
+
+// token makes a file name of any text: keys and URLs are chosen by others.
+func token(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:10])
+}
