@@ -1,0 +1,153 @@
+package privacy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/privacy"
+)
+
+func newVault(t *testing.T) (*privacy.Vault, jetstream.JetStream, context.Context) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	nc, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	vault, err := privacy.NewVault(ctx, js, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vault, js, ctx
+}
+
+func TestSealAndOpen(t *testing.T) {
+	vault, js, ctx := newVault(t)
+	keyID, sealed, err := vault.Seal(ctx, "shop", "ann@example.org", "Search is slow, call 0301234567")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(sealed, []byte("slow")) {
+		t.Error("the text can be read")
+	}
+	text, err := vault.Open(ctx, "shop", keyID, sealed)
+	if err != nil || string(text) != "Search is slow, call [phone]" {
+		t.Fatalf("got %q, %v", text, err)
+	}
+	// Another process, with the same bucket.
+	again, err := privacy.NewVault(ctx, js, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = again.Open(ctx, "shop", keyID, sealed); err != nil || len(text) == 0 {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if _, err = vault.Open(ctx, "other", keyID, sealed); !errors.Is(err, privacy.ErrErased) {
+		t.Errorf("another project opens it: %v", err)
+	}
+	sealed[len(sealed)-1] ^= 1
+	if _, err = vault.Open(ctx, "shop", keyID, sealed); err == nil || errors.Is(err, privacy.ErrErased) {
+		t.Errorf("a changed text opens: %v", err)
+	}
+	for _, bad := range []string{"", "secret", "x-y", "..-", keyID + "0"} {
+		if _, err = vault.Open(ctx, "shop", bad, sealed); err == nil {
+			t.Errorf("key %q opens", bad)
+		}
+	}
+	if _, err = vault.Open(ctx, "shop", keyID, nil); err == nil {
+		t.Error("nothing opens")
+	}
+}
+
+func TestErase(t *testing.T) {
+	vault, _, ctx := newVault(t)
+	annKey, ann, err := vault.Seal(ctx, "shop", "ann", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	boKey, bo, err := vault.Seal(ctx, "shop", "bo", "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err = vault.Erase(ctx, "shop", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = vault.Open(ctx, "shop", annKey, ann); !errors.Is(err, privacy.ErrErased) {
+		t.Errorf("after the erasure: %v", err)
+	}
+	if text, err := vault.Open(ctx, "shop", boKey, bo); err != nil || string(text) != "two" {
+		t.Errorf("another user's: %q, %v", text, err)
+	}
+	// Whoever comes back gets another key; the old words stay unreadable.
+	newKey, _, err := vault.Seal(ctx, "shop", "ann", "three")
+	if err != nil || newKey == annKey {
+		t.Fatalf("key %q after %q, %v", newKey, annKey, err)
+	}
+	if _, err = vault.Open(ctx, "shop", annKey, ann); !errors.Is(err, privacy.ErrErased) {
+		t.Errorf("under the new key: %v", err)
+	}
+	if err = vault.Erase(ctx, "shop", "nobody"); err != nil {
+		t.Errorf("of nobody: %v", err)
+	}
+}
+
+func TestPseudonym(t *testing.T) {
+	vault, _, ctx := newVault(t)
+	one, err := vault.Pseudonym(ctx, "shop", "ann")
+	if err != nil || len(one) != 32 {
+		t.Fatalf("got %q, %v", one, err)
+	}
+	if same, _ := vault.Pseudonym(ctx, "shop", "ann"); same != one {
+		t.Errorf("%q, then %q", one, same)
+	}
+	if other, _ := vault.Pseudonym(ctx, "other", "ann"); other == one {
+		t.Error("projects can be joined by the pseudonym")
+	}
+	if _, err = vault.Pseudonym(ctx, "a.b", "ann"); err == nil {
+		t.Error("a bad name of a project is taken")
+	}
+}
+
+// TestManyAtOnce: several doors meet a new user at the same moment, and agree on one key.
+func TestManyAtOnce(t *testing.T) {
+	vault, _, ctx := newVault(t)
+	var wg sync.WaitGroup
+	ids := make([]string, 16)
+	for i := range ids {
+		wg.Go(func() {
+			id, sealed, err := vault.Seal(ctx, "shop", "ann", "hello")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err = vault.Open(ctx, "shop", id, sealed); err != nil {
+				t.Error(err)
+			}
+			ids[i] = id
+		})
+	}
+	wg.Wait()
+	for _, id := range ids {
+		if id != ids[0] {
+			t.Errorf("two keys: %v", ids)
+		}
+	}
+}
