@@ -30,6 +30,10 @@ type Spec struct {
 	Main   string // package to build, as "./cmd/api" or import path; empty: the only main package
 	Output string // folder for the executable and build.log; made when it is not there
 
+	// TrimTests builds the tests with -trimpath as the executable is: a cold cache then compiles
+	// the standard library once, not twice. Tests that find files by runtime.Caller fail under it.
+	TrimTests bool
+
 	TimeLimit time.Duration    // of the whole run
 	LogLimit  int64            // bytes that the commands may print
 	TailBytes int              // bytes of the log that the report carries
@@ -214,7 +218,7 @@ func list(mains []string) string {
 }
 
 func (b *build) compile(ctx context.Context) error {
-	err := b.goCommand(ctx, b.log, "build", "./...")
+	err := b.goCommand(ctx, b.log, "build", "-trimpath", "./...") // as it is packaged, so that it is compiled once
 	return exited(err, CauseCompile, "go build: "+lastLine(b.log))
 }
 
@@ -224,7 +228,11 @@ func (b *build) test(ctx context.Context) error {
 		return err
 	}
 	tests := newTestReader(b.log)
-	err := b.goCommand(ctx, tests, "test", "-json", "-count=1", "-coverprofile="+profile, "./...")
+	args := []string{"test", "-json", "-count=1", "-coverprofile=" + profile}
+	if b.spec.TrimTests {
+		args = append(args, "-trimpath")
+	}
+	err := b.goCommand(ctx, tests, append(args, "./...")...)
 	b.report.Tests = tests.finish()
 	if err != nil {
 		return exited(err, CauseTests, failures(b.report.Tests, tests.broken))
