@@ -32,6 +32,9 @@ const (
 // ErrErased says that the key of a text is gone, and the text with it.
 var ErrErased = errors.New("the key is erased")
 
+// ErrUnreadable says that a text was never sealed so: the id of its key is none, or it was changed. Trying again is useless.
+var ErrUnreadable = errors.New("the text cannot be read")
+
 // Vault seals and opens users' words. It may be used by several processes at once.
 type Vault struct{ kv jetstream.KeyValue }
 
@@ -88,14 +91,15 @@ func (v *Vault) Seal(ctx context.Context, project, user, plaintext string) (keyI
 	return keyID, aead.Seal(nonce, nonce, []byte(Mask(plaintext)), bound(project, keyID)), nil
 }
 
-// Open decrypts what Seal made. The error is [ErrErased] when the key is gone.
+// Open decrypts what Seal made. The error is [ErrErased] when the key is gone,
+// [ErrUnreadable] when it was never sealed so; any other is worth another try.
 func (v *Vault) Open(ctx context.Context, project, keyID string, ciphertext []byte) ([]byte, error) {
 	pseudonym, generation, ok := strings.Cut(keyID, "-")
 	if err := events.ValidProject(project); err != nil {
 		return nil, err
 	}
 	if raw, err := hex.DecodeString(pseudonym); !ok || err != nil || len(raw) != pseudonymBytes {
-		return nil, fmt.Errorf("%q is no id of a key", keyID)
+		return nil, fmt.Errorf("%w: %q is no id of a key", ErrUnreadable, keyID)
 	}
 	stored, err := v.kv.Get(ctx, project+"."+pseudonym)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
@@ -116,11 +120,11 @@ func (v *Vault) Open(ctx context.Context, project, keyID string, ciphertext []by
 		return nil, err
 	}
 	if len(ciphertext) < aead.NonceSize() {
-		return nil, errors.New("the ciphertext is cut short")
+		return nil, fmt.Errorf("%w: it is cut short", ErrUnreadable)
 	}
 	plaintext, err := aead.Open(nil, ciphertext[:aead.NonceSize()], ciphertext[aead.NonceSize():], bound(project, keyID))
 	if err != nil {
-		return nil, fmt.Errorf("the ciphertext does not belong to key %q, or was changed", keyID)
+		return nil, fmt.Errorf("%w: it does not belong to key %q, or was changed", ErrUnreadable, keyID)
 	}
 	return plaintext, nil
 }
