@@ -73,7 +73,7 @@ func newBenchBus(b *testing.B, loopback bool) *benchBus {
 	if err != nil {
 		b.Fatal(err)
 	}
-	host, err := NewHost(context.Background(), nc, folds, 1, zap.NewNop())
+	host, err := NewHost(context.Background(), nc, folds, 1, testLog())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -147,6 +147,9 @@ func plainLoop(ctx context.Context, js jetstream.JetStream, acked func(claim str
 				}}
 				ack, err := js.PublishMsg(ctx, msg)
 				if err != nil {
+					if ctx.Err() == nil {
+						panic(err)
+					}
 					return
 				}
 				last[p] = ack.Sequence

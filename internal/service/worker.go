@@ -80,6 +80,9 @@ func (w *worker) handle(ctx context.Context, t task) error {
 	for try := 0; ; try++ {
 		a := p.peek(field{t.kind.kind, t.key})
 		if t.cause.event.Sequence <= a.watermark && !w.term.faults.broken(breakWatermark) {
+			if try > 0 { // it stands after all: the answer was lost, or another owner was faster
+				return w.term.faults.at(stepPublished, t.cause.event)
+			}
 			return nil
 		}
 		fact, ok, err := w.decide(a.state, t)
