@@ -199,7 +199,8 @@ func result(key string, s State, p events.Project, e events.Event) (events.Fact,
 		content, wanted = c, s.Stage == Starting
 	case events.DeploymentFailed:
 		c.Rollout = s.rollout(e)
-		content, wanted, subject = c, s.Stage == Starting || s.Stage == Placed, ""
+		content, subject = c, ""
+		wanted = s.Stage == Starting || s.Stage == Placed || s.Stage == Observing
 	case events.TestSuiteRunFinished:
 		wanted, subject = s.Stage == Placed, e.SubjectID
 	case events.CanaryObserved:

@@ -95,6 +95,9 @@ func (s *Stream) decide(key string, cause events.Event) {
 	if e.Chain == "" {
 		e.Chain = cause.Chain
 	}
+	if e.SubjectID == "" {
+		e.SubjectID = key
+	}
 	if fact.Timer > 0 {
 		e.Deadline = cause.Stored.Add(fact.Timer)
 	}
@@ -107,6 +110,18 @@ func (s *Stream) decide(key string, cause events.Event) {
 	if s.Each != nil {
 		s.Each(e)
 	}
+}
+
+// Restore folds facts that an earlier stream stated, as a new owner does.
+func (s *Stream) Restore(facts []events.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.states = map[string]rollout.State{}
+	for _, f := range facts {
+		s.states[f.Key] = rollout.Evolve(s.states[f.Key], f)
+		s.last = max(s.last, f.Sequence)
+	}
+	s.Log = append([]events.Event(nil), facts...)
 }
 
 // State of an aggregate now.

@@ -1,0 +1,89 @@
+// Package deployer is the deploy phase: it brings artifacts through the project's environments, each behind a stricter
+// gate than the one before, as processes on this machine behind a proxy for their users.
+//
+// An artifact that the pipeline publishes is requested for the first environment. Where its gate lets it pass, the effect
+// place pulls it by digest and runs it beside the one that serves; the effect test runs the runtime tests, stricter
+// from environment to environment; the effect shift moves the users, with the strategy canary first a part of them,
+// and counts what both versions answer, until the canary test of package canary has a verdict; the effect undo moves
+// them back. What serves all users of an environment is requested for the next one.
+//
+// What has to run, and who is served by it, follows from the facts alone: the projection wanted folds them, and converge
+// makes it so. Each effect converges before it reports, and the duty site converges everything when the service starts. So
+// it does not matter when the process was killed: what it left behind is ended, what has to run is started again, each
+// service at the address that it had, each user at the version that they had.
+//
+// # What it does not do yet
+//
+// Targets other than processes on Linux; latency evidence of a canary, and the dispersion of its baseline's errors before the rollout
+// (package canary says what that costs); counts of requests survive no restart; drift (the type drift found) is repaired but not
+// stated; environments and services are neither created, removed nor moved by claims; feature flags; freezing windows; a barred
+// artifact stays barred.
+package deployer
+
+import (
+	"time"
+
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
+)
+
+// Options of the service. Data is needed.
+type Options struct {
+	// Data holds executables, logs, records of processes and the addresses of services. One process at a time uses it.
+	Data string
+	// Log is told with a message and keys and values in turn; nil: silent.
+	Log func(message string, keysAndValues ...any)
+	// Registry, host:port, replaces the registry that references of artifacts name; empty: they are taken as they are.
+	Registry string
+	// OCI says how to reach the registry.
+	OCI []oci.Option
+	// ModuleCache holds the Go modules' files, for their licences; empty: where the go command keeps it.
+	ModuleCache string
+	// StartTimeout bounds the wait for a process to get healthy; 30 s when zero.
+	StartTimeout time.Duration
+	// Grace bounds the wait for a process's requests in flight, and then for its end; 10 s when zero.
+	Grace time.Duration
+	// Drill makes versions fail on purpose; may be nil.
+	Drill *Drill
+}
+
+// New is the service as the runtime runs it.
+func New(o Options) service.Definition {
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	or := func(d *time.Duration, value time.Duration) {
+		if *d <= 0 {
+			*d = value
+		}
+	}
+	or(&o.StartTimeout, 30*time.Second)
+	or(&o.Grace, 10*time.Second)
+	d := &deployer{options: o, wanted: newWanted(), opened: make(chan struct{})}
+	return service.Definition{
+		Phase: events.Deploy,
+		Aggregates: []service.Aggregate{service.Of(service.Rules[rollout.State]{
+			Kind: rollout.Kind, Version: rollout.Version, Takes: rollout.Takes, Route: rollout.Route, Evolve: rollout.Evolve, Decide: rollout.Decide,
+		})},
+		Effects: []service.Effect{
+			{Name: "place", On: types(events.DeploymentStarted{}), Do: d.place, Parallel: 4, OnOwner: true},
+			{Name: "test", On: types(events.ServiceDeployed{}, events.ServiceUpgraded{}), Do: d.test, Parallel: 4, OnOwner: true},
+			// A canary is watched for as long as it lasts.
+			{Name: "shift", On: types(events.CanaryStepped{}), Do: d.shift, Parallel: 32, OnOwner: true},
+			{Name: "undo", On: types(events.CanaryJudged{}, events.DeploymentFailed{}, events.DeploymentAborted{}), Do: d.undo, Parallel: 4, OnOwner: true},
+		},
+		Timers:      types(events.GateEvaluated{}),
+		Duties:      []service.Duty{{Name: "site", Run: d.run}},
+		Projections: []service.Projection{{Name: "wanted", On: append(types(events.ProjectConfigured{}), rollout.Own...), Apply: d.wanted.apply}},
+	}
+}
+
+func types(contents ...any) []events.Type {
+	all := make([]events.Type, len(contents))
+	for i, c := range contents {
+		all[i] = events.TypeOf(c)
+	}
+	return all
+}

@@ -1,0 +1,121 @@
+package deployer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
+)
+
+// patience is how many attempts a failure gets that may pass by itself, such as an unreachable registry.
+const patience = 5
+
+// begin waits for the site and for the fact that asked, and makes the place what the facts say.
+func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, error) {
+	where := at{job.Event.Project, job.Event.Key}
+	s, err := d.use(ctx)
+	if err != nil {
+		return nil, where, err
+	}
+	if err := d.wanted.reach(ctx, job.Event); err != nil {
+		return nil, where, err
+	}
+	return s, where, s.converge(ctx, where)
+}
+
+// lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
+func lost(ctx context.Context, job *service.Job, id string, err error) string {
+	var s *startError
+	if ctx.Err() != nil || !errors.As(err, &s) || s.version != id {
+		return ""
+	}
+	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Attempt >= patience {
+		return s.err.Error()
+	}
+	return ""
+}
+
+// place runs the artifact beside the one that serves.
+func (d *deployer) place(ctx context.Context, job *service.Job) error {
+	c, ok := job.Event.Content.(events.DeploymentStarted)
+	if !ok || !job.Project.Runs(events.Deploy) {
+		return nil
+	}
+	began := time.Now()
+	s, where, err := d.begin(ctx, job)
+	if s == nil {
+		return err
+	}
+	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != c.Rollout.ID || state.Stage != rollout.Starting {
+		return nil // aborted meanwhile, or done by an earlier attempt
+	}
+	if err != nil {
+		if reason := lost(ctx, job, c.Rollout.ID, err); reason != "" {
+			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "start", Reason: reason}, Phase: events.Deploy})
+		}
+		return err
+	}
+	detail := events.ServiceDetail{Rollout: c.Rollout, Seconds: time.Since(began).Seconds()}
+	environment := events.Reference{ID: c.Rollout.Environment}
+	var content any = events.ServiceDeployed{Environment: environment, ArtifactID: c.Rollout.Artifact.ID, Lemnis: detail}
+	if c.Rollout.Previous != nil {
+		content = events.ServiceUpgraded{Environment: environment, ArtifactID: c.Rollout.Artifact.ID, Lemnis: detail}
+	}
+	return job.Report(ctx, service.Report{Content: content, SubjectID: c.Rollout.Service, Phase: events.Deploy})
+}
+
+// undo takes a rollout back that ended badly: its users first, then its process.
+func (d *deployer) undo(ctx context.Context, job *service.Job) error {
+	var r events.Rollout
+	reason := ""
+	switch c := job.Event.Content.(type) {
+	case events.CanaryJudged:
+		if c.Verdict != events.Rollback {
+			return nil
+		}
+		r, reason = c.Rollout, c.Reason
+	case events.DeploymentFailed:
+		r, reason = c.Rollout, c.Reason
+	case events.DeploymentAborted:
+		r, reason = c.Rollout, c.Reason
+		if reason == "" {
+			reason = fmt.Sprintf("aborted by %s", c.By)
+		}
+	default:
+		return nil
+	}
+	if !job.Project.Runs(events.Deploy) {
+		return nil
+	}
+	began := time.Now()
+	s, where, err := d.begin(ctx, job)
+	if s == nil {
+		return err
+	}
+	state, _ := d.wanted.get(where)
+	if state.Current.Rollout.ID != r.ID || state.Stage != rollout.Undoing {
+		// No users had been moved. A candidate in flight now is the business of its own effects.
+		var s *startError
+		if errors.As(err, &s) && s.version == state.Current.Rollout.ID {
+			return nil
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	done := events.ServiceRolledback{Environment: events.Reference{ID: r.Environment}, Lemnis: events.ServiceDetail{
+		Rollout: r, Reason: reason, Seconds: time.Since(began).Seconds(),
+	}}
+	if place, err := s.place(where); err == nil {
+		done.Lemnis.URL = place.front.URL()
+	}
+	if r.Previous != nil {
+		done.ArtifactID = r.Previous.Artifact.ID
+	}
+	return job.Report(ctx, service.Report{Content: done, SubjectID: r.Service, Phase: events.Deploy})
+}

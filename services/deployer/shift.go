@@ -1,0 +1,152 @@
+package deployer
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
+)
+
+const defaultTick = time.Second
+
+// shift sets the share of users that the new version serves. At the full share the version of before has been drained and
+// stopped when it is done; at a part it counts what both versions answer until the next step is known.
+func (d *deployer) shift(ctx context.Context, job *service.Job) error {
+	c, ok := job.Event.Content.(events.CanaryStepped)
+	if !ok || !job.Project.Runs(events.Deploy) {
+		return nil
+	}
+	began := time.Now()
+	s, where, err := d.begin(ctx, job)
+	if s == nil {
+		return err
+	}
+	state, _ := d.wanted.get(where)
+	if !isStep(state, c) {
+		return nil
+	}
+	if err != nil {
+		if reason := lost(ctx, job, c.Rollout.ID, err); reason != "" && c.Weight < 1 {
+			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "canary", Reason: reason}, Phase: events.Deploy})
+		}
+		return err
+	}
+	p, err := s.place(where)
+	if err != nil {
+		return err
+	}
+	if c.Weight < 1 {
+		return d.watch(ctx, job, p, c)
+	}
+	return job.Report(ctx, service.Report{
+		Content: events.ServicePublished{Environment: events.Reference{ID: c.Rollout.Environment}, Lemnis: events.ServiceDetail{
+			Rollout: c.Rollout, URL: p.front.URL(), Reason: c.Reason, Seconds: time.Since(began).Seconds(),
+		}},
+		SubjectID: c.Rollout.Service, Phase: events.Deploy,
+	})
+}
+
+// isStep reports whether the place is at this very step.
+func isStep(s rollout.State, c events.CanaryStepped) bool {
+	return s.Current.Rollout.ID == c.Rollout.ID && s.Step == c.Step && (s.Stage == rollout.Observing || s.Stage == rollout.Shifting)
+}
+
+// watch reports what each tick counted until the facts say something else than this step.
+func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c events.CanaryStepped) error {
+	environment, _ := job.Project.Environment(c.Rollout.Environment)
+	tick, deadline := defaultTick, time.Hour
+	if policy := environment.Canary; policy != nil {
+		if policy.Tick > 0 {
+			tick = time.Duration(policy.Tick)
+		}
+		if policy.Deadline > 0 {
+			deadline = time.Duration(policy.Deadline)
+		}
+	}
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	p.count(c.Rollout)
+	for {
+		state, changed := d.wanted.get(p.at)
+		if !isStep(state, c) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+			continue
+		case <-ticker.C:
+		}
+		if err := p.observe(ctx, job, c, state, deadline); err != nil {
+			return err
+		}
+	}
+}
+
+// observed is how far the counts of a canary were reported.
+type observed struct {
+	rollout          string
+	canary, baseline events.Counts // totals
+	tick             int
+	late             bool // a tick was reported after the deadline
+}
+
+// total reads a version's counts.
+func (p *place) total(snapshot proxy.Snapshot, id string) events.Counts {
+	v := snapshot.Versions[id]
+	return events.Counts{Requests: v.Requests, Errors: v.Errors}
+}
+
+// count begins to count for a rollout, unless an earlier step has.
+func (p *place) count(r events.Rollout) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.observed.rollout == r.ID {
+		return
+	}
+	p.observed = observed{rollout: r.ID}
+	snapshot := p.front.Snapshot()
+	p.observed.canary = p.total(snapshot, r.ID)
+	if r.Previous != nil {
+		p.observed.baseline = p.total(snapshot, r.Previous.Rollout)
+	}
+}
+
+// observe reports one tick. Ticks without a request are left out, but for one after the deadline, which needs a verdict.
+func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o := p.observed
+	if o.rollout != c.Rollout.ID || c.Rollout.Previous == nil {
+		return nil
+	}
+	snapshot := p.front.Snapshot()
+	canary, baseline := p.total(snapshot, c.Rollout.ID), p.total(snapshot, c.Rollout.Previous.Rollout)
+	report := events.CanaryObserved{
+		Rollout: c.Rollout.ID, Tick: max(o.tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
+		Canary: minus(canary, o.canary), Baseline: minus(baseline, o.baseline),
+	}
+	late := time.Since(state.Exposed) > deadline
+	if report.Canary.Requests+report.Baseline.Requests == 0 && (!late || o.late) {
+		return nil
+	}
+	if err := job.Report(ctx, service.Report{Content: report, Once: strconv.Itoa(report.Tick), Phase: events.Deploy}); err != nil {
+		return fmt.Errorf("report tick %d: %w", report.Tick, err)
+	}
+	p.observed = observed{o.rollout, canary, baseline, report.Tick, late}
+	return nil
+}
+
+// minus is what was added; a version that was forgotten in between counts from nothing.
+func minus(now, before events.Counts) events.Counts {
+	if now.Requests < before.Requests {
+		return now
+	}
+	return events.Counts{Requests: now.Requests - before.Requests, Errors: max(now.Errors-before.Errors, 0)}
+}

@@ -1,0 +1,152 @@
+package deployer
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"go/build"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
+	"github.com/lemnis/lemnis/services/deployer/runtimetest"
+)
+
+// test runs the runtime tests on the instance itself, before any user reaches it.
+func (d *deployer) test(ctx context.Context, job *service.Job) error {
+	var r events.Rollout
+	switch c := job.Event.Content.(type) {
+	case events.ServiceDeployed:
+		r = c.Lemnis.Rollout
+	case events.ServiceUpgraded:
+		r = c.Lemnis.Rollout
+	}
+	if r.ID == "" || !job.Project.Runs(events.Deploy) {
+		return nil
+	}
+	s, where, err := d.begin(ctx, job)
+	if s == nil {
+		return err
+	}
+	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != r.ID || state.Stage != rollout.Placed {
+		return nil
+	}
+	if err != nil {
+		if reason := lost(ctx, job, r.ID, err); reason != "" {
+			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: reason}, Phase: events.Deploy})
+		}
+		return err
+	}
+	instance, ok, err := s.instance(ctx, where, r)
+	if err != nil || !ok {
+		return err
+	}
+	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment))
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return job.Report(ctx, service.Report{Content: finished(r, results), SubjectID: r.ID + "/runtime", Phase: events.Deploy})
+}
+
+// instance describes the process of a rollout for the tests; ok is false when it was stopped meanwhile.
+func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtimetest.Instance, bool, error) {
+	p, err := s.place(where)
+	if err != nil {
+		return runtimetest.Instance{}, false, err
+	}
+	file, err := s.executable(ctx, r.Artifact)
+	if err != nil {
+		return runtimetest.Instance{}, false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	running := p.instances[r.ID]
+	if running == nil {
+		return runtimetest.Instance{}, false, nil
+	}
+	return runtimetest.Instance{URL: running.URL(), Port: running.Port(), PID: running.PID(), Executable: file, Digest: r.Artifact.Digest}, true, nil
+}
+
+// suite is what the tests of an environment demand: more from environment to environment, but for what the project chose.
+func (d *deployer) suite(p events.Project, environment string) runtimetest.Suite {
+	policy, place := p.Environment(environment)
+	chosen := events.RuntimeTests{}
+	if policy.Runtime != nil {
+		chosen = *policy.Runtime
+	}
+	paths := chosen.Paths
+	if len(paths) == 0 {
+		paths = []string{"/healthz"}
+	}
+	var suite runtimetest.Suite
+	switch {
+	case place <= 0:
+		suite = runtimetest.Dev(paths[0])
+	case place == 1:
+		suite = runtimetest.Test(paths[0])
+	default:
+		suite = runtimetest.Prod(paths[0])
+	}
+	suite.Smoke.Paths = paths
+	if chosen.P99 > 0 {
+		suite.Latency.P99 = time.Duration(chosen.P99)
+		suite.Latency.P50 = min(suite.Latency.P50, suite.Latency.P99)
+	}
+	if chosen.Requests > 0 {
+		suite.Latency.Requests = chosen.Requests
+	}
+	if len(chosen.Licenses) > 0 {
+		suite.Licences.Allow = chosen.Licenses
+	}
+	suite.Licences.ModuleCache = d.moduleCache()
+	if len(chosen.Headers) > 0 {
+		suite.Headers.Require = map[string]string{}
+		for _, h := range chosen.Headers {
+			name, value, _ := strings.Cut(h, ":")
+			suite.Headers.Require[strings.TrimSpace(name)] = strings.TrimSpace(value)
+		}
+	}
+	return suite
+}
+
+// moduleCache is where the go command keeps modules, by its own rules.
+func (d *deployer) moduleCache() string {
+	if d.options.ModuleCache != "" {
+		return d.options.ModuleCache
+	}
+	if folder := os.Getenv("GOMODCACHE"); folder != "" {
+		return folder
+	}
+	first, _, _ := strings.Cut(build.Default.GOPATH, string(filepath.ListSeparator))
+	return filepath.Join(first, "pkg", "mod")
+}
+
+// finished is the outcome of the tests as an event.
+func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRunFinished {
+	c := events.TestSuiteRunFinished{
+		Environment: events.Reference{ID: r.Environment}, Outcome: events.Success,
+		TestSuite: &events.TestSuite{ID: "runtime", Name: "runtime tests of " + r.Environment},
+		Lemnis:    events.TestSuiteRunDetail{Kind: "runtime", Rollout: r.ID, Artifact: &r.Artifact, Values: map[string]float64{}},
+	}
+	var failed []string
+	for _, one := range results {
+		result := events.TestCaseResult{Name: one.Name, Kind: string(one.Kind), Passed: one.Passed, Reason: one.Reason, Seconds: one.Took.Seconds()}
+		c.Lemnis.Cases = append(c.Lemnis.Cases, result)
+		for _, name := range slices.SortedFunc(maps.Keys(one.Values), cmp.Compare[string]) {
+			c.Lemnis.Values[one.Name+"."+name] = one.Values[name]
+		}
+		if !one.Passed {
+			failed = append(failed, fmt.Sprintf("%s %s: %s", one.Kind, one.Name, one.Reason))
+		}
+	}
+	if len(failed) > 0 || len(results) == 0 {
+		c.Outcome, c.Severity, c.Reason = events.Failure, "high", strings.Join(failed, "; ")
+	}
+	return c
+}

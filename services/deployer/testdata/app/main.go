@@ -1,0 +1,43 @@
+// Command app is a small service for the tests. What it does is appended to its own file, so that one build makes many
+// versions: "\nAPP version mode".
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+)
+
+func main() {
+	body, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		panic(err)
+	}
+	text := string(body)
+	words := strings.Fields(text[strings.LastIndex(text, "\n"):])
+	version, mode := words[1], words[2]
+	if mode == "deaf" {
+		select {}
+	}
+	var served atomic.Int64
+	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		if n := served.Add(1); mode == "bad" && n%2 == 0 {
+			http.Error(w, "broken", http.StatusInternalServerError)
+			return
+		}
+		answer(w, fmt.Sprintf("%s %d", version, os.Getpid()))
+	})
+	if err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil); err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+
+func answer(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	fmt.Fprint(w, text)
+}
