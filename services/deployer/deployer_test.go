@@ -18,15 +18,23 @@ import (
 
 func url(f events.Event) string { return f.Content.(events.ServicePublished).Lemnis.URL }
 
+func httpGet(url string) (string, error) {
+	response, err := http.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return string(body), err
+}
+
 func get(t *testing.T, url string) string {
 	t.Helper()
-	response, err := http.Get(url)
+	body, err := httpGet(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	return string(body)
+	return body
 }
 
 func start(t *testing.T, p events.Project, o Options) *driver {
@@ -327,6 +335,7 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 		c, ok := f.Content.(events.CanaryObserved)
 		return ok && c.Canary.Requests > 0
 	}))
+	crowd.await(t, 100)
 	kill()
 	crowd.stop()
 
@@ -375,14 +384,7 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 		}
 	}
 	crowd = traffic(address, 100)
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		crowd.mu.Lock()
-		n := crowd.total
-		crowd.mu.Unlock()
-		if n > 300 || time.Now().After(deadline) {
-			break
-		}
-	}
+	crowd.await(t, 100)
 	crowd.mu.Lock()
 	on2 := 0
 	for user, seen := range crowd.seen {

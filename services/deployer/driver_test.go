@@ -354,6 +354,22 @@ func (u *users) visit(ctx context.Context, client *http.Client, url, user string
 	}
 }
 
+// await waits until so many users were served.
+func (u *users) await(t *testing.T, people int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		u.mu.Lock()
+		n := len(u.seen)
+		u.mu.Unlock()
+		if n >= people {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("only %d of %d users were served", n, people)
+		}
+	}
+}
+
 func (u *users) stop() {
 	u.cancel()
 	u.done.Wait()
