@@ -114,6 +114,9 @@ func (s *Server) ConnectLocal(opts ...nats.Option) (*nats.Conn, error) {
 	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.nats)}, opts...)...)
 }
 
+// Name is the server's name, as stream information calls it.
+func (s *Server) Name() string { return s.nats.Name() }
+
 // URL is where outside clients connect, or "" without a socket.
 func (s *Server) URL() string {
 	addr, ok := s.nats.Addr().(*net.TCPAddr)
