@@ -12,7 +12,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lemnis/lemnis/pkg/events"
-	"github.com/lemnis/lemnis/pkg/events/eventstest"
 )
 
 // ticket is a fact about the nth work item.
@@ -128,12 +127,13 @@ func TestSubscribe(t *testing.T) {
 				done <- e
 				return nil
 			}
-			opts := append(opts, events.Backoff(time.Millisecond, 5*time.Millisecond), events.OnReject(func(e events.Event, err error) {
+			all := append([]events.SubscribeOption{}, opts...)
+			all = append(all, events.Backoff(time.Millisecond, 5*time.Millisecond), events.OnReject(func(e events.Event, err error) {
 				if err.Error() == "never" {
 					rejected <- e
 				}
 			}))
-			stop, err := c.Subscribe(t.Context(), events.Selector{Project: "shop", Phase: events.Plan}, handle, opts...)
+			stop, err := c.Subscribe(t.Context(), events.Selector{Project: "shop", Phase: events.Plan}, handle, all...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,7 +178,7 @@ func TestSubscribe(t *testing.T) {
 			stop, err = c.Subscribe(t.Context(), events.Selector{Project: "shop", Phase: events.Plan}, func(_ context.Context, e events.Event) error {
 				got <- e
 				return nil
-			}, opts...)
+			}, all...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -375,41 +375,6 @@ func TestNoLemnis(t *testing.T) {
 	for _, err := range c.Replay(t.Context(), events.Selector{}, 1) {
 		if !errors.Is(err, events.ErrNoLemnis) {
 			t.Errorf("replay: %v", err)
-		}
-	}
-}
-
-func TestDecodeMessage(t *testing.T) {
-	e := eventstest.Example("dev.cdevents.change.merged.0.3.0")
-	binary, err := events.Encode(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	structured, err := events.EncodeStructured(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, m := range map[string]*nats.Msg{
-		"binary":           binary,
-		"structured":       {Header: nats.Header{"Content-Type": {"application/cloudevents+json; charset=UTF-8"}}, Data: structured},
-		"without a header": {Data: structured},
-	} {
-		got, body, err := events.DecodeMessage(m.Header, m.Data)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		equal(t, e, got)
-		if !sameJSON(t, body, binary.Data) {
-			t.Errorf("%s: body %s", name, body)
-		}
-	}
-	for name, m := range map[string]*nats.Msg{
-		"nothing": {}, "text": {Data: []byte("hello")}, "batch": {Header: nats.Header{"content-type": {"application/cloudevents-batch+json"}}, Data: []byte("[]")},
-		"a number": {Header: nats.Header{"content-type": {"text/plain"}}, Data: []byte("1")},
-	} {
-		if _, _, err := events.DecodeMessage(m.Header, m.Data); !errors.Is(err, events.ErrNoCloudEvent) {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -50,7 +50,8 @@ func ExampleClient_Submit() {
 		Lemnis:      events.ChangeDetail{Repository: "api", Branch: "faster-search", Head: "4f0c2b6d", Author: "ann", Item: "T-17"},
 	})
 	if err := client.Submit(context.Background(), e); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println("claimed", e.Type.Short())
 
@@ -77,7 +78,8 @@ func ExampleClient_Subscribe() {
 		},
 		events.Durable("chatbot"))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer stop()
 
@@ -110,7 +112,8 @@ func ExampleHandler() {
 	stop, err := client.Subscribe(context.Background(), events.Selector{Project: "shop"}, page,
 		events.OnReject(func(_ events.Event, err error) { fmt.Println("passed over:", err) }))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer stop()
 
@@ -136,7 +139,8 @@ func ExampleClient_Replay() {
 
 	for e, err := range client.Replay(context.Background(), events.Selector{Project: "shop", Phase: events.Plan}, 2) {
 		if err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
+			return
 		}
 		fmt.Println(e.Sequence, e.Type.Short(), e.Key)
 	}

@@ -53,11 +53,12 @@ func DecodeHTTP(header http.Header, body []byte) ([]Decoded, error) {
 	if mediaType != "" && mediaType != contentTypeJSON && !strings.HasSuffix(mediaType, "+json") {
 		return nil, fmt.Errorf("%w: its content type is %s, not %s", ErrNotCDEvent, mediaType, contentTypeJSON)
 	}
-	e, err := decodeBinary(func(name string) string { return unescapeHeader(unquoteHeader(header.Get(name))) }, body)
-	if err != nil {
-		return []Decoded{{Err: err}}, nil
+	one := Decoded{Body: body}
+	one.Event, one.Err = decodeBinary(func(name string) string { return unescapeHeader(unquoteHeader(header.Get(name))) }, body)
+	if one.Err != nil {
+		one.Body = nil
 	}
-	return []Decoded{{Event: e, Body: body}}, nil
+	return []Decoded{one}, nil
 }
 
 func decodedStructured(data []byte) Decoded {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/pkg/events/eventstest"
 )
@@ -28,8 +30,8 @@ func TestHTTPBinary(t *testing.T) {
 	}
 	received := make(chan request, 1)
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		received <- request{r.Header, body}
+		data, _ := io.ReadAll(r.Body)
+		received <- request{r.Header, data}
 	}))
 	defer srv.Close()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL, bytes.NewReader(body))
@@ -138,5 +140,40 @@ func TestHTTPSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+func TestDecodeMessage(t *testing.T) {
+	e := eventstest.Example("dev.cdevents.change.merged.0.3.0")
+	binary, err := events.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	structured, err := events.EncodeStructured(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]*nats.Msg{
+		"binary":           binary,
+		"structured":       {Header: nats.Header{"Content-Type": {"application/cloudevents+json; charset=UTF-8"}}, Data: structured},
+		"without a header": {Data: structured},
+	} {
+		got, body, err := events.DecodeMessage(m.Header, m.Data)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		equal(t, e, got)
+		if !sameJSON(t, body, binary.Data) {
+			t.Errorf("%s: body %s", name, body)
+		}
+	}
+	for name, m := range map[string]*nats.Msg{
+		"nothing": {}, "text": {Data: []byte("hello")}, "batch": {Header: nats.Header{"content-type": {"application/cloudevents-batch+json"}}, Data: []byte("[]")},
+		"a number": {Header: nats.Header{"content-type": {"text/plain"}}, Data: []byte("1")},
+	} {
+		if _, _, err := events.DecodeMessage(m.Header, m.Data); !errors.Is(err, events.ErrNoCloudEvent) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

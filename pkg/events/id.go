@@ -18,7 +18,7 @@ func FactID(stream string, cause uint64, aggregate, project, key string, t Type)
 	var buf [160]byte
 	b := append(buf[:0], factSpace[:]...)
 	for _, s := range [...]string{stream, strconv.FormatUint(cause, 10), aggregate, project, key, string(t)} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // bounded by the message size
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
 	_, _ = h.Write(b)

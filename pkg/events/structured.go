@@ -158,5 +158,8 @@ func decodeEnvelope(t Type, id string, cdevent []byte, get func(string) string) 
 		return Event{}, fmt.Errorf("%w: its id is %q, the CloudEvent's %q", ErrNotCDEvent, e.ID, id)
 	}
 	e.Phase = entry.Phase
-	return e, e.readHeaders(get)
+	if err := e.readHeaders(get); err != nil {
+		return Event{}, err
+	}
+	return e, nil
 }

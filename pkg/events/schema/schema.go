@@ -118,12 +118,12 @@ func findings(e *jsonschema.ValidationError) []*jsonschema.ValidationError {
 		return []*jsonschema.ValidationError{e}
 	}
 	var all []*jsonschema.ValidationError
-	_, any := e.ErrorKind.(*kind.AnyOf)
-	_, one := e.ErrorKind.(*kind.OneOf)
+	_, anyOf := e.ErrorKind.(*kind.AnyOf)
+	_, oneOf := e.ErrorKind.(*kind.OneOf)
 	for i, cause := range e.Causes {
 		of := findings(cause)
 		switch {
-		case !any && !one:
+		case !anyOf && !oneOf:
 			all = append(all, of...)
 		case i == 0 || distance(of) < distance(all):
 			all = of
@@ -154,14 +154,14 @@ func say(e *jsonschema.ValidationError) string {
 	case *kind.AdditionalProperties:
 		return "must not have " + strings.Join(quoted(k.Properties), ", ")
 	case *kind.Enum:
-		return fmt.Sprintf("must be %s, not %q", oneOf(k.Want), fmt.Sprint(k.Got))
+		return fmt.Sprintf("must be %s, not %q", choice(k.Want), fmt.Sprint(k.Got))
 	case *kind.MinLength:
 		return "must not be empty"
 	}
 	return strings.ReplaceAll(e.ErrorKind.LocalizedString(english), "\n", " ")
 }
 
-func oneOf(values []any) string {
+func choice(values []any) string {
 	words := make([]string, len(values))
 	for i, v := range values {
 		words[i] = fmt.Sprint(v)
