@@ -114,11 +114,7 @@ func (w *world) step() bool {
 	e := w.log[w.next]
 	w.next++
 	for _, k := range w.kinds {
-		switch {
-		case e.Kind == events.Stated && !slices.Contains(k.takes, e.Type), e.Kind != events.Stated && e.Phase != k.phase:
-			continue
-		}
-		for _, key := range k.route(w.project, e) {
+		for _, key := range w.concerns(k, e) {
 			at := k.name + "/" + key
 			f, ok := k.decide(w.states[at], key, w.project, e)
 			if !ok {
@@ -133,6 +129,14 @@ func (w *world) step() bool {
 		}
 	}
 	return true
+}
+
+// concerns names the aggregates of a kind that an event is offered to.
+func (w *world) concerns(k kind, e events.Event) []string {
+	if e.Kind == events.Stated && !slices.Contains(k.takes, e.Type) || e.Kind != events.Stated && e.Phase != k.phase {
+		return nil
+	}
+	return k.route(w.project, e)
 }
 
 func (w *world) settle() {
