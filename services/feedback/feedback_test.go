@@ -173,11 +173,11 @@ func themes(t *testing.T, causes ...events.Event) (insight.State, events.Fact) {
 }
 
 func TestInsight(t *testing.T) {
-	s, f := themes(t, understood("1", "u1", "search", "performance"), understood("2", "u1", "search", "performance"))
-	if c := f.Content.(events.InsightFound); c.Confirmed || len(c.Feedback) != 2 || len(c.Users) != 1 {
+	_, once := themes(t, understood("1", "u1", "search", "performance"), understood("2", "u1", "search", "performance"))
+	if c := once.Content.(events.InsightFound); c.Confirmed || len(c.Feedback) != 2 || len(c.Users) != 1 {
 		t.Errorf("one user twice: %+v", c)
 	}
-	s, f = themes(t, understood("1", "u2", "search", "performance", 1, 2), understood("2", "u1", "search", "performance", 2, 3), understood("2", "u9", "search", "performance"))
+	s, f := themes(t, understood("1", "u2", "search", "performance", 1, 2), understood("2", "u1", "search", "performance", 2, 3), understood("2", "u9", "search", "performance"))
 	c := f.Content.(events.InsightFound)
 	if !c.Confirmed || c.Insight != "insight-1" || !slices.Equal(c.Users, []string{"u1", "u2"}) || !slices.Equal(c.Terms, []uint64{1, 2, 3}) || c.Title != "Search is too slow" || c.Sentiment != -0.5 {
 		t.Errorf("two users: %+v", c)

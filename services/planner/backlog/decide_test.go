@@ -70,8 +70,8 @@ func TestOrder(t *testing.T) {
 	if r := c.Places[2].Reason; !strings.Contains(r, "not waiting for gone") {
 		t.Errorf("reason %q", r)
 	}
-	if fact, ok := Decide("shop", s, shop, worth("b", 9, 3)); ok {
-		t.Errorf("nothing is new, and got %+v", fact)
+	if same, ok := Decide("shop", s, shop, worth("b", 9, 3)); ok {
+		t.Errorf("nothing is new, and got %+v", same)
 	}
 	if s = Evolve(s, stated("f", fact)); s.Items["top"].Requires == nil {
 		t.Errorf("requirements are lost: %+v", s.Items)

@@ -1,0 +1,312 @@
+package project
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+
+// notYet are fields that the format foresees, and that nothing yet looks at. A check that nothing produces evidence
+// for would be passed unseen, so it is refused.
+var notYet = map[string]string{
+	"review.codeowners":                   "nothing reads it yet",
+	"review.pair-counts":                  "nothing reads it yet",
+	"review.red-green":                    "nothing produces evidence for it yet",
+	"environments[].gate.vulnerabilities": "nothing produces evidence for it yet",
+	"objectives[].latency":                "nothing measures it against an objective yet",
+}
+
+// value decodes a node into a Go value, which keeps what it holds where the node says nothing.
+func (d *decoder) value(field string, n ast.Node, v reflect.Value) {
+	at := place(n)
+	if field != "" {
+		d.at[field] = at
+	}
+	switch n.(type) {
+	case *ast.AnchorNode, *ast.AliasNode, *ast.TagNode, *ast.MergeKeyNode, *ast.DirectiveNode:
+		d.add(at, field, "anchors, aliases, merges and tags are not taken: write it out")
+		return
+	case *ast.NullNode:
+		d.add(at, field, "has no value; leave the line out to keep the default")
+		return
+	}
+	if v.Kind() == reflect.Pointer {
+		fresh := reflect.New(v.Type().Elem())
+		d.value(field, n, fresh.Elem())
+		v.Set(fresh)
+		return
+	}
+	if reflect.PointerTo(v.Type()).Implements(unmarshaler) {
+		d.text(field, n, v)
+		return
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		d.structure(field, n, v)
+	case reflect.Map:
+		d.mapping(field, n, v)
+	case reflect.Slice:
+		d.sequence(field, n, v)
+	case reflect.String:
+		if s, ok := plain(n); ok {
+			v.SetString(s)
+		} else {
+			d.mismatch(field, n, "text")
+		}
+	case reflect.Float64:
+		d.number(field, n, v)
+	case reflect.Int:
+		d.integer(field, n, v)
+	default:
+		panic(fmt.Sprintf("project: %s is of kind %s, which no configuration has", field, v.Kind()))
+	}
+}
+
+// plain is the text of a string node.
+func plain(n ast.Node) (string, bool) {
+	switch s := n.(type) {
+	case *ast.StringNode:
+		return s.Value, true
+	case *ast.LiteralNode:
+		return s.Value.Value, true
+	}
+	return "", false
+}
+
+func (d *decoder) mismatch(field string, n ast.Node, want string) {
+	reason := fmt.Sprintf("has to be %s, not %s", want, kindOf(n))
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		if want == "text" {
+			reason += fmt.Sprintf("; put it into quotes: %q", n.GetToken().Value)
+		}
+	}
+	d.add(place(n), field, "%s", reason)
+}
+
+func kindOf(n ast.Node) string {
+	switch n.(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "fields"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.StringNode, *ast.LiteralNode:
+		return "text"
+	case *ast.BoolNode:
+		return "true or false"
+	}
+	return "a number"
+}
+
+// text decodes what writes itself as JSON text: durations, percentages.
+func (d *decoder) text(field string, n ast.Node, v reflect.Value) {
+	s, ok := plain(n)
+	if !ok {
+		s = n.GetToken().Value // a number without its unit: let the type say how it is written
+		if kind := kindOf(n); kind != "a number" {
+			d.mismatch(field, n, "text")
+			return
+		}
+	}
+	quoted, err := json.Marshal(s)
+	if err == nil {
+		err = json.Unmarshal(quoted, v.Addr().Interface())
+	}
+	if err != nil {
+		d.add(place(n), field, "%s", err)
+	}
+}
+
+func (d *decoder) number(field string, n ast.Node, v reflect.Value) {
+	switch x := n.(type) {
+	case *ast.FloatNode:
+		v.SetFloat(x.Value)
+	case *ast.IntegerNode:
+		switch i := x.Value.(type) {
+		case int64:
+			v.SetFloat(float64(i))
+		case uint64:
+			v.SetFloat(float64(i))
+		}
+	default:
+		d.mismatch(field, n, "a number")
+	}
+}
+
+func (d *decoder) integer(field string, n ast.Node, v reflect.Value) {
+	x, ok := n.(*ast.IntegerNode)
+	if !ok {
+		d.mismatch(field, n, "a whole number")
+		return
+	}
+	switch i := x.Value.(type) {
+	case int64:
+		v.SetInt(i)
+	case uint64:
+		if i > math.MaxInt64 {
+			d.add(place(n), field, "%d is too large", i)
+			return
+		}
+		v.SetInt(int64(i))
+	}
+}
+
+// pairs are the fields of a mapping, each key once and plain text.
+func (d *decoder) pairs(field string, n ast.Node) (keys []string, values []*ast.MappingValueNode, ok bool) {
+	var all []*ast.MappingValueNode
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		all = m.Values
+	case *ast.MappingValueNode:
+		all = []*ast.MappingValueNode{m}
+	default:
+		d.mismatch(field, n, "fields")
+		return nil, nil, false
+	}
+	for _, pair := range all {
+		key, isText := pair.Key.(*ast.StringNode)
+		switch {
+		case !isText:
+			d.add(place(pair.Key), field, "the name of a field has to be plain text")
+		case slices.Contains(keys, key.Value):
+			d.add(place(pair.Key), join(field, key.Value), "is there twice")
+		default:
+			keys, values = append(keys, key.Value), append(values, pair)
+		}
+	}
+	return keys, values, true
+}
+
+func (d *decoder) structure(field string, n ast.Node, v reflect.Value) {
+	keys, pairs, ok := d.pairs(field, n)
+	if !ok {
+		return
+	}
+	known := fields(v.Type())
+	for i, key := range keys {
+		path := join(field, key)
+		at := slices.IndexFunc(known, func(f jsonField) bool { return f.name == key })
+		if at < 0 {
+			d.add(place(pairs[i].Key), path, "%s", unknown(path, key, known))
+			continue
+		}
+		d.value(path, pairs[i].Value, v.Field(known[at].index))
+	}
+}
+
+func (d *decoder) mapping(field string, n ast.Node, v reflect.Value) {
+	keys, pairs, ok := d.pairs(field, n)
+	if !ok {
+		return
+	}
+	all := reflect.MakeMap(v.Type())
+	for i, key := range keys {
+		element := reflect.New(v.Type().Elem()).Elem()
+		d.value(join(field, key), pairs[i].Value, element)
+		all.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), element)
+	}
+	v.Set(all)
+}
+
+func (d *decoder) sequence(field string, n ast.Node, v reflect.Value) {
+	s, ok := n.(*ast.SequenceNode)
+	if !ok {
+		d.mismatch(field, n, "a list")
+		return
+	}
+	all := reflect.MakeSlice(v.Type(), len(s.Values), len(s.Values))
+	for i, element := range s.Values {
+		d.value(fmt.Sprintf("%s[%d]", field, i), element, all.Index(i))
+	}
+	v.Set(all)
+}
+
+type jsonField struct {
+	name     string
+	index    int
+	optional bool
+}
+
+// fields are the fields of a struct as the file names them.
+func fields(t reflect.Type) []jsonField {
+	var all []jsonField
+	for i := range t.NumField() {
+		tag, ok := t.Field(i).Tag.Lookup("json")
+		name, options, _ := strings.Cut(tag, ",")
+		if ok && name != "-" {
+			all = append(all, jsonField{name, i, strings.Contains(options, "omitempty")})
+		}
+	}
+	return all
+}
+
+func join(field, name string) string {
+	if field == "" {
+		return name
+	}
+	return field + "." + name
+}
+
+// unknown says what may have been meant.
+func unknown(path, key string, known []jsonField) string {
+	if why, ok := notYet[pattern(path)]; ok {
+		return why
+	}
+	nearest, distance := "", 3
+	names := make([]string, len(known))
+	for i, f := range known {
+		names[i] = f.name
+		if n := edits(key, f.name); n < distance {
+			nearest, distance = f.name, n
+		}
+	}
+	if nearest != "" {
+		return fmt.Sprintf("there is no such field; is %q meant?", nearest)
+	}
+	return "there is no such field; there are " + strings.Join(names, ", ")
+}
+
+// pattern is a path without the numbers of list elements.
+func pattern(path string) string {
+	var b strings.Builder
+	inside := false
+	for _, r := range path {
+		switch {
+		case r == '[':
+			inside = true
+			b.WriteString("[]")
+		case r == ']':
+			inside = false
+		case !inside:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// edits is the Levenshtein distance of two names.
+func edits(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
