@@ -67,6 +67,32 @@ func buryLetter(ctx context.Context, h Host, l letter) error {
 	}
 }
 
+// Letter is a message that could not even become a claim.
+type Letter struct {
+	Header   nats.Header // as it came
+	Data     []byte
+	Subject  string // that it came on
+	Sequence uint64 // its place on the stream named Inbox
+	Inbox    string // one token: where it came in
+	Project  string // empty when it is not known
+	Reason   error
+}
+
+// Bury puts a message from outside into the dead letter stream, once, and returns when it is there
+// or ctx ended. Headers that steer the bus, or that a dead letter has itself, are not taken over.
+func Bury(ctx context.Context, h Host, l Letter) error {
+	header := nats.Header{}
+	for name, v := range l.Header {
+		if !strings.HasPrefix(strings.ToLower(name), "lemnis-") {
+			header[name] = v
+		}
+	}
+	return buryLetter(ctx, h, letter{
+		header: header, data: l.Data, subject: l.Subject, sequence: l.Sequence, project: l.Project,
+		phase: events.Phase(l.Inbox), reason: l.Reason,
+	})
+}
+
 // bury puts a cause aside for one aggregate; others may still handle it.
 func (t *term) bury(ctx context.Context, e *events.Event, kind, key string, reason error) error {
 	m, err := events.Encode(*e)

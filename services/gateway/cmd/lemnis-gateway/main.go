@@ -1,0 +1,70 @@
+// Command lemnis-gateway is the door of an installation: HTTP, the inbox for NATS publishers, the binary repository and
+// the dashboard. It is configured by its environment: LEMNIS_HTTP (default 127.0.0.1:8080; loopback only, since there is
+// no authentication yet), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
+// LEMNIS_LOG, and LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to).
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/gateway"
+	"github.com/lemnis/lemnis/services/gateway/registry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Getenv); err != nil {
+		fmt.Fprintf(os.Stderr, "lemnis-gateway: %v\n", err)
+		os.Exit(1) //nolint:gocritic // nothing is left to stop
+	}
+}
+
+func run(ctx context.Context, getenv func(string) string) error {
+	env, err := service.ReadEnvironment(getenv)
+	if err != nil {
+		return err
+	}
+	if env.HTTP == "" {
+		env.HTTP = "127.0.0.1:8080"
+	}
+	if err := gateway.CheckAddress(env.HTTP); err != nil {
+		return fmt.Errorf("LEMNIS_HTTP: %w", err)
+	}
+	log, err := service.NewLog(env.Log)
+	if err != nil {
+		return fmt.Errorf("LEMNIS_LOG: %w", err)
+	}
+	listener, err := net.Listen("tcp", env.HTTP)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = listener.Close() }()
+	reg, err := registry.New(filepath.Join(env.Data, "registry"), registry.Options{Log: log})
+	if err != nil {
+		return err
+	}
+	host, closeHost, err := env.Connect(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer closeHost()
+	gw, err := gateway.New(gateway.Options{Host: host, Registry: reg, AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })})
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return gw.Run(ctx) })
+	group.Go(func() error { return gw.Serve(ctx, listener) })
+	return group.Wait()
+}

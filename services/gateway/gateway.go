@@ -1,0 +1,211 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/privacy"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/web"
+)
+
+// Options of a Gateway; Host is required.
+type Options struct {
+	Host service.Host
+	// Registry answers /v2/; nil: nothing does.
+	Registry http.Handler
+	// AllowedHosts are names, with or without a port, that requests may be addressed to beside this machine's loopback
+	// names.
+	AllowedHosts []string
+	// Heartbeat is how often a silent event stream says that it lives; 0: every 15 s.
+	Heartbeat time.Duration
+	// Buffer is how many events a listener may be behind before it is dropped; 0: 1024.
+	Buffer int
+}
+
+// Gateway is the door. Its methods may be called from several goroutines.
+type Gateway struct {
+	host      service.Host
+	log       *zap.Logger
+	registry  http.Handler
+	allowed   []string
+	heartbeat time.Duration
+
+	door     door
+	index    *index
+	overview *overview
+	live     *live
+	metrics  metrics
+	handle   atomic.Pointer[jetstream.Stream]
+
+	vaultMu sync.Mutex
+	opened  *privacy.Vault // nil until feedback came
+}
+
+// New makes a gateway of an installation whose streams are there ([service.NewHost] makes them).
+func New(o Options) (*Gateway, error) {
+	if o.Host.JS == nil || o.Host.Conn == nil || o.Host.Folds == nil || o.Host.Stream == "" {
+		return nil, errors.New("gateway: the host has no bus or no store")
+	}
+	log := o.Host.Log
+	if log == nil {
+		log = zap.NewNop()
+		o.Host.Log = log
+	}
+	if o.Heartbeat <= 0 {
+		o.Heartbeat = 15 * time.Second
+	}
+	if o.Buffer <= 0 {
+		o.Buffer = 1024
+	}
+	g := &Gateway{host: o.Host, log: log.Named("gateway"), registry: o.Registry, allowed: o.AllowedHosts, heartbeat: o.Heartbeat}
+	g.index = newIndex(o.Host, g.log)
+	g.overview = newOverview(g.log)
+	g.live = newLive(o.Host, g.log, o.Buffer)
+	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy}
+	return g, nil
+}
+
+// Handler answers everything that the gateway serves over HTTP.
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /events", g.receive)
+	mux.HandleFunc("GET /events", g.list)
+	mux.HandleFunc("GET /events/stream", g.stream)
+	mux.HandleFunc("GET /events/{id...}", g.show)
+	mux.HandleFunc("POST /feedback", g.feedback)
+	mux.HandleFunc("GET /api/v1/overview", g.showOverview)
+	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
+	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)
+	mux.HandleFunc("GET /healthz", g.healthz)
+	mux.HandleFunc("GET /readyz", g.readyz)
+	mux.HandleFunc("GET /metrics", g.showMetrics)
+	for _, path := range []string{"/events", "/feedback"} {
+		mux.HandleFunc(path, g.wrongMethod)
+	}
+	mux.HandleFunc("/api/", g.nothing)
+	if g.registry != nil {
+		mux.Handle("/v2/", g.registry)
+	} else {
+		mux.HandleFunc("/v2/", g.nothing)
+	}
+	mux.Handle("/", web.Handler())
+	return g.guard(mux)
+}
+
+func (g *Gateway) nothing(w http.ResponseWriter, r *http.Request) {
+	g.fail(w, r, refuse(http.StatusNotFound, "there is nothing at %s", quote(r.URL.Path)))
+}
+
+func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request) {
+	allow := map[string]string{"/events": "GET, HEAD, POST", "/feedback": "POST"}[r.URL.Path]
+	w.Header().Set("Allow", allow)
+	g.fail(w, r, refuse(http.StatusMethodNotAllowed, "%s is not for %s; it takes %s", r.URL.Path, r.Method, allow))
+}
+
+// Run keeps the read models, the live events and the inbox going until ctx ends; then listeners are sent away.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.live.close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.live.run(ctx) })
+	group.Go(func() error { return g.index.run(ctx) })
+	group.Go(func() error { return g.overview.run(ctx, g.host) })
+	group.Go(func() error { return g.takeFromInbox(ctx, natsd.Local) })
+	err := group.Wait()
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+const drainTimeout = 5 * time.Second
+
+// Serve answers requests from the listener until ctx ends, then lets those under way finish. It refuses an address that
+// other machines can reach, since nobody is authenticated.
+func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
+	if err := CheckAddress(listener.Addr().String()); err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: g.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: zap.NewStdLog(g.log),
+	}
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
+		g.live.close() // or the listeners would be waited for
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if server.Shutdown(drain) != nil {
+			_ = server.Close()
+		}
+	})
+	err := server.Serve(listener)
+	if !stop() {
+		<-stopped
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
+	return nil
+}
+
+// CheckAddress refuses a host:port that is not this machine's loopback.
+func CheckAddress(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("the address %q is no host:port", address)
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("the address %s can be reached from other machines, and there is no authentication yet: use 127.0.0.1", address)
+}
+
+// vault opens the keys of users when the first feedback comes.
+func (g *Gateway) vault(ctx context.Context) (*privacy.Vault, error) {
+	g.vaultMu.Lock()
+	defer g.vaultMu.Unlock()
+	if g.opened != nil {
+		return g.opened, nil
+	}
+	v, err := privacy.NewVault(ctx, g.host.JS, g.host.Replicas)
+	if err != nil {
+		return nil, err
+	}
+	g.opened = v
+	return v, nil
+}
+
+func (g *Gateway) seal(ctx context.Context, project, user string, text []byte) (pseudonym, keyID string, ciphertext []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	v, err := g.vault(ctx)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if pseudonym, err = v.Pseudonym(ctx, project, user); err != nil || len(text) == 0 {
+		return pseudonym, "", nil, err
+	}
+	keyID, ciphertext, err = v.Seal(ctx, project, user, string(text))
+	return pseudonym, keyID, ciphertext, err
+}
+
+// inDeploy looks for a claim of the test case run in the deploy phase.
+func (g *Gateway) inDeploy(ctx context.Context, project, testCaseRun string) (bool, error) {
+	q := query{project: project, phase: events.Deploy, subject: "testcaserun", key: testCaseRun, kinds: []events.Kind{events.Claim}}
+	found, _, err := g.page(ctx, q, 0, 1)
+	return len(found) > 0, err
+}

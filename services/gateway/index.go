@@ -1,0 +1,313 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const (
+	indexVersion = "1"
+	indexBatch   = 1000                   // most entries of one transaction
+	watchWipe    = 250 * time.Millisecond // how soon a wiped store is noticed when nothing happens
+)
+
+// index finds events by chain and by id. It is a read model in the store of folds that holds sequences only, and stands
+// at a position; several gateways move it together, since what they write is the same.
+type index struct {
+	host  service.Host
+	log   *zap.Logger
+	scope fold.Scope
+	name  string // of the position
+
+	at    atomic.Uint64 // where this process has seen it stand
+	whole atomic.Bool   // false while it is being built
+	ready chan struct{} // closed when it has met the end that the stream had at the start
+}
+
+func newIndex(h service.Host, log *zap.Logger) *index {
+	scope := fold.Scope{Stream: h.Stream, Phase: "gateway", Version: indexVersion}
+	return &index{host: h, log: log, scope: scope, name: scope.Name("index"), ready: make(chan struct{})}
+}
+
+// entry is what the index keeps of one event.
+type entry struct {
+	sequence  uint64
+	chain     string
+	id        string // field of the event's id
+	messageID string // field of a claim's message id; empty for a fact
+}
+
+// entryOf reads the envelope only.
+func entryOf(m service.Message) entry {
+	h := m.Headers()
+	e := entry{sequence: m.Sequence, chain: attribute(h, "ce-chainid")}
+	id := attribute(h, "ce-id")
+	if m.Kind == events.Stated {
+		e.id = field('f', id)
+		return e
+	}
+	e.id = field('i', id)
+	e.messageID = field('c', events.ClaimMessageID(attribute(h, "ce-principal"), attribute(h, "ce-source"), id))
+	return e
+}
+
+// attribute is a CloudEvents attribute as the stream's messages carry it.
+func attribute(h nats.Header, name string) string {
+	v := h[name]
+	if len(v) == 0 {
+		return ""
+	}
+	if strings.IndexByte(v[0], '%') >= 0 {
+		if plain, err := url.PathUnescape(v[0]); err == nil {
+			return plain
+		}
+	}
+	return v[0]
+}
+
+// field is a short name for an id of any length.
+func field(kind byte, id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return string(kind) + base64.RawURLEncoding.EncodeToString(sum[:12])
+}
+
+func (x *index) chainKey(chain string) string { return x.scope.Name("chain:" + chain) }
+
+// idsKey spreads ids over hashes of a bearable size.
+func (x *index) idsKey(field string) string { return x.scope.Name("ids:" + field[1:2]) }
+
+// run moves the index behind the stream until ctx ends.
+func (x *index) run(ctx context.Context) error {
+	for {
+		err := x.keep(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, fold.ErrMoved) {
+			x.log.Warn("the index is interrupted; going on", zap.Error(err))
+			pause(ctx, time.Second)
+		}
+	}
+}
+
+// keep begins where the index stands, and ends with fold.ErrMoved when it no longer stands where it was left.
+func (x *index) keep(ctx context.Context) error {
+	at, err := x.host.Folds.Position(ctx, x.name)
+	if err != nil {
+		return err
+	}
+	if before := x.at.Load(); at < before {
+		x.whole.Store(false)
+		x.log.Warn("the store of the index was wiped; building it anew", zap.Uint64("stood", before))
+	}
+	x.at.Store(at)
+	type step struct {
+		entry
+		caughtUp bool
+	}
+	steps := make(chan step, 2*indexBatch)
+	group, ctx := errgroup.WithContext(ctx)
+	send := func(s step) error {
+		select {
+		case steps <- s:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	group.Go(func() error {
+		return follow(ctx, x.host, at, func(m service.Message) error { return send(step{entry: entryOf(m)}) },
+			func() { _ = send(step{caughtUp: true}) }) // fails when ctx ends only
+	})
+	group.Go(func() error {
+		idle := time.NewTicker(watchWipe)
+		defer idle.Stop()
+		batch := make([]entry, 0, indexBatch)
+		for {
+			caughtUp := false
+			take := func(s step) {
+				if s.caughtUp {
+					caughtUp = true
+				} else {
+					batch = append(batch, s.entry)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-idle.C:
+				stands, err := x.host.Folds.Position(ctx, x.name)
+				if err == nil && stands < x.at.Load() {
+					return fold.ErrMoved
+				}
+				continue
+			case s := <-steps:
+				take(s)
+			}
+			for len(batch) < indexBatch && len(steps) > 0 {
+				take(<-steps)
+			}
+			if err := x.advance(ctx, batch); err != nil {
+				return err
+			}
+			batch = batch[:0]
+			if caughtUp {
+				x.setReady()
+			}
+		}
+	})
+	return group.Wait()
+}
+
+func (x *index) setReady() {
+	x.whole.Store(true)
+	select {
+	case <-x.ready:
+	default:
+		close(x.ready)
+	}
+}
+
+// advance writes a batch. Another gateway may have written some of it.
+func (x *index) advance(ctx context.Context, batch []entry) error {
+	for len(batch) > 0 {
+		from, to := x.at.Load(), batch[len(batch)-1].sequence
+		err := x.host.Folds.Advance(ctx, x.name, from, to, func(p redis.Pipeliner) error {
+			x.queue(ctx, p, batch)
+			return nil
+		})
+		if err == nil {
+			x.at.Store(to)
+			return nil
+		}
+		if !errors.Is(err, fold.ErrMoved) {
+			return fmt.Errorf("write the index: %w", err)
+		}
+		stands, err := x.host.Folds.Position(ctx, x.name)
+		if err != nil {
+			return err
+		}
+		if stands < from {
+			return fold.ErrMoved // wiped
+		}
+		x.at.Store(stands)
+		for len(batch) > 0 && batch[0].sequence <= stands {
+			batch = batch[1:]
+		}
+	}
+	return nil
+}
+
+// queue gathers a batch into as few commands as there are keys.
+func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) {
+	chains := map[string][]redis.Z{}
+	ids := map[string][]any{}
+	for _, e := range batch {
+		sequence := strconv.FormatUint(e.sequence, 10)
+		if e.chain != "" {
+			chains[e.chain] = append(chains[e.chain], redis.Z{Score: float64(e.sequence), Member: sequence})
+		}
+		for _, f := range [...]string{e.id, e.messageID} {
+			if f != "" {
+				ids[x.idsKey(f)] = append(ids[x.idsKey(f)], f, sequence)
+			}
+		}
+	}
+	for chain, members := range chains {
+		p.ZAdd(ctx, x.chainKey(chain), members...)
+	}
+	for key, fields := range ids {
+		p.HSet(ctx, key, fields...)
+	}
+}
+
+// look runs read commands, and refuses to answer from an index that is being built.
+func (x *index) look(ctx context.Context, ask func(redis.Pipeliner)) error {
+	stood := x.at.Load()
+	if !x.whole.Load() {
+		return errIndexBuilding
+	}
+	if _, err := x.host.Folds.Client().Pipelined(ctx, func(p redis.Pipeliner) error { ask(p); return nil }); err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("%w: read the index: %w", errAway, err)
+	}
+	// Looked at last: a store that was wiped before the commands above has not come so far again.
+	at, err := x.host.Folds.Position(ctx, x.name)
+	if err != nil {
+		return fmt.Errorf("%w: read the index: %w", errAway, err)
+	}
+	if at < stood {
+		return errIndexBuilding
+	}
+	return nil
+}
+
+var errIndexBuilding = refuse(http.StatusServiceUnavailable, "the index of events is being built; try again in a moment")
+
+// chain lists sequences of a chain, in order, behind one.
+func (x *index) chain(ctx context.Context, chain string, after uint64, most int64) ([]uint64, error) {
+	var members *redis.StringSliceCmd
+	err := x.look(ctx, func(p redis.Pipeliner) {
+		members = p.ZRangeByScore(ctx, x.chainKey(chain), &redis.ZRangeBy{Min: "(" + strconv.FormatUint(after, 10), Max: "+inf", Count: most})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]uint64, 0, len(members.Val()))
+	for _, m := range members.Val() {
+		n, err := strconv.ParseUint(m, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("the index holds %q for a sequence: %w", m, err)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// claimed finds the claim with a message id; 0 for none. It is a help only, and does not wait for an index that is
+// being built.
+func (x *index) claimed(ctx context.Context, messageID string) (uint64, error) {
+	f := field('c', messageID)
+	at, err := x.host.Folds.Client().HGet(ctx, x.idsKey(f), f).Uint64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return at, err
+}
+
+// byID finds the fact with an id, else the last claim that has it; 0 for none.
+func (x *index) byID(ctx context.Context, id string) (uint64, error) {
+	fields := [...]string{field('f', id), field('i', id)}
+	var answers [len(fields)]*redis.StringCmd
+	err := x.look(ctx, func(p redis.Pipeliner) {
+		for i, f := range fields {
+			answers[i] = p.HGet(ctx, x.idsKey(f), f)
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, a := range answers {
+		if n, err := a.Uint64(); err == nil && n > 0 {
+			return n, nil
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,263 @@
+package gateway
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// moving is something under way in a phase.
+type moving struct {
+	kind, key    string
+	title, state string
+	chain        string
+	since        time.Time // in this state
+	rank         int       // of a work item in the backlog
+	release      string    // that a work item is planned for
+	rollout      string    // id of the rollout that has the place
+	queued       *moving   // the rollout that waits for the place
+}
+
+// movers are the types, as subject.predicate, that the fold below knows.
+var movers = func() map[string]bool {
+	known := map[string]bool{}
+	for _, c := range []any{
+		events.ProjectConfigured{},
+		events.TicketCreated{}, events.TicketUpdated{}, events.TicketClosed{}, events.ValueEstimated{}, events.BacklogRanked{},
+		events.ReleasePlanned{}, events.ReleaseCompleted{},
+		events.ChangeCreated{}, events.ChangeUpdated{}, events.ChangeReviewed{}, events.ChangeVerified{}, events.ChangeRejected{},
+		events.ChangeAbandoned{}, events.ChangeMerged{},
+		events.QueueEntered{}, events.QueueTested{}, events.QueueEjected{}, events.PipelineRunQueued{}, events.PipelineRunStarted{},
+		events.PipelineRunFinished{}, events.BuildQueued{}, events.BuildStarted{}, events.BuildFinished{},
+		events.DeploymentRequested{}, events.GateEvaluated{}, events.ApprovalRequested{}, events.ApprovalGiven{}, events.ApprovalRefused{},
+		events.DeploymentStarted{}, events.ServiceDeployed{}, events.ServiceUpgraded{}, events.CanaryStepped{}, events.CanaryJudged{},
+		events.ServicePublished{}, events.ServiceRolledback{}, events.DeploymentFailed{}, events.DeploymentPaused{},
+		events.DeploymentResumed{}, events.DeploymentAborted{},
+		events.IncidentDetected{}, events.IncidentReported{}, events.IncidentResolved{}, events.AlertSent{}, events.AlertAcknowledged{},
+		events.RemediationStarted{}, events.RemediationFinished{}, events.HealthChanged{},
+		events.InsightFound{},
+	} {
+		t := events.TypeOf(c)
+		known[t.Subject()+"."+t.Predicate()] = true
+	}
+	return known
+}()
+
+// fold takes one fact into the view of its project.
+func (p *projectView) fold(e events.Event) {
+	if c, ok := e.Content.(events.ProjectConfigured); ok {
+		p.config = &c.Project
+		return
+	}
+	switch e.Phase {
+	case events.Plan:
+		p.foldPlan(e)
+	case events.Develop:
+		p.foldDevelop(e)
+	case events.Integrate:
+		p.foldIntegrate(e)
+	case events.Deploy:
+		p.foldDeploy(e)
+	case events.Operate:
+		p.foldOperate(e)
+	case events.Learn:
+		if c, ok := e.Content.(events.InsightFound); ok {
+			state := count(len(c.Users), "user")
+			if c.Confirmed {
+				state = "confirmed by " + state
+			}
+			p.phase(events.Learn).move(e, "insight", c.Insight, c.Title, state)
+		}
+	}
+}
+
+func (p *projectView) foldPlan(e events.Event) {
+	f := p.phase(events.Plan)
+	switch c := e.Content.(type) {
+	case events.TicketCreated:
+		f.move(e, "item", e.Key, c.Summary, "open")
+	case events.TicketUpdated:
+		if m := f.get("item", e.Key); m != nil && c.Summary != "" {
+			m.title = short(c.Summary)
+		}
+	case events.ValueEstimated:
+		if m := f.get("item", c.Item); m != nil && m.rank == 0 && m.release == "" {
+			m.become("estimated", e.Stored)
+		}
+	case events.BacklogRanked:
+		for _, place := range c.Places {
+			m := f.get("item", place.Item)
+			if m == nil {
+				continue
+			}
+			if m.rank = place.Rank; m.release == "" {
+				m.become(fmt.Sprintf("ranked %d", place.Rank), e.Stored)
+			}
+		}
+	case events.ReleasePlanned:
+		f.move(e, "release", c.Release, "Release "+c.Release, "planned with "+count(len(c.Items), "item"))
+		for _, place := range c.Items {
+			if m := f.get("item", place.Item); m != nil {
+				m.release = c.Release
+				m.become("planned for "+short(c.Release), e.Stored)
+			}
+		}
+	case events.ReleaseCompleted:
+		f.end("release", c.Release)
+	case events.TicketClosed:
+		f.end("item", e.Key)
+		learn := p.phase(events.Learn) // the insight that it answers has come to rest
+		learn.end("insight", e.Key)
+		learn.end("insight", c.Lemnis.Insight)
+	}
+}
+
+func (p *projectView) foldDevelop(e events.Event) {
+	f := p.phase(events.Develop)
+	switch c := e.Content.(type) {
+	case events.ChangeCreated:
+		f.move(e, "change", e.Key, first(c.Lemnis.Title, c.Description), "in review")
+	case events.ChangeUpdated:
+		f.move(e, "change", e.Key, c.Lemnis.Title, "in review")
+	case events.ChangeReviewed:
+		if m := f.get("change", e.Key); m != nil {
+			m.become(strings.ReplaceAll(first(c.Lemnis.Verdict, "reviewed"), "-", " "), e.Stored)
+		}
+	case events.ChangeRejected:
+		if m := f.get("change", e.Key); m != nil {
+			m.become("rejected", e.Stored)
+		}
+	case events.ChangeVerified, events.ChangeAbandoned:
+		f.end("change", e.Key)
+	}
+}
+
+func (p *projectView) foldIntegrate(e events.Event) {
+	f := p.phase(events.Integrate)
+	switch c := e.Content.(type) {
+	case events.QueueEntered:
+		state := "queued"
+		if c.Merge.Round > 1 {
+			state = fmt.Sprintf("queued, round %d", c.Merge.Round)
+		}
+		f.move(e, "queue", e.Key, c.Merge.Title, state)
+	case events.QueueTested:
+		f.move(e, "queue", e.Key, c.Merge.Title, "tested")
+	case events.QueueEjected:
+		f.end("queue", e.Key)
+	case events.ChangeMerged:
+		f.end("queue", e.Key)
+		p.phase(events.Develop).end("change", e.Key)
+	case events.PipelineRunQueued:
+		f.move(e, "run", e.Key, c.Lemnis.Merge.Title, "queued")
+	case events.PipelineRunStarted:
+		f.move(e, "run", e.Key, c.Lemnis.Merge.Title, "running")
+	case events.PipelineRunFinished:
+		f.end("run", e.Key)
+	case events.BuildQueued:
+		f.move(e, "build", e.Key, first(c.Lemnis.Merge.Title, c.Lemnis.Service), "queued")
+	case events.BuildStarted:
+		f.move(e, "build", e.Key, first(c.Lemnis.Merge.Title, c.Lemnis.Service), "building")
+	case events.BuildFinished:
+		f.end("build", e.Key)
+	}
+}
+
+func (p *projectView) foldOperate(e events.Event) {
+	f := p.phase(events.Operate)
+	become := func(key, state string) {
+		if m := f.get("incident", first(key, e.Key)); m != nil {
+			m.become(state, e.Stored)
+		}
+	}
+	switch c := e.Content.(type) {
+	case events.IncidentDetected:
+		f.move(e, "incident", e.Key, first(c.Description, c.Lemnis.Title), "detected")
+	case events.IncidentReported:
+		f.move(e, "incident", e.Key, first(c.Description, c.Lemnis.Title), "reported")
+	case events.IncidentResolved:
+		f.end("incident", e.Key)
+	case events.AlertSent:
+		if c.Delivered {
+			become(c.Incident, "told "+short(c.To))
+		}
+	case events.AlertAcknowledged:
+		become(c.Incident, short(first(c.By, "somebody"))+" takes care")
+	case events.RemediationStarted:
+		become(c.Incident, "being repaired")
+	case events.RemediationFinished:
+		become(c.Incident, "repaired: "+short(c.Outcome))
+	case events.HealthChanged:
+		if c.Status == events.Healthy || c.Status == events.Unknown {
+			f.end("health", e.Key)
+			return
+		}
+		f.move(e, "health", e.Key, strings.TrimSpace(c.Service+" "+c.Feature)+" in "+c.Environment, c.Status)
+	}
+}
+
+// move puts something into a state, and remembers it when it is new.
+func (f *phaseView) move(e events.Event, kind, key, title, state string) *moving {
+	m := f.get(kind, key)
+	if m == nil {
+		if len(f.moving) >= mostMoving {
+			f.forget()
+		}
+		m = &moving{kind: kind, key: short(key), since: e.Stored}
+		f.moving[kind+"/"+key] = m
+	}
+	if title != "" {
+		m.title = short(title)
+	}
+	m.chain = e.Chain
+	m.become(state, e.Stored)
+	return m
+}
+
+func (f *phaseView) get(kind, key string) *moving { return f.moving[kind+"/"+key] }
+
+func (f *phaseView) end(kind, key string) { delete(f.moving, kind+"/"+key) }
+
+// forget drops what has not changed for longest.
+func (f *phaseView) forget() {
+	oldest := ""
+	for name, m := range f.moving {
+		if oldest == "" || m.since.Before(f.moving[oldest].since) {
+			oldest = name
+		}
+	}
+	delete(f.moving, oldest)
+}
+
+func (m *moving) become(state string, at time.Time) {
+	if m.state != state {
+		m.state, m.since = state, at
+	}
+}
+
+// short bounds what others wrote.
+func short(s string) string {
+	const longest = 200
+	if len(s) <= longest {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longest], "") + "…"
+}
+
+func first(options ...string) string {
+	for _, s := range options {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

@@ -1,0 +1,236 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const (
+	mostProjects = 2000 // that the overview knows; the one that was silent for longest gives way
+	mostMoving   = 200  // in one phase of a project; likewise
+)
+
+// overview is a fold of facts in memory: what moves in each phase of each project, and how much was said.
+type overview struct {
+	log   *zap.Logger
+	ready chan struct{} // closed when it has met the end that the stream had at the start
+
+	mu       sync.RWMutex
+	sequence uint64
+	projects map[string]*projectView
+}
+
+// projectView is one project.
+type projectView struct {
+	config *events.Project // nil: the default one
+	last   time.Time
+	phases map[events.Phase]*phaseView
+}
+
+// phaseView is one phase of a project.
+type phaseView struct {
+	facts, claims uint64
+	last          time.Time
+	moving        map[string]*moving // by kind/key
+}
+
+func newOverview(log *zap.Logger) *overview {
+	return &overview{log: log, ready: make(chan struct{}), projects: map[string]*projectView{}}
+}
+
+// project is the configuration in force; it waits until all that the stream had at the start is known.
+func (o *overview) project(ctx context.Context, name string) (events.Project, error) {
+	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
+	defer cancel()
+	select {
+	case <-o.ready:
+	case <-ctx.Done():
+		return events.Project{}, fmt.Errorf("%w: the projects are not read yet", errAway)
+	}
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	if p := o.projects[name]; p != nil && p.config != nil {
+		return *p.config, nil
+	}
+	return events.DefaultProject(name), nil
+}
+
+// run folds the stream from its beginning until ctx ends.
+func (o *overview) run(ctx context.Context, h service.Host) error {
+	err := follow(ctx, h, 0, func(m service.Message) error { o.meet(m); return nil }, func() { close(o.ready) })
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// meet counts a message by its subject, and decodes it only when it moves something.
+func (o *overview) meet(m service.Message) {
+	tokens := strings.Split(m.Subject(), ".")
+	if len(tokens) != 6 {
+		return
+	}
+	var e *events.Event
+	if m.Kind == events.Stated && movers[tokens[3]+"."+tokens[4]] {
+		decoded, err := m.Event()
+		if err != nil {
+			o.log.Error("the overview passes over an event", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+		} else {
+			e = &decoded
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.sequence = m.Sequence
+	p := o.view(tokens[1])
+	f := p.phase(events.Phase(tokens[2]))
+	if f == nil {
+		return
+	}
+	p.last, f.last = m.Stored, m.Stored
+	if m.Kind == events.Claim {
+		f.claims++
+		return
+	}
+	f.facts++
+	if e != nil {
+		e.Stored = m.Stored
+		p.fold(*e)
+	}
+}
+
+// view finds a project, or begins it.
+func (o *overview) view(name string) *projectView {
+	if p := o.projects[name]; p != nil {
+		return p
+	}
+	if len(o.projects) >= mostProjects {
+		oldest := ""
+		for other, p := range o.projects {
+			if oldest == "" || p.last.Before(o.projects[oldest].last) {
+				oldest = other
+			}
+		}
+		delete(o.projects, oldest)
+	}
+	p := &projectView{phases: map[events.Phase]*phaseView{}}
+	o.projects[name] = p
+	return p
+}
+
+func (p *projectView) phase(name events.Phase) *phaseView {
+	f := p.phases[name]
+	if f == nil && name.Valid() {
+		f = &phaseView{moving: map[string]*moving{}}
+		p.phases[name] = f
+	}
+	return f
+}
+
+// movingAnswer is one thing that moves, as the dashboard reads it.
+type movingAnswer struct {
+	Kind  string    `json:"kind"`
+	Key   string    `json:"key"`
+	Title string    `json:"title"`
+	State string    `json:"state"`
+	Since time.Time `json:"since"`
+	Chain string    `json:"chain"`
+}
+
+type phaseAnswer struct {
+	Phase  events.Phase   `json:"phase"`
+	Facts  uint64         `json:"facts"`
+	Claims uint64         `json:"claims"`
+	Last   *time.Time     `json:"last,omitempty"`
+	Moving []movingAnswer `json:"moving"`
+}
+
+type overviewAnswer struct {
+	Projects []string      `json:"projects"`
+	Project  string        `json:"project"`
+	Sequence uint64        `json:"sequence"` // that all this stands at
+	Phases   []phaseAnswer `json:"phases"`
+}
+
+// showOverview answers GET /api/v1/overview: of the project that is asked for, else of the one that something happened
+// in last.
+func (g *Gateway) showOverview(w http.ResponseWriter, r *http.Request) {
+	name := r.URL.Query().Get("project")
+	if name != "" {
+		if err := events.ValidProject(name); err != nil {
+			g.fail(w, r, refuse(http.StatusBadRequest, "%v", err))
+			return
+		}
+	}
+	select {
+	case <-g.overview.ready:
+	default:
+		g.fail(w, r, refuse(http.StatusServiceUnavailable, "the overview is being built; try again in a moment"))
+		return
+	}
+	g.write(w, http.StatusOK, "application/json", g.overview.answer(name))
+}
+
+func (o *overview) answer(name string) overviewAnswer {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	a := overviewAnswer{Projects: []string{}, Sequence: o.sequence, Phases: []phaseAnswer{}}
+	latest := ""
+	for n, p := range o.projects {
+		a.Projects = append(a.Projects, n)
+		if latest == "" || p.last.After(o.projects[latest].last) {
+			latest = n
+		}
+	}
+	slices.Sort(a.Projects)
+	if name == "" {
+		name = latest
+	}
+	if a.Project = name; name == "" {
+		return a
+	}
+	for _, phase := range events.Phases() {
+		one := phaseAnswer{Phase: phase, Moving: []movingAnswer{}}
+		if p := o.projects[name]; p != nil && p.phases[phase] != nil {
+			f := p.phases[phase]
+			last := f.last.UTC()
+			one.Facts, one.Claims, one.Last, one.Moving = f.facts, f.claims, &last, f.list()
+		}
+		a.Phases = append(a.Phases, one)
+	}
+	return a
+}
+
+// list orders what moves: by rank where there is one, else what changed last first.
+func (f *phaseView) list() []movingAnswer {
+	all := make([]*moving, 0, len(f.moving))
+	for _, m := range f.moving {
+		all = append(all, m)
+	}
+	slices.SortFunc(all, func(a, b *moving) int {
+		switch {
+		case a.rank > 0 && b.rank > 0 && a.rank != b.rank:
+			return a.rank - b.rank
+		case (a.rank > 0) != (b.rank > 0):
+			return b.rank - a.rank
+		case !a.since.Equal(b.since):
+			return b.since.Compare(a.since)
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	out := make([]movingAnswer, len(all))
+	for i, m := range all {
+		out[i] = movingAnswer{Kind: m.kind, Key: m.key, Title: m.title, State: m.state, Since: m.since.UTC(), Chain: m.chain}
+	}
+	return out
+}

@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"fmt"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// foldDeploy follows rollouts. A service in an environment is one place: one rollout has it, another may wait.
+func (p *projectView) foldDeploy(e events.Event) {
+	f := p.phase(events.Deploy)
+	switch c := e.Content.(type) {
+	case events.DeploymentRequested:
+		f.request(e, c.Rollout)
+	case events.GateEvaluated:
+		state := "gate passed"
+		if !c.Passed {
+			state = "gate not passed"
+		}
+		f.roll(e, c.Rollout, state)
+	case events.ApprovalRequested:
+		f.roll(e, c.Rollout, "waiting for approval")
+	case events.ApprovalGiven:
+		if m := f.get("rollout", e.Key); m != nil {
+			m.become("approved by "+short(first(c.By, e.Principal)), e.Stored)
+		}
+	case events.ApprovalRefused:
+		if m := f.get("rollout", e.Key); m != nil {
+			m.become("refused by "+short(first(c.By, e.Principal)), e.Stored)
+		}
+	case events.DeploymentStarted:
+		f.roll(e, c.Rollout, "starting")
+	case events.ServiceDeployed:
+		f.roll(e, c.Lemnis.Rollout, "testing")
+	case events.ServiceUpgraded:
+		f.roll(e, c.Lemnis.Rollout, "testing")
+	case events.CanaryStepped:
+		if c.Weight < 1 {
+			f.roll(e, c.Rollout, fmt.Sprintf("serves %.3g %% of users", 100*c.Weight))
+		} else {
+			f.roll(e, c.Rollout, "serves all users")
+		}
+	case events.CanaryJudged:
+		state := "canary passed"
+		if c.Verdict == events.Rollback {
+			state = "rolling back"
+		}
+		f.roll(e, c.Rollout, state)
+	case events.DeploymentPaused:
+		f.roll(e, c.Rollout, "paused")
+	case events.DeploymentResumed:
+		f.roll(e, c.Rollout, "resumed")
+	case events.ServicePublished:
+		f.endRollout(e, c.Lemnis.Rollout.ID)
+	case events.ServiceRolledback:
+		f.endRollout(e, c.Lemnis.Rollout.ID)
+	case events.DeploymentFailed:
+		f.endRollout(e, c.Rollout.ID)
+	case events.DeploymentAborted:
+		f.endRollout(e, c.Rollout.ID)
+	}
+}
+
+func rolloutTitle(r events.Rollout) string {
+	what := first(r.Artifact.Title, r.Service)
+	if r.Environment == "" {
+		return what
+	}
+	return what + " to " + r.Environment
+}
+
+// request lets a rollout wait while another has the place; the newest wins.
+func (f *phaseView) request(e events.Event, r events.Rollout) {
+	if m := f.get("rollout", e.Key); m != nil && m.rollout != r.ID {
+		m.queued = &moving{kind: "rollout", key: short(e.Key), title: short(rolloutTitle(r)), state: "requested", chain: e.Chain, since: e.Stored, rollout: r.ID}
+		return
+	}
+	f.roll(e, r, "requested")
+}
+
+// roll moves the rollout that has the place now.
+func (f *phaseView) roll(e events.Event, r events.Rollout, state string) {
+	m := f.move(e, "rollout", e.Key, rolloutTitle(r), state)
+	if r.ID == "" {
+		return
+	}
+	m.rollout = r.ID
+	if m.queued != nil && m.queued.rollout == r.ID {
+		m.queued = nil
+	}
+}
+
+// endRollout frees the place when that rollout has it, for the one that waits.
+func (f *phaseView) endRollout(e events.Event, id string) {
+	m := f.get("rollout", e.Key)
+	switch {
+	case m == nil:
+	case m.queued != nil && m.queued.rollout == id:
+		m.queued = nil
+	case id != "" && m.rollout != "" && m.rollout != id:
+	case m.queued != nil:
+		f.moving["rollout/"+e.Key] = m.queued
+	default:
+		f.end("rollout", e.Key)
+	}
+}

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// forget is how long the server keeps a reader that nobody reads.
+const forget = 10 * time.Second
+
+// scan reads a stream in order, behind a sequence, to the end that it has when the reader arrives there, or until each
+// returns false. ended says that the end was reached.
+func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []string, after uint64, each func(service.Message) bool) (ended bool, err error) {
+	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: forget,
+	})
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", stream, err)
+	}
+	defer func() {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = js.DeleteConsumer(clean, stream, c.CachedInfo().Name) // or the server forgets it by itself
+	}()
+	if c.CachedInfo().NumPending == 0 {
+		return true, nil
+	}
+	messages, err := c.Messages()
+	if err != nil {
+		return false, fmt.Errorf("read %s: %w", stream, err)
+	}
+	defer messages.Stop()
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", stream, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", stream, err)
+		}
+		kind, _, _ := strings.Cut(m.Subject(), ".")
+		s := service.Message{Msg: m, Kind: events.Kind(kind), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp.UTC(), Pending: meta.NumPending}
+		if !each(s) {
+			return false, nil
+		}
+		if s.Pending == 0 {
+			return true, nil
+		}
+	}
+}
+
+// follow reads claims and facts in order, behind a sequence, until ctx ends; caughtUp is called once, when the end that
+// the stream had at the start was met.
+func follow(ctx context.Context, h service.Host, after uint64, each func(service.Message) error, caughtUp func()) error {
+	filters := query{}.filters()
+	for {
+		var failed error
+		_, err := scan(ctx, h.JS, lifecycle, filters, after, func(m service.Message) bool {
+			if failed = each(m); failed != nil {
+				return false
+			}
+			after = m.Sequence
+			return true
+		})
+		switch {
+		case failed != nil:
+			return failed
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			caughtUp()
+			return service.Tail(ctx, h, filters, after+1, each)
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

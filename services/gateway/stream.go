@@ -1,0 +1,224 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const (
+	beginTimeout = 5 * time.Second  // for the shared reader to be there
+	writeTimeout = 10 * time.Second // of one write to a listener
+)
+
+// stream answers GET /events/stream with server-sent events: what comes from now on, or, with Last-Event-ID, all that
+// stands behind that sequence (0: from the first event of all).
+func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
+	q, last, resume, err := parseStream(r)
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	out := &eventWriter{w: w, control: http.NewResponseController(w)}
+	defer func() { _ = out.control.SetWriteDeadline(time.Time{}) }() // the connection may be used again
+	if r.Method == http.MethodHead {
+		_ = out.say("")
+		return
+	}
+	if resume {
+		if err := g.catchUpFar(r.Context(), q, &last, out); err != nil {
+			g.endStream(w, r, out, err)
+			return
+		}
+	}
+	begin, cancel := context.WithTimeout(r.Context(), beginTimeout)
+	s, err := g.live.listen(begin, q.wants)
+	cancel()
+	if err != nil {
+		g.endStream(w, r, out, fmt.Errorf("%w: %w", errAway, err))
+		return
+	}
+	defer g.live.leave(s)
+	if err := out.say(": hello\n\n"); err != nil {
+		return
+	}
+	if resume { // what came since, up to where the shared reader took over
+		if err := g.catchUp(r.Context(), q, &last, out); err != nil {
+			g.endStream(w, r, out, err)
+			return
+		}
+	}
+	g.relay(r.Context(), s, last, out)
+}
+
+func parseStream(r *http.Request) (q query, last uint64, resume bool, err error) {
+	v, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return q, 0, false, refuse(http.StatusBadRequest, "the query is malformed: %v", err)
+	}
+	id := r.Header.Get("Last-Event-ID")
+	if id == "" {
+		id = v.Get("after")
+	}
+	if v.Has("limit") {
+		return q, 0, false, refuse(http.StatusBadRequest, "a stream of events has no limit")
+	}
+	if id != "" {
+		if last, err = strconv.ParseUint(id, 10, 63); err != nil {
+			return q, 0, false, refuse(http.StatusBadRequest, "Last-Event-ID %s is no sequence", quote(id))
+		}
+	}
+	q, err = parseQuery(v)
+	return q, last, id != "", err
+}
+
+// catchUpFar reads without being a listener, which would be dropped for being behind.
+func (g *Gateway) catchUpFar(ctx context.Context, q query, last *uint64, out *eventWriter) error {
+	for range 3 {
+		before := *last
+		if err := g.catchUp(ctx, q, last, out); err != nil {
+			return err
+		}
+		if *last-before < uint64(g.live.buffer)/4 {
+			break
+		}
+	}
+	return nil
+}
+
+// catchUp sends what stands on the stream behind last.
+func (g *Gateway) catchUp(ctx context.Context, q query, last *uint64, out *eventWriter) error {
+	filter := q
+	filter.chain = "" // not by the index, which is behind
+	var failed error
+	_, err := scan(ctx, g.host.JS, lifecycle, filter.filters(), *last, func(m service.Message) bool {
+		*last = m.Sequence
+		e, err := m.Event()
+		if err != nil {
+			g.log.Error("an event can not be read", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+			return true
+		}
+		if !q.wants(&e) {
+			return true
+		}
+		structured, err := events.EncodeStructuredWith(e, m.Data())
+		if err != nil {
+			g.log.Error("an event can not be shown", zap.Uint64("sequence", m.Sequence), zap.Error(err))
+			return true
+		}
+		failed = out.event(e, structured, m.Pending == 0)
+		return failed == nil
+	})
+	if failed != nil {
+		return failed
+	}
+	return away(err)
+}
+
+// relay sends what is shared until the client leaves, or is sent away.
+func (g *Gateway) relay(ctx context.Context, s *listener, last uint64, out *eventWriter) {
+	beat := time.NewTicker(g.heartbeat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			if out.say(": alive\n\n") != nil {
+				return
+			}
+		case i, ok := <-s.items:
+			switch {
+			case ok && i.event.Sequence <= last:
+				continue
+			case ok:
+				if out.event(i.event, i.structured, len(s.items) == 0) != nil {
+					return
+				}
+				last = i.event.Sequence
+			case s.slow:
+				_ = out.say(fmt.Sprintf("event: dropped\ndata: {\"reason\":\"too slow to keep up: come back with Last-Event-ID %d\"}\n\n", last))
+				return
+			default:
+				_ = out.say(": the gateway is stopping\n\n")
+				return
+			}
+		}
+	}
+}
+
+// endStream answers with a problem while that is possible; afterwards the client notices the end and comes back.
+func (g *Gateway) endStream(w http.ResponseWriter, r *http.Request, out *eventWriter, err error) {
+	if !out.begun {
+		g.fail(w, r, err)
+		return
+	}
+	g.log.Warn("an event stream ended early", zap.Error(err))
+}
+
+// eventWriter writes server-sent events. A client that takes nothing for a while is left.
+type eventWriter struct {
+	w       http.ResponseWriter
+	control *http.ResponseController
+	begun   bool
+	buffer  []byte
+}
+
+func (o *eventWriter) event(e events.Event, structured []byte, flush bool) error {
+	b := append(o.buffer[:0], "id: "...)
+	b = strconv.AppendUint(b, e.Sequence, 10)
+	b = append(b, "\nevent: "...)
+	b = append(b, events.KindName(e.Kind)...)
+	b = append(b, "\ndata: "...)
+	b = append(b, structured...) // one line: JSON as encoding/json writes it
+	b = append(b, "\n\n"...)
+	o.buffer = b
+	return o.write(b, flush)
+}
+
+func (o *eventWriter) say(text string) error { return o.write([]byte(text), true) }
+
+func (o *eventWriter) write(b []byte, flush bool) error {
+	if !o.begun {
+		o.begun = true
+		h := o.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("Cache-Control", "no-store")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Accel-Buffering", "no")
+		b = append([]byte("retry: 1000\n\n"), b...)
+	}
+	_ = o.control.SetWriteDeadline(time.Now().Add(writeTimeout)) // not every server has deadlines
+	if _, err := o.w.Write(b); err != nil {
+		return err
+	}
+	if !flush {
+		return nil
+	}
+	return o.control.Flush()
+}
+
+// causedBy finds the first event of a query, behind the cause's sequence, that the cause has caused.
+func (g *Gateway) causedBy(ctx context.Context, q query, cause uint64) (caused item, ok bool) {
+	_, err := scan(ctx, g.host.JS, lifecycle, q.filters(), cause, func(m service.Message) bool {
+		e, err := m.Event()
+		if err != nil || e.CauseSequence != cause {
+			return true
+		}
+		structured, err := events.EncodeStructuredWith(e, m.Data())
+		caused, ok = item{e, structured}, err == nil
+		return !ok
+	})
+	if err != nil && ctx.Err() == nil {
+		g.log.Warn("looking for an answer failed", zap.Error(err))
+	}
+	return caused, ok
+}
