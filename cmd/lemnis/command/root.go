@@ -1,0 +1,91 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/api"
+)
+
+// Exit codes.
+const (
+	codeFailed = 1
+	codeUsage  = 2
+)
+
+// Run runs the command line and returns the exit code: 0, 1 for a failure, 2 for a command line that is not understood,
+// or what a command says.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	var usage *usageError
+	var exit *exitError
+	switch {
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "lemnis: %v\n", err)
+		return codeUsage
+	case errors.As(err, &exit):
+		if exit.err != nil {
+			fmt.Fprintf(stderr, "lemnis: %v\n", exit.err)
+		}
+		return exit.code
+	}
+	fmt.Fprintf(stderr, "lemnis: %v\n", err)
+	return codeFailed
+}
+
+// exitError ends the program with a code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return fmt.Sprintf("exit %d: %v", e.code, e.err) }
+
+// flags that several commands have.
+type flags struct {
+	server  string
+	project string
+}
+
+func newRoot() *cobra.Command {
+	f := &flags{}
+	root := group(&cobra.Command{
+		Use: "lemnis", Short: "Run the whole DevOps lifecycle as events",
+		Long: "Lemnis runs plan, develop, integrate, deploy, operate and learn as services that know nothing of each other:\neach subscribes to facts, decides, and states new ones.",
+	})
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&f.server, "server", cmp.Or(os.Getenv("LEMNIS_SERVER"), api.DefaultServer), "URL of the gateway ($LEMNIS_SERVER)")
+	root.PersistentFlags().StringVar(&f.project, "project", os.Getenv("LEMNIS_PROJECT"), "project ($LEMNIS_PROJECT)")
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newUp(), newDemo(),
+		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f),
+		newVersion(),
+	)
+	return root
+}
+
+func (f *flags) client() *api.Client { return api.New(f.server) }
+
+// needProject is the project that a command can not do without.
+func (f *flags) needProject() (string, error) {
+	if f.project == "" {
+		return "", usage("which project? say --project NAME, or set LEMNIS_PROJECT")
+	}
+	return f.project, nil
+}

@@ -1,0 +1,67 @@
+package command
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/service"
+)
+
+func newUp() *cobra.Command {
+	var o up.Options
+	level := cmp.Or(os.Getenv("LEMNIS_LOG"), "warn")
+	c := &cobra.Command{
+		Use: "up", Short: "Run everything in one process", Args: exactly(),
+		Long: "Run bus, store, the services of the six phases, the gateway and the dashboard in one process.\nSIGTERM or Ctrl-C drains it; what it has stated survives any end.",
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := service.NewLog(level)
+			if err != nil {
+				return usage("--log: %v", err)
+			}
+			o.Log, o.NATSKey, o.SecretsDir = log, os.Getenv("LEMNIS_NATS_KEY_FILE"), os.Getenv("LEMNIS_SECRETS_DIR")
+			if o.Data == "" {
+				if o.Data, err = defaultData(); err != nil {
+					return err
+				}
+			}
+			stack, err := up.New(c.Context(), o)
+			if err != nil {
+				return err
+			}
+			at := stack.Addresses()
+			fmt.Fprintf(c.OutOrStdout(), "dashboard and HTTP  %s\nNATS                %s\ndata                %s\n", at.HTTP, at.NATS, o.Data)
+			go func() {
+				select {
+				case <-stack.Ready():
+					fmt.Fprintln(c.OutOrStdout(), "ready")
+				case <-c.Context().Done():
+				}
+			}()
+			return stack.Run(c.Context())
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Data, "data", os.Getenv("LEMNIS_DATA"), "folder for all that is kept ($LEMNIS_DATA; default: lemnis in the user's cache folder)")
+	f.StringVar(&o.HTTP, "http", up.DefaultHTTP, "loopback address of the gateway; port 0 takes a free one")
+	f.StringVar(&o.NATSListen, "nats-listen", up.DefaultNATS, "loopback address for NATS clients; port 0 takes a free one")
+	f.StringVar(&o.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server to use instead of the embedded one ($LEMNIS_NATS_URL)")
+	f.StringVar(&o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
+	f.StringVar(&o.Config, "config", "", "project file to apply at start")
+	f.StringVar(&o.Durability, "durability", "", "fsync: nothing is lost when the power fails, for fewer events a second")
+	f.StringVar(&level, "log", level, "debug, info, warn or error ($LEMNIS_LOG)")
+	return c
+}
+
+// defaultData is where data is kept when nobody says where.
+func defaultData() (string, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("there is no folder for data: name one with --data: %w", err)
+	}
+	return filepath.Join(cache, "lemnis"), nil
+}

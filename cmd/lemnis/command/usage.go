@@ -1,0 +1,102 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// usageError says that the command line was not understood.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// group makes a command that only holds others; an unknown one is refused with the nearest.
+func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
+	c.AddCommand(children...)
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		names := make([]string, 0, len(c.Commands()))
+		for _, child := range c.Commands() {
+			if child.IsAvailableCommand() {
+				names = append(names, child.Name())
+			}
+		}
+		return usage("%s has no command %q%s", c.CommandPath(), args[0], didYouMean(args[0], names))
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	return c
+}
+
+// exactly takes as many arguments as there are names.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			return usage("%s: %s is missing; write: %s", c.CommandPath(), names[len(args)], c.UseLine())
+		case len(args) > len(names):
+			return usage("%s: %q is too much; write: %s", c.CommandPath(), args[len(names)], c.UseLine())
+		}
+		return nil
+	}
+}
+
+// flagError names the flag that was probably meant.
+func flagError(c *cobra.Command, err error) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "unknown flag: --"); ok {
+		var names []string
+		add := func(f *pflag.Flag) { names = append(names, f.Name) }
+		c.Flags().VisitAll(add)
+		c.InheritedFlags().VisitAll(add)
+		if meant := didYouMean(name, names); meant != "" {
+			return usage("%s has no flag --%s%s", c.CommandPath(), name, strings.Replace(meant, `"`, `"--`, 1))
+		}
+		return usage("%s has no flag --%s; `%s --help` lists them", c.CommandPath(), name, c.CommandPath())
+	}
+	return usage("%s: %s", c.CommandPath(), text)
+}
+
+// didYouMean names what is nearest to a mistyped word; empty when nothing is near.
+func didYouMean(typed string, known []string) string {
+	best, least := "", max(len(typed)/2, 2)+1
+	for _, k := range known {
+		d := distance(typed, k)
+		if strings.HasPrefix(k, typed) {
+			d = 1
+		}
+		if d < least {
+			best, least = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,63 @@
+package up
+
+import (
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/deployer"
+)
+
+// Options of an installation. Data is needed.
+type Options struct {
+	Data       string // folder for all that is kept; made when it is not there
+	HTTP       string // loopback host:port of the gateway; port 0 is a free one; default 127.0.0.1:8080
+	NATSListen string // loopback host:port for NATS clients; port 0 is a free one; default 127.0.0.1:4222
+	NATS       string // URL of a NATS server to use instead of the embedded one
+	NATSKey    string // file with the services' nkey seed for that server
+	Replicas   int    // of the streams on that server; 1 when zero
+	Redis      string // URL of a Redis to use instead of the embedded store
+	Config     string // project file that is applied at start; empty: none
+	Durability string // "fsync": nothing is lost when the power fails; "": up to some seconds
+	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; empty: there are none
+	Log        *zap.Logger
+
+	// For drills and tests. Zero values take the services' defaults.
+	Timing       service.Timing
+	StartTimeout time.Duration // of a deployed process
+	Drill        *deployer.Drill
+}
+
+// Default addresses.
+const (
+	DefaultHTTP = "127.0.0.1:8080"
+	DefaultNATS = "127.0.0.1:4222"
+)
+
+func (o Options) withDefaults() Options {
+	if o.HTTP == "" {
+		o.HTTP = DefaultHTTP
+	}
+	if o.NATSListen == "" {
+		o.NATSListen = DefaultNATS
+	}
+	if o.Log == nil {
+		o.Log = zap.NewNop()
+	}
+	return o
+}
+
+// loopback refuses an address that other machines could reach.
+func loopback(flag, address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s %q is no host:port", flag, address)
+	}
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%s %q is not a loopback address: there is no authentication yet, so whoever reaches it could do anything; use 127.0.0.1", flag, address)
+	}
+	return nil
+}

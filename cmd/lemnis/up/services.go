@@ -1,0 +1,28 @@
+package up
+
+import (
+	"path/filepath"
+
+	"github.com/lemnis/lemnis/internal/privacy"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/builder"
+	"github.com/lemnis/lemnis/services/deployer"
+	"github.com/lemnis/lemnis/services/feedback"
+	"github.com/lemnis/lemnis/services/monitor"
+	"github.com/lemnis/lemnis/services/planner"
+)
+
+// definitions are the services of the six phases.
+func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.Definition {
+	o := s.options
+	registry := s.listener.Addr().String()
+	log := func(name string) func(string, ...any) { return host.Log.Named(name).Sugar().Infow }
+	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry}),
+		planner.New(),
+		deployer.New(deployer.Options{
+			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, StartTimeout: o.StartTimeout, Drill: o.Drill,
+		}),
+		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir}),
+		feedback.New(feedback.Options{Keys: vault}),
+	)
+}
