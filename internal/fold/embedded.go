@@ -146,16 +146,16 @@ func (e *embedded) snapshot() (took time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when it was renamed
 
 	e.commands.Lock()
 	start := time.Now()
 	changes := e.changes.Load()
-	err = writeSnapshot(tmp, e.mini.DB(0), start, e.logf)
+	writeErr := writeSnapshot(tmp, e.mini.DB(0), start, e.logf)
 	e.commands.Unlock()
 	took = time.Since(start)
 
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	if err := errors.Join(writeErr, tmp.Sync(), tmp.Close()); err != nil {
 		return took, err
 	}
 	if err := os.Rename(tmp.Name(), e.path); err != nil {

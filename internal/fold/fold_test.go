@@ -1,6 +1,7 @@
 package fold_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ func openRedis(t testing.TB) *fold.Store {
 	if err != nil {
 		t.Skip("NOT PROVED on a real Redis: redis-server is not on the PATH; only the embedded store was tested")
 	}
-	dir, err := os.MkdirTemp("", "fold") // a socket's path must be short
+	dir, err := os.MkdirTemp("", "fold") //nolint:usetesting // a socket's path must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +104,7 @@ func expect(t *testing.T, s *fold.Store, sc fold.Scope, want map[fold.PartitionI
 		t.Fatal(err)
 	}
 	equal := func(a, b fold.Partition) bool {
-		return a.Sequence == b.Sequence && maps.EqualFunc(a.Fields, b.Fields, func(x, y []byte) bool { return string(x) == string(y) })
+		return a.Sequence == b.Sequence && maps.EqualFunc(a.Fields, b.Fields, bytes.Equal)
 	}
 	if !maps.EqualFunc(got, want, equal) {
 		t.Errorf("loaded %v, want %v", got, want)

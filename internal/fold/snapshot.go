@@ -116,7 +116,7 @@ func readSnapshot(path string, mini *miniredis.Miniredis) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	size, err := checkSum(f)
 	if err != nil {
 		return err

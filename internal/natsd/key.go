@@ -102,9 +102,9 @@ func writeNew(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, writeErr := tmp.Write(data)
+	if err := errors.Join(writeErr, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Link(tmp.Name(), path)

@@ -74,7 +74,7 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 		return "", err
 	}
 	for _, cfg := range []jetstream.StreamConfig{timersConfig(replicas), deadLetterConfig(replicas)} {
-		if _, err := ensure(ctx, js, cfg); err != nil {
+		if err := ensure(ctx, js, cfg); err != nil {
 			return "", err
 		}
 	}
@@ -163,7 +163,7 @@ func EnsureSubmit(ctx context.Context, js jetstream.JetStream, principal string,
 	if principal == "" || strings.ContainsAny(principal, ".*> \t\r\n/\\") {
 		return fmt.Errorf("principal %q is not one token of a subject", principal)
 	}
-	_, err := ensure(ctx, js, jetstream.StreamConfig{
+	err := ensure(ctx, js, jetstream.StreamConfig{
 		Name:       submitPrefix + principal,
 		Subjects:   []string{"submit." + principal + ".>"},
 		Retention:  jetstream.WorkQueuePolicy,
@@ -226,12 +226,11 @@ func deadLetterConfig(replicas int) jetstream.StreamConfig {
 }
 
 // ensure creates a stream or updates the one that is there.
-func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (info *jetstream.StreamInfo, err error) {
-	err = insist(ctx, func(ctx context.Context) error {
-		info, err = ensureOnce(ctx, js, want)
+func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	return insist(ctx, func(ctx context.Context) error {
+		_, err := ensureOnce(ctx, js, want)
 		return err
 	})
-	return info, err
 }
 
 func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {

@@ -68,7 +68,7 @@ func ParsePURL(purl string) (Reference, error) {
 	if repository == "" || strings.Contains(repository, "://") { // nobody's event may ask for plain http
 		return bad("has no repository_url of the form host/path")
 	}
-	if strings.ToLower(path.Base(repository)) != strings.ToLower(name) {
+	if !strings.EqualFold(path.Base(repository), name) {
 		return bad("has a repository_url of another name")
 	}
 	if _, err := parseRepository(repository, settings{}); err != nil {

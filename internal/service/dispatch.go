@@ -59,7 +59,7 @@ func (t *term) dispatch(ctx, workCtx context.Context) error {
 		err = tail(ctx, t.host.JS, t.log, filters, t.floor+1, meet)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the term was ended
 	}
 	return err
 }
@@ -93,7 +93,7 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 		return nil
 	}
 	c := tasks[0].cause
-	c.open.Store(int32(len(tasks))) //nolint:gosec // a handful
+	c.open.Store(int32(len(tasks)))
 	t.mu.Lock()
 	t.pending = append(t.pending, c)
 	t.read.Store(max(t.read.Load(), m.Sequence))

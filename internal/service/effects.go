@@ -32,7 +32,7 @@ func work(ctx context.Context, h Host, phase events.Phase, e Effect, project fun
 				case err == nil:
 					attempt(ctx, h, phase, e, m, project)
 				case ctx.Err() != nil:
-					return nil
+					return nil //nolint:nilerr // drained
 				case errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted):
 					return fmt.Errorf("effect %s: %w", e.Name, err)
 				case !idle(err):

@@ -99,7 +99,7 @@ func (env Environment) Connect(ctx context.Context, log *zap.Logger) (Host, func
 	}
 	var folds *fold.Store
 	if env.Redis == "" {
-		folds, err = fold.Embedded("")
+		folds, err = fold.Embedded("") //nolint:contextcheck // it lives as long as the process
 	} else {
 		folds, err = fold.Open(ctx, env.Redis)
 	}

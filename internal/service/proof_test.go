@@ -350,9 +350,9 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	settle := func(patience time.Duration) (string, map[string][]stated, map[uint64]string) {
 		for deadline := time.Now().Add(patience); ; wait(context.Background(), 15*time.Millisecond) {
 			recorded, expected, causes := oracle(t, b.js, proofDefinition(), project)
-			diff := difference(recorded, expected)
-			if diff == "" || time.Now().After(deadline) {
-				return diff, recorded, causes
+			missing := difference(recorded, expected)
+			if missing == "" || time.Now().After(deadline) {
+				return missing, recorded, causes
 			}
 		}
 	}

@@ -181,7 +181,7 @@ func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, er
 		return 0, err
 	}
 	if older != nil || floor < known { // another owner is further on: its folds stay
-		return floor, nil
+		return floor, nil //nolint:nilerr // nothing failed
 	}
 	err = t.host.Folds.Advance(ctx, t.completeName(), known, floor, func(redis.Pipeliner) error { return nil })
 	if err != nil && !errors.Is(err, fold.ErrMoved) {

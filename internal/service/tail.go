@@ -31,7 +31,7 @@ func (m Message) Event() (events.Event, error) {
 	return decodeStored(m.Headers(), m.Data(), m.Kind, m.Sequence, m.Stored)
 }
 
-// ErrStop, returned by the callback of [Tail], ends it without an error.
+// ErrStop ends a [Tail] without an error when its callback returns it.
 var ErrStop = errStop
 
 // Tail reads the stream in order from a sequence on (1 is the beginning), without

@@ -187,7 +187,7 @@ func (t *term) handled() uint64 {
 // workerOf picks the worker of a partition. The partitions of one project are dealt out evenly:
 // the reader waits for the fullest worker, so hashing them too would cost a third of the speed.
 func (t *term) workerOf(id fold.PartitionID) *worker {
-	return t.workers[(maphash.String(t.seed, id.Project)+uint64(id.Partition))%uint64(len(t.workers))] //nolint:gosec // 0 to 63
+	return t.workers[(maphash.String(t.seed, id.Project)+uint64(id.Partition))%uint64(len(t.workers))]
 }
 
 // comesBack reports whether own facts of this type are read again as causes.
@@ -235,7 +235,7 @@ func (t *term) perform(ctx context.Context, d Duty) error {
 	for backoff := t.host.Timing.BackoffMin; ; backoff = min(2*backoff, t.host.Timing.BackoffMax) {
 		err := protect(func() error { return d.Run(ctx, r) })
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the term was ended
 		}
 		t.log.Warn("a duty ended; starting it again", zap.String("duty", d.Name), zap.Error(err))
 		wait(ctx, backoff)

@@ -67,7 +67,7 @@ func moveTimers(ctx context.Context, h Host, phase events.Phase) error {
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1, Replicas: h.Replicas,
 		})
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // drained
 		}
 		if err != nil {
 			h.Log.Warn("the consumer of timers can not be made; trying again", zap.Error(err))
