@@ -108,14 +108,10 @@ func TestOnTheBus(t *testing.T) {
 
 	stop()
 	defer run()()
-	served := func() bool {
+	if !poll(func() bool {
 		response, err := httpGet(url(first))
 		return err == nil && strings.HasPrefix(response, "v1 ")
-	}
-	for !served() {
-		if ctx.Err() != nil {
-			t.Fatal("nothing serves after the restart")
-		}
-		time.Sleep(20 * time.Millisecond)
+	}) {
+		t.Fatal("nothing serves after the restart")
 	}
 }

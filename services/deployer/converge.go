@@ -28,7 +28,7 @@ func (e *startError) Unwrap() error { return e.err }
 // drained. It may be called at any time, again, and after any crash. A candidate that does not start leaves all
 // users with the stable version, and is the error.
 func (s *site) converge(ctx context.Context, where at) error {
-	p, err := s.place(where)
+	p, err := s.place(ctx, where)
 	if err != nil {
 		return err
 	}

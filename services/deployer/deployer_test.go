@@ -174,7 +174,7 @@ func TestTwoArtifactsAtOnce(t *testing.T) {
 		go d.publish(a)
 	}
 	// The first and the newest of those that came behind it are deployed; never two at once in one place.
-	quiet := func(events.Event) bool {
+	quiet := func() bool {
 		for _, key := range []string{"dev/api", "test/api"} {
 			if s := d.stream.State(key); s.Stage != "" || s.Queued != nil || s.Serving == nil {
 				return false
@@ -183,12 +183,8 @@ func TestTwoArtifactsAtOnce(t *testing.T) {
 		known := d.stream.State("dev/api").Known
 		return len(known) == 3 && known[2].Rollout.Artifact.Digest == d.stream.State("test/api").Serving.Artifact.Digest
 	}
-	deadline := time.Now().Add(20 * time.Second)
-	for !quiet(events.Event{}) {
-		if time.Now().After(deadline) {
-			t.Fatal(tale(d.stream.Facts()))
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !poll(quiet) {
+		t.Fatal(tale(d.stream.Facts()))
 	}
 	open := map[string]string{}
 	for _, f := range d.stream.Facts() {
@@ -258,13 +254,9 @@ func TestMain(m *testing.M) {
 		d := drive(c.Project, Options{Data: c.Data}, f)
 		for _, a := range c.Artifacts {
 			d.publish(a)
-			for d.stream.State("prod/api").Serving == nil {
-				time.Sleep(5 * time.Millisecond)
-			}
+			poll(func() bool { return d.stream.State("prod/api").Serving != nil })
 		}
-		for d.stream.State("prod/api").Stage != rollout.Observing {
-			time.Sleep(5 * time.Millisecond)
-		}
+		poll(func() bool { return d.stream.State("prod/api").Stage == rollout.Observing })
 		// Paused, so that the weight of before the kill is that of after it.
 		d.stream.Put(events.Claim, "x", "bo", events.DeploymentPaused{Rollout: events.Rollout{Environment: "prod", Service: "api"}})
 		select {}
@@ -301,17 +293,17 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 	defer kill()
 	until := func(what string, test func([]events.Event) bool) []events.Event {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if _, err := os.Stat(c.Log); err == nil {
-				if facts := readLog(t, c.Log); test(facts) {
-					return facts
-				} else if time.Now().After(deadline) {
-					t.Fatalf("no %s in\n%s", what, tale(facts))
-				}
-			} else if time.Now().After(deadline) {
-				t.Fatal("the child states nothing")
+		var facts []events.Event
+		if !poll(func() bool {
+			if _, err := os.Stat(c.Log); err != nil {
+				return false
 			}
+			facts = readLog(t, c.Log)
+			return test(facts)
+		}) {
+			t.Fatalf("no %s in\n%s", what, tale(facts))
 		}
+		return facts
 	}
 	has := func(test func(events.Event) bool) func([]events.Event) bool {
 		return func(facts []events.Event) bool {
@@ -372,10 +364,8 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode == http.StatusOK
 	}
-	for deadline := time.Now().Add(10 * time.Second); !ready(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing serves at " + address)
-		}
+	if !poll(ready) {
+		t.Fatal("nothing serves at " + address)
 	}
 	for _, proc := range old {
 		stat, err := os.ReadFile(proc + "/stat")

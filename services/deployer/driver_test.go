@@ -357,17 +357,25 @@ func (u *users) visit(ctx context.Context, client *http.Client, url, user string
 // await waits until so many users were served.
 func (u *users) await(t *testing.T, people int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	if !poll(func() bool {
 		u.mu.Lock()
-		n := len(u.seen)
-		u.mu.Unlock()
-		if n >= people {
-			return
-		}
+		defer u.mu.Unlock()
+		return len(u.seen) >= people
+	}) {
+		t.Fatalf("fewer than %d users were served", people)
+	}
+}
+
+// poll asks until the test holds, or 20 s have passed.
+func poll(test func() bool) bool {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !test(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("only %d of %d users were served", n, people)
+			return false
 		}
 	}
+	return true
 }
 
 func (u *users) stop() {

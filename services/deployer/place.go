@@ -24,7 +24,8 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 	if err := d.wanted.reach(ctx, job.Event); err != nil {
 		return nil, where, err
 	}
-	return s, where, s.converge(ctx, where)
+	err = s.converge(ctx, where)
+	return s, where, err
 }
 
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
@@ -71,7 +72,7 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 // undo takes a rollout back that ended badly: its users first, then its process.
 func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	var r events.Rollout
-	reason := ""
+	var reason string
 	switch c := job.Event.Content.(type) {
 	case events.CanaryJudged:
 		if c.Verdict != events.Rollback {
@@ -111,7 +112,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	done := events.ServiceRolledback{Environment: events.Reference{ID: r.Environment}, Lemnis: events.ServiceDetail{
 		Rollout: r, Reason: reason, Seconds: time.Since(began).Seconds(),
 	}}
-	if place, err := s.place(where); err == nil {
+	if place, err := s.place(ctx, where); err == nil {
 		done.Lemnis.URL = place.front.URL()
 	}
 	if r.Previous != nil {

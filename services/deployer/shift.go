@@ -36,7 +36,7 @@ func (d *deployer) shift(ctx context.Context, job *service.Job) error {
 		}
 		return err
 	}
-	p, err := s.place(where)
+	p, err := s.place(ctx, where)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
 	d.mu.Lock()
 	d.site, d.opened = nil, make(chan struct{})
 	d.mu.Unlock()
-	s.close()
+	s.close(context.WithoutCancel(ctx)) // what ends now still has its grace
 	return ctx.Err()
 }
 
@@ -147,7 +147,7 @@ func (s *site) restore(ctx context.Context) {
 }
 
 // place finds a place, with its address open.
-func (s *site) place(where at) (*place, error) {
+func (s *site) place(ctx context.Context, where at) (*place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -181,7 +181,7 @@ func (s *site) place(where at) (*place, error) {
 		}
 	}
 	if err != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		_ = p.front.Close(ctx)
 		return nil, err
@@ -191,13 +191,12 @@ func (s *site) place(where at) (*place, error) {
 }
 
 // close ends listeners and processes, requests in flight first.
-func (s *site) close() {
+func (s *site) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	places := s.places
 	s.mu.Unlock()
-	// The phase was given up or the program ends: nobody's context bounds this any more.
-	ctx, cancel := context.WithTimeout(context.Background(), s.options.Grace)
+	ctx, cancel := context.WithTimeout(ctx, s.options.Grace)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, p := range places {

@@ -56,7 +56,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 
 // instance describes the process of a rollout for the tests; ok is false when it was stopped meanwhile.
 func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtimetest.Instance, bool, error) {
-	p, err := s.place(where)
+	p, err := s.place(ctx, where)
 	if err != nil {
 		return runtimetest.Instance{}, false, err
 	}

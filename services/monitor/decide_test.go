@@ -1,6 +1,7 @@
 package monitor
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -268,7 +269,7 @@ func TestRandomHistories(t *testing.T) {
 			if err == nil {
 				err = json.Unmarshal(b, &back)
 			}
-			if again, _ := json.Marshal(back); err != nil || string(again) != string(b) {
+			if again, _ := json.Marshal(back); err != nil || !bytes.Equal(again, b) {
 				t.Fatalf("%v: %s", err, b)
 			}
 		}

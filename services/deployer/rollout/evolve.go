@@ -131,8 +131,8 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 			r.Since = k.Since // asked for again by hand: what it proved, it proved then
 		}
 	}
-	s.Known = append(list, r)
-	s.Known = s.Known[max(0, len(s.Known)-known):]
+	list = append(list, r)
+	s.Known = list[max(0, len(list)-known):]
 	if s.Stage == Idle {
 		s.Queued = nil
 		return s.begin(r, Requested)

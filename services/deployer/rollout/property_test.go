@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestRandomHistories(t *testing.T) {
 			if kind == events.Claim && len(facts) == 0 {
 				t.Fatalf("%T got no answer", contents[i])
 			}
-			if after, _ := json.Marshal(state); string(after) != string(before) {
+			if after, _ := json.Marshal(state); !bytes.Equal(after, before) {
 				t.Fatalf("an old state changed by %T", contents[i])
 			}
 		}
@@ -88,7 +89,7 @@ func TestRandomHistories(t *testing.T) {
 			if err == nil {
 				err = json.Unmarshal(b, &back)
 			}
-			if again, _ := json.Marshal(back); err != nil || string(again) != string(b) {
+			if again, _ := json.Marshal(back); err != nil || !bytes.Equal(again, b) {
 				t.Fatalf("%v: %s", err, b)
 			}
 		}

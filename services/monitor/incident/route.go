@@ -1,9 +1,6 @@
 package incident
 
-import (
-	"github.com/lemnis/lemnis/pkg/events"
-	"github.com/lemnis/lemnis/services/monitor/health"
-)
+import "github.com/lemnis/lemnis/pkg/events"
 
 // Takes are verdicts of canaries, what was done about them, changes of health, and its own facts.
 var Takes = []events.Type{
@@ -42,7 +39,7 @@ func Route(p events.Project, e events.Event) []string {
 		return one(c.Lemnis.Rollout.ID)
 	case events.HealthChanged:
 		if n := len(p.Environments); n > 0 && p.Environments[n-1].Name == c.Environment {
-			return one(health.Key(c.Environment, c.Service, c.Feature))
+			return one(e.Key) // environment/service, or environment/service/feature
 		}
 	case events.IncidentDetected, events.RemediationFinished:
 		if e.Aggregate == Kind {
