@@ -88,12 +88,15 @@ func TestClaims(t *testing.T) {
 
 // lap is one change on its way, and the artifact's after it, as the builder sees them.
 func lap(w *world) {
-	w.claim("api", events.RepositoryCreated{})
+	w.claim("api", events.RepositoryCreated{Repository: events.Repository{Name: "api", URI: "https://git.example.org/shop/api.git"}})
 	w.settle()
 	build := func(key string, attempt uint64) {
 		queued, _ := last[events.BuildQueued](w)
 		d := queued.Lemnis
 		w.result(key, attempt, events.BuildStarted{Lemnis: d})
+		if d.Merge.Commit == "" {
+			d.Merge.Commit = commit("found")
+		}
 		d.Outcome, d.Digest, d.Artifact, d.Size, d.Seconds = events.Success, digestOf("exe of "+key), "127.0.0.1:1/shop/api@"+digestOf(key), 7, 1.5
 		w.result(key, attempt, events.BuildFinished{ArtifactID: purl(key), Lemnis: d})
 		w.settle()
@@ -159,6 +162,35 @@ func TestLap(t *testing.T) {
 	if d.ID != purl("7#2") || d.Service != "api" || d.Change != "7" || d.Item != "T-1" || d.Author != "ann" || d.Title != "Find things" ||
 		d.Commit != commit("merge on m2") || d.Evidence == nil || d.Evidence.Tests != 12 || d.Size != 7 || d.Reference == "" || d.Digest == "" {
 		t.Fatalf("artifact %+v", d)
+	}
+}
+
+// A repository that left and is back is built again; the artifact is there already, unless it was
+// deleted.
+func TestSameArtifactTwice(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		w := newWorld(shop(1))
+		for range 2 {
+			w.claim("api", events.RepositoryCreated{})
+			w.settle()
+			queued, _ := last[events.BuildQueued](w)
+			d := queued.Lemnis
+			d.Outcome, d.Merge.Commit = events.Success, commit("found")
+			w.result("api@initial", 1, events.BuildFinished{ArtifactID: purl("a"), Lemnis: d})
+			w.settle()
+			w.claim("api", events.RepositoryDeleted{})
+			if deleted {
+				w.claim(purl("a"), events.ArtifactDeleted{})
+			}
+			w.settle()
+		}
+		want := 1
+		if deleted {
+			want = 2
+		}
+		if builds, packaged, published := count[events.BuildFinished](w), count[events.ArtifactPackaged](w), count[events.ArtifactPublished](w); builds != 2 || packaged != want || published != want {
+			t.Errorf("deleted %v: %d builds, %d packaged, %d published", deleted, builds, packaged, published)
+		}
 	}
 }
 

@@ -14,13 +14,13 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 		return claim(key, s, p, e)
 	case events.Stated:
 		if p.Runs(events.Integrate) {
-			return step(s, e)
+			return step(key, s, e)
 		}
 	}
 	return events.Fact{}, false
 }
 
-func step(s State, e events.Event) (events.Fact, bool) {
+func step(key string, s State, e events.Event) (events.Fact, bool) {
 	switch c := e.Content.(type) {
 	case events.BuildFinished:
 		b := c.Lemnis
@@ -34,7 +34,7 @@ func step(s State, e events.Event) (events.Fact, bool) {
 		}
 		// CDEvents wants a change; the master copy as it was found is one to us, named by its commit.
 		return events.Fact{SubjectID: c.ArtifactID, Content: events.ArtifactPackaged{
-			Change: events.Reference{ID: cmp.Or(d.Change, d.Commit)}, Lemnis: d}}, true
+			Change: events.Reference{ID: cmp.Or(d.Change, d.Commit, d.Repository, key)}, Lemnis: d}}, true
 	case events.ArtifactPackaged:
 		// The build pushed it before it finished: what is packaged is there to be had.
 		if s.Packaged && !s.Published && !s.Deleted {
