@@ -317,8 +317,11 @@ func traffic(url string, people int) *users {
 	for worker := range 4 {
 		u.done.Go(func() {
 			defer client.CloseIdleConnections()
+			tick := time.NewTicker(4 * time.Millisecond) // users leave time to those whom they wait for
+			defer tick.Stop()
 			for i := worker; ctx.Err() == nil; i = (i + 4) % people {
 				u.visit(ctx, client, url, fmt.Sprint("user-", i))
+				<-tick.C
 			}
 		})
 	}

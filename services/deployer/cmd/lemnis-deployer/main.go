@@ -1,0 +1,26 @@
+// Command lemnis-deployer runs the deploy phase: what it deploys are processes on this machine, which end with it. It is
+// configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
+// LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
+// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled).
+package main
+
+import (
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/deployer"
+)
+
+func main() {
+	os.Exit(service.Main("lemnis-deployer", func(env service.Environment, host service.Host) ([]service.Definition, error) {
+		registry, err := url.Parse(env.Registry)
+		if err != nil {
+			return nil, err
+		}
+		return []service.Definition{deployer.New(deployer.Options{
+			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host,
+		})}, nil
+	}))
+}
