@@ -46,12 +46,17 @@ func own(ctx context.Context, o Options, dir string) (lap.Subject, error) {
 	if err != nil {
 		return lap.Subject{}, err
 	}
+	// A library's main package is left for the pipeline to miss: its change is tested and merged all the same.
+	main := ""
+	if o.Main != "" || hasProgram(ctx, bare, head, folder) {
+		main = "./" + folder
+	}
 	good, err := mark(ctx, bare, head, folder, "first")
 	if err != nil {
 		return lap.Subject{}, err
 	}
 	s := lap.Subject{
-		Service: name, Project: project(name, bare, "./"+folder),
+		Service: name, Project: project(name, bare, main),
 		Feedback: []lap.Voice{
 			{User: "ada@example.org", Text: "It is broken, I got an error again.", Rating: 2},
 			{User: "ben@example.org", Text: "An error when I opened the page. It fails.", Rating: 1},
@@ -179,7 +184,7 @@ func mark(ctx context.Context, bare, parent, folder, which string) (string, erro
 	if listed, err := gitOutput(ctx, bare, "ls-tree", "--name-only", parent, "--", folder+"/"); folder != "." && (err != nil || listed == "") {
 		return "", fmt.Errorf("it has no folder %q", folder)
 	}
-	if runGit(ctx, bare, "grep", "-q", "-E", "^package main( |$)", parent, "--", path.Join(folder, "*.go")) != nil {
+	if !hasProgram(ctx, bare, parent, folder) {
 		var err error
 		if pkg, err = packageOf(ctx, bare, parent, folder); err != nil {
 			return "", err
@@ -208,9 +213,14 @@ func init() { lemnisDemo%s = append(lemnisDemo%s, %q) }
 	return gitOutput(ctx, bare, "rev-parse", "--verify", "refs/heads/"+markBranch(which))
 }
 
+// hasProgram reports whether the package in a folder is a main package.
+func hasProgram(ctx context.Context, bare, commit, folder string) bool {
+	return runGit(ctx, bare, "grep", "-q", "-E", "^package main( |$)", commit, "--", ":(glob)"+path.Join(folder, "*.go"), ":!*_test.go") == nil
+}
+
 // packageOf reads the name of the package in a folder of a library.
 func packageOf(ctx context.Context, bare, commit, folder string) (string, error) {
-	found, err := gitOutput(ctx, bare, "grep", "-h", "-E", "^package [a-z]", commit, "--", path.Join(folder, "*.go"), ":!*_test.go")
+	found, err := gitOutput(ctx, bare, "grep", "-h", "-E", "^package [a-z]", commit, "--", ":(glob)"+path.Join(folder, "*.go"), ":!*_test.go")
 	if err != nil {
 		return "", fmt.Errorf("it has no Go package in %q", folder)
 	}
