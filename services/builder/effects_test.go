@@ -435,3 +435,67 @@ func TestInitialBuild(t *testing.T) {
 		}
 	}
 }
+
+// A process that died left a ref locked and a room half made; another one still works beside.
+func TestStartsCleanBesideTheLiving(t *testing.T) {
+	t.Parallel()
+	o := textOrigin(t)
+	p, data := project(o), t.TempDir()
+	head := o.commit(t, "find", map[string]string{"more": "text\n"})
+	debris := []string{filepath.Join(data, "0", "mirrors", "shop", "x.git", "refs", "heads", "main.lock"), filepath.Join(data, "0", "work", "dead-1", "tree", "a.go")}
+	for _, file := range debris {
+		must(os.MkdirAll(filepath.Dir(file), 0o700))
+		must(os.WriteFile(file, nil, 0o600))
+	}
+	first, second := newShift(t, builder.Options{Data: data}, p), newShift(t, builder.Options{Data: data}, p)
+	for _, s := range []*shift{first, second} {
+		if end := s.pipeline(t, find(head)); !has(end.Errors, "not a Go module") {
+			t.Fatalf("errors %q", end.Errors)
+		}
+	}
+	for _, file := range debris {
+		if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", file, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(data, "1", "mirrors")); err != nil {
+		t.Errorf("the second has no place of its own: %v", err)
+	}
+}
+
+// A change that left the queue while its repository could not be reached is not merged after all,
+// and costs no run; one that was merged before it left is said to be.
+func TestWhatLeftTheQueueIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	o := textOrigin(t)
+	p, data := project(o), t.TempDir()
+	m := find(o.commit(t, "find", map[string]string{"more": "text\n"}))
+	integrate := builder.New(builder.Options{Data: data})[1]
+	s := &shift{project: p, do: map[string]func(context.Context, *service.Job) error{}}
+	for _, e := range integrate.Effects {
+		s.do[e.Name] = e.Do
+	}
+	m = s.pipeline(t, m).Lemnis.Merge
+	before := o.head(t, "main")
+	integrate.Projections[0].Apply(events.Event{Project: p.Name, Content: events.QueueEjected{Merge: m}})
+	if got, err := s.work(t, "merge", "7", 1, events.QueueTested{Merge: m}); err != nil || got != nil || o.head(t, "main") != before {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+	if end := s.pipeline(t, m); end.Outcome != events.Cancelled {
+		t.Fatalf("outcome %s", end.Outcome)
+	}
+	o.git(t, "", "fetch", "--quiet", mirrorOf(t, data), m.Commit+":refs/heads/main")
+	got, err := s.work(t, "merge", "7", 1, events.QueueTested{Merge: m})
+	if _, ok := got.(events.ChangeMerged); err != nil || !ok {
+		t.Fatalf("reported %+v, %v", got, err)
+	}
+}
+
+func mirrorOf(t *testing.T, data string) string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(data, "0", "mirrors", "shop", "*.git"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("mirrors %v, %v", found, err)
+	}
+	return found[0]
+}

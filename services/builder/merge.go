@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,18 +66,13 @@ func (b *builder) advance(ctx context.Context, job *service.Job, m events.MergeD
 		if errors.Is(err, git.ErrNotFound) {
 			return found("the repository has no commit %s any more", m.Head)
 		}
-		if err = cmp.Or(err, differs(m.Commit, commit)); err != nil {
+		if err != nil {
 			return err
+		}
+		if commit != m.Commit {
+			// This host's git merges to something else than what was tested: it has to be tested again.
+			return fmt.Errorf("%w: the tested commit is %s and is made as %s here", git.ErrMoved, m.Commit, commit)
 		}
 	}
 	return repo.Advance(ctx, m.Base, m.Onto, m.Commit)
-}
-
-// differs is ErrMoved when this host's git merges to something else than what was tested: it has
-// to be tested again.
-func differs(tested, made string) error {
-	if tested == made {
-		return nil
-	}
-	return fmt.Errorf("%w: the tested commit is %s and is made as %s here", git.ErrMoved, tested, made)
 }

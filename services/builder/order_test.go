@@ -81,7 +81,7 @@ func (m *model) work(t *rapid.T, j *job) []any {
 	case events.BuildQueued:
 		d := c.Lemnis
 		d.Outcome, d.Digest = events.Success, "sha256:"+fmt.Sprintf("%064x", d.Merge.Commit)[:64]
-		return []any{events.BuildStarted{Lemnis: c.Lemnis}, events.BuildFinished{ArtifactID: purl(d.Merge.Commit), Lemnis: d}}
+		return []any{events.BuildStarted(c), events.BuildFinished{ArtifactID: purl(d.Merge.Commit), Lemnis: d}}
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (w *workshop) enter() (string, error) {
 			continue // another process's
 		}
 		if err == nil {
-			err = clear(place)
+			err = tidy(place)
 		}
 		if err != nil {
 			_ = lock.Close()
@@ -93,22 +93,29 @@ func (w *workshop) enter() (string, error) {
 	}
 }
 
-// clear removes what a process that died here left half done.
-func clear(place string) error {
+// tidy removes what a process that died here left half done.
+func tidy(place string) error {
 	if err := os.RemoveAll(filepath.Join(place, "work")); err != nil {
 		return err
 	}
 	// git leaves the lock of a ref behind when it is killed, and then refuses to touch that ref.
+	var locks []string
 	err := filepath.WalkDir(filepath.Join(place, "mirrors"), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".lock") {
+		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".lock") {
+			locks = append(locks, path)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, lock := range locks {
+		// One that is gone was a command's that outlived its builder.
+		if err := os.Remove(lock); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		return os.Remove(path)
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
 	}
-	return err
+	return nil
 }
 
 // room is an empty folder for one attempt; leave removes it.

@@ -1,6 +1,7 @@
 package builder_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -56,7 +57,7 @@ func of[S any](phase events.Phase, name string, takes []events.Type, route func(
 			must(err)
 			after, err := json.Marshal(evolve(old, fact))
 			must(err)
-			if again, err := json.Marshal(old); err != nil || string(again) != string(before) {
+			if again, err := json.Marshal(old); err != nil || !bytes.Equal(again, before) {
 				panic(fmt.Sprintf("%s: Evolve changed the old state: %s to %s", name, before, again))
 			}
 			return after
