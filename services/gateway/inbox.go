@@ -19,7 +19,7 @@ import (
 const (
 	inboxStream  = "SUBMIT_"
 	inboxReader  = "gateway"
-	inboxAckWait = 30 * time.Second
+	inboxAckWait = 15 * time.Second // a claim has reached the stream by then, or is not asked for any more
 	inboxPull    = 5 * time.Second
 )
 
@@ -34,22 +34,37 @@ func (g *Gateway) takeFromInbox(ctx context.Context, principal string) error {
 		if err != nil {
 			return fmt.Errorf("inbox of %s: %w", principal, err)
 		}
-		for ctx.Err() == nil {
-			pull, cancel := context.WithTimeout(ctx, inboxPull)
-			m, err := consumer.Next(jetstream.FetchContext(pull))
-			cancel()
+		messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(inboxPull))
+		if err != nil {
+			return fmt.Errorf("inbox of %s: %w", principal, err)
+		}
+		defer giveBack(messages)
+		for {
+			m, err := messages.Next(jetstream.NextContext(ctx))
 			switch {
 			case err == nil:
 				g.submit(ctx, principal, m)
 			case ctx.Err() != nil:
 				return nil
-			case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrNoMessages):
+			case errors.Is(err, jetstream.ErrNoHeartbeat): // it asks again by itself
 			default:
 				return fmt.Errorf("inbox of %s: %w", principal, err)
 			}
 		}
-		return nil
 	})
+}
+
+// giveBack ends the reading, and lets a message that is on its way here come to the next reader at once.
+func giveBack(messages jetstream.MessagesContext) {
+	messages.Drain()
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(time.Second))
+		if err != nil {
+			messages.Stop()
+			return
+		}
+		_ = m.Nak() // failing, it comes when its time is up
+	}
 }
 
 // submit makes a claim of a message, or a dead letter, and acknowledges it only then. While the bus is away it waits.
@@ -57,7 +72,8 @@ func (g *Gateway) submit(ctx context.Context, principal string, m jetstream.Msg)
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
 		e, err := g.submitOnce(ctx, principal, m)
 		if ctx.Err() != nil {
-			return // not acknowledged: it comes again
+			_ = m.Nak() // failing, it comes when its time is up
+			return
 		}
 		if errors.Is(err, errAway) {
 			g.log.Warn("the inbox waits", zap.String("principal", principal), zap.Error(err))

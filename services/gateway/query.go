@@ -105,7 +105,7 @@ func (q query) filters() []string {
 // wants judges an event by all that the query says.
 func (q query) wants(e *events.Event) bool {
 	return e.Kind != events.Result && (q.project == "" || q.project == e.Project) && (q.phase == "" || q.phase == e.Phase) &&
-		(q.subject == "" || q.subject == e.Type.Subject() && q.predicate == e.Type.Predicate()) &&
+		(q.subject == "" || q.subject == e.Type.Subject()) && (q.predicate == "" || q.predicate == e.Type.Predicate()) &&
 		(q.chain == "" || q.chain == e.Chain) && (q.key == "" || q.key == e.Key)
 }
 

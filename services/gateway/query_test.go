@@ -1,0 +1,165 @@
+package gateway_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+func TestListEvents(t *testing.T) {
+	w := newWorld(t)
+	w.claim(ticket("t1", "one"))
+	w.state(fact("shop", "t1", events.Plan, ticket("t1", "one").Content))
+	result := fact("shop", "t1", events.Plan, ticket("t1", "one").Content)
+	m, err := events.Encode(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Subject = result.Subject(events.Result)
+	if _, err = w.host.JS.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	w.state(fact("shop", "t2", events.Plan, ticket("t2", "two").Content))
+	w.state(fact("shop", "c1", events.Develop, events.ChangeAbandoned{}))
+	w.state(fact("bank", "t1", events.Plan, ticket("t1", "three").Content))
+	tests := []struct{ query, want string }{
+		{"", "claim:t1 fact:t1 fact:t2 fact:c1 fact:t1"},
+		{"project=shop", "claim:t1 fact:t1 fact:t2 fact:c1"},
+		{"project=nowhere", ""},
+		{"phase=develop", "fact:c1"},
+		{"type=ticket.created&project=shop", "claim:t1 fact:t1 fact:t2"},
+		{"type=dev.cdevents.change.abandoned.0.3.0", "fact:c1"},
+		{"key=t1", "claim:t1 fact:t1 fact:t1"},
+		{"key=t1&project=bank", "fact:t1"},
+		{"after=2", "fact:t2 fact:c1 fact:t1"},
+		{"after=99", ""},
+		{"limit=2", "claim:t1 fact:t1"},
+	}
+	for _, tt := range tests {
+		var p page
+		if w.get("/events?"+tt.query, &p); p.ids() != tt.want {
+			t.Errorf("%s: %s, want %s", tt.query, p.ids(), tt.want)
+		}
+		if (p.Next != nil) != (tt.query == "limit=2") {
+			t.Errorf("%s: next %v", tt.query, p.Next)
+		}
+	}
+	// Page by page it is the same.
+	all, after := []string{}, ""
+	for {
+		var p page
+		w.get("/events?limit=2&after="+after, &p)
+		if p.ids() != "" {
+			all = append(all, p.ids())
+		}
+		if p.Next == nil {
+			break
+		}
+		after = *p.Next
+	}
+	if got := strings.Join(all, " "); got != tests[0].want {
+		t.Errorf("by pages: %s", got)
+	}
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "after=-1", "phase=nope", "type=nope", "project=A", "colour=red", "%zz"} {
+		if resp, answer := w.send(http.MethodGet, "/events?"+bad, ""); resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", bad, resp.StatusCode, answer)
+		}
+	}
+}
+
+// lap puts two events of one chain on the stream.
+func lap(w *world, n int) (chain string, e events.Event) {
+	e = ticket(fmt.Sprintf("t%d", n), "x")
+	e.Chain = fmt.Sprintf("turn %d: 100%%/ü", n)
+	w.claim(e)
+	f := fact("shop", e.SubjectID, events.Plan, e.Content)
+	f.ID, f.Chain = "fact/"+e.SubjectID, e.Chain
+	w.state(f)
+	return e.Chain, e
+}
+
+func TestChains(t *testing.T) {
+	w := newWorld(t)
+	chain, e := lap(w, 1)
+	lap(w, 2)
+	ask := func(query string) string {
+		for deadline := time.Now().Add(patience); ; {
+			resp, answer := w.send(http.MethodGet, "/events?"+query+"chain="+url.QueryEscape(chain), "")
+			if resp.StatusCode == http.StatusOK || time.Now().After(deadline) {
+				var p page
+				w.get("/events?"+query+"chain="+url.QueryEscape(chain), &p)
+				return p.ids()
+			}
+			if resp.StatusCode != http.StatusServiceUnavailable {
+				t.Fatalf("%d %s", resp.StatusCode, answer)
+			}
+			<-time.After(5 * time.Millisecond)
+		}
+	}
+	began := time.Now()
+	w.until("the chain is indexed", func() bool { return ask("") == "claim:t1 fact:t1" })
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("visible after %v", took)
+	}
+	for query, want := range map[string]string{"project=shop&": "claim:t1 fact:t1", "project=bank&": "", "limit=1&": "claim:t1", "after=1&": "fact:t1", "type=ticket.closed&": ""} {
+		if got := ask(query); got != want {
+			t.Errorf("%s: %s, want %s", query, got, want)
+		}
+	}
+	show := func(id string) (int, string) {
+		resp, answer := w.send(http.MethodGet, "/events/"+url.PathEscape(id), "")
+		return resp.StatusCode, answer
+	}
+	for _, id := range []string{e.ID, "fact/t1"} {
+		if status, answer := show(id); status != http.StatusOK || !strings.Contains(answer, `"id":"`+id+`"`) {
+			t.Errorf("%s: %d %s", id, status, answer)
+		}
+	}
+	if status, _ := show("nothing"); status != http.StatusNotFound {
+		t.Errorf("nothing: %d", status)
+	}
+
+	// The store is wiped: it is noticed without any event, and nothing wrong is answered meanwhile.
+	if err := w.folds.Client().FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	began = time.Now()
+	if got := ask(""); got != "claim:t1 fact:t1" {
+		t.Errorf("after the wipe: %s", got)
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("rebuilt after %v", took)
+	}
+	// Wiped while events come.
+	for i := range 20 {
+		if i%5 == 2 {
+			if err := w.folds.Client().FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lap(w, 100+i)
+	}
+	chain = "turn 119: 100%/ü"
+	w.until("the last chain is indexed", func() bool { return ask("") == "claim:t119 fact:t119" })
+	if chain = "turn 1: 100%/ü"; ask("") != "claim:t1 fact:t1" {
+		t.Errorf("the first chain: %s", ask(""))
+	}
+
+	// Another gateway beside this one, then a restart.
+	first := w.stop
+	w.start()
+	lap(w, 200)
+	chain = "turn 200: 100%/ü"
+	w.until("two gateways index", func() bool { return ask("") == "claim:t200 fact:t200" })
+	first()
+	w.stop()
+	w.start()
+	if got := ask(""); got != "claim:t200 fact:t200" {
+		t.Errorf("after the restart: %s", got)
+	}
+}
