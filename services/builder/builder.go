@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"context"
+
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -53,14 +55,25 @@ func New(o Options) []service.Definition {
 					Route: repository.Route, Evolve: repository.Evolve, Decide: repository.Decide}),
 			},
 			Effects: []service.Effect{
-				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: b.pipeline, Parallel: o.Parallel},
-				{Name: "merge", On: []events.Type{events.TypeOf(events.QueueTested{})}, Do: b.merge},
-				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: b.pack},
+				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: inside(b.pipeline), Parallel: o.Parallel},
+				{Name: "merge", On: []events.Type{events.TypeOf(events.QueueTested{})}, Do: inside(b.merge)},
+				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.pack)},
 			},
 			Projections: []service.Projection{
 				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.queue.apply},
 			},
 		},
+	}
+}
+
+// inside is an effect for the projects whose changes are integrated here: what an outside tool
+// that owns the phase says is queued or tested is a fact too, and that tool's to do.
+func inside(do func(context.Context, *service.Job) error) func(context.Context, *service.Job) error {
+	return func(ctx context.Context, job *service.Job) error {
+		if !job.Project.Runs(events.Integrate) {
+			return nil
+		}
+		return do(ctx, job)
 	}
 }
 

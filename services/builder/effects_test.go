@@ -363,3 +363,25 @@ func mirrorOf(t *testing.T, data string) string {
 	}
 	return found[0]
 }
+
+// What an outside owner of the phase says moves nothing here.
+func TestAnOutsideOwnersFactsAskForNothing(t *testing.T) {
+	t.Parallel()
+	o := textOrigin(t)
+	p := project(o)
+	m := newShift(t, builder.Options{}, p).pipeline(t, find(o.commit(t, "find", map[string]string{"more": "text\n"}))).Lemnis.Merge
+	before := o.head(t, "main")
+	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	s := newShift(t, builder.Options{}, p)
+	for effect, content := range map[string]any{
+		"pipeline": events.PipelineRunQueued{Lemnis: events.RunDetail{Merge: m}}, "merge": events.QueueTested{Merge: m},
+		"package": events.BuildQueued{Lemnis: events.BuildDetail{Service: "api", Merge: m}},
+	} {
+		if got, err := s.work(t, effect, "7", 1, content); err != nil || got != nil {
+			t.Errorf("%s reported %+v, %v", effect, got, err)
+		}
+	}
+	if o.head(t, "main") != before {
+		t.Error("main moved")
+	}
+}
