@@ -99,7 +99,7 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name string) error {
 	r.uploads.expire(time.Now().Add(-uploadIdle))
 	id := rand.Text()
-	f, err := os.OpenFile(r.path("uploads", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := os.OpenFile(r.path("uploads", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func (r *Registry) load() error {
 		name = filepath.ToSlash(name)
 		switch {
 		case strings.HasPrefix(entry.Name(), partial):
-			return os.Remove(path)
+			return os.Remove(path) //nolint:gosec // only the registry writes below its folder, and it makes no links
 		case filepath.Base(folder) == tagFolder:
 			tags[path] = name
 		case filepath.Base(folder) == recordFolder:

@@ -76,6 +76,8 @@ func (r *Registry) path(parts ...string) string {
 var (
 	namePattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagPattern  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	// A manifest is served as what it was sent as: as a page, others' words would run in the reader's browser.
+	kindPattern = regexp.MustCompile(`^application/([a-zA-Z0-9][a-zA-Z0-9!#$&^_.-]*\+)?json$`)
 )
 
 func isDigest(s string) bool {
