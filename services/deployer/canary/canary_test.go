@@ -194,12 +194,12 @@ func TestRampSpendsTheBudget(t *testing.T) {
 func TestUpperBoundCovers(t *testing.T) {
 	// Solved apart for 0 of n: ln B(½, n+½)/B(½,½) − n ln(1−p) = ln 20.
 	for _, n := range []float64{10, 100, 1000} {
-		p := upperBound(0, n, 0.05)
+		p := upperBound(0, n)
 		if got := logBeta(0.5, n+0.5) - logBeta(0.5, 0.5) - n*math.Log1p(-p); math.Abs(got-math.Log(20)) > 1e-9 {
 			t.Errorf("0 of %g: %g gives %g", n, p, got)
 		}
 	}
-	if upperBound(0, 0, 0.05) != 1 || upperBound(5, 5, 0.05) != 1 {
+	if upperBound(0, 0) != 1 || upperBound(5, 5) != 1 {
 		t.Error("no data and only errors allow a rate of 1")
 	}
 }

@@ -2,6 +2,7 @@ package canary
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -59,9 +60,7 @@ func (s State) learn(requests, errors int64, span time.Duration) State {
 		return s
 	}
 	// A new slice: older states share the old one.
-	minutes := make([]Minute, 0, maxMinutes)
-	minutes = append(minutes, s.Minutes[max(0, len(s.Minutes)-maxMinutes+1):]...)
-	s.Minutes = append(minutes, s.Open)
+	s.Minutes = slices.Concat(s.Minutes[max(0, len(s.Minutes)-maxMinutes+1):], []Minute{s.Open})
 	s.Open, s.OpenFor = Minute{}, 0
 	return s
 }

@@ -2,6 +2,9 @@ package canary
 
 import "math"
 
+// boundLevel is the chance that upperBound is ever wrong.
+const boundLevel = 0.05
+
 // Ramp is the weight for the next tick: κ(1−SLO)/(U − p_b) within the policy's limits, where U bounds the canary's
 // error rate from above at every look (95 %) and p_b is the baseline's rate. In the worst case that the data still
 // allow, the canary then burns κ times the error budget. It can fall when errors arrive: the budget comes before a
@@ -9,7 +12,7 @@ import "math"
 func Ramp(s State, p Policy) float64 {
 	p = p.withDefaults()
 	top := max(p.MaxWeight, p.MinWeight)
-	risk := upperBound(s.ScaledErrors, s.ScaledRequests, 0.05) - rate(s.Baseline)
+	risk := upperBound(s.ScaledErrors, s.ScaledRequests) - rate(s.Baseline)
 	if risk <= 0 {
 		return top
 	}
@@ -23,9 +26,9 @@ func rate(m Minute) float64 {
 	return float64(m.Errors) / float64(m.Requests)
 }
 
-// upperBound is the upper end of a 1−level confidence sequence for a rate, x of n: the largest p whose likelihood
-// is not 1/level times below that of the Beta(½,½) mixture. Valid at every look. x and n need not be whole.
-func upperBound(x, n, level float64) float64 {
+// upperBound is the upper end of a 1−boundLevel confidence sequence for a rate, x of n: the largest p whose likelihood
+// is not 1/boundLevel times below that of the Beta(½,½) mixture. Valid at every look. x and n need not be whole.
+func upperBound(x, n float64) float64 {
 	if n <= 0 {
 		return 1
 	}
@@ -36,7 +39,7 @@ func upperBound(x, n, level float64) float64 {
 		if x > 0 {
 			log += x * math.Log(p)
 		}
-		return mixture-log > -math.Log(level)
+		return mixture-log > -math.Log(boundLevel)
 	}
 	low, high := x/n, 1.0
 	for range 60 {

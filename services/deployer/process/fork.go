@@ -51,7 +51,7 @@ func (p *Process) fork() (*running, error) {
 		if err != nil {
 			return nil, fmt.Errorf("log file: %w", err)
 		}
-		defer log.Close()
+		defer func() { _ = log.Close() }() // the program has its own descriptor
 		cmd.Stdout, cmd.Stderr = log, log
 	}
 	r := record{Token: p.token, Name: p.spec.Name, Executable: p.spec.Executable, Boot: bootID(), Port: p.port}
@@ -84,7 +84,8 @@ func (r *running) wait() {
 	var info [128]byte // siginfo_t
 	const pPID = 1
 	for {
-		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(r.pid), uintptr(unsafe.Pointer(&info[0])),
+		_, _, errno := syscall.Syscall6(syscall.SYS_WAITID, pPID, uintptr(r.pid),
+			uintptr(unsafe.Pointer(&info[0])), //nolint:gosec // package syscall has no waitid; info is as large as what the kernel writes
 			syscall.WEXITED|syscall.WNOWAIT, 0, 0)
 		if errno != syscall.EINTR {
 			break

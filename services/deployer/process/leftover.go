@@ -14,7 +14,7 @@ import (
 )
 
 // tokenName is the environment variable that marks a supervised process and what it starts.
-const tokenName = "LEMNIS_PROCESS"
+const tokenName = "LEMNIS_PROCESS" //nolint:gosec // a variable's name; the token is a mark, no secret
 
 // record is what the state folder knows of a start. PID is 0 while the start is under way.
 type record struct {

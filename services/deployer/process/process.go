@@ -142,9 +142,14 @@ func (p *Process) run(ready chan<- error) {
 	p.notice(Started, r.pid, "", 0)
 	ready <- nil
 
-	pause, kind := s.config.MinPause, Exited
+	pause := s.config.MinPause
 	for {
-		since, reason, pid := time.Now(), "", 0
+		var (
+			kind   NoticeKind
+			reason string
+			pid    int
+			since  = time.Now()
+		)
 		if r != nil {
 			select {
 			case <-p.stop:
@@ -207,8 +212,12 @@ func (p *Process) first() (*running, error) {
 }
 
 func isFree(port int) bool {
-	_, err := (&http.Client{Timeout: time.Second}).Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
-	return err != nil && errors.Is(err, errRefused)
+	response, err := (&http.Client{Timeout: time.Second}).Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
+	if err != nil {
+		return errors.Is(err, errRefused)
+	}
+	_ = response.Body.Close()
+	return false
 }
 
 func (p *Process) setPID(pid int) { p.mu.Lock(); p.pid = pid; p.mu.Unlock() }
@@ -281,7 +290,7 @@ func (p *Process) lastWords() string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err == nil && info.Size() > 400 {
 		_, _ = f.Seek(-400, io.SeekEnd)
 	}

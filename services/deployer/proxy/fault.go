@@ -68,7 +68,7 @@ func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
 	f.mu.RLock()
 	rate := f.rates[x.version.name]
 	f.mu.RUnlock()
-	if rate == 0 || rand.Float64() >= rate {
+	if rate == 0 || rand.Float64() >= rate { //nolint:gosec // which requests fail is no secret
 		return f.next.RoundTrip(r)
 	}
 	x.injected.Store(true)

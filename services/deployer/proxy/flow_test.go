@@ -166,10 +166,13 @@ func TestAnswerWhileTheBodyIsStillSent(t *testing.T) {
 		w.WriteHeader(200)
 		w.(http.Flusher).Flush()
 		chunk := make([]byte, 500)
-		for n, err := 0, error(nil); err == nil; {
-			n, err = r.Body.Read(chunk)
+		for {
+			n, err := r.Body.Read(chunk)
 			_, _ = w.Write(chunk[:n])
 			w.(http.Flusher).Flush()
+			if err != nil {
+				return
+			}
 		}
 	})})
 	body, send := io.Pipe()

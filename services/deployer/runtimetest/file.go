@@ -32,7 +32,7 @@ func digest(instance Instance, r *Result) error {
 	if err != nil {
 		return fmt.Errorf("the file that runs: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	sum := sha256.New()
 	n, err := io.Copy(sum, f)
 	if err != nil {
