@@ -54,7 +54,7 @@ func TestCheckout(t *testing.T) {
 	if err := r.Checkout(t.Context(), f.ids["main"], dir); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := os.ReadFile(filepath.Join(dir, "dir/b.txt")); string(got) != "b\n" {
+	if got, _ := os.ReadFile(filepath.Join(dir, "dir", "b.txt")); string(got) != "b\n" {
 		t.Errorf("dir/b.txt: %q", got)
 	}
 	if err := r.Checkout(t.Context(), strings.Repeat("0", 40), t.TempDir()); !errors.Is(err, git.ErrNotFound) {

@@ -62,28 +62,28 @@ func (r *Repository) CommitMerge(ctx context.Context, m Merge) (string, error) {
 	return strings.TrimSpace(out), nil
 }
 
-// Advance moves the branch at the origin from old to new, and only from there: ErrMoved when it
-// stands elsewhere, ErrNotForward when new does not contain old. A branch that already stands at
-// new is no error, so that an Advance may be repeated.
-func (r *Repository) Advance(ctx context.Context, branch, old, new string) error {
-	if err := errors.Join(CheckBranch(branch), checkIDs(old, new)); err != nil {
+// Advance moves the branch at the origin from one commit to another, and only from there: ErrMoved when it
+// stands elsewhere, ErrNotForward when to does not contain from. A branch that already stands at
+// to is no error, so that an Advance may be repeated.
+func (r *Repository) Advance(ctx context.Context, branch, from, to string) error {
+	if err := errors.Join(CheckBranch(branch), checkIDs(from, to)); err != nil {
 		return fmt.Errorf("advance: %w", err)
 	}
-	forward, err := r.ancestor(ctx, old, new)
+	forward, err := r.ancestor(ctx, from, to)
 	if err != nil {
 		return fmt.Errorf("advance: %w", err)
 	}
 	if !forward {
-		return fmt.Errorf("advance %s: %w: %s to %s", branch, ErrNotForward, old, new)
+		return fmt.Errorf("advance %s: %w: %s to %s", branch, ErrNotForward, from, to)
 	}
 	ref := "refs/heads/" + branch
 	if r.origin == "" {
-		_, err = r.git(ctx, "update-ref", "-m", "lemnis: advance", ref, new, old)
+		_, err = r.git(ctx, "update-ref", "-m", "lemnis: advance", ref, to, from)
 	} else {
 		// The lease is checked here against what the origin says; the origin checks it again
 		// under its own lock.
 		_, err = r.git(ctx, "push", "--quiet", "--porcelain", "--no-verify",
-			"--force-with-lease="+ref+":"+old, "--end-of-options", r.origin, new+":"+ref)
+			"--force-with-lease="+ref+":"+from, "--end-of-options", r.origin, to+":"+ref)
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("advance %s: %w", branch, ctx.Err())
@@ -98,10 +98,10 @@ func (r *Repository) Advance(ctx context.Context, branch, old, new string) error
 	// Whatever git complained of, what counts is where the branch stands.
 	head, headErr := r.Head(ctx, branch)
 	switch {
-	case headErr == nil && head == new:
+	case headErr == nil && head == to:
 		return nil
-	case headErr == nil && head != old, errors.Is(headErr, ErrNotFound):
-		return fmt.Errorf("advance %s: %w: expected %s, stands at %q", branch, ErrMoved, old, head)
+	case headErr == nil && head != from, errors.Is(headErr, ErrNotFound):
+		return fmt.Errorf("advance %s: %w: expected %s, stands at %q", branch, ErrMoved, from, head)
 	}
 	return fmt.Errorf("advance %s: %w", branch, err)
 }

@@ -52,7 +52,10 @@ func Open(ctx context.Context, dir, url string) (*Repository, error) {
 			return nil, fmt.Errorf("open repository: %w", err)
 		}
 	}
-	return r, r.Fetch(ctx)
+	if err := r.Fetch(ctx); err != nil {
+		return nil, fmt.Errorf("open repository: %w", err)
+	}
+	return r, nil
 }
 
 // Fetch brings the mirror's branches and tags to where they stand at the origin; refs names

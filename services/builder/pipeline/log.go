@@ -69,12 +69,6 @@ func (t *transcript) onFull(f func()) {
 	}
 }
 
-func (t *transcript) exceeded() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.over
-}
-
 func (t *transcript) close(r *Report) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

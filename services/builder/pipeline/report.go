@@ -25,6 +25,7 @@ const (
 // Cause says, for programs, why a step did not succeed.
 type Cause string
 
+// The causes; on success there is none.
 const (
 	CauseNoModule    Cause = "no-module"    // no go.mod at the root of the checkout
 	CauseBadModule   Cause = "bad-module"   // the go command cannot read the module
@@ -51,6 +52,7 @@ type Step struct {
 // TestOutcome is how a test case ended.
 type TestOutcome string
 
+// A test case's outcomes, in the words of go test -json.
 const (
 	Passed  TestOutcome = "pass"
 	Failed  TestOutcome = "fail"
