@@ -74,12 +74,18 @@ func Members(dir string, n int) ([]natsd.Options, error) {
 // freePorts holds all of them at once, so that none is given twice.
 func freePorts(n int) ([]string, error) {
 	var addrs []string
+	var held []net.Listener
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, fmt.Errorf("find a free port: %w", err)
 		}
-		defer func() { _ = l.Close() }()
+		held = append(held, l)
 		addrs = append(addrs, l.Addr().String())
 	}
 	return addrs, nil

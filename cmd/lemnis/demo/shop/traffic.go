@@ -29,7 +29,8 @@ type Visit struct {
 // 0 to users-1, half of the visits search, half buy one to three of one product. With fast-checkout
 // some 10 % of all visits fail.
 func Traffic(n uint64, users int) Visit {
-	chance := rand.New(rand.NewPCG(n, 0x10bb5)) // a generator of its own for each n: no order to keep
+	// A generator of its own for each n: no order to keep.
+	chance := rand.New(rand.NewPCG(n, 0x10bb5)) //nolint:gosec // the same n must give the same visit
 	v := Visit{User: fmt.Sprintf("user-%d", chance.IntN(max(users, 1)))}
 	if chance.IntN(2) == 0 {
 		v.Method, v.Path = http.MethodGet, "/search?q="+url.QueryEscape(searches[chance.IntN(len(searches))])
