@@ -47,6 +47,12 @@ type Error struct {
 // Error is the reason and the status.
 func (e *Error) Error() string { return fmt.Sprintf("%s (%d)", e.Reason, e.Status) }
 
+// Unreachable reports whether nobody answered at all.
+func Unreachable(err error) bool {
+	var u *url.Error
+	return errors.As(err, &u)
+}
+
 // Temporary reports whether the same request may succeed later: the gateway is away, starting or overloaded.
 func Temporary(err error) bool {
 	var answer *Error

@@ -33,8 +33,7 @@ func newDemo() *cobra.Command {
 			}
 			o.Out, o.Log = c.OutOrStdout(), log
 			err = demo.Run(c.Context(), o)
-			switch {
-			case errors.Is(err, lap.ErrPartial):
+			if errors.Is(err, lap.ErrPartial) {
 				return &exitError{codePartial, err}
 			}
 			return err

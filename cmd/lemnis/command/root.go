@@ -22,7 +22,7 @@ const (
 // Run runs the command line and returns the exit code: 0, 1 for a failure, 2 for a command line that is not understood,
 // or what a command says.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot()
+	root := newRoot() //nolint:contextcheck // commands get theirs when they are executed
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -43,7 +43,11 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		}
 		return exit.code
 	}
-	fmt.Fprintf(stderr, "lemnis: %v\n", err)
+	hint := ""
+	if api.Unreachable(err) {
+		hint = "; is it running? `lemnis up` starts one, --server says where another is"
+	}
+	fmt.Fprintf(stderr, "lemnis: %v%s\n", err, hint)
 	return codeFailed
 }
 

@@ -83,7 +83,8 @@ func own(ctx context.Context, o Options, dir string) (lap.Subject, error) {
 		// What a service of somebody else's answers with is theirs to choose.
 		e.Runtime.Paths, e.Runtime.Headers = []string{where}, []string{"Content-Type"}
 	}
-	return s, bad(ctx, o, source, bare, head, folder, &s)
+	err = bad(ctx, o, source, bare, head, folder, &s)
+	return s, err
 }
 
 func runGit(ctx context.Context, repository string, args ...string) error {

@@ -56,7 +56,7 @@ func (t *terminal) table(r lap.Result) {
 	fmt.Fprintln(w, "phase\tevents\tin work\tin waiting\t")
 	total := 0
 	for _, row := range show.Tally(r.Events) {
-		fmt.Fprintf(w, "%s\t%d\t%.1f s\t%.1f s\t\n", row.Phase, row.Events, row.Work.Seconds(), row.Wait.Seconds())
+		fmt.Fprintf(w, "%s\t%d\t%.2f s\t%.2f s\t\n", row.Phase, row.Events, row.Work.Seconds(), row.Wait.Seconds())
 		total += row.Events
 	}
 	fmt.Fprintf(w, "all\t%d\t\t\t\n", total)

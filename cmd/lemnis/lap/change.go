@@ -34,7 +34,7 @@ func (l *Lap) propose(ctx context.Context, c Change, item string) error {
 		}
 		l.tell("%s approves", reviewer)
 	}
-	verified, err := l.journal.find(ctx, "the change to be verified", is(func(e events.Event, v events.ChangeVerified) bool {
+	verified, err := l.journal.find(ctx, "the change to be verified", is(func(_ events.Event, v events.ChangeVerified) bool {
 		return v.ID == c.ID && v.Change.Head == c.Head
 	}))
 	if err != nil {

@@ -56,6 +56,7 @@ func (l *Lap) into(ctx context.Context, a events.ArtifactDetail, environment str
 		return r.Environment == environment && r.Service == l.subject.Service && r.Artifact.Digest == a.Digest
 	}
 	approved := map[string]bool{}
+	defer l.quiet()
 	return l.journal.find(ctx, fmt.Sprintf("%s to serve all users of %s", l.subject.Service, environment), func(e events.Event) (bool, error) {
 		if e.Kind != events.Stated {
 			return false, nil
@@ -76,6 +77,7 @@ func (l *Lap) into(ctx context.Context, a events.ArtifactDetail, environment str
 			}
 		case events.CanaryStepped:
 			if ours(c.Rollout) && c.Weight < 1 {
+				l.busy() // a verdict rests on traffic
 				l.tell("%s: %.0f %% of the users; %s", environment, 100*c.Weight, c.Reason)
 			}
 		case events.CanaryJudged:

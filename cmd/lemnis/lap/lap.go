@@ -32,7 +32,7 @@ func (e *StepError) Unwrap() error { return e.Err }
 type Options struct {
 	// Tell is told each step as it begins, with its number, and with -1 what happens in it. Called from one goroutine.
 	Tell func(step int, text string)
-	// PerSecond is how many requests the users send; 200 when zero.
+	// PerSecond is how many requests the users send while a canary is watched, otherwise a tenth of it; 400 when zero.
 	PerSecond int
 	// Patience multiplies the time limits of the steps; 1 when zero.
 	Patience float64
@@ -72,7 +72,7 @@ func New(client *api.Client, s Subject, o Options) *Lap {
 		o.Tell = func(int, string) {}
 	}
 	if o.PerSecond <= 0 {
-		o.PerSecond = 200
+		o.PerSecond = 400
 	}
 	if o.Patience <= 0 {
 		o.Patience = 1
@@ -107,7 +107,7 @@ func (l *Lap) Run(ctx context.Context) (Result, error) {
 	}
 	l.pager = pager
 	defer func() { _ = pager.close() }()
-	l.traffic = newTraffic(l.subject, l.options.PerSecond)
+	l.traffic = newTraffic(l.subject)
 	defer l.traffic.end()
 
 	following, stop := context.WithCancel(ctx)

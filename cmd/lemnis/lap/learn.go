@@ -34,7 +34,7 @@ func (l *Lap) learn(ctx context.Context) error {
 	if c, ok := lesson.Content.(events.LessonLearned); ok {
 		l.tell("lesson: %s; %s", c.Action, first(c.Reason))
 	}
-	estimated, err := l.journal.find(ctx, "the item to cost more", is(func(e events.Event, c events.ValueEstimated) bool { return e.Cause == lesson.ID }))
+	estimated, err := l.journal.find(ctx, "the item to cost more", is(func(e events.Event, _ events.ValueEstimated) bool { return e.Cause == lesson.ID }))
 	if err != nil {
 		return err
 	}

@@ -59,10 +59,15 @@ func (l *Lap) baseline(ctx context.Context) error {
 		return err
 	}
 	l.served = true
+	l.quiet()
 	l.traffic.begin(context.WithoutCancel(ctx), l.url) // until the lap is over, not the step
-	l.tell("users send %d requests a second to %s", l.options.PerSecond, l.url)
+	l.tell("users send %d requests a second to %s", l.options.PerSecond/10, l.url)
 	return nil
 }
+
+// quiet and busy are hours of the users' day.
+func (l *Lap) quiet() { l.traffic.rate(max(l.options.PerSecond/10, 1)) }
+func (l *Lap) busy()  { l.traffic.rate(l.options.PerSecond) }
 
 // published waits for an artifact.
 func (l *Lap) published(ctx context.Context, want func(events.ArtifactDetail) bool) (events.ArtifactDetail, error) {

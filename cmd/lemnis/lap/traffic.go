@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// traffic is what the users of the service do: a steady number of requests a second, whatever becomes of them.
+// traffic is what the users of the service do: a number of requests a second, whatever becomes of them.
 type traffic struct {
 	visit     func(ctx context.Context, n uint64, base string) (*http.Request, error)
-	perSecond int
+	perSecond atomic.Int64
 	client    *http.Client
 
 	requests, failed atomic.Int64
@@ -20,16 +20,23 @@ type traffic struct {
 	done             sync.WaitGroup
 }
 
-// visitors is how many users ask at once; a slow service gets fewer requests, not a crowd.
-const visitors = 32
+const (
+	// visitors is how many users ask at once; a slow service gets fewer requests, not a crowd.
+	visitors = 32
+	// pulse is how often it is looked what is due.
+	pulse = 5 * time.Millisecond
+)
 
-func newTraffic(s Subject, perSecond int) *traffic {
-	return &traffic{visit: s.Visit, perSecond: perSecond, client: &http.Client{
+func newTraffic(s Subject) *traffic {
+	return &traffic{visit: s.Visit, client: &http.Client{
 		Timeout:       10 * time.Second,
 		Transport:     &http.Transport{MaxIdleConnsPerHost: visitors},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
+
+// rate sets how many requests a second are sent.
+func (t *traffic) rate(perSecond int) { t.perSecond.Store(int64(perSecond)) }
 
 // begin sends requests to base until end.
 func (t *traffic) begin(ctx context.Context, base string) {
@@ -37,18 +44,24 @@ func (t *traffic) begin(ctx context.Context, base string) {
 	next := make(chan uint64)
 	t.done.Go(func() {
 		defer close(next)
-		tick := time.NewTicker(time.Second / time.Duration(t.perSecond))
+		tick := time.NewTicker(pulse)
 		defer tick.Stop()
-		for n := uint64(0); ; n++ {
+		last, due, n := time.Now(), 0.0, uint64(0)
+		for {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case now := <-tick.C:
+				due = min(due+now.Sub(last).Seconds()*float64(t.perSecond.Load()), visitors)
+				last = now
 			}
-			select {
-			case <-ctx.Done():
-				return
-			case next <- n:
+			for ; due >= 1; due-- {
+				select {
+				case <-ctx.Done():
+					return
+				case next <- n:
+					n++
+				}
 			}
 		}
 	})

@@ -32,6 +32,9 @@ func plan(content any) string {
 		}
 		return cmp.Or(strings.Join(first, "  "), "nothing is open") + dash(c.Reason)
 	case events.ReleasePlanned:
+		if len(c.Items) == 0 {
+			return c.Release
+		}
 		return fmt.Sprintf("%s: %d items worth %.4g for %.4g of %.4g points", c.Release, len(c.Items), c.Value, c.Cost, c.Capacity)
 	case events.ReleaseCompleted:
 		return fmt.Sprintf("%s: %d shipped, %d dropped", c.Release, len(c.Shipped), len(c.Dropped))
@@ -77,6 +80,10 @@ func integrate(content any) string {
 		return fmt.Sprintf("%s as %s", cmp.Or(c.Lemnis.Title, c.Lemnis.Change), short(c.Lemnis.Commit))
 	case events.RepositoryCreated:
 		return c.Name
+	case events.PipelineRunQueued:
+		return c.Lemnis.Merge.Title
+	case events.PipelineRunStarted:
+		return c.Lemnis.Merge.Title
 	case events.PipelineRunFinished:
 		return c.Outcome + evidence(c.Lemnis.Merge.Evidence) + dash(c.Errors)
 	case events.BuildQueued:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -111,8 +112,8 @@ func (n *node) write(w io.Writer, began time.Time, lead, indent string) error {
 	if n.ticks > 0 {
 		tail = fmt.Sprintf("; %d ticks", n.ticks)
 	}
-	_, err := fmt.Fprintf(w, "%9s  %-9s  %s%s%s  %s  %s%s\n", since(e.Time.Sub(began)), e.Phase, lead, e.Type.Short(), mark, oneLine(e.Key), Summary(e), tail)
-	if err != nil {
+	line := fmt.Sprintf("%9s  %-9s  %s%s%s  %s  %s%s", since(e.Time.Sub(began)), e.Phase, lead, e.Type.Short(), mark, oneLine(e.Key), Summary(e), tail)
+	if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 		return err
 	}
 	for i, child := range n.children {

@@ -24,19 +24,19 @@ func newGateway(host service.Host, o Options) (*gateway.Gateway, error) {
 	return g, nil
 }
 
-// gatewayReady waits until the gateway says so itself.
-func (s *Stack) gatewayReady(ctx context.Context) error {
+// gatewayReady waits until the gateway says so itself; false when ctx has ended.
+func (s *Stack) gatewayReady(ctx context.Context) bool {
 	client := api.New(s.URL())
 	defer client.Close()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		if client.Ready(ctx) == nil {
-			return nil
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return false
 		case <-tick.C:
 		}
 	}

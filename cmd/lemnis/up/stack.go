@@ -98,7 +98,7 @@ func (s *Stack) connect(ctx context.Context) (service.Host, error) {
 	var folds *fold.Store
 	var err error
 	if o.Redis == "" {
-		folds, err = fold.Embedded(filepath.Join(o.Data, "folds"), fold.WithLogger(o.Log.Sugar().Warnf))
+		folds, err = fold.Embedded(filepath.Join(o.Data, "folds"), fold.WithLogger(o.Log.Sugar().Warnf)) //nolint:contextcheck // it lives as long as the process, not as the start
 	} else {
 		folds, err = fold.Open(ctx, o.Redis)
 	}
@@ -192,8 +192,8 @@ func (s *Stack) watch(ctx context.Context) error {
 		case <-one.Ready():
 		}
 	}
-	if err := s.gatewayReady(ctx); err != nil {
-		return nil // it ends with ctx
+	if !s.gatewayReady(ctx) {
+		return nil
 	}
 	if s.project != nil {
 		if err := s.apply(ctx); err != nil && ctx.Err() == nil {

@@ -1,0 +1,208 @@
+package command_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/command"
+	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// lemnis runs a command line.
+func lemnis(ctx context.Context, args ...string) (code int, out, complaint string) {
+	var stdout, stderr bytes.Buffer
+	code = command.Run(ctx, args, strings.NewReader(""), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestMistypedCommandLines(t *testing.T) {
+	tests := []struct{ line, want string }{
+		{"evnts", `"events"`},
+		{"events tial", `"tail"`},
+		{"events tail --porject shop", `"--project"`},
+		{"events tail --nonsense", "no flag --nonsense"},
+		{"events show", "ID is missing"},
+		{"events show a b", `"b" is too much`},
+		{"events tail -o yaml", "text or json"},
+		{"events publish chnge.reviewed --project p", `"change.reviewed"`},
+		{"events publish change.reviewed", "--project"},
+		{"events publish change.reviewed --project p --set lemnis.verdct=approved", `"verdict"`},
+		{"events publish ticket.created --project p --set summry=x", `"summary"`},
+		{"events publish ticket.created --project p --set nothing", "PATH=VALUE"},
+		{"approve prod --project p", "ENVIRONMENT/SERVICE"},
+		{"apply", "-f FILE"},
+		{"demo --main ./x", "--repo"},
+		{"up --durabilty fsync", `"--durability"`},
+	}
+	for _, test := range tests {
+		t.Run(test.line, func(t *testing.T) {
+			t.Setenv("LEMNIS_PROJECT", "")
+			code, _, complaint := lemnis(t.Context(), strings.Fields(test.line)...)
+			if code != 2 || !strings.Contains(complaint, test.want) {
+				t.Errorf("exit %d: %s", code, complaint)
+			}
+			if strings.Count(complaint, "\n") != 1 {
+				t.Errorf("not one error: %q", complaint)
+			}
+		})
+	}
+}
+
+func TestTypes(t *testing.T) {
+	code, out, _ := lemnis(t.Context(), "events", "types")
+	if code != 0 || strings.Count(out, "\n") != len(events.Catalogue())+1 {
+		t.Errorf("exit %d, %d lines for %d types", code, strings.Count(out, "\n"), len(events.Catalogue()))
+	}
+	code, out, _ = lemnis(t.Context(), "version")
+	if code != 0 || !strings.HasPrefix(out, "lemnis ") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+}
+
+// The whole command line against an installation.
+func TestAgainstInstallation(t *testing.T) {
+	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- stack.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-stack.Ready():
+	case <-time.After(20 * time.Second):
+		t.Fatal("the installation does not get ready")
+	}
+	t.Setenv("LEMNIS_SERVER", stack.URL())
+	t.Setenv("LEMNIS_PROJECT", "shop")
+	file := filepath.Join(t.TempDir(), "project.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(want int, args ...string) (out, complaint string) {
+		t.Helper()
+		code, out, complaint := lemnis(t.Context(), args...)
+		if code != want {
+			t.Fatalf("lemnis %s: exit %d, want %d: %s%s", strings.Join(args, " "), code, want, out, complaint)
+		}
+		return out, complaint
+	}
+	has := func(text, want string) {
+		t.Helper()
+		if !strings.Contains(text, want) {
+			t.Errorf("%q does not have %q", text, want)
+		}
+	}
+
+	write("project: shop\nrepositories: [{name: api, url: /srv/api.git}]\nreview: {approvals: 20000}\n")
+	_, complaint := do(1, "apply", "-f", file)
+	has(complaint, "project.yaml:3:")
+	write("project: shop\nrepositories: [{name: api, url: /srv/api.git}]\n")
+	out, _ := do(0, "apply", "-f", file)
+	has(out, "shop: revision 1 is in force")
+
+	out, _ = do(0, "events", "publish", "ticket.created", "--id", "T-1", "--set", "summary=A faster checkout", "--set", "lemnis.origin=stakeholder",
+		"--set", `lemnis.estimate={"source":"stakeholder","value":8,"cost":5}`, "-o", "json")
+	fact, _, err := events.DecodeStructured([]byte(out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, ok := fact.Content.(events.TicketCreated)
+	if !ok || ticket.Summary != "A faster checkout" || ticket.Creator == "" || ticket.URI == "" || ticket.Lemnis.Estimate == nil || ticket.Lemnis.Estimate.Value != 8 {
+		t.Errorf("%s", out)
+	}
+	_, complaint = do(1, "events", "publish", "ticket.created", "--id", "T-1", "--set", "summary=Again")
+	has(complaint, "exists already")
+	_, complaint = do(1, "events", "publish", "claim.refused", "--id", "T-1")
+	has(complaint, "only a service")
+
+	data := filepath.Join(t.TempDir(), "review.json")
+	if err := os.WriteFile(data, []byte(`{"lemnis":{"reviewer":"ann","verdict":"approved"}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, complaint = do(1, "events", "publish", "change.reviewed", "--id", "42", "--data", data)
+	has(complaint, "not known")
+
+	out, _ = do(0, "events", "show", fact.ID)
+	has(out, `"A faster checkout"`)
+	_, complaint = do(1, "events", "show", "nothing")
+	has(complaint, "there is no event")
+	// Read models follow within a second; the fact's own index entry was there, so its chain's is.
+	out, _ = do(0, "events", "trace", fact.Chain)
+	has(out, "ticket.created (claim)")
+	_, complaint = do(1, "events", "trace", "nothing")
+	has(complaint, "no event of the chain")
+
+	for _, args := range [][]string{{"approve", "prod/api"}, {"refuse", "prod/api"}, {"abort", "prod/api"}} {
+		_, complaint = do(1, args...)
+		has(complaint, "no rollout is in flight")
+	}
+	_, complaint = do(1, "ack", "INC-1")
+	has(complaint, "no alert was sent")
+	out, _ = do(0, "feedback", "the search is slow", "--feature", "search", "--rating", "2")
+	has(out, "thank you")
+	_, complaint = do(1, "feedback", "x", "--rating", "9")
+	has(complaint, "1 to 5")
+	out, _ = do(0, "deadletters", "list")
+	has(out, "deadletters")
+	_, complaint = do(1, "deadletters", "show", "7")
+	has(complaint, "404")
+
+	tail(t, fact)
+	t.Setenv("LEMNIS_SERVER", "http://127.0.0.1:1")
+	_, complaint = do(1, "events", "show", fact.ID)
+	has(complaint, "lemnis up")
+}
+
+// tail follows from the beginning until it has seen a fact.
+func tail(t *testing.T, fact events.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	w := &untilSeen{id: fact.ID, seen: cancel}
+	var stderr bytes.Buffer
+	if code := command.Run(ctx, []string{"events", "tail", "--from", "0", "-o", "json"}, strings.NewReader(""), w, &stderr); code != 0 {
+		t.Errorf("exit %d: %s", code, stderr.String())
+	}
+	if !w.found {
+		t.Errorf("the fact %s did not come", fact.ID)
+	}
+}
+
+// untilSeen reads lines of JSON and stops at an event.
+type untilSeen struct {
+	id    string
+	seen  context.CancelFunc
+	found bool
+}
+
+func (u *untilSeen) Write(line []byte) (int, error) {
+	var e struct {
+		ID   string `json:"id"`
+		Kind string `json:"kind"`
+	}
+	if err := json.Unmarshal(line, &e); err != nil {
+		return 0, err
+	}
+	if e.ID == u.id && e.Kind == "fact" {
+		u.found = true
+		u.seen()
+	}
+	return len(line), nil
+}

@@ -1,0 +1,68 @@
+package integration_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/cmd/lemnis/demo"
+	"github.com/lemnis/lemnis/cmd/lemnis/lap"
+	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// shop is the demo's subject.
+func shop(t *testing.T) lap.Subject {
+	t.Helper()
+	s, err := demo.Shop(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// turn runs a lap to its end and returns what it left on the stream.
+func turn(t *testing.T, url string, s lap.Subject) lap.Result {
+	t.Helper()
+	client := api.New(url)
+	defer client.Close()
+	began := time.Now()
+	result, err := lap.New(client, s, lap.Options{Patience: 3, Tell: func(step int, text string) {
+		t.Logf("%5.1fs %2d %s", time.Since(began).Seconds(), step, text)
+	}}).Run(t.Context())
+	if err != nil {
+		t.Fatalf("the lap did not close: %v", err)
+	}
+	t.Logf("%d events; users sent %d requests, %d failed", len(result.Events), result.Requests, result.Failed)
+	return result
+}
+
+func TestLapInOneProcess(t *testing.T) {
+	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0",
+		Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- stack.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("it did not end in order: %v", err)
+		}
+	}()
+	result := turn(t, stack.URL(), shop(t))
+	eachFactOnce(t, result.Events)
+	official(t, result.Events)
+	if rounds := count(result.Events, func(e events.Event) bool {
+		_, ok := e.Content.(events.QueueEntered)
+		return ok && e.Kind == events.Stated
+	}); rounds != 2 {
+		t.Errorf("%d rounds in the queue for two changes", rounds)
+	}
+}
