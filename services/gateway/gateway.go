@@ -118,16 +118,15 @@ func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request) {
 // Run keeps the read models, the live events and the inbox going until ctx ends; then listeners are sent away.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.live.close()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return g.live.run(ctx) })
-	group.Go(func() error { return g.index.run(ctx) })
-	group.Go(func() error { return g.overview.run(ctx, g.host) })
-	group.Go(func() error { return g.takeFromInbox(ctx, natsd.Local) })
-	err := group.Wait()
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return nil
+	group, run := errgroup.WithContext(ctx)
+	group.Go(func() error { return g.live.run(run) })
+	group.Go(func() error { return g.index.run(run) })
+	group.Go(func() error { return g.overview.run(run, g.host) })
+	group.Go(func() error { return g.takeFromInbox(run, natsd.Local) })
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // what ends with ctx has not failed
 }
 
 const drainTimeout = 5 * time.Second

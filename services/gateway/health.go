@@ -73,7 +73,7 @@ func (g *Gateway) showMetrics(w http.ResponseWriter, _ *http.Request) {
 	one("lemnis_gateway_submitted_total", "counter", "Messages of inboxes that became claims.", g.metrics.submitted.Load())
 	one("lemnis_gateway_dead_letters_total", "counter", "Messages of inboxes that became dead letters.", g.metrics.buried.Load())
 	listening, dropped := g.live.counts()
-	one("lemnis_gateway_listeners", "gauge", "Listeners to live events.", uint64(listening)) //nolint:gosec // a length
+	one("lemnis_gateway_listeners", "gauge", "Listeners to live events.", uint64(listening))
 	one("lemnis_gateway_listeners_dropped_total", "counter", "Listeners that were too slow.", dropped)
 	one("lemnis_gateway_index_sequence", "gauge", "Sequence that the index stands at.", g.index.at.Load())
 	g.overview.mu.RLock()

@@ -25,7 +25,8 @@ import (
 
 const (
 	indexVersion = "1"
-	indexBatch   = 1000                   // most entries of one transaction
+	indexBatch   = 2000                   // most entries of one transaction
+	buckets      = 16                     // the embedded store looks at all its keys with each command: there are to be few
 	watchWipe    = 250 * time.Millisecond // how soon a wiped store is noticed when nothing happens
 )
 
@@ -50,7 +51,7 @@ func newIndex(h service.Host, log *zap.Logger) *index {
 // entry is what the index keeps of one event.
 type entry struct {
 	sequence  uint64
-	chain     string
+	chain     string // short name of its chain; empty for none
 	id        string // field of the event's id
 	messageID string // field of a claim's message id; empty for a fact
 }
@@ -58,7 +59,10 @@ type entry struct {
 // entryOf reads the envelope only.
 func entryOf(m service.Message) entry {
 	h := m.Headers()
-	e := entry{sequence: m.Sequence, chain: attribute(h, "ce-chainid")}
+	e := entry{sequence: m.Sequence}
+	if chain := attribute(h, "ce-chainid"); chain != "" {
+		e.chain = field('h', chain)
+	}
 	id := attribute(h, "ce-id")
 	if m.Kind == events.Stated {
 		e.id = field('f', id)
@@ -89,17 +93,21 @@ func field(kind byte, id string) string {
 	return string(kind) + base64.RawURLEncoding.EncodeToString(sum[:12])
 }
 
-func (x *index) chainKey(chain string) string { return x.scope.Name("chain:" + chain) }
+// key is that of the bucket which a field is in.
+func (x *index) key(of, field string) string {
+	return x.scope.Name(of + ":" + strconv.Itoa(int(field[1]+7*field[2])%buckets))
+}
 
-// idsKey spreads ids over hashes of a bearable size.
-func (x *index) idsKey(field string) string { return x.scope.Name("ids:" + field[1:2]) }
+// member is a sequence in a chain. The members of a sorted set with equal scores are in the order of their bytes, so
+// that a chain is a range of its bucket.
+func member(chain string, sequence uint64) string { return fmt.Sprintf("%s:%016x", chain, sequence) }
 
 // run moves the index behind the stream until ctx ends.
 func (x *index) run(ctx context.Context) error {
 	for {
 		err := x.keep(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 		if !errors.Is(err, fold.ErrMoved) {
 			x.log.Warn("the index is interrupted; going on", zap.Error(err))
@@ -223,16 +231,18 @@ func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) {
 	for _, e := range batch {
 		sequence := strconv.FormatUint(e.sequence, 10)
 		if e.chain != "" {
-			chains[e.chain] = append(chains[e.chain], redis.Z{Score: float64(e.sequence), Member: sequence})
+			key := x.key("chains", e.chain)
+			chains[key] = append(chains[key], redis.Z{Member: member(e.chain, e.sequence)})
 		}
 		for _, f := range [...]string{e.id, e.messageID} {
 			if f != "" {
-				ids[x.idsKey(f)] = append(ids[x.idsKey(f)], f, sequence)
+				key := x.key("ids", f)
+				ids[key] = append(ids[key], f, sequence)
 			}
 		}
 	}
-	for chain, members := range chains {
-		p.ZAdd(ctx, x.chainKey(chain), members...)
+	for key, members := range chains {
+		p.ZAdd(ctx, key, members...)
 	}
 	for key, fields := range ids {
 		p.HSet(ctx, key, fields...)
@@ -264,15 +274,16 @@ var errIndexBuilding = refuse(http.StatusServiceUnavailable, "the index of event
 // chain lists sequences of a chain, in order, behind one.
 func (x *index) chain(ctx context.Context, chain string, after uint64, most int64) ([]uint64, error) {
 	var members *redis.StringSliceCmd
+	name := field('h', chain)
 	err := x.look(ctx, func(p redis.Pipeliner) {
-		members = p.ZRangeByScore(ctx, x.chainKey(chain), &redis.ZRangeBy{Min: "(" + strconv.FormatUint(after, 10), Max: "+inf", Count: most})
+		members = p.ZRangeByLex(ctx, x.key("chains", name), &redis.ZRangeBy{Min: "(" + member(name, after), Max: "(" + name + ";", Count: most})
 	})
 	if err != nil {
 		return nil, err
 	}
 	out := make([]uint64, 0, len(members.Val()))
 	for _, m := range members.Val() {
-		n, err := strconv.ParseUint(m, 10, 64)
+		n, err := strconv.ParseUint(m[len(name)+1:], 16, 64)
 		if err != nil {
 			return nil, fmt.Errorf("the index holds %q for a sequence: %w", m, err)
 		}
@@ -285,7 +296,7 @@ func (x *index) chain(ctx context.Context, chain string, after uint64, most int6
 // being built.
 func (x *index) claimed(ctx context.Context, messageID string) (uint64, error) {
 	f := field('c', messageID)
-	at, err := x.host.Folds.Client().HGet(ctx, x.idsKey(f), f).Uint64()
+	at, err := x.host.Folds.Client().HGet(ctx, x.key("ids", f), f).Uint64()
 	if errors.Is(err, redis.Nil) {
 		return 0, nil
 	}
@@ -298,7 +309,7 @@ func (x *index) byID(ctx context.Context, id string) (uint64, error) {
 	var answers [len(fields)]*redis.StringCmd
 	err := x.look(ctx, func(p redis.Pipeliner) {
 		for i, f := range fields {
-			answers[i] = p.HGet(ctx, x.idsKey(f), f)
+			answers[i] = p.HGet(ctx, x.key("ids", f), f)
 		}
 	})
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -51,12 +52,12 @@ func (l *live) run(ctx context.Context) error {
 			break
 		}
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
-		pause(ctx, retryAfter*1e9)
+		pause(ctx, time.Second)
 	}
 	close(l.begun)
-	err := service.Tail(ctx, l.host, query{}.filters(), last+1, func(m service.Message) error {
+	return service.Tail(ctx, l.host, query{}.filters(), last+1, func(m service.Message) error {
 		e, err := m.Event()
 		if err != nil {
 			l.log.Error("an event can not be read", zap.Uint64("sequence", m.Sequence), zap.Error(err))
@@ -65,10 +66,6 @@ func (l *live) run(ctx context.Context) error {
 		l.share(e, m.Data())
 		return nil
 	})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // share hands an event to whoever wants it.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -202,7 +203,7 @@ func (p *projectView) foldOperate(e events.Event) {
 func (f *phaseView) move(e events.Event, kind, key, title, state string) *moving {
 	m := f.get(kind, key)
 	if m == nil {
-		if len(f.moving) >= mostMoving {
+		if len(f.moving) >= 2*mostMoving { // not at each new one
 			f.forget()
 		}
 		m = &moving{kind: kind, key: short(key), since: e.Stored}
@@ -220,15 +221,16 @@ func (f *phaseView) get(kind, key string) *moving { return f.moving[kind+"/"+key
 
 func (f *phaseView) end(kind, key string) { delete(f.moving, kind+"/"+key) }
 
-// forget drops what has not changed for longest.
+// forget drops what has not changed for longest, down to what is shown.
 func (f *phaseView) forget() {
-	oldest := ""
-	for name, m := range f.moving {
-		if oldest == "" || m.since.Before(f.moving[oldest].since) {
-			oldest = name
-		}
+	names := make([]string, 0, len(f.moving))
+	for name := range f.moving {
+		names = append(names, name)
 	}
-	delete(f.moving, oldest)
+	slices.SortFunc(names, func(a, b string) int { return f.moving[b].since.Compare(f.moving[a].since) })
+	for _, name := range names[mostMoving:] {
+		delete(f.moving, name)
+	}
 }
 
 func (m *moving) become(state string, at time.Time) {

@@ -17,7 +17,7 @@ import (
 
 const (
 	mostProjects = 2000 // that the overview knows; the one that was silent for longest gives way
-	mostMoving   = 200  // in one phase of a project; likewise
+	mostMoving   = 200  // that are shown of one phase of a project; twice as many are known
 )
 
 // overview is a fold of facts in memory: what moves in each phase of each project, and how much was said.
@@ -67,11 +67,7 @@ func (o *overview) project(ctx context.Context, name string) (events.Project, er
 
 // run folds the stream from its beginning until ctx ends.
 func (o *overview) run(ctx context.Context, h service.Host) error {
-	err := follow(ctx, h, 0, func(m service.Message) error { o.meet(m); return nil }, func() { close(o.ready) })
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return follow(ctx, h, 0, func(m service.Message) error { o.meet(m); return nil }, func() { close(o.ready) })
 }
 
 // meet counts a message by its subject, and decodes it only when it moves something.
@@ -228,6 +224,7 @@ func (f *phaseView) list() []movingAnswer {
 		}
 		return strings.Compare(a.key, b.key)
 	})
+	all = all[:min(len(all), mostMoving)]
 	out := make([]movingAnswer, len(all))
 	for i, m := range all {
 		out[i] = movingAnswer{Kind: m.kind, Key: m.key, Title: m.title, State: m.state, Since: m.since.UTC(), Chain: m.chain}

@@ -28,7 +28,7 @@ const patience = 15 * time.Second
 
 // world is an installation with one gateway.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	server *natsd.Server
 	conn   *nats.Conn
 	folds  *fold.Store
@@ -38,7 +38,7 @@ type world struct {
 	stop   func() // ends the gateway; the bus stays
 }
 
-func newWorld(t *testing.T, change ...func(*gateway.Options)) *world {
+func newWorld(t testing.TB, change ...func(*gateway.Options)) *world {
 	t.Helper()
 	w := &world{t: t}
 	var err error
