@@ -86,15 +86,16 @@ type step struct {
 	do    func(*Lap, context.Context) error
 }
 
-// The steps have the numbers of the seven that the loop is described by; the preparation is none of them.
+// The steps have the numbers of the seven that the loop is described by; the preparation is none of them. Where something is
+// compiled, the limit allows for a cold build cache on a busy machine: the standard library takes minutes then.
 var steps = []step{
-	{"a project, a repository, and what serves today", 90 * time.Second, (*Lap).prepare},
+	{"a project, a repository, and what serves today", 5 * time.Minute, (*Lap).prepare},
 	{"users, a stakeholder and a case study speak", 15 * time.Second, (*Lap).listen},
 	{"work items, a ranked backlog, a release", 15 * time.Second, (*Lap).plan},
 	{"a change for the first item, reviewed", 15 * time.Second, (*Lap).develop},
-	{"merged, tested, packaged, pushed by digest", 60 * time.Second, (*Lap).integrate},
-	{"through the environments, to a part of the users, to all", 60 * time.Second, (*Lap).deliver},
-	{"a change that fails under traffic: caught, told, taken back", 90 * time.Second, (*Lap).fail},
+	{"merged, tested, packaged, pushed by digest", 3 * time.Minute, (*Lap).integrate},
+	{"through the environments, to a part of the users, to all", 90 * time.Second, (*Lap).deliver},
+	{"a change that fails under traffic: caught, told, taken back", 4 * time.Minute, (*Lap).fail},
 	{"figures, a lesson, a new order: the lap closes", 15 * time.Second, (*Lap).learn},
 }
 
