@@ -118,6 +118,10 @@ func (t *term) passed(sequence uint64) {
 	t.read.Store(max(t.read.Load(), sequence))
 }
 
+// maxKey bounds an aggregate's key, in bytes: escaped, it is part of a subject, and the server ends
+// the connection of whoever sends one of over 4 KiB.
+const maxKey = 1024
+
 // route asks every aggregate which of its instances the event concerns.
 func (t *term) route(project *events.Project, e *events.Event) (tasks []task, err error) {
 	defer func() {
@@ -132,6 +136,12 @@ func (t *term) route(project *events.Project, e *events.Event) (tasks []task, er
 	for i := range t.def.Aggregates {
 		a := &t.def.Aggregates[i]
 		for _, key := range a.route(*project, *e) {
+			if len(key) > maxKey {
+				if e.Kind == events.Claim {
+					continue
+				}
+				return nil, fmt.Errorf("the key of a %s has %d bytes; %d at most", a.kind, len(key), maxKey)
+			}
 			tasks = append(tasks, task{cause: c, kind: a, key: key})
 		}
 	}

@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	if !set {
 		n := os.Getenv("LEMNIS_HISTORIES") // for each of the lanes of the proof
 		if n == "" {
-			n = "12"
+			n = "8"
 		}
 		if err := flag.Set("rapid.checks", n); err != nil {
 			panic(err)

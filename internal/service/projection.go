@@ -3,6 +3,9 @@ package service
 import (
 	"context"
 	"fmt"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -10,10 +13,6 @@ import (
 // project feeds a projection from the beginning of the stream until ctx ends; ready is called
 // when it has met what the stream held at the start.
 func project(ctx context.Context, h Host, p Projection, ready func()) error {
-	end, err := lastSequence(ctx, h.JS)
-	if err != nil {
-		return err
-	}
 	filters := make([]string, len(p.On))
 	for i, t := range p.On {
 		filters[i] = events.Filter(events.Stated, "", "", t)
@@ -25,9 +24,20 @@ func project(ctx context.Context, h Host, p Projection, ready func()) error {
 			ready()
 		}
 	}
-	pending, err := pendingFor(ctx, h, filters)
-	if err != nil {
-		return err
+	end, pending := uint64(0), uint64(0)
+	for {
+		var err error
+		if end, err = lastSequence(ctx, h.JS); err == nil {
+			pending, err = pendingFor(ctx, h, filters)
+		}
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		h.Log.Warn("a projection can not begin; trying again", zap.String("projection", p.Name), zap.Error(err))
+		wait(ctx, 200*time.Millisecond)
 	}
 	if pending == 0 {
 		done()

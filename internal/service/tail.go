@@ -85,7 +85,10 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	defer msgs.Stop()
+	defer func() {
+		msgs.Stop()
+		dropConsumer(ctx, js, c)
+	}()
 	for {
 		m, err := msgs.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -125,7 +128,20 @@ func pendingFor(ctx context.Context, h Host, filters []string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count what is pending: %w", err)
 	}
+	defer dropConsumer(ctx, h.JS, c)
 	return c.CachedInfo().NumPending, nil
+}
+
+// dropConsumer spares the server a consumer that nobody reads any more; what it does not reach
+// goes by itself.
+func dropConsumer(ctx context.Context, js jetstream.JetStream, c jetstream.Consumer) {
+	info := c.CachedInfo()
+	if info == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	_ = js.DeleteConsumer(ctx, natsd.Lifecycle, info.Name)
 }
 
 // token is the n-th token of a subject, from 0; empty when it has fewer.
