@@ -73,8 +73,7 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 	if e == nil {
 		decoded, err := m.Event()
 		if err != nil {
-			t.passed(m.Sequence)
-			return t.buryRaw(ctx, m, "", "", err)
+			return t.setAside(ctx, m, err)
 		}
 		e = &decoded
 	}
@@ -85,8 +84,7 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 	project := t.configs.get(e.Project)
 	tasks, err := t.route(project, e)
 	if err != nil {
-		t.passed(m.Sequence)
-		return t.buryRaw(ctx, m, "", "", err)
+		return t.setAside(ctx, m, err)
 	}
 	if len(tasks) == 0 {
 		t.passed(m.Sequence)
@@ -108,6 +106,15 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 			return workCtx.Err()
 		}
 	}
+	return nil
+}
+
+// setAside puts a message into the dead letter; only then may the floor pass it.
+func (t *term) setAside(ctx context.Context, m Message, reason error) error {
+	if err := t.buryRaw(ctx, m, "", "", reason); err != nil {
+		return err
+	}
+	t.passed(m.Sequence)
 	return nil
 }
 

@@ -53,7 +53,7 @@ func logEvent(e events.Event) []zap.Field {
 
 // traceID cuts the trace id out of a W3C traceparent.
 func traceID(parent string) string {
-	if len(parent) < 35 {
+	if len(parent) < 55 { // version, trace id, span id, flags
 		return ""
 	}
 	return parent[3:35]

@@ -146,11 +146,15 @@ func (t *term) saveFolds(ctx context.Context, complete uint64) error {
 			continue
 		}
 		saved, err := t.saveOnce(ctx, complete, floor)
-		if err != nil && ctx.Err() == nil {
-			t.log.Warn("folds are not saved; trying again", zap.Error(err))
-			complete = 0 // what is missing now has to be written whole
+		if err != nil {
+			t.unsaved.Store(true) // what is missing now has to be written whole, also by the hand-over
+			complete = 0
+			if ctx.Err() == nil {
+				t.log.Warn("folds are not saved; trying again", zap.Error(err))
+			}
 			continue
 		}
+		t.unsaved.Store(false)
 		complete = saved
 	}
 }

@@ -38,6 +38,7 @@ type term struct {
 	pending []*cause // read and not yet known to be handled, in stream order
 	floor   uint64   // everything at or below it is handled
 	read    atomic.Uint64
+	unsaved atomic.Bool // the last save failed: the store lacks what it was to write
 }
 
 // cause is an event on its way through the workers.
@@ -122,6 +123,9 @@ func (t *term) handBack(ctx context.Context, complete uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
 	floor := t.handled()
+	if t.unsaved.Load() {
+		complete = 0
+	}
 	if _, err := t.saveOnce(ctx, complete, floor); err != nil {
 		t.log.Warn("folds are not saved; the next owner folds the stream", zap.Error(err))
 	}
