@@ -192,34 +192,45 @@ func (s *Store) Save(ctx context.Context, sc Scope, saves []Save) error {
 	return e
 }
 
-// run sends all saves in one pipeline. A Redis that was restarted has
-// forgotten the script; those saves are sent once more.
+// callLimit is how many arguments a call of the script is filled up with: one
+// call holds up a Redis for as long as it runs, and the embedded store starts
+// an interpreter for each.
+const callLimit = 8192
+
+// call is the saves that one call of the script makes.
+type call struct {
+	saves []int // indices
+	keys  []string
+	args  []any
+}
+
+// run makes all saves in one pipeline of few calls. A Redis that was restarted
+// has forgotten the script; those calls are made once more.
 func (s *Store) run(ctx context.Context, sc Scope, saves []Save, entire bool) ([]int64, error) {
 	answers := make([]int64, len(saves))
-	pending := make([]int, len(saves))
-	for i := range saves {
-		pending[i] = i
-	}
+	pending := gather(sc, saves, entire)
 	for attempt := 0; len(pending) > 0; attempt++ {
 		cmds := make([]*redis.Cmd, len(pending))
 		// The first error of the pipeline is one of those looked at below.
 		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i, at := range pending {
-				keys, args := saveArguments(sc, saves[at], entire)
-				cmds[i] = saveScript.EvalSha(ctx, p, keys, args...)
+			for i, c := range pending {
+				cmds[i] = saveScript.EvalSha(ctx, p, c.keys, c.args...)
 			}
 			return nil
 		})
-		var again []int
+		var again []call
 		for i, cmd := range cmds {
-			n, err := cmd.Int64()
+			c := pending[i]
+			got, err := cmd.Int64Slice()
 			switch {
-			case err == nil:
-				answers[pending[i]] = n
+			case err == nil && len(got) == len(c.saves):
+				for j, at := range c.saves {
+					answers[at] = got[j]
+				}
 			case redis.HasErrorPrefix(err, "NOSCRIPT") && attempt == 0:
-				again = append(again, pending[i])
+				again = append(again, c)
 			default:
-				return nil, fmt.Errorf("save partition %s: %w", saves[pending[i]].ID.member(), err)
+				return nil, fmt.Errorf("save %d partitions, the first %s: %w", len(c.saves), saves[c.saves[0]].ID.member(), err)
 			}
 		}
 		if pending = again; len(again) > 0 {
@@ -231,14 +242,28 @@ func (s *Store) run(ctx context.Context, sc Scope, saves []Save, entire bool) ([
 	return answers, nil
 }
 
-func saveArguments(sc Scope, save Save, entire bool) (keys []string, args []any) {
+func gather(sc Scope, saves []Save, entire bool) []call {
+	var calls []call
+	for i := range saves {
+		if n := len(calls); n == 0 || len(calls[n-1].args) >= callLimit {
+			calls = append(calls, call{keys: []string{sc.index()}})
+		}
+		c := &calls[len(calls)-1]
+		c.saves = append(c.saves, i)
+		c.keys = append(c.keys, sc.key(saves[i].ID))
+		c.args = appendArguments(c.args, saves[i], entire)
+	}
+	return calls
+}
+
+func appendArguments(args []any, save Save, entire bool) []any {
 	fields := save.Changed
 	if entire {
 		fields = save.Whole()
 	}
+	head := len(args)
+	args = append(args, save.ID.member(), save.Sequence, save.Base, entire, 0, 0)
 	var removed []any
-	args = make([]any, 0, 5+2*len(fields))
-	args = append(args, save.ID.member(), save.Sequence, save.Base, entire, 0)
 	for field, value := range fields {
 		if value == nil {
 			removed = append(removed, field)
@@ -246,6 +271,6 @@ func saveArguments(sc Scope, save Save, entire bool) (keys []string, args []any)
 			args = append(args, field, value)
 		}
 	}
-	args[4] = (len(args) - 5) / 2
-	return []string{sc.key(save.ID), sc.index()}, append(args, removed...)
+	args[head+4], args[head+5] = (len(args)-head-6)/2, len(removed)
+	return append(args, removed...)
 }

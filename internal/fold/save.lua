@@ -1,29 +1,48 @@
--- Saves one partition. KEYS: its hash, the index of partitions.
--- ARGV: name in the index, sequence, base, whole (1 or 0), number of pairs,
--- the pairs of field and value, the fields to remove.
--- Answers 0 saved, 1 refused as older, 2 the base is not what is stored.
-local stored = tonumber(redis.call('HGET', KEYS[1], 'sequence') or '0')
-local sequence = tonumber(ARGV[2])
-if stored > sequence then
-  return 1
-end
-redis.call('SADD', KEYS[2], ARGV[1])
-if stored == sequence then
-  return 0
-end
-if ARGV[4] == '1' then
-  redis.call('DEL', KEYS[1])
-elseif stored ~= tonumber(ARGV[3]) then
-  return 2
-end
+-- Saves partitions of one scope, each by itself. KEYS: the index of
+-- partitions, then the hash of each.
+-- ARGV, for each hash: name in the index, sequence, base, whole (1 or 0),
+-- number of pairs, number of fields to remove, the pairs of field and value,
+-- the fields to remove.
+-- Answers for each: 0 saved, 1 refused as older, 2 the base is not what is
+-- stored.
+local at = 1
 -- A call takes only so many arguments as the interpreter's stack holds.
-local function each(command, first, last)
-  for from = first, last, 1000 do
-    redis.call(command, KEYS[1], unpack(ARGV, from, math.min(from + 999, last)))
+local function each(command, key, last)
+  while at <= last do
+    local till = math.min(at + 999, last)
+    redis.call(command, key, unpack(ARGV, at, till))
+    at = till + 1
   end
 end
-local pairs_end = 5 + 2 * tonumber(ARGV[5])
-each('HSET', 6, pairs_end)
-each('HDEL', pairs_end + 1, #ARGV)
-redis.call('HSET', KEYS[1], 'sequence', ARGV[2])
-return 0
+local function save(key)
+  local name, sequence, base, whole = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local pairs_end = at + 5 + 2 * tonumber(ARGV[at + 4])
+  local removed_end = pairs_end + tonumber(ARGV[at + 5])
+  at = at + 6
+  local stored = tonumber(redis.call('HGET', key, 'sequence') or '0')
+  local answer = 0
+  if stored > tonumber(sequence) then
+    answer = 1
+  else
+    redis.call('SADD', KEYS[1], name)
+    if stored < tonumber(sequence) then
+      if whole == '1' then
+        redis.call('DEL', key)
+      elseif stored ~= tonumber(base) then
+        answer = 2
+      end
+      if answer == 0 then
+        each('HSET', key, pairs_end)
+        each('HDEL', key, removed_end)
+        redis.call('HSET', key, 'sequence', sequence)
+      end
+    end
+  end
+  at = removed_end + 1
+  return answer
+end
+local answers = {}
+for i = 2, #KEYS do
+  answers[i - 1] = save(KEYS[i])
+end
+return answers

@@ -130,22 +130,25 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 	return 0, nil
 }
 
+// saveShare keeps saving to a tenth of the time at most: under load, what changes again and again
+// is then written less often.
+const saveShare = 10
+
 // saveFolds saves behind the decisions until ctx ends. A store that is away or was wiped costs
 // nothing but a longer start.
 func (t *term) saveFolds(ctx context.Context, complete uint64) error {
-	tick := time.NewTicker(t.host.Timing.Save)
-	defer tick.Stop()
+	pause := t.host.Timing.Save
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
+		if wait(ctx, pause); ctx.Err() != nil {
+			return nil //nolint:nilerr // drained
 		}
 		floor := t.handled()
 		if floor == complete {
 			continue
 		}
+		start := time.Now()
 		saved, err := t.saveOnce(ctx, complete, floor)
+		pause = max(t.host.Timing.Save, min(saveShare*time.Since(start), 10*time.Second))
 		if err != nil {
 			t.unsaved.Store(true) // what is missing now has to be written whole, also by the hand-over
 			complete = 0
