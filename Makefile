@@ -24,10 +24,11 @@ REPORT = go run ./internal/cmd/testreport
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# As the builder builds what it delivers, so that the demo finds the standard library compiled.
 .PHONY: build
 build: ## Build every program into bin/
 	@mkdir -p bin
-	$(if $(strip $(PROGRAMS)),go build -o bin/ $(PROGRAMS),@echo "no program is there yet")
+	$(if $(strip $(PROGRAMS)),CGO_ENABLED=0 go build -trimpath -o bin/ $(PROGRAMS),@echo "no program is there yet")
 
 .PHONY: demo
 demo: build ## Turn the whole loop once on a real repository: [REPO=path MAIN=package [BAD=ref]] [KEEP=1]

@@ -120,7 +120,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		return pipeline.Report{}, nil, leave, err
 	}
 	ref, _ := job.Project.Repository(m.Repository)
-	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: tree, Main: ref.Main, Output: filepath.Join(room, "out")})
+	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: tree, Main: ref.Main, Output: filepath.Join(room, "out"), TrimTests: true})
 	if err != nil {
 		return report, nil, leave, err
 	}

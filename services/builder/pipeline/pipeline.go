@@ -31,7 +31,8 @@ type Spec struct {
 	Output string // folder for the executable and build.log; made when it is not there
 
 	// TrimTests builds the tests with -trimpath as the executable is: a cold cache then compiles
-	// the standard library once, not twice. Tests that find files by runtime.Caller fail under it.
+	// the standard library once, not twice. Not where the project's code asks for its own paths
+	// (runtime.Caller): tests that find files by them would fail.
 	TrimTests bool
 
 	TimeLimit time.Duration    // of the whole run
@@ -230,7 +231,13 @@ func (b *build) test(ctx context.Context) error {
 	tests := newTestReader(b.log)
 	args := []string{"test", "-json", "-count=1", "-coverprofile=" + profile}
 	if b.spec.TrimTests {
-		args = append(args, "-trimpath")
+		asks, err := asksForPaths(b.spec.Dir)
+		if err != nil {
+			return err
+		}
+		if !asks {
+			args = append(args, "-trimpath")
+		}
 	}
 	err := b.goCommand(ctx, tests, append(args, "./...")...)
 	b.report.Tests = tests.finish()

@@ -283,3 +283,40 @@ func TestMachineryFails(t *testing.T) {
 		t.Fatalf("want exec.ErrNotFound, got %v", err)
 	}
 }
+
+// Tests are built as the executable is, but for those that find files by their own path.
+func TestTrimTests(t *testing.T) {
+	t.Parallel()
+	const finds = `package main
+
+import (
+	"os"
+	"runtime"
+	"testing"
+)
+
+func TestFindsItself(t *testing.T) {
+	_, file, _, _ := runtime.Caller(0)
+	if _, err := os.Stat(file); err != nil {
+		t.Fatal(err)
+	}
+}
+`
+	for _, test := range []struct {
+		name, source string
+		trimmed      bool
+	}{{"plain", testGo, true}, {"finds files by its own path", finds, false}} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := run(t, pipeline.Spec{Dir: project(t, map[string]string{"main.go": mainGo, "main_test.go": test.source}), TrimTests: true})
+			if !r.Succeeded() {
+				t.Fatalf("%+v\n%s", r.Last(), r.LogTail)
+			}
+			_, command, _ := strings.Cut(r.LogTail, "$ go test")
+			command, _, _ = strings.Cut(command, "\n")
+			if got := strings.Contains(command, "-trimpath"); got != test.trimmed {
+				t.Errorf("trimmed: %v, want %v: go test%s", got, test.trimmed, command)
+			}
+		})
+	}
+}
