@@ -21,6 +21,7 @@
 package deployer
 
 import (
+	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
@@ -45,6 +46,9 @@ type Options struct {
 	StartTimeout time.Duration
 	// Grace bounds the wait for a process's requests in flight, and then for its end; 10 s when zero.
 	Grace time.Duration
+	// Closing counts what goes on to close after the phase was given back: requests in flight, then processes. Whoever ends
+	// the process waits for it. Nil: the phase is given back when all is closed.
+	Closing *sync.WaitGroup
 	// Drill makes versions fail on purpose; may be nil.
 	Drill *Drill
 }

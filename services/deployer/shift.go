@@ -95,6 +95,13 @@ type observed struct {
 	canary, baseline events.Counts // totals
 	tick             int
 	late             bool // a tick was reported after the deadline
+	sent             *sent
+}
+
+// sent is a report whose answer is not known yet: it may stand on the stream, or not.
+type sent struct {
+	report events.CanaryObserved
+	then   observed // once it is there
 }
 
 // total reads a version's counts.
@@ -118,14 +125,33 @@ func (p *place) count(r events.Rollout) {
 	}
 }
 
-// observe reports one tick. Ticks without a request are left out, but for one after the deadline, which needs a verdict.
+// observe reports one tick. A report without an answer goes again as it was, under the same number, until it is known to
+// be on the stream: so each request is counted in one tick.
 func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	o := p.observed
-	if o.rollout != c.Rollout.ID || c.Rollout.Previous == nil {
+	if p.observed.rollout != c.Rollout.ID || c.Rollout.Previous == nil {
 		return nil
 	}
+	if p.observed.sent == nil {
+		p.observed.sent = p.tick(c, state, deadline)
+	}
+	next := p.observed.sent
+	if next == nil {
+		return nil
+	}
+	if r := next.report; state.Tick < r.Tick {
+		if err := job.Report(ctx, service.Report{Content: r, Once: strconv.Itoa(r.Tick), Phase: events.Deploy}); err != nil {
+			return fmt.Errorf("report tick %d: %w", r.Tick, err)
+		}
+	}
+	p.observed = next.then
+	return nil
+}
+
+// tick is the next report; nil without a request, but for one after the deadline, which needs a verdict.
+func (p *place) tick(c events.CanaryStepped, state rollout.State, deadline time.Duration) *sent {
+	o := p.observed
 	snapshot := p.front.Snapshot()
 	canary, baseline := p.total(snapshot, c.Rollout.ID), p.total(snapshot, c.Rollout.Previous.Rollout)
 	report := events.CanaryObserved{
@@ -136,11 +162,7 @@ func (p *place) observe(ctx context.Context, job *service.Job, c events.CanarySt
 	if report.Canary.Requests+report.Baseline.Requests == 0 && (!late || o.late) {
 		return nil
 	}
-	if err := job.Report(ctx, service.Report{Content: report, Once: strconv.Itoa(report.Tick), Phase: events.Deploy}); err != nil {
-		return fmt.Errorf("report tick %d: %w", report.Tick, err)
-	}
-	p.observed = observed{o.rollout, canary, baseline, report.Tick, late}
-	return nil
+	return &sent{report, observed{rollout: o.rollout, canary: canary, baseline: baseline, tick: report.Tick, late: late}}
 }
 
 // minus is what was added; a version that was forgotten in between counts from nothing.

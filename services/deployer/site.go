@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -49,9 +50,11 @@ type place struct {
 	observed  observed
 }
 
-// run is the duty: it opens the site, makes everything run that has to, and closes it when the phase is given up.
+// run is the duty: it opens the site, makes everything run that has to, and closes it when the phase is given up. Requests
+// in flight may take their time, and the next owner of the phase need not wait for them: where somebody waits for Closing,
+// the site closes while the phase is handed on.
 func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
-	s, err := openSite(d.options, d.wanted)
+	s, err := d.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -64,8 +67,34 @@ func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
 	d.mu.Lock()
 	d.site, d.opened = nil, make(chan struct{})
 	d.mu.Unlock()
-	s.close(context.WithoutCancel(ctx)) // what ends now still has its grace
+	closing := func() { s.close(context.WithoutCancel(ctx)) } // what ends now still has its grace
+	if d.options.Closing == nil {
+		closing()
+	} else {
+		d.options.Closing.Go(closing)
+	}
 	return ctx.Err()
+}
+
+// open opens the site as soon as the owner before has closed it, where both have the same folder.
+func (d *deployer) open(ctx context.Context) (*site, error) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for told := false; ; {
+		s, err := openSite(d.options, d.wanted)
+		if !errors.Is(err, process.ErrInUse) {
+			return s, err
+		}
+		if !told {
+			told = true
+			d.options.Log("waiting for the owner before to close", "folder", d.options.Data)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // use waits for the site.
@@ -190,20 +219,27 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 	return p, nil
 }
 
-// close ends listeners and processes, requests in flight first.
+// close ends listeners, requests in flight first, and then processes. Each has a grace of its own: requests that hang do not
+// cost the processes their orderly end.
 func (s *site) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
 	places := s.places
 	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, s.options.Grace)
+	draining, cancel := context.WithTimeout(ctx, s.options.Grace)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, p := range places {
-		wg.Go(func() { _ = p.front.Close(ctx) })
+		wg.Go(func() {
+			if err := p.front.Close(draining); err != nil {
+				s.options.Log("closed with requests in flight", "at", p.at.String(), "error", err.Error())
+			}
+		})
 	}
 	wg.Wait()
-	if err := s.supervisor.Close(ctx); err != nil {
+	ending, cancel := context.WithTimeout(ctx, s.options.Grace+time.Second) // the supervisor kills after the grace
+	defer cancel()
+	if err := s.supervisor.Close(ending); err != nil {
 		s.options.Log("processes did not end in order", "error", err.Error())
 	}
 }

@@ -2,6 +2,7 @@ package up
 
 import (
 	"path/filepath"
+	"sync"
 
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/service"
@@ -17,10 +18,12 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 	o := s.options
 	registry := s.listener.Addr().String()
 	log := func(name string) func(string, ...any) { return host.Log.Named(name).Sugar().Infow }
+	var closing sync.WaitGroup
+	s.closers = append(s.closers, func() error { closing.Wait(); return nil })
 	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry}),
 		planner.New(),
 		deployer.New(deployer.Options{
-			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, StartTimeout: o.StartTimeout, Drill: o.Drill,
+			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
 		}),
 		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir}),
 		feedback.New(feedback.Options{Keys: vault}),

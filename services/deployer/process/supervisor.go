@@ -69,6 +69,9 @@ type Supervisor struct {
 // ErrClosed is returned by Start after Close.
 var ErrClosed = errors.New("process supervisor is closed")
 
+// ErrInUse is returned by New while another supervisor has the state folder.
+var ErrInUse = errors.New("in use by another supervisor")
+
 // New takes the state folder and ends what an earlier supervisor left running there. It fails while another
 // supervisor has the folder.
 func New(config Config) (*Supervisor, error) {
@@ -94,7 +97,10 @@ func New(config Config) (*Supervisor, error) {
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = lock.Close()
-		return nil, fmt.Errorf("process state folder %s is in use by another supervisor: %w", folder, err)
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, fmt.Errorf("process state folder %s: %w", folder, err)
 	}
 	s := &Supervisor{config: config, lock: lock, starts: make(chan func()), deathSignal: syscall.SIGKILL, processes: map[*Process]struct{}{},
 		wake: make(chan struct{}, 1), done: make(chan struct{})}

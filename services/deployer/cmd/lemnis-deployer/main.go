@@ -8,19 +8,23 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/deployer"
 )
 
 func main() {
-	os.Exit(service.Main("lemnis-deployer", func(env service.Environment, host service.Host) ([]service.Definition, error) {
+	var closing sync.WaitGroup
+	code := service.Main("lemnis-deployer", func(env service.Environment, host service.Host) ([]service.Definition, error) {
 		registry, err := url.Parse(env.Registry)
 		if err != nil {
 			return nil, err
 		}
 		return []service.Definition{deployer.New(deployer.Options{
-			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host,
+			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, Closing: &closing,
 		})}, nil
-	}))
+	})
+	closing.Wait()
+	os.Exit(code)
 }

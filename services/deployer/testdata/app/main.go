@@ -22,6 +22,7 @@ func main() {
 		select {}
 	}
 	var served atomic.Int64
+	release := make(chan struct{})
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		if n := served.Add(1); mode == "bad" && n%2 == 0 {
@@ -30,6 +31,17 @@ func main() {
 		}
 		answer(w, fmt.Sprintf("%s %d", version, os.Getpid()))
 	})
+	// One request says so when it has begun, and goes on until it is told to end.
+	http.HandleFunc("/long", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-release:
+			fmt.Fprint(w, "whole")
+		case <-r.Context().Done():
+		}
+	})
+	http.HandleFunc("/release", func(http.ResponseWriter, *http.Request) { close(release) })
 	if err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
