@@ -50,33 +50,33 @@ type ServiceDetail struct {
 // serves no users yet.
 type ServiceDeployed struct {
 	Environment Reference     `json:"environment"`
-	ArtifactID  string        `json:"artifactId"`
+	ArtifactID  string        `json:"artifactId" schema:"nonempty"`
 	Lemnis      ServiceDetail `json:"-"`
 }
 
 // ServiceUpgraded says that an artifact runs beside the one that it shall replace.
 type ServiceUpgraded struct {
 	Environment Reference     `json:"environment"`
-	ArtifactID  string        `json:"artifactId"`
+	ArtifactID  string        `json:"artifactId" schema:"nonempty"`
 	Lemnis      ServiceDetail `json:"-"`
 }
 
 // ServiceRolledback says that the artifact of before serves all users again.
 type ServiceRolledback struct {
 	Environment Reference     `json:"environment"`
-	ArtifactID  string        `json:"artifactId"`
+	ArtifactID  string        `json:"artifactId" schema:"nonempty"`
 	Lemnis      ServiceDetail `json:"-"`
 }
 
 // ServiceRemoved says that a service no longer runs in an environment.
 type ServiceRemoved struct {
-	Environment Reference     `json:"environment"`
+	Environment Reference     `json:"environment" schema:"optional"`
 	Lemnis      ServiceDetail `json:"-"`
 }
 
 // ServicePublished says that an artifact serves all users of an environment.
 type ServicePublished struct {
-	Environment Reference     `json:"environment"`
+	Environment Reference     `json:"environment" schema:"optional"`
 	Lemnis      ServiceDetail `json:"-"`
 }
 

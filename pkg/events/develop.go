@@ -4,8 +4,8 @@ package events
 
 // Reference names something by id and, where it lives elsewhere, by source.
 type Reference struct {
-	ID     string `json:"id"`
-	Source string `json:"source,omitempty"`
+	ID     string `json:"id" schema:"nonempty"`
+	Source string `json:"source,omitempty" schema:"nonempty,format=uri-reference"`
 }
 
 // BranchCreated says that a branch exists.
@@ -32,7 +32,7 @@ type ChangeDetail struct {
 
 // ChangeCreated says that a change is proposed.
 type ChangeCreated struct {
-	Description string       `json:"description,omitempty"`
+	Description string       `json:"description,omitempty" schema:"nonempty"`
 	Repository  *Reference   `json:"repository,omitempty"`
 	Lemnis      ChangeDetail `json:"-"`
 }
@@ -53,8 +53,8 @@ const (
 // Review is what a reviewer says of a change's head.
 type Review struct {
 	Reviewer string `json:"reviewer,omitempty"`
-	Verdict  string `json:"verdict,omitempty"` // approved, changes-requested, commented
-	Head     string `json:"head,omitempty"`    // commit that was reviewed; empty means the current one
+	Verdict  string `json:"verdict,omitempty" schema:"enum=approved|changes-requested|commented"` // approved, changes-requested, commented
+	Head     string `json:"head,omitempty"`                                                       // commit that was reviewed; empty means the current one
 	Comment  string `json:"comment,omitempty"`
 }
 
@@ -88,7 +88,7 @@ type ChangeRejected struct {
 type LoopFinished struct {
 	Item      string  `json:"item,omitempty"`
 	Author    string  `json:"author,omitempty"`
-	Outcome   string  `json:"outcome"` // success, failure
+	Outcome   string  `json:"outcome" schema:"enum=success|failure"` // success, failure
 	Seconds   float64 `json:"seconds"`
 	TestFirst bool    `json:"testFirst,omitempty"`
 }

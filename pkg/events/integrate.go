@@ -72,13 +72,19 @@ type Repository struct {
 }
 
 // RepositoryCreated says that a repository belongs to the project.
-type RepositoryCreated struct{ Repository }
+type RepositoryCreated struct {
+	Repository `schema:"nonempty=name"`
+}
 
 // RepositoryModified says that a repository changed.
-type RepositoryModified struct{ Repository }
+type RepositoryModified struct {
+	Repository `schema:"optional=name|uri"`
+}
 
 // RepositoryDeleted says that a repository is gone.
-type RepositoryDeleted struct{ Repository }
+type RepositoryDeleted struct {
+	Repository `schema:"optional=name|uri"`
+}
 
 // RunDetail is what Lemnis adds to a pipeline run.
 type RunDetail struct {
@@ -105,7 +111,7 @@ type PipelineRunStarted struct {
 type PipelineRunFinished struct {
 	PipelineName string    `json:"pipelineName,omitempty"`
 	URI          string    `json:"uri,omitempty"`
-	Outcome      string    `json:"outcome,omitempty"` // success, failure, error, cancel
+	Outcome      string    `json:"outcome,omitempty" schema:"enum=success|failure|cancel|error"` // success, failure, error, cancel
 	Errors       string    `json:"errors,omitempty"`
 	Lemnis       RunDetail `json:"-"`
 }
@@ -134,7 +140,7 @@ type BuildDetail struct {
 	Digest   string      `json:"digest,omitempty"`   // of the executable
 	Size     int64       `json:"size,omitempty"`     // bytes
 	Seconds  float64     `json:"seconds,omitempty"`
-	Outcome  string      `json:"outcome,omitempty"` // success, failure, error
+	Outcome  string      `json:"outcome,omitempty" schema:"enum=success|failure|error"` // success, failure, error
 	Reason   string      `json:"reason,omitempty"`
 }
 
@@ -175,16 +181,16 @@ type TestCaseResult struct {
 
 // TestSubject names a test case or suite.
 type TestSubject struct {
-	ID      string `json:"id"`
+	ID      string `json:"id" schema:"nonempty"`
 	Version string `json:"version,omitempty"`
 	Name    string `json:"name,omitempty"`
-	Type    string `json:"type,omitempty"`
+	Type    string `json:"type,omitempty" schema:"enum=performance|functional|unit|security|compliance|integration|e2e|other"`
 	URI     string `json:"uri,omitempty"`
 }
 
 // TestSuite names a test suite.
 type TestSuite struct {
-	ID      string `json:"id"`
+	ID      string `json:"id" schema:"nonempty"`
 	Version string `json:"version,omitempty"`
 	Name    string `json:"name,omitempty"`
 	URI     string `json:"uri,omitempty"`
@@ -192,7 +198,7 @@ type TestSuite struct {
 
 // TestTrigger says what started a test.
 type TestTrigger struct {
-	Type string `json:"type,omitempty"` // manual, pipeline, event, schedule, other
+	Type string `json:"type,omitempty" schema:"enum=manual|pipeline|event|schedule|other"` // manual, pipeline, event, schedule, other
 	URI  string `json:"uri,omitempty"`
 }
 
@@ -200,7 +206,7 @@ type TestTrigger struct {
 type TestSuiteRunQueued struct {
 	Environment Reference          `json:"environment"`
 	TestSuite   *TestSuite         `json:"testSuite,omitempty"`
-	Trigger     *TestTrigger       `json:"trigger,omitempty"`
+	Trigger     *TestTrigger       `json:"trigger,omitempty" schema:"open"`
 	Lemnis      TestSuiteRunDetail `json:"-"`
 }
 
@@ -208,7 +214,7 @@ type TestSuiteRunQueued struct {
 type TestSuiteRunStarted struct {
 	Environment Reference          `json:"environment"`
 	TestSuite   *TestSuite         `json:"testSuite,omitempty"`
-	Trigger     *TestTrigger       `json:"trigger,omitempty"`
+	Trigger     *TestTrigger       `json:"trigger,omitempty" schema:"open"`
 	Lemnis      TestSuiteRunDetail `json:"-"`
 }
 
@@ -216,8 +222,8 @@ type TestSuiteRunStarted struct {
 type TestSuiteRunFinished struct {
 	Environment Reference          `json:"environment"`
 	TestSuite   *TestSuite         `json:"testSuite,omitempty"`
-	Outcome     string             `json:"outcome"` // success, failure, cancel, error
-	Severity    string             `json:"severity,omitempty"`
+	Outcome     string             `json:"outcome" schema:"enum=success|failure|cancel|error"` // success, failure, cancel, error
+	Severity    string             `json:"severity,omitempty" schema:"enum=low|medium|high|critical"`
 	Reason      string             `json:"reason,omitempty"`
 	Lemnis      TestSuiteRunDetail `json:"-"`
 }
@@ -227,7 +233,7 @@ type TestCaseRunQueued struct {
 	Environment  Reference    `json:"environment"`
 	TestSuiteRun *Reference   `json:"testSuiteRun,omitempty"`
 	TestCase     *TestSubject `json:"testCase,omitempty"`
-	Trigger      *TestTrigger `json:"trigger,omitempty"`
+	Trigger      *TestTrigger `json:"trigger,omitempty" schema:"open"`
 }
 
 // TestCaseRunStarted says that a test case runs.
@@ -235,7 +241,7 @@ type TestCaseRunStarted struct {
 	Environment  Reference    `json:"environment"`
 	TestSuiteRun *Reference   `json:"testSuiteRun,omitempty"`
 	TestCase     *TestSubject `json:"testCase,omitempty"`
-	Trigger      *TestTrigger `json:"trigger,omitempty"`
+	Trigger      *TestTrigger `json:"trigger,omitempty" schema:"open"`
 }
 
 // TestCaseRunFinished says how a test case ended.
@@ -243,14 +249,14 @@ type TestCaseRunFinished struct {
 	Environment  Reference    `json:"environment"`
 	TestSuiteRun *Reference   `json:"testSuiteRun,omitempty"`
 	TestCase     *TestSubject `json:"testCase,omitempty"`
-	Outcome      string       `json:"outcome"`
-	Severity     string       `json:"severity,omitempty"`
+	Outcome      string       `json:"outcome" schema:"enum=success|failure|cancel|error"`
+	Severity     string       `json:"severity,omitempty" schema:"enum=low|medium|high|critical"`
 	Reason       string       `json:"reason,omitempty"`
 }
 
 // TestCaseRunSkipped says that a test case did not run, and why.
 type TestCaseRunSkipped struct {
-	Environment  Reference    `json:"environment"`
+	Environment  Reference    `json:"environment" schema:"optional"`
 	TestSuiteRun *Reference   `json:"testSuiteRun,omitempty"`
 	TestCase     *TestSubject `json:"testCase,omitempty"`
 	Reason       string       `json:"reason,omitempty"`
@@ -258,7 +264,7 @@ type TestCaseRunSkipped struct {
 
 // TestOutputPublished says where the output of a test is.
 type TestOutputPublished struct {
-	OutputType  string     `json:"outputType"`
+	OutputType  string     `json:"outputType" schema:"enum=report|video|image|log|other"`
 	Format      string     `json:"format"`
 	URI         string     `json:"uri,omitempty"`
 	TestCaseRun *Reference `json:"testCaseRun,omitempty"`
@@ -266,7 +272,7 @@ type TestOutputPublished struct {
 
 // SBOM says where a bill of materials is.
 type SBOM struct {
-	URI string `json:"uri"`
+	URI string `json:"uri" schema:"nonempty,format=uri-reference"`
 }
 
 // ArtifactDetail is what Lemnis knows of an artifact; subject.id is its purl.
@@ -295,25 +301,25 @@ type ArtifactPackaged struct {
 
 // ArtifactSigned says that an artifact was signed.
 type ArtifactSigned struct {
-	Signature string         `json:"signature"`
+	Signature string         `json:"signature" schema:"nonempty"`
 	Lemnis    ArtifactDetail `json:"-"`
 }
 
 // ArtifactPublished says that an artifact can be had from the registry.
 type ArtifactPublished struct {
 	SBOM   *SBOM          `json:"sbom,omitempty"`
-	User   string         `json:"user,omitempty"`
+	User   string         `json:"user,omitempty" schema:"nonempty"`
 	Lemnis ArtifactDetail `json:"-"`
 }
 
 // ArtifactDownloaded says that somebody fetched an artifact.
 type ArtifactDownloaded struct {
-	User string `json:"user,omitempty"`
+	User string `json:"user,omitempty" schema:"nonempty"`
 }
 
 // ArtifactDeleted says that an artifact is gone.
 type ArtifactDeleted struct {
-	User string `json:"user,omitempty"`
+	User string `json:"user,omitempty" schema:"nonempty"`
 }
 
 func init() {

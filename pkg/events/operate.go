@@ -22,7 +22,7 @@ type Incident struct {
 	Description string     `json:"description,omitempty"`
 	Environment Reference  `json:"environment"`
 	Service     *Reference `json:"service,omitempty"`
-	ArtifactID  string     `json:"artifactId,omitempty"`
+	ArtifactID  string     `json:"artifactId,omitempty" schema:"nonempty"`
 }
 
 // IncidentDetected says that a machine noticed that users suffer, or would.
@@ -34,7 +34,7 @@ type IncidentDetected struct {
 // IncidentReported says that a person noticed it, or that a ticket was opened.
 type IncidentReported struct {
 	Incident
-	TicketURI string         `json:"ticketURI"`
+	TicketURI string         `json:"ticketURI" schema:"nonempty,format=uri-reference"`
 	Lemnis    IncidentDetail `json:"-"`
 }
 
@@ -58,8 +58,8 @@ type HealthChanged struct {
 	Service      string  `json:"service"`
 	Feature      string  `json:"feature,omitempty"` // empty: the service as a whole
 	URL          string  `json:"url,omitempty"`
-	Status       string  `json:"status"` // healthy, degraded, unhealthy, unknown
-	Before       string  `json:"before,omitempty"`
+	Status       string  `json:"status" schema:"enum=healthy|degraded|unhealthy|unknown"` // healthy, degraded, unhealthy, unknown
+	Before       string  `json:"before,omitempty" schema:"enum=healthy|degraded|unhealthy|unknown"`
 	Probes       int     `json:"probes"`       // in the window
 	Availability float64 `json:"availability"` // share of the window's probes that succeeded, 0 to 1
 	P50          float64 `json:"p50"`          // seconds
@@ -116,7 +116,7 @@ type RemediationStarted struct {
 type RemediationFinished struct {
 	Incident string `json:"incident"`
 	Action   string `json:"action"`
-	Outcome  string `json:"outcome"` // success, failure
+	Outcome  string `json:"outcome" schema:"enum=success|failure"` // success, failure
 }
 
 func init() {

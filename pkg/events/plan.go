@@ -8,12 +8,12 @@ type Ticket struct {
 	Summary    string   `json:"summary"`
 	TicketType string   `json:"ticketType,omitempty"` // bug, enhancement, incident, task, question, …
 	Group      string   `json:"group,omitempty"`
-	Creator    string   `json:"creator"`
+	Creator    string   `json:"creator" schema:"nonempty"`
 	Assignees  []string `json:"assignees,omitempty"`
 	Priority   string   `json:"priority,omitempty"` // low, medium, high, …
 	Labels     []string `json:"labels,omitempty"`
 	Milestone  string   `json:"milestone,omitempty"`
-	URI        string   `json:"uri"`
+	URI        string   `json:"uri" schema:"nonempty,format=uri-reference"`
 }
 
 // Origins of work items and of value estimates.
@@ -52,15 +52,15 @@ type TicketCreated struct {
 
 // TicketUpdated says that a work item was changed.
 type TicketUpdated struct {
-	Ticket
+	Ticket    `schema:"optional=summary|creator"`
 	UpdatedBy string       `json:"updatedBy,omitempty"`
 	Lemnis    TicketDetail `json:"-"`
 }
 
 // TicketClosed says that a work item is done, or will not be.
 type TicketClosed struct {
-	Ticket
-	Resolution string       `json:"resolution"` // completed, withdrawn, declined, …
+	Ticket     `schema:"optional=summary|creator"`
+	Resolution string       `json:"resolution" schema:"nonempty"` // completed, withdrawn, declined, …
 	UpdatedBy  string       `json:"updatedBy,omitempty"`
 	Lemnis     TicketDetail `json:"-"`
 }

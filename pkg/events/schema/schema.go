@@ -1,16 +1,15 @@
-// Package schema judges CDEvents against the official JSON schemas.
+// Package schema judges the JSON of events against the schemas of package contract, which demand, allow and forbid what
+// the official schemas of CDEvents do, and describe the contents of Lemnis's own types beside.
 //
 //	if err := schema.Validate(body); err != nil {
 //		// subject.content.outcome: must be one of "success", "failure", "cancel", "error" …
 //	}
 //
-// The schemas are those that the official SDK (github.com/cdevents/sdk-go) embeds. That module
-// compiles the schemas of all versions of the specification when a program starts, which costs
-// some 100 ms of two cores and 33 MB of allocations; it offers no way around that. So import this package where
-// events come in from outside and in tests, and nowhere else.
+// The schema of a type is compiled when it is asked for the first time, in well under a millisecond. The official SDK
+// (github.com/cdevents/sdk-go) compiles those of all versions of the specification when a program starts, some 100 ms of
+// two cores and 33 MB of allocations; it is used in tests only, which hold these schemas against its.
 //
-// Formats (uri, date-time, …) are annotations in these schemas and are not checked, as they are
-// not by the SDK.
+// Formats (uri, date-time, …) are annotations in these schemas and are not checked, as they are not by the SDK.
 package schema
 
 import (
@@ -20,31 +19,36 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
-	"github.com/cdevents/sdk-go/pkg/api"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/pkg/events/contract"
 )
 
 // ErrInvalid is what every error of [Validate] wraps.
 var ErrInvalid = errors.New("not a valid CDEvent")
 
-// Validate judges the JSON of a CDEvent by the schema of its type and specification version. The
-// error is one line: the JSON path and what is wrong there.
+// Validate judges the JSON of a CDEvent of the catalogue by the schema of its type. The error is one line: the JSON path
+// and what is wrong there.
 func Validate(body []byte) error {
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	url, err := schemaOf(value)
+	t, err := typeOf(value)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	err = api.CompiledSchemas[url].Validate(value)
+	compiled, err := schemaOf(t)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	err = compiled.Validate(value)
 	var found *jsonschema.ValidationError
 	if errors.As(err, &found) {
 		return fmt.Errorf("%w: %s", ErrInvalid, describe(found))
@@ -55,8 +59,8 @@ func Validate(body []byte) error {
 	return nil
 }
 
-// schemaOf finds the schema that an event asks to be judged by.
-func schemaOf(value any) (url string, err error) {
+// typeOf finds the type of the catalogue that an event is to be judged by.
+func typeOf(value any) (events.Type, error) {
 	object, ok := value.(map[string]any)
 	if !ok {
 		return "", errors.New("it is no JSON object")
@@ -69,23 +73,49 @@ func schemaOf(value any) (url string, err error) {
 	if spec == "" {
 		return "", errors.New("context.specversion: is missing")
 	}
+	if spec != events.SpecVersion {
+		return "", fmt.Errorf("context.specversion: CDEvents %q is not supported; this is %s", spec, events.SpecVersion)
+	}
 	name, _ := context["type"].(string)
 	if name == "" {
 		return "", errors.New("context.type: is missing")
 	}
 	t := events.Type(name)
-	if t.Custom() {
-		url = fmt.Sprintf(api.CDEventsCustomSchemaURLTemplate, spec)
-	} else {
-		url = fmt.Sprintf(api.CDEventsSchemaURLTemplate, spec, t.Subject(), t.Predicate())
+	if _, known := events.Lookup(t); known {
+		return t, nil
 	}
-	if api.CompiledSchemas[url] != nil {
-		return url, nil
+	if other, err := events.ParseType(t.Short()); err == nil && other.Custom() == t.Custom() {
+		return "", fmt.Errorf("context.type: must be %q, not %q", other, name)
 	}
-	if api.CompiledSchemas[fmt.Sprintf(api.CDEventsCustomSchemaURLTemplate, spec)] == nil {
-		return "", fmt.Errorf("context.specversion: CDEvents %q is not supported; this is %s", spec, events.SpecVersion)
+	return "", fmt.Errorf("context.type: neither CDEvents %s nor Lemnis has a type %q", spec, name)
+}
+
+var compiled sync.Map // of func() (*jsonschema.Schema, error), by type
+
+// schemaOf compiles the schema of a type once.
+func schemaOf(t events.Type) (*jsonschema.Schema, error) {
+	once, ok := compiled.Load(t)
+	if !ok {
+		once, _ = compiled.LoadOrStore(t, sync.OnceValues(func() (*jsonschema.Schema, error) { return compile(t) }))
 	}
-	return "", fmt.Errorf("context.type: CDEvents %s has no type %q", spec, name)
+	return once.(func() (*jsonschema.Schema, error))()
+}
+
+func compile(t events.Type) (*jsonschema.Schema, error) {
+	text, ok := contract.Schema(t)
+	if !ok {
+		return nil, fmt.Errorf("there is no schema of %s", t)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", t, err)
+	}
+	url := "urn:lemnis:schema:" + string(t)
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource(url, document); err != nil {
+		return nil, fmt.Errorf("schema of %s: %w", t, err)
+	}
+	return c.Compile(url)
 }
 
 var english = message.NewPrinter(language.English)
@@ -155,6 +185,8 @@ func say(e *jsonschema.ValidationError) string {
 		return "must not have " + strings.Join(quoted(k.Properties), ", ")
 	case *kind.Enum:
 		return fmt.Sprintf("must be %s, not %q", choice(k.Want), fmt.Sprint(k.Got))
+	case *kind.Const:
+		return fmt.Sprintf("must be %s, not %q", choice([]any{k.Want}), fmt.Sprint(k.Got))
 	case *kind.MinLength:
 		return "must not be empty"
 	}

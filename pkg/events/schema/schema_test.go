@@ -151,7 +151,7 @@ func TestErrorsNameThePlace(t *testing.T) {
 		"no specversion": {edit("change.merged", func(e map[string]any) { delete(at(e, "context"), "specversion") }), "context.specversion: is missing"},
 		"old version":    {edit("change.merged", func(e map[string]any) { at(e, "context")["specversion"] = "0.9.0" }), `context.specversion: CDEvents "0.9.0" is not supported; this is 0.5.1`},
 		"no type":        {edit("change.merged", func(e map[string]any) { delete(at(e, "context"), "type") }), "context.type: is missing"},
-		"unknown type":   {edit("change.merged", func(e map[string]any) { at(e, "context")["type"] = "dev.cdevents.change.eaten.0.1.0" }), `context.type: CDEvents 0.5.1 has no type "dev.cdevents.change.eaten.0.1.0"`},
+		"unknown type":   {edit("change.merged", func(e map[string]any) { at(e, "context")["type"] = "dev.cdevents.change.eaten.0.1.0" }), `context.type: neither CDEvents 0.5.1 nor Lemnis has a type "dev.cdevents.change.eaten.0.1.0"`},
 		"old type":       {edit("change.merged", func(e map[string]any) { at(e, "context")["type"] = "dev.cdevents.change.merged.0.1.0" }), `context.type: must be "dev.cdevents.change.merged.0.3.0", not "dev.cdevents.change.merged.0.1.0"`},
 		"custom version": {edit("backlog.ranked", func(e map[string]any) { at(e, "context")["type"] = "dev.cdeventsx.lemnis-backlog.ranked.0.10.0" }), "context.type: "},
 		"missing":        {edit("service.deployed", func(e map[string]any) { delete(at(e, "subject", "content"), "artifactId") }), "subject.content.artifactId: is missing"},
