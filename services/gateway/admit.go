@@ -36,6 +36,8 @@ type door struct {
 	seal func(ctx context.Context, project, user string, text []byte) (pseudonym, keyID string, ciphertext []byte, err error)
 	// inDeploy reports whether a test case run was claimed in the deploy phase.
 	inDeploy func(ctx context.Context, project, testCaseRun string) (bool, error)
+	// may judges a claim by whoever the context says makes it.
+	may func(ctx context.Context, e events.Event) error
 }
 
 // claim is an event that may go on the stream.
@@ -75,6 +77,9 @@ func (d door) admit(ctx context.Context, principal string, e events.Event, body 
 	}
 	if !traceParent.MatchString(e.TraceParent) {
 		e.TraceParent = newTrace()
+	}
+	if err := d.may(ctx, e); err != nil {
+		return claim{}, err
 	}
 	if c, ok := e.Content.(events.FeedbackReceived); ok {
 		if e, body, err = d.sealed(ctx, e, c); err != nil {

@@ -22,6 +22,7 @@ func testDoor() door {
 			return "pseudonym", "key", bytes.Repeat([]byte{7}, len(text)), nil
 		},
 		inDeploy: func(context.Context, string, string) (bool, error) { return false, nil },
+		may:      func(context.Context, events.Event) error { return nil },
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const (
@@ -45,7 +45,7 @@ func (g *Gateway) feedback(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
-	c, err := g.door.admit(r.Context(), natsd.Local, e, body)
+	c, err := g.door.admit(r.Context(), access.From(r.Context()).Principal, e, body)
 	if err != nil {
 		g.fail(w, r, err)
 		return

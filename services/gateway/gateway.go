@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -14,10 +15,10 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 	"github.com/lemnis/lemnis/services/gateway/web"
 )
 
@@ -29,6 +30,14 @@ type Options struct {
 	// AllowedHosts are names, with or without a port, that requests may be addressed to beside this machine's loopback
 	// names.
 	AllowedHosts []string
+	// Tokens can be managed over HTTP; nil: there are none.
+	Tokens *access.Store
+	// Authenticate asks everybody for one of the tokens; without it everybody on this machine is the principal local.
+	Authenticate bool
+	// Services are tokens of the installation's own programs, and who they are; they are kept in memory only.
+	Services map[string]access.Identity
+	// Limits of tokens and projects, where they are asked for.
+	Limits access.Limits
 	// Heartbeat is how often a silent event stream says that it lives; 0: every 15 s.
 	Heartbeat time.Duration
 	// Buffer is how many events a listener may be behind before it is dropped; 0: 1024.
@@ -42,6 +51,12 @@ type Gateway struct {
 	registry  http.Handler
 	allowed   []string
 	heartbeat time.Duration
+
+	tokens        *access.Store
+	authenticated bool
+	services      []serviceToken
+	limiter       *access.Limiter
+	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
 
 	door     door
 	index    *index
@@ -59,6 +74,9 @@ func New(o Options) (*Gateway, error) {
 	if o.Host.JS == nil || o.Host.Conn == nil || o.Host.Folds == nil || o.Host.Stream == "" {
 		return nil, errors.New("gateway: the host has no bus or no store")
 	}
+	if o.Authenticate && o.Tokens == nil {
+		return nil, errors.New("gateway: there are no tokens to authenticate anybody by")
+	}
 	log := o.Host.Log
 	if log == nil {
 		log = zap.NewNop()
@@ -71,16 +89,26 @@ func New(o Options) (*Gateway, error) {
 		o.Buffer = 1024
 	}
 	g := &Gateway{host: o.Host, log: log.Named("gateway"), registry: o.Registry, allowed: o.AllowedHosts, heartbeat: o.Heartbeat}
+	g.tokens, g.authenticated, g.limiter = o.Tokens, o.Authenticate, access.NewLimiter(o.Host.Folds.Client(), o.Limits)
+	for text, who := range o.Services {
+		g.services = append(g.services, serviceToken{sha256.Sum256([]byte(text)), who})
+	}
 	g.index = newIndex(o.Host, g.log)
 	g.overview = newOverview(g.log)
 	g.live = newLive(o.Host, g.log, o.Buffer)
-	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy}
+	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy, may: g.mayClaim}
 	return g, nil
 }
 
 // Handler answers everything that the gateway serves over HTTP.
 func (g *Gateway) Handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := g.routes()
+	return g.guard(mux.mux)
+}
+
+// routes names every endpoint. Each is reached through its rule (access.go); one without is for administrators.
+func (g *Gateway) routes() *routes {
+	mux := &routes{mux: http.NewServeMux(), authorize: g.authorize}
 	mux.HandleFunc("POST /events", g.receive)
 	mux.HandleFunc("GET /events", g.list)
 	mux.HandleFunc("GET /events/stream", g.stream)
@@ -101,8 +129,13 @@ func (g *Gateway) Handler() http.Handler {
 	} else {
 		mux.HandleFunc("/v2/", g.nothing)
 	}
+	mux.HandleFunc("GET /api/v1/whoami", g.whoami)
+	mux.HandleFunc("GET /api/v1/tokens", g.listTokens)
+	mux.HandleFunc("POST /api/v1/tokens", g.createToken)
+	mux.HandleFunc("DELETE /api/v1/tokens/{name}", g.revokeToken)
+	mux.HandleFunc("POST /api/v1/tokens/{name}/rotate", g.rotateToken)
 	mux.Handle("/", web.Handler())
-	return g.guard(mux)
+	return mux
 }
 
 func (g *Gateway) nothing(w http.ResponseWriter, r *http.Request) {
@@ -122,7 +155,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.live.run(run) })
 	group.Go(func() error { return g.index.run(run) })
 	group.Go(func() error { return g.overview.run(run, g.host) })
-	group.Go(func() error { return g.takeFromInbox(run, natsd.Local) })
+	group.Go(func() error { return g.takeFromInbox(run, access.Everybody()) })
+	if g.tokens != nil {
+		group.Go(func() error { return g.tokens.Run(run) })
+	}
 	if err := group.Wait(); ctx.Err() == nil {
 		return err
 	}
@@ -132,10 +168,12 @@ func (g *Gateway) Run(ctx context.Context) error {
 const drainTimeout = 5 * time.Second
 
 // Serve answers requests from the listener until ctx ends, then lets those under way finish. It refuses an address that
-// other machines can reach, since nobody is authenticated.
+// other machines can reach where nobody is authenticated.
 func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
-	if err := CheckAddress(listener.Addr().String()); err != nil {
-		return err
+	if !g.authenticated {
+		if err := CheckAddress(listener.Addr().String()); err != nil {
+			return err
+		}
 	}
 	server := &http.Server{
 		Handler: g.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -170,7 +208,7 @@ func CheckAddress(address string) error {
 	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
 		return nil
 	}
-	return fmt.Errorf("the address %s can be reached from other machines, and there is no authentication yet: use 127.0.0.1", address)
+	return fmt.Errorf("the address %s can be reached from other machines, and nobody is authenticated: turn authentication on (LEMNIS_AUTH=1), or use 127.0.0.1", address)
 }
 
 // vault opens the keys of users when the first feedback comes.

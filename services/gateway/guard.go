@@ -21,7 +21,8 @@ func (g *Gateway) guard(next http.Handler) http.Handler {
 
 // foreign says why a request is not from here; empty when it is.
 func (g *Gateway) foreign(r *http.Request) string {
-	if !g.knownHost(r.Host) {
+	// Where a token is asked for, a page that was given this address has none to send.
+	if !g.authenticated && !g.knownHost(r.Host) {
 		return "this gateway is not called " + quote(r.Host) + "; without authentication it answers to this machine's own names only"
 	}
 	for _, origin := range r.Header.Values("Origin") {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const (
@@ -24,7 +25,9 @@ const (
 )
 
 // takeFromInbox moves what a principal submits over NATS onto the stream as claims, in order, in one gateway at a time.
-func (g *Gateway) takeFromInbox(ctx context.Context, principal string) error {
+func (g *Gateway) takeFromInbox(ctx context.Context, who access.Identity) error {
+	ctx = access.With(ctx, who)
+	principal := who.Principal
 	return service.WhileOwner(ctx, g.host, "inbox-"+principal, func(ctx context.Context) error {
 		// One message out at a time: a redelivered one can then not come after its successors.
 		consumer, err := g.host.JS.CreateOrUpdateConsumer(ctx, inboxStream+principal, jetstream.ConsumerConfig{
@@ -108,6 +111,10 @@ func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.
 		return events.Event{Project: header(h, "ce-project")}, badEvent(err)
 	}
 	c, err := g.door.admit(ctx, principal, e, body)
+	var limit *access.LimitError
+	if errors.As(err, &limit) {
+		return e, fmt.Errorf("%w: %w", errAway, err) // it waits for the next window
+	}
 	if err != nil {
 		return e, err
 	}

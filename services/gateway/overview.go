@@ -13,6 +13,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const (
@@ -174,15 +175,19 @@ func (g *Gateway) showOverview(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, refuse(http.StatusServiceUnavailable, "the overview is being built; try again in a moment"))
 		return
 	}
-	g.write(w, http.StatusOK, "application/json", g.overview.answer(name))
+	g.write(w, http.StatusOK, "application/json", g.overview.answer(name, access.From(r.Context()).MayRead))
 }
 
-func (o *overview) answer(name string) overviewAnswer {
+// answer leaves out the projects that whoever asks may not see.
+func (o *overview) answer(name string, visible func(project string) bool) overviewAnswer {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	a := overviewAnswer{Projects: []string{}, Sequence: o.sequence, Phases: []phaseAnswer{}}
 	latest := ""
 	for n, p := range o.projects {
+		if !visible(n) {
+			continue
+		}
 		a.Projects = append(a.Projects, n)
 		if latest == "" || p.last.After(o.projects[latest].last) {
 			latest = n

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 // refusal is a no that its reader can act on.
@@ -38,10 +40,18 @@ type problem struct {
 // problemOf is what a client may know of an error; ok is false for what only the log may.
 func problemOf(err error) (p problem, ok bool) {
 	var r *refusal
+	var denied *access.DeniedError
+	var limit *access.LimitError
 	p = problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "internal error"}
 	switch {
 	case errors.As(err, &r):
 		p.Status, p.Detail, ok = r.status, r.reason, true
+	case errors.Is(err, errNobody), errors.Is(err, access.ErrUnknownToken), errors.Is(err, access.ErrExpired):
+		p.Status, p.Detail, ok = http.StatusUnauthorized, err.Error(), true
+	case errors.As(err, &denied):
+		p.Status, p.Detail, ok = http.StatusForbidden, denied.Error(), true
+	case errors.As(err, &limit):
+		p.Status, p.Detail, ok = http.StatusTooManyRequests, limit.Error(), true
 	case errors.Is(err, errAway):
 		p.Status, p.Detail, ok = http.StatusServiceUnavailable, errAway.Error()+"; try again", true
 	}
@@ -56,9 +66,7 @@ func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 		g.logRequest(r, err)
 	}
 	g.metrics.refused(p.Status)
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
-	}
+	setRetryAfter(w, err, p.Status)
 	g.write(w, p.Status, "application/problem+json", p)
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const (
@@ -268,7 +269,7 @@ func (g *Gateway) show(w http.ResponseWriter, r *http.Request) {
 	if sequence > 0 {
 		e, data, err = g.read(r.Context(), sequence)
 	}
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && !access.From(r.Context()).MayRead(e.Project) {
 		err = refuse(http.StatusNotFound, "there is no event %s", quote(id))
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const (
@@ -63,7 +64,7 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request) {
 	if one.Event.TraceParent == "" {
 		one.Event.TraceParent = r.Header.Get("Traceparent")
 	}
-	c, err := g.door.admit(r.Context(), natsd.Local, one.Event, one.Body)
+	c, err := g.door.admit(r.Context(), access.From(r.Context()).Principal, one.Event, one.Body)
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -155,7 +156,7 @@ func (g *Gateway) receiveOne(r *http.Request, d events.Decoded) batchAnswer {
 		err = badEvent(err)
 	} else {
 		var c claim
-		if c, err = g.door.admit(r.Context(), natsd.Local, d.Event, d.Body); err == nil {
+		if c, err = g.door.admit(r.Context(), access.From(r.Context()).Principal, d.Event, d.Body); err == nil {
 			got, err = g.put(r.Context(), c)
 		}
 	}
