@@ -10,14 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 )
 
 // leaseBucket is the KV bucket of the leases, one key a phase.
 const leaseBucket = "LEASES"
 
-// errLost says that another owner holds the lease.
-var errLost = errors.New("the lease was taken over")
+// errLost says that another owner holds the lease, or may by now.
+var errLost = errors.New("the lease is lost")
 
 // holding is the value of a lease.
 type holding struct {
@@ -36,6 +35,7 @@ type lease struct {
 	instance string
 	revision uint64
 	floor    uint64
+	renewed  time.Time // when the last write that succeeded was sent: others wait for a TTL from then at least
 }
 
 // acquire waits until the lease is free, or its holder was silent for a TTL, and takes it.
@@ -136,7 +136,7 @@ func (l *lease) release(ctx context.Context, floor uint64) error {
 }
 
 // put writes the holding if the last revision is the given one. A write of ours whose answer
-// got lost is recognised by its owner.
+// got lost is recognised by its owner; it says nothing of when it was made, so it is made again.
 func (l *lease) put(ctx context.Context, last uint64, owner string) error {
 	value, err := json.Marshal(holding{Owner: owner, Instance: l.instance, Floor: l.floor})
 	if err != nil {
@@ -144,25 +144,67 @@ func (l *lease) put(ctx context.Context, last uint64, owner string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.ttl)
 	defer cancel()
-	var revision uint64
-	if last == 0 {
-		revision, err = l.kv.Create(ctx, l.key, value)
-	} else {
-		revision, err = l.kv.Update(ctx, l.key, value, last)
-	}
-	if err == nil {
-		l.revision = revision
-		return nil
-	}
-	if entry, getErr := l.kv.Get(ctx, l.key); getErr == nil && entry.Revision() != last {
-		var h holding
-		if json.Unmarshal(entry.Value(), &h) == nil && h.Owner == l.owner {
-			l.revision = entry.Revision()
+	for {
+		sent := time.Now()
+		var revision uint64
+		if last == 0 {
+			revision, err = l.kv.Create(ctx, l.key, value)
+		} else {
+			revision, err = l.kv.Update(ctx, l.key, value, last)
+		}
+		if err == nil {
+			l.revision, l.renewed = revision, sent
 			return nil
 		}
-		return errLost
+		entry, getErr := l.kv.Get(ctx, l.key)
+		if getErr != nil || entry.Revision() <= last { // unreachable, or a replica that lags behind
+			return fmt.Errorf("write lease %s: %w", l.key, err)
+		}
+		var h holding
+		if json.Unmarshal(entry.Value(), &h) != nil || h.Owner != l.owner {
+			return fmt.Errorf("%w to another owner", errLost)
+		}
+		last, l.revision = entry.Revision(), entry.Revision()
 	}
-	return fmt.Errorf("write lease %s: %w", l.key, err)
+}
+
+// keep renews the lease each third of its TTL until ctx ends (nil) or it is lost. An owner that
+// can not renew it steps down by its own clock, before anyone may take over. floor is asked before
+// each renewal how far everything is handled; its error ends the keeping.
+func (l *lease) keep(ctx context.Context, log *zap.Logger, floor func() (uint64, error)) error {
+	tick := time.NewTicker(l.ttl / 3)
+	defer tick.Stop()
+	for {
+		expires := l.renewed.Add(l.ttl)
+		expiry := time.NewTimer(time.Until(expires))
+		select {
+		case <-ctx.Done():
+			expiry.Stop()
+			return nil
+		case <-expiry.C:
+			return fmt.Errorf("%w: it could not be renewed for %s", errLost, l.ttl)
+		case <-tick.C:
+			expiry.Stop()
+		}
+		at, err := floor()
+		if err != nil {
+			return err
+		}
+		// Half a TTL for each try, so that one lost request does not cost the lease.
+		until := time.Now().Add(l.ttl / 2)
+		if expires.Before(until) {
+			until = expires
+		}
+		renewing, cancel := context.WithDeadline(ctx, until)
+		err = l.renew(renewing, at)
+		cancel()
+		switch {
+		case errors.Is(err, errLost):
+			return err
+		case err != nil && ctx.Err() == nil:
+			log.Warn("the lease could not be renewed; trying again", zap.String("lease", l.key), zap.Error(err))
+		}
+	}
 }
 
 // WhileOwner runs do whenever this process holds the lease of that name, one process at a time,
@@ -175,7 +217,7 @@ func WhileOwner(ctx context.Context, h Host, name string, do func(ctx context.Co
 			wait(ctx, timing.Lease/5)
 			continue
 		}
-		err = l.hold(ctx, do)
+		err = l.hold(ctx, h.Log, do)
 		if err != nil && ctx.Err() == nil {
 			h.Log.Warn("what needs a lease ended; beginning again", zap.String("lease", name), zap.Error(err))
 			wait(ctx, timing.Lease/5)
@@ -184,28 +226,21 @@ func WhileOwner(ctx context.Context, h Host, name string, do func(ctx context.Co
 	return nil
 }
 
-// hold renews the lease while do runs.
-func (l *lease) hold(ctx context.Context, do func(ctx context.Context) error) error {
-	group, held := errgroup.WithContext(ctx)
-	held, stop := context.WithCancel(held)
-	group.Go(func() error { defer stop(); return do(held) })
-	group.Go(func() error {
-		tick := time.NewTicker(l.ttl / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-held.Done():
-				return nil
-			case <-tick.C:
-				if err := l.renew(held, 0); errors.Is(err, errLost) {
-					return err
-				}
-			}
-		}
-	})
-	err := group.Wait()
-	if errors.Is(err, errLost) {
-		return err
+// hold renews the lease while do runs, also while do ends because ctx did.
+func (l *lease) hold(ctx context.Context, log *zap.Logger, do func(ctx context.Context) error) error {
+	held, end := context.WithCancel(ctx)
+	defer end()
+	keeping, letGo := context.WithCancel(context.WithoutCancel(ctx))
+	defer letGo()
+	kept := make(chan error, 1)
+	go func() {
+		defer end()
+		kept <- l.keep(keeping, log, func() (uint64, error) { return 0, nil })
+	}()
+	err := do(held)
+	letGo()
+	if lost := <-kept; lost != nil {
+		return errors.Join(err, lost)
 	}
 	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.ttl)
 	defer cancel()

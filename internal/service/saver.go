@@ -134,31 +134,30 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 // is then written less often.
 const saveShare = 10
 
-// saveFolds saves behind the decisions until ctx ends. A store that is away or was wiped costs
-// nothing but a longer start.
-func (t *term) saveFolds(ctx context.Context, complete uint64) error {
+// saveFolds saves behind the decisions until ctx ends; a save that it is at is finished, or the
+// hand-over would have to write everything. A store that is away or was wiped costs nothing but a
+// longer start.
+func (t *term) saveFolds(ctx, alive context.Context) error {
 	pause := t.host.Timing.Save
 	for {
 		if wait(ctx, pause); ctx.Err() != nil {
 			return nil //nolint:nilerr // drained
 		}
 		floor := t.handled()
-		if floor == complete {
+		if floor == t.complete {
 			continue
 		}
 		start := time.Now()
-		saved, err := t.saveOnce(ctx, complete, floor)
+		saved, err := t.saveOnce(alive, t.complete, floor)
 		pause = max(t.host.Timing.Save, min(saveShare*time.Since(start), 10*time.Second))
 		if err != nil {
-			t.unsaved.Store(true) // what is missing now has to be written whole, also by the hand-over
-			complete = 0
+			t.complete = 0 // what is missing now has to be written whole, also by the hand-over
 			if ctx.Err() == nil {
 				t.log.Warn("folds are not saved; trying again", zap.Error(err))
 			}
 			continue
 		}
-		t.unsaved.Store(false)
-		complete = saved
+		t.complete = saved
 	}
 }
 

@@ -134,7 +134,7 @@ func (s *Service) own(ctx context.Context) error {
 		case errors.As(err, &crash):
 			return err
 		case errors.Is(err, errLost):
-			s.log.Warn("another process has taken the phase over")
+			s.log.Warn("another process takes the phase over", zap.Error(err))
 		case err != nil && ctx.Err() == nil:
 			s.log.Error("the term ended; beginning another", zap.Error(err))
 			wait(ctx, s.host.Timing.Lease/5)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/fold"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -38,7 +37,10 @@ type term struct {
 	pending []*cause // read and not yet known to be handled, in stream order
 	floor   uint64   // everything at or below it is handled
 	read    atomic.Uint64
-	unsaved atomic.Bool // the last save failed: the store lacks what it was to write
+
+	// complete is the position up to which the store holds all folds, 0 when something is missing
+	// there. The saver's.
+	complete uint64
 }
 
 // cause is an event on its way through the workers.
@@ -50,123 +52,144 @@ type cause struct {
 
 // serve runs the term until ctx ends (nil), the lease is lost (errLost), or a fault.
 // ready is called when decisions begin.
+//
+// A fault ends everything at once. A clean stop goes from the outside in: first the work that only
+// the owner may do, then decisions, then the lease, which is renewed until then: nobody else can
+// do either before.
 func (t *term) serve(ctx context.Context, ready func()) error {
-	barrier, err := t.raiseBarrier(ctx)
+	t.floor = t.lease.floor
+	t.read.Store(t.floor)
+	elected := *t.lease // as it was taken; the keeper writes to it from here on
+	alive, fail := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer fail(nil)
+	keeping, letGo := context.WithCancel(alive)
+	defer letGo()
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		if err := t.keepLease(keeping); err != nil {
+			fail(err)
+		}
+	})
+	stoppable, stop := context.WithCancel(alive)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)()
+
+	err := t.load(stoppable, &elected)
+	loaded := err == nil
+	if loaded {
+		ready()
+		t.work(stoppable, alive, fail)
+	}
+	if loaded && alive.Err() == nil {
+		t.saveLast(alive)
+	}
+	fault := context.Cause(alive)
+	letGo()
+	keeper.Wait()
+	switch {
+	case fault != nil:
+		return fault
+	case context.Cause(alive) != nil: // lost while saving: nothing is left to hand back
+		return context.Cause(alive)
+	case err != nil && ctx.Err() == nil:
+		return err
+	}
+	release, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainLimit)
+	defer cancel()
+	return t.lease.release(release, t.handled())
+}
+
+// load brings the term to where it can decide: all facts up to its own election are folded.
+func (t *term) load(ctx context.Context, elected *lease) error {
+	barrier, err := t.raiseBarrier(ctx, elected)
 	if err != nil {
 		return err
 	}
-	t.floor = t.lease.floor
-	t.read.Store(t.floor)
 	if err := t.loadProjects(ctx, barrier); err != nil {
 		return err
 	}
-	complete, err := t.loadFolds(ctx, barrier)
-	if err != nil {
+	if t.complete, err = t.loadFolds(ctx, barrier); err != nil {
 		return err
 	}
-	t.log.Info("owns the phase", zap.Uint64("floor", t.floor), zap.Uint64("folded", barrier))
-	ready()
+	t.log.Info("owns the phase", zap.Uint64("floor", elected.floor), zap.Uint64("folded", barrier))
+	return nil
+}
 
-	// Workers get a context of their own, so that a drain lets them finish what they hold.
-	working, stopWorking := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopWorking()
-	workers, workCtx := errgroup.WithContext(working)
-	for _, w := range t.workers {
-		workers.Go(func() error { return w.run(workCtx) })
+// work decides, saves, and does what only the owner may do, until ctx is stopped or the term is
+// not alive any more.
+func (t *term) work(ctx, alive context.Context, fail context.CancelCauseFunc) {
+	start := func(group *sync.WaitGroup, f func() error) {
+		group.Go(func() {
+			if err := f(); err != nil {
+				fail(err)
+			}
+		})
 	}
-	rest, restCtx := errgroup.WithContext(ctx)
-	rest.Go(func() error { return t.dispatch(restCtx, workCtx) })
-	rest.Go(func() error { return t.keepLease(restCtx) })
-	rest.Go(func() error { return t.saveFolds(restCtx, complete) })
-	rest.Go(func() error { // a worker's fault ends the term
-		select {
-		case <-workCtx.Done():
-			return errors.New("a worker stopped")
-		case <-restCtx.Done():
+	var workers, readers, world sync.WaitGroup
+	working, stopWorking := context.WithCancel(alive)
+	defer stopWorking()
+	for _, w := range t.workers {
+		start(&workers, func() error {
+			if err := w.run(working); !errors.Is(err, context.Canceled) {
+				return err
+			}
 			return nil
-		}
-	})
+		})
+	}
+	reading, stopReading := context.WithCancel(alive)
+	defer stopReading()
+	start(&readers, func() error { return t.dispatch(reading, working) })
+	start(&readers, func() error { return t.saveFolds(reading, alive) })
 	for _, d := range t.def.Duties {
-		rest.Go(func() error { return t.perform(restCtx, d) })
+		start(&world, func() error { return t.perform(ctx, d) })
 	}
 	for _, e := range t.def.Effects {
 		if e.OnOwner {
-			rest.Go(func() error { return work(restCtx, t.host, t.def.Phase, e, t.latestProject) })
+			start(&world, func() error { return work(ctx, t.host, t.def.Phase, e, t.latestProject) })
 		}
 	}
-	restErr := rest.Wait()
+	<-ctx.Done()
+	world.Wait()
+	stopReading()
+	readers.Wait()
 	for _, w := range t.workers {
 		close(w.tasks)
 	}
-	time.AfterFunc(drainLimit, stopWorking)
-	workErr := workers.Wait()
-	stopWorking()
-	var crash *crashError
-	switch {
-	case errors.As(workErr, &crash) || errors.As(restErr, &crash):
-		return crash
-	case workErr != nil && !errors.Is(workErr, context.Canceled):
-		return workErr
-	case errors.Is(restErr, errLost):
-		return errLost
-	case ctx.Err() == nil:
-		return restErr
-	}
-	return t.handBack(context.WithoutCancel(ctx), complete)
+	limit := time.AfterFunc(drainLimit, stopWorking) // what they still hold is met again by the next owner
+	workers.Wait()
+	limit.Stop()
 }
 
 // drainLimit bounds how long a stopping owner finishes what it has read.
 const drainLimit = 5 * time.Second
 
-// handBack saves the folds and gives the lease back, so that the next owner starts at once.
-func (t *term) handBack(ctx context.Context, complete uint64) error {
+// saveLast saves the folds, so that the next owner starts at once.
+func (t *term) saveLast(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, drainLimit)
 	defer cancel()
-	floor := t.handled()
-	if t.unsaved.Load() {
-		complete = 0
-	}
-	if _, err := t.saveOnce(ctx, complete, floor); err != nil {
+	if _, err := t.saveOnce(ctx, t.complete, t.handled()); err != nil {
 		t.log.Warn("folds are not saved; the next owner folds the stream", zap.Error(err))
 	}
-	return t.lease.release(ctx, floor)
 }
 
 // raiseBarrier puts a mark on the stream: every fact of an earlier owner that this one can not
 // know of yet stands before it, or loses against the fence later.
-func (t *term) raiseBarrier(ctx context.Context) (uint64, error) {
+func (t *term) raiseBarrier(ctx context.Context, elected *lease) (uint64, error) {
 	r := resulter{host: t.host, phase: t.def.Phase, source: "owner"}
 	return r.publish(ctx, outcome{
-		project: internalProject, id: events.FactID(t.host.Stream, t.lease.revision, "owner", internalProject, t.lease.owner, "elected"),
-		Report: Report{Content: events.OwnerElected{Owner: t.lease.owner, Floor: t.lease.floor}, Key: t.lease.owner, Phase: t.def.Phase},
+		project: internalProject, id: events.FactID(t.host.Stream, elected.revision, "owner", internalProject, elected.owner, "elected"),
+		Report: Report{Content: events.OwnerElected{Owner: elected.owner, Floor: elected.floor}, Key: elected.owner, Phase: t.def.Phase},
 	})
 }
 
 // internalProject is the project token of what concerns no project.
 const internalProject = "_"
 
-// keepLease renews the lease and moves its floor until it is lost.
+// keepLease renews the lease and moves its floor until ctx ends or it is lost.
 func (t *term) keepLease(ctx context.Context) error {
-	tick := time.NewTicker(t.host.Timing.Lease / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		floor := t.handled()
-		if err := t.faults.at(stepFloor, nil); err != nil {
-			return err
-		}
-		err := t.lease.renew(ctx, floor)
-		switch {
-		case errors.Is(err, errLost):
-			return errLost
-		case err != nil && ctx.Err() == nil:
-			t.log.Warn("the lease could not be renewed; trying again", zap.Error(err))
-		}
-	}
+	return t.lease.keep(ctx, t.log, func() (uint64, error) {
+		return t.handled(), t.faults.at(stepFloor, nil)
+	})
 }
 
 // handled moves the floor up to below the first event that is not handled yet.
