@@ -76,6 +76,9 @@ type Letter struct {
 	Inbox    string // one token: where it came in
 	Project  string // empty when it is not known
 	Reason   error
+	// Of an event that could not be handed on: to whom, as kind/key, and how often it was tried.
+	Aggregate string
+	Tries     uint64
 }
 
 // Bury puts a message from outside into the dead letter stream, once, and returns when it is there
@@ -89,7 +92,7 @@ func Bury(ctx context.Context, h Host, l Letter) error {
 	}
 	return buryLetter(ctx, h, letter{
 		header: header, data: l.Data, subject: l.Subject, sequence: l.Sequence, project: l.Project,
-		phase: events.Phase(l.Inbox), reason: l.Reason,
+		phase: events.Phase(l.Inbox), reason: l.Reason, aggregate: l.Aggregate, tries: l.Tries,
 	})
 }
 

@@ -1,0 +1,166 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// What the feed keeps for whoever is not quite as fast.
+const (
+	feedItems = 4096
+	feedBytes = 32 << 20
+)
+
+// feed is the one reader of the stream's end. It keeps the latest facts for all subscriptions together; one that is
+// further behind reads the stream for itself (behind).
+type feed struct {
+	host service.Host
+
+	mu      sync.Mutex
+	items   []*item
+	bytes   int
+	first   uint64 // every fact at or above it, up to last, is among the items
+	last    uint64 // the last message that was read, of whatever kind
+	fact    uint64 // the last fact that was read
+	changed chan struct{}
+}
+
+// newFeed begins behind the end that the stream has now.
+func newFeed(ctx context.Context, h service.Host) (*feed, error) {
+	last, err := service.LastSequence(ctx, h)
+	if err != nil {
+		return nil, err
+	}
+	return &feed{host: h, first: last + 1, last: last, fact: last, changed: make(chan struct{})}, nil
+}
+
+// run reads until ctx ends. Without a filter: that costs the server less, and half of the messages are facts.
+func (f *feed) run(ctx context.Context) error {
+	return service.Tail(ctx, f.host, nil, f.first, func(m service.Message) error {
+		if m.Kind != events.Stated {
+			f.mu.Lock()
+			f.last = m.Sequence
+			f.mu.Unlock()
+			return nil
+		}
+		f.add(newItem(m.Sequence, m.Subject(), m.Headers(), m.Data()))
+		return nil
+	})
+}
+
+func (f *feed) add(i *item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.items = append(f.items, i)
+	f.bytes += i.size()
+	f.last, f.fact = i.sequence, i.sequence
+	drop := 0
+	for len(f.items)-drop > feedItems || f.bytes > feedBytes {
+		f.bytes -= f.items[drop].size()
+		f.first = f.items[drop].sequence + 1
+		drop++
+	}
+	if drop > 0 {
+		clear(f.items[:drop]) // or the array would hold on to them
+		f.items = f.items[drop:]
+	}
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// after are the facts behind a sequence, up to so many, and the sequence up to which they are all. ok is false when the
+// feed does not reach back that far. changed is closed when there are more.
+func (f *feed) after(sequence uint64, most int) (items []*item, upTo uint64, ok bool, changed <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if sequence+1 < f.first {
+		return nil, 0, false, nil
+	}
+	from := sort.Search(len(f.items), func(n int) bool { return f.items[n].sequence > sequence })
+	upTo = max(sequence, f.last)
+	if len(f.items)-from > most {
+		items = slices.Clone(f.items[from : from+most])
+		return items, items[most-1].sequence, true, f.changed
+	}
+	return slices.Clone(f.items[from:]), upTo, true, f.changed
+}
+
+// ends are the first sequence that the feed reaches back to, and that of the last fact.
+func (f *feed) ends() (first, fact uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.first, f.fact
+}
+
+const (
+	behindBatch = 128
+	fetchWait   = 2 * time.Second
+)
+
+var errBehind = errors.New("the stream does not give what is on it")
+
+// behind reads facts of a project that the feed does not have any more, in order, up to so many. upTo is the sequence up
+// to which they are all; it is not beyond what the feed continues from.
+func behind(ctx context.Context, h service.Host, project string, after, first uint64) (items []*item, upTo uint64, err error) {
+	filter := string(events.Stated) + "." + project + ".>"
+	one := h.Replicas <= 1
+	if !one {
+		// The member of a cluster that answers may itself be behind, and then has nothing to give although there is
+		// something. The first fact of the feed is there for certain, and with this filter is met.
+		filter = string(events.Stated) + ".>"
+	}
+	c, err := h.JS.CreateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
+		FilterSubject: filter, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: 10 * time.Second,
+	})
+	if err != nil {
+		return nil, after, fmt.Errorf("read what is behind: %w", err)
+	}
+	defer func() {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = h.JS.DeleteConsumer(clean, natsd.Lifecycle, c.CachedInfo().Name) // or the server forgets it by itself
+	}()
+	if c.CachedInfo().NumPending == 0 {
+		if one {
+			return nil, max(after, first-1), nil
+		}
+		return nil, after, errBehind
+	}
+	batch, err := c.Fetch(int(min(behindBatch, c.CachedInfo().NumPending)), jetstream.FetchMaxWait(fetchWait))
+	if err != nil {
+		return nil, after, fmt.Errorf("read what is behind: %w", err)
+	}
+	upTo = after
+	expected, ended := uint64(1), false
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil || meta.Sequence.Consumer != expected {
+			break // nothing is acknowledged, so a message that was lost on the way shows as a gap
+		}
+		expected++
+		i := newItem(meta.Sequence.Stream, m.Subject(), m.Headers(), m.Data())
+		if i.project == project {
+			items = append(items, i)
+		}
+		upTo, ended = i.sequence, meta.NumPending == 0
+	}
+	if expected == 1 {
+		return nil, after, fmt.Errorf("read what is behind: %w", errors.Join(errBehind, batch.Error()))
+	}
+	if ended && one {
+		upTo = max(upTo, first-1)
+	}
+	return items, upTo, nil
+}

@@ -1,0 +1,80 @@
+package subscription
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Headers of the Standard Webhooks signature.
+const (
+	HeaderID        = "Webhook-Id"        // the event's id: the same in every try
+	HeaderTimestamp = "Webhook-Timestamp" // seconds since 1970, of this try
+	HeaderSignature = "Webhook-Signature" // "v1,<base64 of HMAC-SHA256>"
+)
+
+// secretPrefix marks a secret whose bytes are given in base64.
+const secretPrefix = "whsec_"
+
+const shortestSecret = 16 // bytes
+
+// newSecret makes a signing secret.
+func newSecret() string {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return secretPrefix + base64.StdEncoding.EncodeToString(b[:])
+}
+
+// keyOf are the bytes of a secret.
+func keyOf(secret string) ([]byte, error) {
+	key := []byte(secret)
+	if encoded, ok := strings.CutPrefix(secret, secretPrefix); ok {
+		var err error
+		if key, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, errors.New("the signing secret is no base64 behind " + secretPrefix)
+		}
+	}
+	if len(key) < shortestSecret {
+		return nil, fmt.Errorf("the signing secret has %d bytes; %d at least", len(key), shortestSecret)
+	}
+	return key, nil
+}
+
+// sign is the signature of a body that is sent at a time under an id.
+func sign(key []byte, id string, at time.Time, body []byte) (timestamp, signature string) {
+	timestamp = strconv.FormatInt(at.Unix(), 10)
+	mac := hmac.New(sha256.New, key)
+	_, _ = mac.Write([]byte(id + "." + timestamp + ".")) // never fails
+	_, _ = mac.Write(body)
+	return timestamp, "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// readSecret reads a secret from the project's folder, and from nowhere else.
+func readSecret(dir, project, reference string) (string, error) {
+	name := strings.TrimPrefix(reference, "secret:")
+	if dir == "" {
+		return "", errors.New("the gateway has no folder of secrets (LEMNIS_SECRETS_DIR)")
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", errors.New("the gateway's folder of secrets can not be opened")
+	}
+	defer func() { _ = root.Close() }()
+	folder, err := root.OpenRoot(project)
+	if err != nil {
+		return "", fmt.Errorf("there is no folder of secrets for the project %s", project)
+	}
+	defer func() { _ = folder.Close() }()
+	text, err := folder.ReadFile(name)
+	if err != nil {
+		return "", fmt.Errorf("the secret %q can not be read", name)
+	}
+	return strings.TrimSpace(string(text)), nil
+}

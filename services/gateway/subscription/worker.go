@@ -1,0 +1,569 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+	"golang.org/x/time/rate"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/service"
+)
+
+// What one subscription may hold in memory.
+const (
+	window      = 512
+	windowBytes = 8 << 20
+)
+
+const (
+	saveEvery = time.Second      // while something is delivered
+	saveRead  = 10 * time.Second // while facts are only passed over
+	drain     = 2 * time.Second  // for requests under way when a worker ends
+)
+
+// worker delivers one subscription's facts: those of an aggregate one after the other, those of others at the same time.
+// One goroutine (run) decides; requests have goroutines of their own.
+type worker struct {
+	manager  *Manager
+	host     service.Host
+	log      *zap.Logger
+	store    store
+	feed     *feed
+	clients  clients
+	patience Patience
+	record   record
+	wanted   predicate
+	key      []byte
+
+	// Of run alone.
+	revision  uint64
+	lanes     map[string]*lane
+	ready     []*lane // have something to send now
+	inflight  int
+	held      int
+	heldBytes int
+	quiet     time.Time // until then nothing is sent
+	limiter   *rate.Limiter
+	results   chan result
+	due       chan *lane
+	saved     time.Time
+	settledAt bool // something was settled, or failed, since the last save
+
+	mu   sync.Mutex
+	s    state
+	open map[uint64]*attempt
+}
+
+// lane is the facts of one aggregate that wait, in order.
+type lane struct {
+	name  string
+	queue []*attempt
+}
+
+// attempt is a fact on its way.
+type attempt struct {
+	item  *item
+	tries int
+	since time.Time
+}
+
+type result struct {
+	lane    *lane
+	outcome outcome
+}
+
+// input is what the reader hands over: a fact that is wanted, or that all up to a sequence have been looked at.
+type input struct {
+	item     *item
+	attempt  *attempt // one from before a restart
+	read     uint64
+	unjudged error
+}
+
+// errDisabled ends a worker whose sink wants no more.
+var errDisabled = errors.New("disabled")
+
+// work delivers until ctx ends, the sink is gone, or somebody else writes the state.
+func (w *worker) work(ctx context.Context) error {
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	if w.status().State == Disabled {
+		return errDisabled
+	}
+	if err := w.agree(ctx); err != nil {
+		return err
+	}
+	return w.run(ctx)
+}
+
+// begin reads how far the subscription has come.
+func (w *worker) begin(ctx context.Context) error {
+	s, revision, err := w.store.state(ctx, w.record.Spec.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if errors.Is(err, ErrNotFound) {
+		s = state{State: Pending, Read: w.record.Begin - 1}
+	}
+	if s.Generation != w.record.Generation {
+		s.Generation = w.record.Generation
+		if s.State != Active || s.Sink != w.record.Spec.Sink {
+			s.State, s.Reason, s.Sink, s.Rate = Pending, "", "", 0
+		}
+	}
+	w.mu.Lock()
+	w.s, w.revision = s, revision
+	w.mu.Unlock()
+	return nil
+}
+
+// agree asks the sink until it agrees.
+func (w *worker) agree(ctx context.Context) error {
+	spec := &w.record.Spec
+	for tries := 1; w.status().State != Active; tries++ {
+		if err := w.prepareKey(); err != nil {
+			w.note(Pending, err.Error())
+		} else {
+			g := ask(ctx, w.clients, w.patience.Timeout, spec.Sink, w.manager.options.Origin, spec.Config.Rate, spec.Settings.Headers)
+			switch {
+			case ctx.Err() != nil:
+				return ctx.Err()
+			case g.ok:
+				w.mu.Lock()
+				w.s.State, w.s.Reason, w.s.Sink, w.s.Rate = Active, "", spec.Sink, g.rate
+				w.mu.Unlock()
+			case g.answer:
+				w.note(Refused, g.reason)
+			default:
+				w.note(Pending, g.reason)
+			}
+		}
+		if err := w.save(ctx); err != nil {
+			return err
+		}
+		if w.status().State != Active {
+			wait := widest(w.patience.Handshake, w.patience.Most, tries)
+			if !pause(ctx, wait/2+backoff(wait/2, wait/2, 1)) {
+				return ctx.Err()
+			}
+		}
+	}
+	return w.prepareKey()
+}
+
+func (w *worker) prepareKey() error {
+	secret := w.record.Secret
+	if reference := w.record.Spec.Config.Secret; reference != "" {
+		var err error
+		if secret, err = readSecret(w.manager.options.SecretsDir, w.record.Spec.Config.Project, reference); err != nil {
+			return err
+		}
+	}
+	var err error
+	w.key, err = keyOf(secret)
+	return err
+}
+
+func (w *worker) note(to, reason string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.s.State, w.s.Reason = to, reason
+	w.s.LastError, w.s.LastErrorAt = reason, time.Now().UTC()
+}
+
+func (w *worker) status() state {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.snapshot()
+}
+
+// snapshot is the state now; mu is held.
+func (w *worker) snapshot() state {
+	s := w.s
+	if w.open != nil {
+		s.Open = make([]unsettled, 0, len(w.open))
+		for sequence, a := range w.open {
+			s.Open = append(s.Open, unsettled{Sequence: sequence, Tries: a.tries, Since: a.since})
+		}
+		slices.SortFunc(s.Open, func(a, b unsettled) int { return int(a.Sequence) - int(b.Sequence) })
+	}
+	settled := s.Read
+	if len(s.Open) > 0 {
+		settled = s.Open[0].Sequence - 1
+	}
+	s.Lag, s.Waiting = 0, len(s.Open)
+	if _, fact := w.feed.ends(); fact > settled {
+		s.Lag = fact - settled
+	}
+	s.At = time.Now().UTC()
+	return s
+}
+
+// save keeps the state. It fails with [ErrConflict] when another has written it: this worker is not the latest.
+func (w *worker) save(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	s := w.status()
+	revision, err := w.store.put(ctx, statePrefix+w.record.Spec.ID, s, w.revision)
+	if err != nil {
+		return err
+	}
+	w.revision, w.saved, w.settledAt = revision, time.Now(), false
+	return nil
+}
+
+// run delivers until ctx ends.
+func (w *worker) run(ctx context.Context) error {
+	w.lanes, w.open = map[string]*lane{}, map[uint64]*attempt{}
+	w.results, w.due = make(chan result), make(chan *lane)
+	if perMinute := w.s.Rate; perMinute > 0 {
+		perSecond := float64(perMinute) / 60
+		w.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Floor(perSecond))))
+	}
+	left := w.s.Open
+	for _, u := range left { // until they are read again they are as open as before
+		w.open[u.Sequence] = &attempt{tries: u.Tries, since: u.Since}
+	}
+	// Requests outlive ctx by a little, so that what arrives is not sent again by whoever goes on.
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	reading, stopReading := context.WithCancel(ctx)
+	in := make(chan input)
+	var readers sync.WaitGroup
+	readers.Go(func() { w.read(reading, left, in) })
+	defer func() { stopReading(); readers.Wait(); stopSending() }()
+
+	err := w.loop(ctx, sending, in)
+	stopReading()
+	if errors.Is(err, ErrConflict) {
+		return err // somebody else delivers
+	}
+	w.finish(sending)
+	if saveErr := w.save(sending); saveErr != nil || ctx.Err() != nil {
+		return saveErr
+	}
+	return err
+}
+
+func (w *worker) loop(ctx, sending context.Context, in <-chan input) error {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	wake := time.NewTimer(time.Hour)
+	defer wake.Stop()
+	for {
+		if wait := w.launch(ctx, sending); wait > 0 {
+			wake.Reset(wait)
+		}
+		from := in
+		if w.held >= window || w.heldBytes >= windowBytes {
+			from = nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case i := <-from:
+			w.take(i)
+		case l := <-w.due:
+			w.ready = append(w.ready, l)
+		case r := <-w.results:
+			if err := w.settle(ctx, r); err != nil {
+				return err
+			}
+		case <-wake.C:
+		case <-tick.C:
+			if w.settledAt || time.Since(w.saved) > saveRead {
+				if err := w.save(ctx); err != nil {
+					if errors.Is(err, ErrConflict) {
+						return err
+					}
+					w.log.Warn("the progress of a subscription can not be saved; trying again", zap.Error(err))
+				}
+			}
+		}
+	}
+}
+
+// launch starts what may be sent now; it says how long to wait when time alone is missing.
+func (w *worker) launch(ctx, sending context.Context) time.Duration {
+	for len(w.ready) > 0 && w.inflight < w.patience.Parallel {
+		now := time.Now()
+		if wait := w.quiet.Sub(now); wait > 0 {
+			return wait
+		}
+		if w.limiter != nil {
+			r := w.limiter.ReserveN(now, 1)
+			if wait := r.DelayFrom(now); wait > 0 {
+				r.CancelAt(now)
+				return wait
+			}
+		}
+		l := w.ready[0]
+		w.ready = w.ready[1:]
+		w.inflight++
+		a := l.queue[0]
+		w.mu.Lock()
+		a.tries++
+		if a.since.IsZero() {
+			a.since = now
+		}
+		w.mu.Unlock()
+		last := a.tries >= w.tries() || now.Sub(a.since) >= w.age()
+		go func() {
+			o := w.delivery(sending, a.item)
+			if o.verdict == again && last && sending.Err() == nil {
+				o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
+			}
+			if o.verdict == refused && !w.bury(sending, a, o.reason) {
+				o.verdict = again
+			}
+			select {
+			case w.results <- result{l, o}:
+			case <-sending.Done():
+			}
+		}()
+	}
+	return 0
+}
+
+func (w *worker) tries() int {
+	if n := w.record.Spec.Config.Tries; n > 0 {
+		return n
+	}
+	return w.patience.Tries
+}
+
+func (w *worker) age() time.Duration {
+	if d, err := time.ParseDuration(w.record.Spec.Config.Age); err == nil {
+		return d
+	}
+	return w.patience.Age
+}
+
+// bury puts a fact into the dead letters; false when ctx ended before it was there.
+func (w *worker) bury(ctx context.Context, a *attempt, reason string) bool {
+	return service.Bury(ctx, w.host, service.Letter{
+		Header: a.item.stored, Data: a.item.body, Subject: a.item.subject, Sequence: a.item.sequence, Project: a.item.project,
+		Inbox: "subscriptions", Aggregate: "subscription/" + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
+	}) == nil
+}
+
+// take queues a fact, or notes that others were passed over.
+func (w *worker) take(i input) {
+	w.mu.Lock()
+	w.s.Read = max(w.s.Read, i.read)
+	if i.unjudged != nil {
+		w.s.Unjudged++
+		w.s.LastError, w.s.LastErrorAt = "a filter failed: "+oneLine(i.unjudged.Error()), time.Now().UTC()
+	}
+	if i.item == nil {
+		if i.attempt != nil {
+			delete(w.open, i.read) // it is not on the stream any more
+		}
+		w.mu.Unlock()
+		return
+	}
+	a := i.attempt
+	if a == nil {
+		a = &attempt{}
+	}
+	a.item = i.item
+	w.open[i.item.sequence] = a
+	w.mu.Unlock()
+	w.held++
+	w.heldBytes += i.item.size()
+	l := w.lanes[i.item.lane]
+	if l == nil {
+		l = &lane{name: i.item.lane}
+		w.lanes[l.name] = l
+		w.ready = append(w.ready, l)
+	}
+	l.queue = append(l.queue, a)
+}
+
+// settle acts on what became of a try.
+func (w *worker) settle(ctx context.Context, r result) error {
+	w.inflight--
+	l, a := r.lane, r.lane.queue[0]
+	w.settledAt = true
+	w.mu.Lock()
+	if r.outcome.reason != "" {
+		w.s.LastError, w.s.LastErrorAt = r.outcome.reason, time.Now().UTC()
+	}
+	switch r.outcome.verdict {
+	case delivered:
+		w.s.Delivered++
+		w.s.Sequence = max(w.s.Sequence, a.item.sequence)
+	case refused:
+		w.s.DeadLettered++
+	case gone:
+		w.s.State, w.s.Reason = Disabled, r.outcome.reason
+		w.mu.Unlock()
+		return errDisabled
+	case again:
+		w.s.Retried++
+		w.mu.Unlock()
+		wait := max(backoff(w.patience.Least, w.patience.Most, a.tries), r.outcome.after)
+		if r.outcome.whole {
+			w.quiet = time.Now().Add(wait)
+		}
+		time.AfterFunc(wait, func() {
+			select {
+			case w.due <- l:
+			case <-ctx.Done():
+			}
+		})
+		return nil
+	}
+	delete(w.open, a.item.sequence)
+	w.mu.Unlock()
+	w.held--
+	w.heldBytes -= a.item.size()
+	l.queue[0] = nil
+	if l.queue = l.queue[1:]; len(l.queue) == 0 {
+		delete(w.lanes, l.name)
+	} else {
+		w.ready = append(w.ready, l)
+	}
+	return nil
+}
+
+// finish waits a little for requests under way.
+func (w *worker) finish(ctx context.Context) {
+	grace := time.NewTimer(drain)
+	defer grace.Stop()
+	for w.inflight > 0 {
+		select {
+		case r := <-w.results:
+			w.mu.Lock()
+			disabled := w.s.State == Disabled
+			w.mu.Unlock()
+			if r.outcome.verdict == again || r.outcome.verdict == gone && disabled {
+				w.inflight--
+				continue
+			}
+			_ = w.settle(ctx, r) // that it is disabled shows in the state
+		case <-grace.C:
+			return
+		}
+	}
+}
+
+// read hands over what was open before, then what the feed has, or the stream where the feed does not reach back.
+func (w *worker) read(ctx context.Context, left []unsettled, in chan<- input) {
+	give := func(i input) bool {
+		select {
+		case in <- i:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if !w.readOpen(ctx, left, give) {
+		return
+	}
+	at := w.status().Read
+	for ctx.Err() == nil {
+		items, upTo, ok, changed := w.feed.after(at, behindBatch)
+		if !ok {
+			first, _ := w.feed.ends()
+			var err error
+			if items, upTo, err = behind(ctx, w.host, w.record.Spec.Config.Project, at, first); err != nil {
+				if ctx.Err() == nil {
+					w.log.Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
+				}
+				pause(ctx, 500*time.Millisecond)
+				continue
+			}
+		}
+		for _, i := range items {
+			wanted, err := w.wants(i)
+			if !wanted {
+				if err != nil && !give(input{read: i.sequence, unjudged: err}) {
+					return
+				}
+				continue
+			}
+			if !give(input{item: i, read: i.sequence}) {
+				return
+			}
+		}
+		at = upTo
+		if (len(items) > 0 || !ok) && !give(input{read: at}) { // what was passed over
+			return
+		}
+		if !ok || len(items) >= behindBatch {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readOpen reads again what was on its way when an earlier worker ended.
+func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input) bool) bool {
+	for _, u := range left {
+		for {
+			m, err := w.message(ctx, u.Sequence)
+			if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+				if ctx.Err() != nil {
+					return false
+				}
+				w.log.Warn("an event can not be read again; trying", zap.Uint64("sequence", u.Sequence), zap.Error(err))
+				pause(ctx, time.Second)
+				continue
+			}
+			i := input{attempt: &attempt{tries: u.Tries, since: u.Since}, read: u.Sequence}
+			if err == nil {
+				i.item = newItem(m.Sequence, m.Subject, m.Header, m.Data)
+				if wanted, filterErr := w.wants(i.item); !wanted { // it was changed in the meantime
+					i.item, i.unjudged = nil, filterErr
+				}
+			}
+			if !give(i) {
+				return false
+			}
+			break
+		}
+	}
+	return true
+}
+
+func (w *worker) message(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	stream, err := w.host.JS.Stream(ctx, natsd.Lifecycle)
+	if err != nil {
+		return nil, err
+	}
+	return stream.GetMsg(ctx, sequence)
+}
+
+// wants judges a fact by all that the subscription says.
+func (w *worker) wants(i *item) (bool, error) {
+	s := &w.record.Spec
+	if i.project != s.Config.Project || s.Source != "" && s.Source != i.attributes["source"] ||
+		len(s.Types) > 0 && !slices.Contains(s.Types, i.attributes["type"]) {
+		return false, nil
+	}
+	return w.wanted(i)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
