@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // program is a running process of this test's.
 type program struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	cmd  *exec.Cmd
 	log  *os.File
@@ -62,7 +62,7 @@ type program struct {
 }
 
 // start runs a program; it is ended with the test, in order.
-func start(t *testing.T, name string, env []string, args ...string) *program {
+func start(t testing.TB, name string, env []string, args ...string) *program {
 	t.Helper()
 	log, err := os.OpenFile(filepath.Join(t.TempDir(), filepath.Base(name)+".log"), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
 	if err != nil {
@@ -110,7 +110,7 @@ func (p *program) stop() {
 }
 
 // freePort is a port that nobody listens on now.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -121,11 +121,11 @@ func freePort(t *testing.T) int {
 }
 
 // answers waits until a URL answers 200, or a program has ended.
-func answers(t *testing.T, url string, p *program) {
+func answers(t testing.TB, url string, p *program) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for tick := time.NewTicker(20 * time.Millisecond); ; {
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
 		r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 		if err != nil {
 			t.Fatal(err)

@@ -1,0 +1,27 @@
+package main
+
+// goal is one row of the table.
+type goal struct {
+	measure   string
+	benchmark string // without Benchmark and the number of processors
+	unit      string // as the benchmark reports it
+	shown     string // unit for people
+	least     bool   // the limit is the least that is asked, else what it has to stay under or at
+	limit     float64
+}
+
+// goals are those of the first lap. Ratios are to plain nats.go doing the same with the same check, in the same run.
+var goals = []goal{
+	{"decide throughput, embedded", "Decide/throughput/embedded", "ratio", "of plain", true, 0.7},
+	{"decide throughput, loopback", "Decide/throughput/loopback", "ratio", "of plain", true, 0.75},
+	{"phase trigger p50, embedded", "Decide/latency/embedded", "p50-ratio", "times plain", false, 1.3},
+	{"phase trigger p99, embedded", "Decide/latency/embedded", "p99-ratio", "times plain", false, 3},
+	{"phase trigger p50, loopback", "Decide/latency/loopback", "p50-ratio", "times plain", false, 1.3},
+	{"phase trigger p99, loopback", "Decide/latency/loopback", "p99-ratio", "times plain", false, 2},
+	{"idle process, memory", "Start", "idle-MiB", "MiB", false, 100},
+	{"start to ready, empty streams", "Start", "empty-s", "s", false, 0.5},
+	{"start to ready, 100,000 events", "Start", "full-s", "s", false, 3},
+	{"the same after kill -9", "Start", "full-after-kill-s", "s", false, 3},
+	{"take-over after kill -9", "TakeOver", "kill-s", "s", false, 8},
+	{"take-over on a clean stop", "TakeOver", "stop-s", "s", false, 0.5},
+}
