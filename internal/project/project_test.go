@@ -38,6 +38,7 @@ objectives: [{service: api, availability: 99.9%}]
 features: [{name: search, service: api, path: /search}]
 on-call: [{name: first, rotation: weekly, people: [ann, bo]}]
 capacity: {points: 25.5, every: 2w}
+webhooks: {github: {secret: "secret:github"}}
 `
 
 func TestParse(t *testing.T) {
@@ -60,6 +61,7 @@ func TestParse(t *testing.T) {
 		OnCall:     []events.OnCall{{Name: "first", Rotation: "weekly", People: []string{"ann", "bo"}}},
 		Capacity:   events.Capacity{Points: 25.5, Every: events.Duration(14 * 24 * time.Hour)},
 		Feedback:   events.FeedbackPolicy{Users: 2}, // not in the file: the default
+		Webhooks:   map[events.WebhookKind]events.Webhook{events.GitHub: {Secret: "secret:github"}},
 	}
 	want.Objectives[0].Availability = p.Objectives[0].Availability // 99.9/100 is not 0.999 to the last bit
 	if a := float64(p.Objectives[0].Availability); a < 0.99899 || a > 0.99901 {
@@ -102,6 +104,10 @@ func TestParseRefuses(t *testing.T) {
 		{"project: shop\ncapacity: {every: 3}\n", `p.yaml:2:19: capacity.every: "3" is no duration`},
 		{"project: shop\nobjectives: [{service: api, availability: 0.999}]\n", `objectives[0].availability: "0.999" is no percentage`},
 		{"project: shop\nowners: {ship: builtin}\n", "p.yaml:2:16: owners.ship: there is no phase"},
+		{"project: shop\nwebhooks:\n  svn: {secret: \"secret:a\"}\n", "p.yaml:3:8: webhooks.svn: there is no such sender"},
+		{"project: shop\nwebhooks:\n  github: {secret: hunter2}\n", "p.yaml:3:20: webhooks.github.secret: has to name a secret"},
+		{"project: shop\nwebhooks:\n  github: {}\n", "p.yaml:3:11: webhooks.github.secret: is missing"},
+		{"project: shop\nwebhooks:\n  github: {token: a}\n", "p.yaml:3:12: webhooks.github.token: there is no such field"},
 		{"project: &a shop\n", "project: anchors, aliases"},
 		{"project: shop\nreview: &a {approvals: 1}\ncapacity: *a\n", "capacity: anchors, aliases"},
 	}

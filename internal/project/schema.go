@@ -65,6 +65,7 @@ var notes = map[string]note{
 	"capacity.every":                  {text: "Plan a release this often; only when asked when left out."},
 	"feedback":                        {text: "When feedback becomes work."},
 	"feedback.users":                  {text: "Users that have to say the same; 2 when left out."},
+	"webhooks":                        {text: "Senders whose webhooks the gateway takes, each with the name of its secret: {secret: \"secret:<name>\"}."},
 }
 
 // Schema is the JSON Schema (2020-12) of a configuration, as indented JSON.
@@ -78,6 +79,24 @@ func Schema() ([]byte, error) {
 		return nil, fmt.Errorf("encode the schema: %w", err)
 	}
 	return append(text, '\n'), nil
+}
+
+// keys are those that a mapping may have.
+func keys(t reflect.Type) []string {
+	var all []string
+	switch t {
+	case reflect.TypeFor[events.Phase]():
+		for _, phase := range events.Phases() {
+			all = append(all, string(phase))
+		}
+	case reflect.TypeFor[events.WebhookKind]():
+		for _, kind := range events.WebhookKinds() {
+			all = append(all, string(kind))
+		}
+	default:
+		panic(fmt.Sprintf("project: nothing says which keys a mapping by %s may have", t))
+	}
+	return all
 }
 
 // describe is the schema of a type. JSON sorts the members, so the same types give the same bytes.
@@ -114,8 +133,8 @@ func describe(path string, t reflect.Type) map[string]any {
 		}
 	case reflect.Map:
 		members := map[string]any{}
-		for _, phase := range events.Phases() {
-			members[string(phase)] = describe(join(path, string(phase)), t.Elem())
+		for _, key := range keys(t.Key()) {
+			members[key] = describe(join(path, key), t.Elem())
 		}
 		out["type"], out["properties"], out["additionalProperties"] = "object", members, false
 	case reflect.Slice:

@@ -24,6 +24,8 @@ type Project struct {
 	Capacity     Capacity         `json:"capacity"`
 	Feedback     FeedbackPolicy   `json:"feedback"`
 
+	Webhooks map[WebhookKind]Webhook `json:"webhooks,omitempty"` // that the gateway takes, by sender
+
 	// Revision counts the accepted configurations; 0 is the default one. It is not part of the file.
 	Revision uint64 `json:"-"`
 }
@@ -97,6 +99,26 @@ type OnCall struct {
 	Rotation string   `json:"rotation,omitempty"` // daily, weekly (default)
 	People   []string `json:"people"`
 	Webhook  string   `json:"webhook,omitempty"`
+}
+
+// WebhookKind is a sender of webhooks.
+type WebhookKind string
+
+// The senders whose webhooks the gateway understands.
+const (
+	GitHub       WebhookKind = "github"
+	GitLab       WebhookKind = "gitlab"
+	Gitea        WebhookKind = "gitea"
+	Forgejo      WebhookKind = "forgejo"
+	Alertmanager WebhookKind = "alertmanager"
+)
+
+// WebhookKinds lists the senders.
+func WebhookKinds() []WebhookKind { return []WebhookKind{GitHub, GitLab, Gitea, Forgejo, Alertmanager} }
+
+// Webhook says that a sender's webhooks are taken, and how they are known to be the sender's.
+type Webhook struct {
+	Secret string `json:"secret"` // "secret:<name>": what the sender signs with, or sends as its token
 }
 
 // Capacity is what a release may hold.

@@ -51,6 +51,7 @@ func (p Project) Validate() error {
 		v.add("capacity.every", "is less than a second; deadlines fire on whole seconds")
 	}
 	v.count("feedback.users", p.Feedback.Users, 1e6)
+	v.webhooks(p.Webhooks)
 	if len(v.errors) > 0 {
 		return v.errors
 	}
@@ -258,6 +259,27 @@ func (v *validation) webhook(field, s string) {
 		v.add(field, "has to be a URL with https or http, or \"secret:<name>\"")
 	case u.User != nil:
 		v.add(field, "holds credentials, which would be on the stream for ever; write \"secret:<name>\"")
+	}
+}
+
+// webhooks asks for a secret a sender: without one anybody could speak for it.
+func (v *validation) webhooks(all map[WebhookKind]Webhook) {
+	kinds := make([]string, 0, len(all))
+	for kind := range all {
+		kinds = append(kinds, string(kind))
+	}
+	slices.Sort(kinds)
+	for _, kind := range kinds {
+		field := "webhooks." + kind
+		if !slices.Contains(WebhookKinds(), WebhookKind(kind)) {
+			v.add(field, "there is no such sender; there are github, gitlab, gitea, forgejo, alertmanager")
+			continue
+		}
+		if all[WebhookKind(kind)].Secret == "" {
+			v.add(field+".secret", "is missing; name a secret, like \"secret:%s\"", kind)
+			continue
+		}
+		v.secret(field+".secret", all[WebhookKind(kind)].Secret)
 	}
 }
 

@@ -26,6 +26,7 @@ func shop() Project {
 		OnCall:     []OnCall{{Name: "first", Rotation: "weekly", People: []string{"ann", "bo"}, Webhook: "https://hooks.example.org/1"}},
 		Capacity:   Capacity{Points: 40, Every: Duration(14 * 24 * time.Hour)},
 		Feedback:   FeedbackPolicy{Users: 2},
+		Webhooks:   map[WebhookKind]Webhook{GitHub: {Secret: "secret:github"}, Alertmanager: {Secret: "secret:alerts"}},
 	}
 }
 
@@ -68,6 +69,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"repositories[0].main", func(p *Project) { p.Repositories[0].Main = "../other" }},
 		{"repositories[0].credentials", func(p *Project) { p.Repositories[0].Credentials = "hunter2" }},
 		{"review.approvals", func(p *Project) { p.Review.Approvals = -1 }},
+		{"webhooks.svn", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{"svn": {Secret: "secret:svn"}} }},
+		{"webhooks.github.secret", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{GitHub: {Secret: "hunter2"}} }},
+		{"webhooks.gitlab.secret", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{GitLab: {}} }},
 		{"environments[1].name", func(p *Project) { p.Environments[1].Name = "dev" }},
 		{"environments[0].target", func(p *Project) { p.Environments[0].Target = "mainframe" }},
 		{"environments[0].strategy", func(p *Project) { p.Environments[0].Strategy = "hope" }},

@@ -91,6 +91,9 @@ func fill(v reflect.Value, name string) {
 	case *map[events.Phase]string:
 		*d = map[events.Phase]string{events.Integrate: "jenkins"}
 		return
+	case *map[events.WebhookKind]events.Webhook:
+		*d = map[events.WebhookKind]events.Webhook{events.GitHub: {Secret: "secret:github"}}
+		return
 	case *[]byte:
 		*d = []byte("sealed")
 		return
