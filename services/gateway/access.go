@@ -18,11 +18,14 @@ type rule struct {
 
 // rules by the pattern of the endpoint, as it is given to the mux. docs/security.md shows them as a table.
 var rules = map[string]rule{
-	"GET /healthz": {open: true},
-	"GET /readyz":  {open: true},
-	"GET /metrics": {near: true, need: readAll},
-	"/":            {open: true}, // the dashboard's files: what they show, they ask for
-	"/api/":        {},           // answers that there is nothing
+	"GET /healthz":        {open: true},
+	"GET /readyz":         {open: true},
+	"GET /metrics":        {near: true, need: readAll},
+	"GET /asyncapi.json":  {open: true}, // the same in every installation
+	"GET /schemas/{$}":    {open: true},
+	"GET /schemas/{type}": {open: true},
+	"/":                   {open: true}, // the dashboard's files: what they show, they ask for
+	"/api/":               {},           // answers that there is nothing
 
 	// What is claimed is judged when it has been read, by the phase and the project that it speaks of: door.may.
 	"POST /events":   {},
