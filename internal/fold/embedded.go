@@ -176,14 +176,26 @@ func (e *embedded) close(client *redis.Client) error {
 	return e.closed
 }
 
+// within marks the context of a command that holds snapshots up. The command may open a connection, whose greeting goes
+// through the hooks again: were that to wait for a snapshot that waits for the command, both would for ever.
+type within struct{}
+
+func (e *embedded) hold(ctx context.Context) (held context.Context, release func()) {
+	if ctx.Value(within{}) != nil {
+		return ctx, func() {}
+	}
+	e.commands.RLock()
+	return context.WithValue(ctx, within{}, true), e.commands.RUnlock
+}
+
 // DialHook is there for redis.Hook.
 func (e *embedded) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessHook notes changes by single commands.
 func (e *embedded) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		e.commands.RLock()
-		defer e.commands.RUnlock()
+		ctx, release := e.hold(ctx)
+		defer release()
 		defer e.note(cmd)
 		e.beforeWipe(cmd)
 		return next(ctx, cmd)
@@ -193,8 +205,8 @@ func (e *embedded) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // ProcessPipelineHook notes changes by pipelines and transactions.
 func (e *embedded) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		e.commands.RLock()
-		defer e.commands.RUnlock()
+		ctx, release := e.hold(ctx)
+		defer release()
 		defer e.note(cmds...)
 		e.beforeWipe(cmds...)
 		return next(ctx, cmds)
