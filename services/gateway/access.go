@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -32,6 +31,15 @@ var rules = map[string]rule{
 	"POST /feedback": {},
 	"/events":        {}, // answers that the method is wrong
 	"/feedback":      {},
+
+	// A subscription says its project; its handlers ask for read@ or admin@ it.
+	"POST /subscriptions":        {},
+	"GET /subscriptions":         {},
+	"GET /subscriptions/{id}":    {},
+	"PUT /subscriptions/{id}":    {},
+	"DELETE /subscriptions/{id}": {},
+	"/subscriptions":             {},
+	"/subscriptions/{id}":        {},
 
 	"GET /events":          {need: readProject},
 	"GET /events/stream":   {need: readProject},
@@ -74,15 +82,13 @@ func ofRegistry(r *http.Request) []access.Scope {
 		return []access.Scope{access.Need(access.Read, "", "")}
 	}
 	project, _, _ := strings.Cut(path, "/")
-	switch r.Method {
-	case http.MethodGet, http.MethodHead:
-		if !slices.Contains(strings.Split(path, "/"), "uploads") {
-			return []access.Scope{access.Need(access.Read, "", project)}
-		}
-	case http.MethodDelete:
-		if !slices.Contains(strings.Split(path, "/"), "uploads") {
-			return []access.Scope{access.Need(access.Admin, "", project)}
-		}
+	upload := strings.Contains(path, "/blobs/uploads")
+	switch {
+	case upload: // reading how far one has come, and giving one up, belong to pushing
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		return []access.Scope{access.Need(access.Read, "", project)}
+	case r.Method == http.MethodDelete:
+		return []access.Scope{access.Need(access.Admin, "", project)}
 	}
 	needs := []access.Scope{access.Need(access.Publish, "integrate", project)}
 	if from := r.URL.Query().Get("from"); from != "" { // a blob of another repository is taken over

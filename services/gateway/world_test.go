@@ -29,6 +29,7 @@ const patience = 15 * time.Second
 // world is an installation with one gateway.
 type world struct {
 	t      testing.TB
+	dir    string // of the bus
 	server *natsd.Server
 	conn   *nats.Conn
 	folds  *fold.Store
@@ -40,9 +41,9 @@ type world struct {
 
 func newWorld(t testing.TB, change ...func(*gateway.Options)) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, dir: t.TempDir()}
 	var err error
-	if w.server, err = natsd.Start(natsd.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"}); err != nil {
+	if w.server, err = natsd.Start(natsd.Options{Dir: w.dir, Listen: "127.0.0.1:0"}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.server.Stop)
