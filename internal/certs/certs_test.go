@@ -2,8 +2,10 @@ package certs_test
 
 import (
 	"crypto/tls"
+	"io"
+	"log"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -20,13 +22,19 @@ func TestServeAndRenew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	s.TLS = pair.Server()
-	s.StartTLS()
-	defer s.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{
+		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Second, ErrorLog: log.New(io.Discard, "", 0),
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Serve(tls.NewListener(listener, pair.Server())) }()
+	defer func() { _ = s.Close(); <-ended }()
 	serial := func(c *tls.Config) (string, error) {
 		transport := &http.Transport{TLSClientConfig: c, DisableKeepAlives: true}
-		resp, err := (&http.Client{Transport: transport}).Get(s.URL)
+		resp, err := (&http.Client{Transport: transport}).Get("https://" + listener.Addr().String())
 		if err != nil {
 			return "", err
 		}
