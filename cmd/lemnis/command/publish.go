@@ -1,64 +1,197 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
+	"reflect"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/pkg/events/schema"
 )
 
+// publication is what the flags that all types have say.
+type publication struct {
+	draft  draft
+	links  []string
+	sets   []string
+	file   string
+	output string
+	dry    bool
+}
+
+// newPublish has a command for each type, so that each has the flags of its own fields, shows them in its help, and completes
+// them.
 func newPublish(f *flags) *cobra.Command {
-	var d draft
-	var sets []string
-	var file, output string
 	c := &cobra.Command{
-		Use: "publish TYPE --id SUBJECT", Short: "Claim that something happened", Args: exactly("TYPE"),
-		Long: "Claim that something happened, and wait for the fact or for the refusal. The content is given by --set, by --data FILE\n" +
-			"(JSON, with a member \"lemnis\" for what Lemnis adds to a standard type; - reads standard input), or by both.",
-		Example: "  lemnis events publish change.reviewed --project shop --id 42 --set lemnis.reviewer=ann --set lemnis.verdict=approved\n" +
-			"  lemnis events publish ticket.created --project shop --id T-1 --data ticket.json",
-		RunE: func(c *cobra.Command, args []string) error {
-			if err := outputIs(output); err != nil {
-				return err
-			}
-			project, err := f.needProject()
-			if err != nil {
-				return err
-			}
-			d.project = project
-			if d.typ, err = events.ParseType(args[0]); err != nil {
-				return usage("%v%s", err, nearestType(args[0]))
-			}
-			content := map[string]any{}
-			if file != "" {
-				if content, err = readContent(c, file); err != nil {
-					return err
-				}
-			}
-			for _, s := range sets {
-				if err := set(content, s); err != nil {
-					return err
-				}
-			}
-			e, err := d.event(content)
-			if err != nil {
-				return err
-			}
-			return f.claim(c, e, output)
-		},
+		Use: "publish TYPE --id SUBJECT", Short: "Claim that something happened",
+		Long: "Claim that something happened, and wait for the fact or for the refusal. Each type has a flag for each field of its content,\n" +
+			"nested by dots; what Lemnis adds to a standard type stands under lemnis: `lemnis events publish TYPE --help` lists them.\n" +
+			"The content is also taken from --data FILE (JSON, with a member \"lemnis\"; - reads standard input) and --set, which flags add to.",
+		Example: "  lemnis events publish change.reviewed --project shop --id 42 --lemnis.reviewer ann --lemnis.verdict approved\n" +
+			"  lemnis events publish ticket.created --project shop --id T-1 --data ticket.json --labels search --dry-run",
 	}
-	c.Flags().StringVar(&d.subject, "id", "", "what it is about: the ticket's, the change's, the incident's id; made up when left out")
-	c.Flags().StringVar(&d.chain, "chain", "", "turn of the loop that it belongs to; a new one without it")
-	c.Flags().StringVar(&d.id, "event-id", "", "id of the event, so that sending it again changes nothing; made up when left out")
-	c.Flags().StringVar(&d.source, "source", "/lemnis/cli", "who says it, a URI reference")
-	c.Flags().StringArrayVar(&sets, "set", nil, "PATH=VALUE within the content; VALUE is JSON, or else text")
-	c.Flags().StringVar(&file, "data", "", "file with the content as JSON")
-	outputFlag(c, &output)
+	var p publication
+	flags := c.PersistentFlags()
+	flags.StringVar(&p.draft.subject, "id", "", "what it is about: the ticket's, the change's, the incident's id; made up when left out")
+	flags.StringVar(&p.draft.chain, "chain", "", "turn of the loop that it belongs to; a new one without it")
+	flags.StringArrayVar(&p.links, "link", nil, "other event that it is tied to: ID or path:ID is its cause, end:ID ends a chain, KIND:ID (TRIGGER:…) is a relation")
+	flags.StringVar(&p.draft.id, "event-id", "", "id of the event, so that sending it again changes nothing; made up when left out")
+	flags.StringVar(&p.draft.source, "source", "/lemnis/cli", "who says it, a URI reference")
+	flags.StringArrayVar(&p.sets, "set", nil, "PATH=VALUE within the content; VALUE is JSON, or else text")
+	flags.StringVar(&p.file, "data", "", "file with the content as JSON; - is standard input")
+	flags.BoolVar(&p.dry, "dry-run", false, "print the event and send nothing")
+	flags.StringVarP(&p.output, "output", "o", "text", "text or json")
+	for _, phase := range append(events.Phases(), "") {
+		c.AddGroup(&cobra.Group{ID: phaseName(phase), Title: "Phase " + phaseName(phase) + ":"})
+	}
+	var types []*cobra.Command
+	for _, entry := range events.Catalogue() {
+		types = append(types, newPublishType(f, &p, entry))
+	}
+	group(c, types...)
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		_, err := events.ParseType(args[0])
+		return usage("%v%s", err, nearestType(args[0]))
+	}
 	return c
+}
+
+func newPublishType(f *flags, p *publication, entry events.Entry) *cobra.Command {
+	name := entry.Type.Short()
+	var said []func(map[string]any) error
+	c := &cobra.Command{
+		Use: name, Aliases: []string{string(entry.Type)}, GroupID: phaseName(entry.Phase), Hidden: !entry.Claimable,
+		Short: "claimed by " + claimant(entry), Args: exactly(), Annotations: map[string]string{publishes: string(entry.Type)},
+		RunE: func(c *cobra.Command, _ []string) error { return p.publish(f, c, entry.Type, said) },
+	}
+	if !entry.Claimable {
+		return c
+	}
+	for _, one := range contentFields(reflect.TypeOf(entry.Zero())) {
+		c.Flags().Var(&fieldFlag{field: one, into: &said}, flagName(one.path), describe(one))
+		if len(one.values) > 0 {
+			_ = c.RegisterFlagCompletionFunc(flagName(one.path), cobra.FixedCompletions(one.values, cobra.ShellCompDirectiveNoFileComp)) // fails for an unknown flag only
+		}
+	}
+	return c
+}
+
+// publishes is the annotation of a command that names the type which it claims.
+const publishes = "lemnis-type"
+
+// flagName is the path, but for fields that are called as a flag of all types is.
+func flagName(path string) string {
+	first, _, _ := strings.Cut(path, ".")
+	switch first {
+	case "id", "chain", "link", "event-id", "source", "set", "data", "dry-run", "output", "project", "server", "help":
+		return "content." + path
+	}
+	return path
+}
+
+func describe(f field) string {
+	var notes []string
+	if len(f.values) > 0 {
+		notes = append(notes, strings.Join(f.values, ", "))
+	}
+	if f.required {
+		notes = append(notes, "required")
+	}
+	if f.repeated() {
+		notes = append(notes, "may be repeated")
+	}
+	return strings.Join(notes, "; ")
+}
+
+func (p *publication) publish(f *flags, c *cobra.Command, t events.Type, said []func(map[string]any) error) error {
+	if err := outputIs(p.output); err != nil {
+		return err
+	}
+	project, err := f.needProject()
+	if err != nil {
+		return err
+	}
+	p.draft.project, p.draft.typ = project, t
+	content := map[string]any{}
+	if p.file != "" {
+		if content, err = readContent(c, p.file); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.sets {
+		if err := set(content, s); err != nil {
+			return err
+		}
+	}
+	for _, put := range said {
+		if err := put(content); err != nil {
+			return err
+		}
+	}
+	e, err := p.draft.event(content)
+	if err != nil {
+		return err
+	}
+	for _, l := range p.links {
+		link, err := parseLink(l)
+		if err != nil {
+			return err
+		}
+		e.Links = append(e.Links, link)
+	}
+	body, err := e.AppendBody(nil)
+	if err != nil {
+		return err
+	}
+	if err := schema.Validate(body); err != nil {
+		return usage("%s: %v", t.Short(), err)
+	}
+	if p.dry {
+		return printEvent(c.OutOrStdout(), e)
+	}
+	return f.claim(c, e, p.output)
+}
+
+// printEvent shows an event as it would be sent.
+func printEvent(w io.Writer, e events.Event) error {
+	line, err := events.EncodeStructured(e)
+	if err != nil {
+		return err
+	}
+	var pretty bytes.Buffer
+	if err := json.Indent(&pretty, line, "", "  "); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(w, pretty.String())
+	return err
+}
+
+// parseLink reads ID, path:ID, end:ID or KIND:ID. An id may have colons itself, and then needs the word before it only when
+// it begins with capitals.
+func parseLink(text string) (events.Link, error) {
+	word, id, ok := strings.Cut(text, ":")
+	l := events.Link{Type: events.Path, Context: text}
+	switch {
+	case ok && word == "path":
+		l.Context = id
+	case ok && word == "end":
+		l.Type, l.Context = events.End, id
+	case ok && word != "" && strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "":
+		l.Type, l.Kind, l.Context = events.Relation, word, id
+	}
+	if l.Context == "" {
+		return l, usage("--link %q: it names no event; write ID, path:ID, end:ID or KIND:ID", text)
+	}
+	return l, nil
 }
 
 func nearestType(name string) string {
@@ -80,8 +213,13 @@ func readContent(c *cobra.Command, file string) (map[string]any, error) {
 		defer func() { _ = opened.Close() }()
 		in = opened
 	}
-	if err := json.NewDecoder(in).Decode(&content); err != nil {
-		return nil, fmt.Errorf("--data %s: it has to hold one JSON object: %w", file, err)
+	decoder := json.NewDecoder(in)
+	decoder.UseNumber()
+	if err := decoder.Decode(&content); err != nil {
+		return nil, usage("--data %s: it has to hold one JSON object: %v", file, err)
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return nil, usage("--data %s: it has to hold one JSON object, and nothing behind it", file)
 	}
 	if content == nil {
 		content = map[string]any{}
@@ -95,22 +233,16 @@ func set(content map[string]any, assignment string) error {
 	if !ok || path == "" {
 		return usage("--set %q: write PATH=VALUE, like lemnis.verdict=approved", assignment)
 	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
 	var value any
-	if json.Unmarshal([]byte(text), &value) != nil {
+	if !json.Valid([]byte(text)) || decoder.Decode(&value) != nil {
 		value = text
 	}
-	names := strings.Split(path, ".")
-	for _, name := range names[:len(names)-1] {
-		inner, ok := content[name].(map[string]any)
-		if !ok {
-			if content[name] != nil {
-				return usage("--set %s: %s has a value already that holds no fields", path, name)
-			}
-			inner = map[string]any{}
-			content[name] = inner
-		}
-		content = inner
+	holder, last, err := within(content, path)
+	if err != nil {
+		return usage("--set %s: %v", path, err)
 	}
-	content[names[len(names)-1]] = value
+	holder[last] = value
 	return nil
 }

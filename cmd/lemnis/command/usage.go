@@ -68,7 +68,7 @@ func didYouMean(typed string, known []string) string {
 	best, least := "", max(len(typed)/2, 2)+1
 	for _, k := range known {
 		d := distance(typed, k)
-		if strings.HasPrefix(k, typed) {
+		if strings.HasPrefix(k, typed) || strings.HasSuffix(k, "."+typed) { // the beginning, or the field without what it is within
 			d = 1
 		}
 		if d < least {
