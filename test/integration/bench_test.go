@@ -203,14 +203,14 @@ func BenchmarkTakeOver(b *testing.B) {
 	data, port := b.TempDir(), freePort(b)
 	url := fmt.Sprintf("nats://127.0.0.1:%d", port)
 	start(b, filepath.Join(dir, "nats-server"), nil, "-js", "-sd", filepath.Join(data, "nats"), "-a", "127.0.0.1", "-p", strconv.Itoa(port))
-	owner := planner(b, dir, url, data)
+	owner := startPlanner(b, dir, url, data)
 	bus := newBus(b, url)
 	var kill, stop []float64
 	b.ResetTimer()
 	for range b.N {
 		for range benchRounds {
 			for signal, took := range map[syscall.Signal]*[]float64{syscall.SIGKILL: &kill, syscall.SIGTERM: &stop} {
-				next := planner(b, dir, url, data) // ready when it has stood by for a lease
+				next := startPlanner(b, dir, url, data) // ready when it has stood by for a lease
 				*took = append(*took, bus.takeOver(b, owner, signal).Seconds())
 				owner = next
 			}
@@ -221,7 +221,7 @@ func BenchmarkTakeOver(b *testing.B) {
 	b.ReportMetric(median(stop), "stop-s")
 }
 
-func planner(b *testing.B, dir, nats, data string) *program {
+func startPlanner(b *testing.B, dir, nats, data string) *program {
 	b.Helper()
 	health := fmt.Sprintf("127.0.0.1:%d", freePort(b))
 	p := start(b, filepath.Join(dir, "lemnis-planner"), []string{
@@ -320,7 +320,7 @@ func (bus *bus) takeOver(b *testing.B, owner *program, signal syscall.Signal) ti
 	if err := owner.cmd.Process.Signal(signal); err != nil {
 		b.Fatal(err)
 	}
-	await("results._.plan.owner.elected.") // after it on the stream, all facts are the next owner's
+	await("results._.plan.lemnis-owner.elected.") // after it on the stream, all facts are the next owner's
 	await("lifecycle.")
 	took := time.Since(began)
 	cancel()

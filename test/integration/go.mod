@@ -9,6 +9,17 @@ require (
 )
 
 require (
+	cel.dev/expr v0.25.1 // indirect
+	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
+	github.com/google/cel-go v0.31.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/exp v0.0.0-20240823005443-9b4947da3948 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20240826202546-f6391c0de4c7 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20240826202546-f6391c0de4c7 // indirect
+	google.golang.org/protobuf v1.36.10 // indirect
+)
+
+require (
 	github.com/alicebob/miniredis/v2 v2.40.0 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/cdevents/sdk-go v0.5.1
@@ -25,13 +36,13 @@ require (
 	github.com/google/uuid v1.6.0 // indirect
 	github.com/json-iterator/go v1.1.12 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
-	github.com/lemnis/lemnis/internal v0.0.0 // indirect
-	github.com/lemnis/lemnis/services/builder v0.0.0 // indirect
-	github.com/lemnis/lemnis/services/deployer v0.0.0 // indirect
-	github.com/lemnis/lemnis/services/feedback v0.0.0 // indirect
+	github.com/lemnis/lemnis/internal v0.0.0
+	github.com/lemnis/lemnis/services/builder v0.0.0
+	github.com/lemnis/lemnis/services/deployer v0.0.0
+	github.com/lemnis/lemnis/services/feedback v0.0.0
 	github.com/lemnis/lemnis/services/gateway v0.0.0 // indirect
-	github.com/lemnis/lemnis/services/monitor v0.0.0 // indirect
-	github.com/lemnis/lemnis/services/planner v0.0.0 // indirect
+	github.com/lemnis/lemnis/services/monitor v0.0.0
+	github.com/lemnis/lemnis/services/planner v0.0.0
 	github.com/leodido/go-urn v1.2.1 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
 	github.com/modern-go/concurrent v0.0.0-20180306012644-bacd9c7ef1dd // indirect

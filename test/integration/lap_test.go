@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -42,7 +43,8 @@ func turn(t *testing.T, url string, s lap.Subject) lap.Result {
 }
 
 func TestLapInOneProcess(t *testing.T) {
-	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0",
+	data := t.TempDir()
+	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0",
 		Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
 	if err != nil {
 		t.Fatal(err)
@@ -54,6 +56,9 @@ func TestLapInOneProcess(t *testing.T) {
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("it did not end in order: %v", err)
+		}
+		if file := os.Getenv(recordVariable); file != "" && !t.Failed() {
+			record(t, data, file)
 		}
 	}()
 	result := turn(t, stack.URL(), shop(t))
