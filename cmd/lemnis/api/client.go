@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,15 +22,39 @@ const most = 256 << 20
 
 // Client speaks to one gateway. Its methods may be called from several goroutines.
 type Client struct {
-	base string
-	http *http.Client
+	base  string
+	token string
+	http  *http.Client
+}
+
+// Option changes how a client reaches its gateway.
+type Option func(*Client, *http.Transport)
+
+// Token says who asks; empty: nobody in particular.
+func Token(text string) Option { return func(c *Client, _ *http.Transport) { c.token = text } }
+
+// TLS says whom to trust; without it those whom the machine trusts.
+func TLS(config *tls.Config) Option {
+	return func(_ *Client, t *http.Transport) { t.TLSClientConfig = config }
 }
 
 // New is a client of the gateway at server, "http://host:port".
-func New(server string) *Client {
-	return &Client{base: strings.TrimRight(server, "/"), http: &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 40 * time.Second,
-	}}}
+func New(server string, options ...Option) *Client {
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 40 * time.Second,
+	}
+	c := &Client{base: strings.TrimRight(server, "/"), http: &http.Client{Transport: transport}}
+	for _, o := range options {
+		o(c, transport)
+	}
+	return c
+}
+
+// identify puts the token on a request.
+func (c *Client) identify(r *http.Request) {
+	if c.token != "" {
+		r.Header.Set("Authorization", "Bearer "+c.token)
+	}
 }
 
 // Server is the address that the client was made with.
@@ -81,6 +106,7 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	for name, values := range header {
 		request.Header[name] = values
 	}
+	c.identify(request)
 	response, err := c.http.Do(request)
 	if err != nil {
 		return 0, nil, err

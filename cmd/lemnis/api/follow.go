@@ -60,6 +60,7 @@ func (c *Client) follow(ctx context.Context, after *uint64, q Query, each func(e
 	if err != nil {
 		return err
 	}
+	c.identify(request)
 	request.Header.Set("Accept", "text/event-stream")
 	if !fromNow {
 		request.Header.Set("Last-Event-ID", strconv.FormatUint(*after, 10))

@@ -63,6 +63,7 @@ func (e *exitError) Error() string { return fmt.Sprintf("exit %d: %v", e.code, e
 type flags struct {
 	server  string
 	project string
+	access  accessFlags
 }
 
 func newRoot() *cobra.Command {
@@ -75,16 +76,17 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&f.server, "server", cmp.Or(os.Getenv("LEMNIS_SERVER"), api.DefaultServer), "URL of the gateway ($LEMNIS_SERVER)")
 	root.PersistentFlags().StringVar(&f.project, "project", os.Getenv("LEMNIS_PROJECT"), "project ($LEMNIS_PROJECT)")
+	f.access.add(root)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		newUp(), newDemo(),
-		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f),
+		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f), newTokens(f),
 		newVersion(),
 	)
 	return root
 }
 
-func (f *flags) client() *api.Client { return api.New(f.server) }
+func (f *flags) client() *api.Client { return api.New(f.server, f.access.options...) }
 
 // needProject is the project that a command can not do without.
 func (f *flags) needProject() (string, error) {

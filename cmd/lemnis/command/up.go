@@ -14,6 +14,7 @@ import (
 
 func newUp() *cobra.Command {
 	var o up.Options
+	auth := os.Getenv("LEMNIS_AUTH")
 	level := cmp.Or(os.Getenv("LEMNIS_LOG"), "warn")
 	c := &cobra.Command{
 		Use: "up", Short: "Run everything in one process", Args: exactly(),
@@ -22,6 +23,9 @@ func newUp() *cobra.Command {
 			log, err := service.NewLog(level)
 			if err != nil {
 				return usage("--log: %v", err)
+			}
+			if o.Auth, err = authWanted(auth); err != nil {
+				return err
 			}
 			o.Log, o.NATSKey, o.SecretsDir = log, os.Getenv("LEMNIS_NATS_KEY_FILE"), os.Getenv("LEMNIS_SECRETS_DIR")
 			if o.Data == "" {
@@ -35,6 +39,9 @@ func newUp() *cobra.Command {
 			}
 			at := stack.Addresses()
 			fmt.Fprintf(c.OutOrStdout(), "dashboard and HTTP  %s\nNATS                %s\ndata                %s\n", at.HTTP, at.NATS, o.Data)
+			if file := stack.AdminToken(); file != "" {
+				fmt.Fprintf(c.OutOrStdout(), "first token         %s\n", file)
+			}
 			go func() {
 				select {
 				case <-stack.Ready():
@@ -47,12 +54,18 @@ func newUp() *cobra.Command {
 	}
 	f := c.Flags()
 	f.StringVar(&o.Data, "data", os.Getenv("LEMNIS_DATA"), "folder for all that is kept ($LEMNIS_DATA; default: lemnis in the user's cache folder)")
-	f.StringVar(&o.HTTP, "http", up.DefaultHTTP, "loopback address of the gateway; port 0 takes a free one")
-	f.StringVar(&o.NATSListen, "nats-listen", up.DefaultNATS, "loopback address for NATS clients; port 0 takes a free one")
+	f.StringVar(&o.HTTP, "http", up.DefaultHTTP, "address of the gateway, on loopback without --auth; port 0 takes a free one")
+	f.StringVar(&o.NATSListen, "nats-listen", up.DefaultNATS, "address for NATS clients, on loopback without --auth; port 0 takes a free one")
 	f.StringVar(&o.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server to use instead of the embedded one ($LEMNIS_NATS_URL)")
 	f.StringVar(&o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
 	f.StringVar(&o.Config, "config", "", "project file to apply at start")
 	f.StringVar(&o.Durability, "durability", "", "fsync: nothing is lost when the power fails, for fewer events a second")
+	f.StringVar(&auth, "auth", auth, "ask everybody for a token; the first one is written to admin.token in the data folder ($LEMNIS_AUTH)")
+	f.Lookup("auth").NoOptDefVal = "1"
+	f.StringVar(&o.TLS.Cert, "tls-cert", os.Getenv("LEMNIS_TLS_CERT"), "certificate of HTTP and NATS, PEM ($LEMNIS_TLS_CERT)")
+	f.StringVar(&o.TLS.Key, "tls-key", os.Getenv("LEMNIS_TLS_KEY"), "its key, PEM ($LEMNIS_TLS_KEY)")
+	f.IntVar(&o.Limits.Requests, "limit-requests", 0, "requests of a token in ten seconds, with --auth; 0: 20000, -1: no limit")
+	f.IntVar(&o.Limits.Events, "limit-events", 0, "events of a project in a day, with --auth; 0: 10000000, -1: no limit")
 	f.StringVar(&level, "log", level, "debug, info, warn or error ($LEMNIS_LOG)")
 	return c
 }

@@ -6,7 +6,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/internal/project"
 )
 
@@ -16,10 +15,12 @@ func (s *Stack) check() error {
 	if o.Data == "" {
 		return fmt.Errorf("there is no data folder: name one with --data")
 	}
-	if err := loopback("--http", o.HTTP); err != nil {
-		return err
+	if !o.Auth {
+		if err := loopback("--http", o.HTTP); err != nil {
+			return err
+		}
 	}
-	if o.NATS == "" {
+	if o.NATS == "" && !o.Auth {
 		if err := loopback("--nats-listen", o.NATSListen); err != nil {
 			return err
 		}
@@ -44,7 +45,7 @@ func (s *Stack) check() error {
 
 // apply claims the project file as anybody would, through the gateway.
 func (s *Stack) apply(ctx context.Context) error {
-	client := api.New(s.URL())
+	client := s.client()
 	defer client.Close()
 	revision, err := client.Apply(ctx, *s.project, 30*time.Second)
 	if err != nil {

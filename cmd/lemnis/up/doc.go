@@ -6,5 +6,8 @@
 // The program, the demo and the tests all run this. One process at a time has a data folder (a lock says so), and since it is
 // known to have replaced the one before it, it takes over that one's leases at once, also after a kill -9.
 //
-// What it does not do yet: authentication, and so it listens on loopback only; copies of the streams (one process, one disk).
+// With Options.Auth everybody is asked for a token; the first one is written to admin.token in the data folder. Without it
+// everybody is the principal local, and only loopback is listened on.
+//
+// What it does not do yet: copies of the streams (one process, one disk).
 package up

@@ -6,18 +6,22 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/registry"
 )
 
-func newGateway(host service.Host, o Options) (*gateway.Gateway, error) {
+func (s *Stack) newGateway(ctx context.Context, host service.Host) (*gateway.Gateway, error) {
+	o := s.options
 	binaries, err := registry.New(filepath.Join(o.Data, "registry"), registry.Options{Log: host.Log})
 	if err != nil {
 		return nil, err
 	}
-	g, err := gateway.New(gateway.Options{Host: host, Registry: binaries})
+	options := gateway.Options{Host: host, Registry: binaries}
+	if err := s.lend(ctx, host, &options); err != nil {
+		return nil, err
+	}
+	g, err := gateway.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
@@ -26,7 +30,7 @@ func newGateway(host service.Host, o Options) (*gateway.Gateway, error) {
 
 // gatewayReady waits until the gateway says so itself; false when ctx has ended.
 func (s *Stack) gatewayReady(ctx context.Context) bool {
-	client := api.New(s.URL())
+	client := s.client()
 	defer client.Close()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

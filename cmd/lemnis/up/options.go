@@ -7,15 +7,17 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lemnis/lemnis/internal/certs"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/deployer"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 // Options of an installation. Data is needed.
 type Options struct {
 	Data       string // folder for all that is kept; made when it is not there
-	HTTP       string // loopback host:port of the gateway; port 0 is a free one; default 127.0.0.1:8080
-	NATSListen string // loopback host:port for NATS clients; port 0 is a free one; default 127.0.0.1:4222
+	HTTP       string // host:port of the gateway, on loopback without Auth; port 0 is a free one; default 127.0.0.1:8080
+	NATSListen string // host:port for NATS clients, on loopback without Auth; port 0 is a free one; default 127.0.0.1:4222
 	NATS       string // URL of a NATS server to use instead of the embedded one
 	NATSKey    string // file with the services' nkey seed for that server
 	Replicas   int    // of the streams on that server; 1 when zero
@@ -24,6 +26,10 @@ type Options struct {
 	Durability string // "fsync": nothing is lost when the power fails; "": up to some seconds
 	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; empty: there are none
 	Log        *zap.Logger
+
+	Auth   bool          // ask everybody for a token; without it everybody is the principal local, on loopback only
+	TLS    certs.Files   // of HTTP and NATS; none: without TLS
+	Limits access.Limits // of tokens and projects, with Auth
 
 	// For drills and tests. Zero values take the services' defaults.
 	Timing       service.Timing
@@ -57,7 +63,7 @@ func loopback(flag, address string) error {
 		return fmt.Errorf("%s %q is no host:port", flag, address)
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%s %q is not a loopback address: there is no authentication yet, so whoever reaches it could do anything; use 127.0.0.1", flag, address)
+		return fmt.Errorf("%s %q is not a loopback address, and without --auth nobody is authenticated: whoever reaches it could do anything; use 127.0.0.1", flag, address)
 	}
 	return nil
 }

@@ -16,14 +16,14 @@ import (
 // definitions are the services of the six phases.
 func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.Definition {
 	o := s.options
-	registry := s.listener.Addr().String()
+	registry := s.inner()
 	log := func(name string) func(string, ...any) { return host.Log.Named(name).Sugar().Infow }
 	var closing sync.WaitGroup
 	s.closers = append(s.closers, func() error { closing.Wait(); return nil })
-	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry}),
+	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder)}),
 		planner.New(),
 		deployer.New(deployer.Options{
-			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
+			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, OCI: s.doors.registry(s.doors.placer), StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
 		}),
 		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir}),
 		feedback.New(feedback.Options{Keys: vault}),

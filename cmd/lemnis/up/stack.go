@@ -38,11 +38,14 @@ type Stack struct {
 	options   Options
 	project   *events.Project // of Options.Config
 	addresses Addresses
+	doors     doors
 	listener  net.Listener
 	gateway   *gateway.Gateway
 	services  []*service.Service
-	closers   []func() error // in the order of their making
-	ready     chan struct{}
+
+	adminToken bool           // the first token was written by this start
+	closers    []func() error // in the order of their making
+	ready      chan struct{}
 }
 
 // New claims the data folder and the addresses, starts the bus and the store, and prepares the services. What it holds is
@@ -56,6 +59,9 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		}
 	}()
 	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.doors, err = openDoors(o); err != nil {
 		return nil, err
 	}
 	held, err := lock(o.Data)
@@ -76,8 +82,8 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("vault of the users' keys: %w", err)
 	}
-	s.addresses.HTTP, s.addresses.PID = "http://"+s.listener.Addr().String(), os.Getpid()
-	if s.gateway, err = newGateway(host, o); err != nil {
+	s.addresses.HTTP, s.addresses.PID = "http"+s.secure()+"://"+s.listener.Addr().String(), os.Getpid()
+	if s.gateway, err = s.newGateway(ctx, host); err != nil {
 		return nil, err
 	}
 	for _, d := range s.definitions(host, vault) {
@@ -166,7 +172,7 @@ func (s *Stack) Ready() <-chan struct{} { return s.ready }
 func (s *Stack) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.gateway.Run(running) })
-	group.Go(func() error { return s.gateway.Serve(running, s.listener) })
+	group.Go(func() error { return s.gateway.Serve(running, s.doors.listener(s.listener)) })
 	for _, one := range s.services {
 		group.Go(func() error {
 			if err := one.Run(running); err != nil {

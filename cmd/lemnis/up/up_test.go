@@ -103,9 +103,9 @@ func TestRefusals(t *testing.T) {
 		change     func(*up.Options)
 	}{
 		{"no data", "no data folder", func(o *up.Options) { o.Data = "" }},
-		{"HTTP for everybody", "no authentication yet", func(o *up.Options) { o.HTTP = "0.0.0.0:0" }},
-		{"HTTP of all interfaces", "no authentication yet", func(o *up.Options) { o.HTTP = ":0" }},
-		{"NATS for everybody", "no authentication yet", func(o *up.Options) { o.NATSListen = "192.0.2.1:4222" }},
+		{"HTTP for everybody", "nobody is authenticated", func(o *up.Options) { o.HTTP = "0.0.0.0:0" }},
+		{"HTTP of all interfaces", "nobody is authenticated", func(o *up.Options) { o.HTTP = ":0" }},
+		{"NATS for everybody", "nobody is authenticated", func(o *up.Options) { o.NATSListen = "192.0.2.1:4222" }},
 		{"no address", "no host:port", func(o *up.Options) { o.HTTP = "8080" }},
 		{"unknown durability", "fsync", func(o *up.Options) { o.Durability = "always" }},
 		{"a broken project file", "project.yaml:2:", func(o *up.Options) { o.Config = broken }},
