@@ -22,7 +22,7 @@ REPORT = go run ./internal/cmd/testreport
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-9s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # As the builder builds what it delivers, so that the demo finds the standard library compiled.
 .PHONY: build
@@ -42,9 +42,16 @@ test: ## Run all tests of all modules; skips are counted and listed: [TESTFLAGS=
 check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
 	@$(MAKE) test TESTFLAGS="-race $(TESTFLAGS)"
 
+# The rows of the table of goals, one package after the other: nothing else may run beside a measurement.
 .PHONY: bench
-bench: ## Measure: medians of alternated rounds: [FULL=1 takes longer]
-	@go test -run '^$$' -bench . -benchmem -timeout 60m $(if $(filter-out 0,$(FULL)),-count 10 -benchtime 3s,-count 3 -benchtime 300ms) work
+bench: ## Measure what has a goal, and print it in a table: [FULL=1 takes longer, and measures the small parts too]
+	@go test -p 1 -run '^$$' -bench '^Benchmark(Decide|Start|TakeOver)$$' -benchtime 1x -count $(if $(filter-out 0,$(FULL)),3,1) \
+		-timeout 90m ./internal/service ./test/integration | go run ./internal/cmd/benchreport
+	@$(if $(filter-out 0,$(FULL)),$(MAKE) bench-micro)
+
+.PHONY: bench-micro
+bench-micro: ## Measure the small parts: medians of rounds
+	@go test -p 1 -run '^$$' -bench . -skip '^Benchmark(Decide|Start|TakeOver)$$' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 .PHONY: fmt
 fmt: ## Format all Go files
