@@ -14,7 +14,10 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 	switch e.Kind {
 	case events.Claim:
 		if !p.Runs(events.Develop) {
-			// An outside tool reviews; what it says stands.
+			// An outside tool reviews; what it says stands. Of others nothing does: most types here are open to all.
+			if owner := p.Owner(events.Develop); e.Principal != owner && !events.SpeaksForOthers(e.Principal) {
+				return events.Refuse(e, fmt.Sprintf("changes of this project are judged by %q", owner))
+			}
 			return events.Fact{Content: e.Content, SubjectID: e.SubjectID}, true
 		}
 		return claim(key, s, p, e)
@@ -56,7 +59,8 @@ func create(key string, s State, p events.Project, e events.Event, c events.Chan
 	if d.Repository == "" && c.Repository != nil {
 		d.Repository = c.Repository.ID
 	}
-	d.Author = cmp.Or(strings.TrimSpace(d.Author), e.Principal)
+	named := strings.TrimSpace(d.Author)
+	d.Author = e.Actor(named)
 	repo, known := p.Repository(d.Repository)
 	master := cmp.Or(repo.Branch, "main")
 	d.Base = cmp.Or(d.Base, master)
@@ -73,6 +77,8 @@ func create(key string, s State, p events.Project, e events.Event, c events.Chan
 		return events.Refuse(e, fmt.Sprintf("the change's branch is %q, into which it wants to go", d.Branch))
 	case d.Base != master:
 		return events.Refuse(e, fmt.Sprintf("the change wants to go into %q; the master copy of %s is %q", d.Base, d.Repository, master))
+	case named != "" && person(named) != person(d.Author):
+		return events.Refuse(e, notItself(e, "author", named))
 	case d.Author == "":
 		return events.Refuse(e, "the change names no author, so that nobody could be told from its reviewers")
 	}
@@ -95,7 +101,11 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 	case d.Base != "" && d.Base != old.Base:
 		return events.Refuse(e, fmt.Sprintf("the change wants to go into %q; propose another change for %q", old.Base, d.Base))
 	}
-	author := cmp.Or(strings.TrimSpace(d.Author), e.Principal, old.Author)
+	named := strings.TrimSpace(d.Author)
+	author := cmp.Or(e.Actor(named), old.Author)
+	if named != "" && person(named) != person(author) {
+		return events.Refuse(e, notItself(e, "author", named))
+	}
 	next := events.ChangeDetail{
 		Repository: old.Repository, Base: old.Base, Author: old.Author,
 		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Head: cmp.Or(d.Head, old.Head),
@@ -116,11 +126,16 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 
 func review(s State, e events.Event, c events.ChangeReviewed) (events.Fact, bool) {
 	r := c.Lemnis
-	r.Reviewer = strings.TrimSpace(r.Reviewer)
+	named := strings.TrimSpace(r.Reviewer)
+	if r.Reviewer = named; named == "" && !events.SpeaksForOthers(e.Principal) {
+		r.Reviewer = e.Principal
+	}
 	r.Head = cmp.Or(r.Head, s.Detail.Head)
 	switch {
 	case r.Reviewer == "":
 		return events.Refuse(e, "the review names no reviewer")
+	case person(e.Actor(named)) != person(r.Reviewer) && !events.SpeaksForOthers(e.Principal):
+		return events.Refuse(e, notItself(e, "reviewer", named))
 	case r.Verdict != events.Approved && r.Verdict != events.ChangesRequested && r.Verdict != events.Commented:
 		return events.Refuse(e, fmt.Sprintf("%q is no verdict; it is one of %s, %s, %s", r.Verdict, events.Approved, events.ChangesRequested, events.Commented))
 	case slices.Contains(s.Authors, person(r.Reviewer)) && r.Verdict != events.Commented:
@@ -130,6 +145,12 @@ func review(s State, e events.Event, c events.ChangeReviewed) (events.Fact, bool
 	}
 	c.Lemnis, c.Repository = r, &events.Reference{ID: s.Detail.Repository}
 	return events.Fact{Content: c}, true
+}
+
+// notItself is why a claim that names somebody else than its principal is refused: who was authenticated is known, and a
+// name is only written down. Else whoever proposes a change could approve it under another's name.
+func notItself(e events.Event, role, named string) string {
+	return fmt.Sprintf("the claim names %s as the %s, and it is %s who says it: a principal speaks for itself", named, role, e.Principal)
 }
 
 // judge states whether the change may be integrated, when one of its own facts changed that.

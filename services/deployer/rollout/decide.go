@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -232,7 +233,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 	if !p.Runs(events.Deploy) {
 		return adopt(key, p, e)
 	}
-	who := e.Principal
+	// Who decides is the principal; the name in the content counts only where that speaks for others.
 	switch c := e.Content.(type) {
 	case events.DeploymentRequested:
 		return s.requestedByHand(key, p, e, c)
@@ -240,13 +241,13 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		if reason := s.mayApprove(c, e); reason != "" {
 			return events.Refuse(e, reason)
 		}
-		c.By, c.Rollout = by(c.By, who), s.Current.Rollout.ID
+		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout.ID
 		return s.fact(c)
 	case events.ApprovalRefused:
 		if reason := s.awaitsApproval(c.Rollout); reason != "" {
 			return events.Refuse(e, reason)
 		}
-		c.By, c.Rollout = by(c.By, who), s.Current.Rollout.ID
+		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout.ID
 		return s.fact(c)
 	case events.DeploymentPaused:
 		if reason := s.inFlight(c.Rollout.ID); reason != "" {
@@ -255,7 +256,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		if s.Paused {
 			return events.Refuse(e, "it is paused already")
 		}
-		c.By, c.Rollout = by(c.By, who), s.Current.Rollout
+		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
 		return s.fact(c)
 	case events.DeploymentResumed:
 		if reason := s.inFlight(c.Rollout.ID); reason != "" {
@@ -264,7 +265,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		if !s.Paused {
 			return events.Refuse(e, "it is not paused")
 		}
-		c.By, c.Rollout = by(c.By, who), s.Current.Rollout
+		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
 		return s.fact(c)
 	case events.DeploymentAborted:
 		reason := s.inFlight(c.Rollout.ID)
@@ -277,17 +278,10 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		if reason != "" {
 			return events.Refuse(e, reason)
 		}
-		c.By, c.Rollout = by(c.By, who), s.Current.Rollout
+		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
 		return s.fact(c)
 	}
 	return events.Refuse(e, e.Type.Short()+" can not be asked for: a rollout says it when it happens")
-}
-
-func by(named, principal string) string {
-	if named != "" {
-		return named
-	}
-	return principal
 }
 
 // inFlight says why there is no such rollout; empty when there is.
@@ -313,7 +307,7 @@ func (s State) awaitsApproval(id string) string {
 }
 
 func (s State) mayApprove(c events.ApprovalGiven, e events.Event) string {
-	reason, person, author := s.awaitsApproval(c.Rollout), by(c.By, e.Principal), s.Current.Rollout.Artifact.Author
+	reason, person, author := s.awaitsApproval(c.Rollout), e.Actor(c.By), s.Current.Rollout.Artifact.Author
 	if s.Stage == Observing && s.Held && s.Waived == "" && s.inFlight(c.Rollout) == "" {
 		reason = "" // a canary with too little traffic for a verdict: a person may give it
 	}
@@ -322,9 +316,9 @@ func (s State) mayApprove(c events.ApprovalGiven, e events.Event) string {
 		return reason
 	case person == "":
 		return "an approval needs the name of whoever gives it"
-	case author != "" && (strings.EqualFold(person, author) || e.Principal == author):
+	case author != "" && (strings.EqualFold(person, author) || strings.EqualFold(e.Principal, author)):
 		return fmt.Sprintf("%s is the artifact's author; somebody else has to approve it", author)
-	case slices.Contains(s.Approvals, person) && s.Stage == Approving:
+	case slices.ContainsFunc(s.Approvals, func(other string) bool { return strings.EqualFold(other, person) }) && s.Stage == Approving:
 		return person + " has approved it already"
 	}
 	return ""
@@ -348,7 +342,7 @@ func (s State) requestedByHand(key string, p events.Project, e events.Event, c e
 		case s.onItsWay(a.Digest):
 			return events.Refuse(e, a.Digest+" is on its way already")
 		}
-		return ask(key, p, e, a, k.Promotion, because("asked for by "+by(e.Principal, "a person"), c.Reason))
+		return ask(key, p, e, a, k.Promotion, because("asked for by "+cmp.Or(e.Principal, "a person"), c.Reason))
 	}
 	if digest == "" {
 		return events.Refuse(e, fmt.Sprintf("nothing of %s has ever come to %s", service, environment))
@@ -365,8 +359,8 @@ func adopt(key string, p events.Project, e events.Event) (events.Fact, bool) {
 	complete := func(d events.ServiceDetail, artifact string) events.ServiceDetail {
 		r := &d.Rollout
 		r.Environment, r.Service = SplitKey(key)
-		r.ID = by(r.ID, e.ID)
-		r.Artifact.ID = by(r.Artifact.ID, artifact)
+		r.ID = cmp.Or(r.ID, e.ID)
+		r.Artifact.ID = cmp.Or(r.Artifact.ID, artifact)
 		r.Next = ""
 		if _, i := p.Environment(r.Environment); i >= 0 && i+1 < len(p.Environments) {
 			r.Next = p.Environments[i+1].Name

@@ -28,9 +28,7 @@ func claim(key string, s State, e events.Event) (events.Fact, bool) {
 		return events.Fact{Content: c, SubjectID: key}, true // the phase's outside owner: the runtime has checked
 	case events.AlertAcknowledged:
 		c.Incident = key
-		if c.By == "" {
-			c.By = e.Principal
-		}
+		c.By = e.Actor(c.By)
 		switch {
 		case len(s.Sent)+len(s.Tried) == 0:
 			return events.Refuse(e, "no alert was sent for "+key)

@@ -63,11 +63,7 @@ func decideClaim(key string, s State, p events.Project, e events.Event) (events.
 		if c.Resolution == "" {
 			return events.Refuse(e, "say how it ended: completed, withdrawn or declined")
 		}
-		by := c.UpdatedBy
-		if by == "" {
-			by = e.Principal
-		}
-		return events.Fact{Content: events.TicketClosed{Ticket: s.Ticket, Resolution: c.Resolution, UpdatedBy: by, Lemnis: s.Detail}}, true
+		return events.Fact{Content: events.TicketClosed{Ticket: s.Ticket, Resolution: c.Resolution, UpdatedBy: e.Actor(c.UpdatedBy), Lemnis: s.Detail}}, true
 	case events.ValueEstimated:
 		return claimValue(key, s, p, e, c)
 	}
@@ -122,11 +118,7 @@ func update(key string, s State, e events.Event, c events.TicketUpdated) (events
 	if d.Estimate == nil && reflect.DeepEqual(t, s.Ticket) && reflect.DeepEqual(d, before) {
 		return events.Refuse(e, fmt.Sprintf("item %s is like that already", key))
 	}
-	by := c.UpdatedBy
-	if by == "" {
-		by = e.Principal
-	}
-	return events.Fact{Content: events.TicketUpdated{Ticket: t, UpdatedBy: by, Lemnis: d}}, true
+	return events.Fact{Content: events.TicketUpdated{Ticket: t, UpdatedBy: e.Actor(c.UpdatedBy), Lemnis: d}}, true
 }
 
 func claimValue(key string, s State, p events.Project, e events.Event, c events.ValueEstimated) (events.Fact, bool) {
