@@ -156,8 +156,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	defer g.live.close()
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.live.run(run) })
-	group.Go(func() error { return g.index.run(run) })
-	group.Go(func() error { return g.overview.run(run, g.host) })
+	group.Go(func() error { return g.runModels(run) })
 	group.Go(func() error { return g.takeFromInbox(run, access.Everybody()) })
 	if g.tokens != nil {
 		group.Go(func() error { return g.tokens.Run(run) })

@@ -95,17 +95,84 @@ func field(kind byte, id string) string {
 
 // key is that of the bucket which a field is in.
 func (x *index) key(of, field string) string {
-	return x.scope.Name(of + ":" + strconv.Itoa(int(field[1]+7*field[2])%buckets))
+	return x.bucket(of, int(field[1]+7*field[2])%buckets)
 }
+
+func (x *index) bucket(of string, i int) string { return x.scope.Name(of + ":" + strconv.Itoa(i)) }
 
 // member is a sequence in a chain. The members of a sorted set with equal scores are in the order of their bytes, so
 // that a chain is a range of its bucket.
 func member(chain string, sequence uint64) string { return fmt.Sprintf("%s:%016x", chain, sequence) }
 
-// run moves the index behind the stream until ctx ends.
-func (x *index) run(ctx context.Context) error {
+// step is what the writer of the index is told: a message, or that the end of the stream was met.
+type step struct {
+	message  service.Message
+	caughtUp bool
+}
+
+// intake takes steps to the writer of the index.
+type intake struct {
+	steps chan step
+	left  chan struct{} // closed when nobody takes them any more
+}
+
+func newIntake() *intake {
+	return &intake{steps: make(chan step, 2*indexBatch), left: make(chan struct{})}
+}
+
+// leave is called once, by whoever takes the steps.
+func (in *intake) leave() { close(in.left) }
+
+func (in *intake) gone() bool {
+	select {
+	case <-in.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// give waits until the step is taken; false when nobody will.
+func (in *intake) give(ctx context.Context, s step) bool {
+	select {
+	case in.steps <- s:
+		return true
+	case <-in.left:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// begin finds where the index stands.
+func (x *index) begin(ctx context.Context) (uint64, error) {
+	keys := make([]string, 0, 2*buckets)
+	for i := range buckets {
+		keys = append(keys, x.bucket("chains", i), x.bucket("ids", i))
+	}
+	at, err := stands(ctx, x.host, x.name, keys...)
+	if err != nil {
+		return 0, err
+	}
+	if before := x.at.Load(); at < before {
+		x.whole.Store(false)
+		x.log.Warn("the store of the index was wiped; building it anew", zap.Uint64("stood", before))
+	}
+	x.at.Store(at)
+	return at, nil
+}
+
+// run moves the index behind the stream until ctx ends: with what a shared reader gives it as long as all is well, then
+// with a reader of its own.
+func (x *index) run(ctx context.Context, shared *intake) error {
+	next := x.keep
+	if !shared.gone() {
+		next = func(ctx context.Context) error {
+			defer shared.leave()
+			return x.write(ctx, shared.steps)
+		}
+	}
 	for {
-		err := x.keep(ctx)
+		err := next(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -113,76 +180,67 @@ func (x *index) run(ctx context.Context) error {
 			x.log.Warn("the index is interrupted; going on", zap.Error(err))
 			pause(ctx, time.Second)
 		}
+		next = x.keep
 	}
 }
 
 // keep begins where the index stands, and ends with fold.ErrMoved when it no longer stands where it was left.
 func (x *index) keep(ctx context.Context) error {
-	at, err := x.host.Folds.Position(ctx, x.name)
+	at, err := x.begin(ctx)
 	if err != nil {
 		return err
 	}
-	if before := x.at.Load(); at < before {
-		x.whole.Store(false)
-		x.log.Warn("the store of the index was wiped; building it anew", zap.Uint64("stood", before))
-	}
-	x.at.Store(at)
-	type step struct {
-		entry
-		caughtUp bool
-	}
-	steps := make(chan step, 2*indexBatch)
+	own := newIntake()
 	group, ctx := errgroup.WithContext(ctx)
-	send := func(s step) error {
-		select {
-		case steps <- s:
+	group.Go(func() error {
+		return follow(ctx, x.host, at, func(m service.Message) error {
+			if !own.give(ctx, step{message: m}) {
+				return ctx.Err()
+			}
 			return nil
+		}, func() { own.give(ctx, step{caughtUp: true}) })
+	})
+	group.Go(func() error { return x.write(ctx, own.steps) })
+	return group.Wait()
+}
+
+// write takes steps in, as many at a time as there are.
+func (x *index) write(ctx context.Context, steps <-chan step) error {
+	idle := time.NewTicker(watchWipe)
+	defer idle.Stop()
+	batch := make([]entry, 0, indexBatch)
+	for {
+		caughtUp := false
+		take := func(s step) {
+			if s.caughtUp {
+				caughtUp = true
+			} else {
+				batch = append(batch, entryOf(s.message))
+			}
+		}
+		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-idle.C:
+			at, err := x.host.Folds.Position(ctx, x.name)
+			if err == nil && at < x.at.Load() {
+				return fold.ErrMoved
+			}
+			continue
+		case s := <-steps:
+			take(s)
+		}
+		for len(batch) < indexBatch && len(steps) > 0 {
+			take(<-steps)
+		}
+		if err := x.advance(ctx, batch); err != nil {
+			return err
+		}
+		batch = batch[:0]
+		if caughtUp {
+			x.setReady()
 		}
 	}
-	group.Go(func() error {
-		return follow(ctx, x.host, at, func(m service.Message) error { return send(step{entry: entryOf(m)}) },
-			func() { _ = send(step{caughtUp: true}) }) // fails when ctx ends only
-	})
-	group.Go(func() error {
-		idle := time.NewTicker(watchWipe)
-		defer idle.Stop()
-		batch := make([]entry, 0, indexBatch)
-		for {
-			caughtUp := false
-			take := func(s step) {
-				if s.caughtUp {
-					caughtUp = true
-				} else {
-					batch = append(batch, s.entry)
-				}
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-idle.C:
-				stands, err := x.host.Folds.Position(ctx, x.name)
-				if err == nil && stands < x.at.Load() {
-					return fold.ErrMoved
-				}
-				continue
-			case s := <-steps:
-				take(s)
-			}
-			for len(batch) < indexBatch && len(steps) > 0 {
-				take(<-steps)
-			}
-			if err := x.advance(ctx, batch); err != nil {
-				return err
-			}
-			batch = batch[:0]
-			if caughtUp {
-				x.setReady()
-			}
-		}
-	})
-	return group.Wait()
 }
 
 func (x *index) setReady() {
@@ -292,15 +350,23 @@ func (x *index) chain(ctx context.Context, chain string, after uint64, most int6
 	return out, nil
 }
 
-// claimed finds the claim with a message id; 0 for none. It is a help only, and does not wait for an index that is
-// being built.
+// claimed finds the claim with a message id; 0 for none. While the index is being built it does not say that there is
+// none: the error then is errAway.
 func (x *index) claimed(ctx context.Context, messageID string) (uint64, error) {
 	f := field('c', messageID)
-	at, err := x.host.Folds.Client().HGet(ctx, x.key("ids", f), f).Uint64()
-	if errors.Is(err, redis.Nil) {
-		return 0, nil
+	var answer *redis.StringCmd
+	err := x.look(ctx, func(p redis.Pipeliner) { answer = p.HGet(ctx, x.key("ids", f), f) })
+	switch {
+	case errors.Is(err, errIndexBuilding):
+		return 0, fmt.Errorf("%w: %w", errAway, err)
+	case err != nil:
+		return 0, err
 	}
-	return at, err
+	at, err := answer.Uint64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("%w: read the index: %w", errAway, err)
+	}
+	return at, nil
 }
 
 // byID finds the fact with an id, else the last claim that has it; 0 for none.

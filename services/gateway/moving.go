@@ -9,16 +9,18 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// moving is something under way in a phase.
+// moving is something under way in a phase. It is saved as it is: see overviewVersion.
 type moving struct {
-	kind, key    string
-	title, state string
-	chain        string
-	since        time.Time // in this state
-	rank         int       // of a work item in the backlog
-	release      string    // that a work item is planned for
-	rollout      string    // id of the rollout that has the place
-	queued       *moving   // the rollout that waits for the place
+	Kind    string    `json:"kind"`
+	Key     string    `json:"key"`
+	Title   string    `json:"title,omitempty"`
+	State   string    `json:"state"`
+	Chain   string    `json:"chain,omitempty"`
+	Since   time.Time `json:"since"`             // in this state
+	Rank    int       `json:"rank,omitempty"`    // of a work item in the backlog
+	Release string    `json:"release,omitempty"` // that a work item is planned for
+	Rollout string    `json:"rollout,omitempty"` // id of the rollout that has the place
+	Queued  *moving   `json:"queued,omitempty"`  // the rollout that waits for the place
 }
 
 // movers are the types, as subject.predicate, that the fold below knows.
@@ -46,10 +48,11 @@ var movers = func() map[string]bool {
 	return known
 }()
 
-// fold takes one fact into the view of its project.
+// fold takes one fact into the view of its project. What it makes of a fact is saved: overviewVersion is to be raised
+// with any change.
 func (p *projectView) fold(e events.Event) {
 	if c, ok := e.Content.(events.ProjectConfigured); ok {
-		p.config = &c.Project
+		p.Config = &c.Project
 		return
 	}
 	switch e.Phase {
@@ -81,10 +84,10 @@ func (p *projectView) foldPlan(e events.Event) {
 		f.move(e, "item", e.Key, c.Summary, "open")
 	case events.TicketUpdated:
 		if m := f.get("item", e.Key); m != nil && c.Summary != "" {
-			m.title = short(c.Summary)
+			m.Title = short(c.Summary)
 		}
 	case events.ValueEstimated:
-		if m := f.get("item", c.Item); m != nil && m.rank == 0 && m.release == "" {
+		if m := f.get("item", c.Item); m != nil && m.Rank == 0 && m.Release == "" {
 			m.become("estimated", e.Stored)
 		}
 	case events.BacklogRanked:
@@ -93,7 +96,7 @@ func (p *projectView) foldPlan(e events.Event) {
 			if m == nil {
 				continue
 			}
-			if m.rank = place.Rank; m.release == "" {
+			if m.Rank = place.Rank; m.Release == "" {
 				m.become(fmt.Sprintf("ranked %d", place.Rank), e.Stored)
 			}
 		}
@@ -101,7 +104,7 @@ func (p *projectView) foldPlan(e events.Event) {
 		f.move(e, "release", c.Release, "Release "+c.Release, "planned with "+count(len(c.Items), "item"))
 		for _, place := range c.Items {
 			if m := f.get("item", place.Item); m != nil {
-				m.release = c.Release
+				m.Release = c.Release
 				m.become("planned for "+short(c.Release), e.Stored)
 			}
 		}
@@ -203,39 +206,39 @@ func (p *projectView) foldOperate(e events.Event) {
 func (f *phaseView) move(e events.Event, kind, key, title, state string) *moving {
 	m := f.get(kind, key)
 	if m == nil {
-		if len(f.moving) >= 2*mostMoving { // not at each new one
+		if len(f.Moving) >= 2*mostMoving { // not at each new one
 			f.forget()
 		}
-		m = &moving{kind: kind, key: short(key), since: e.Stored}
-		f.moving[kind+"/"+key] = m
+		m = &moving{Kind: kind, Key: short(key), Since: e.Stored}
+		f.Moving[kind+"/"+key] = m
 	}
 	if title != "" {
-		m.title = short(title)
+		m.Title = short(title)
 	}
-	m.chain = e.Chain
+	m.Chain = e.Chain
 	m.become(state, e.Stored)
 	return m
 }
 
-func (f *phaseView) get(kind, key string) *moving { return f.moving[kind+"/"+key] }
+func (f *phaseView) get(kind, key string) *moving { return f.Moving[kind+"/"+key] }
 
-func (f *phaseView) end(kind, key string) { delete(f.moving, kind+"/"+key) }
+func (f *phaseView) end(kind, key string) { delete(f.Moving, kind+"/"+key) }
 
 // forget drops what has not changed for longest, down to what is shown.
 func (f *phaseView) forget() {
-	names := make([]string, 0, len(f.moving))
-	for name := range f.moving {
+	names := make([]string, 0, len(f.Moving))
+	for name := range f.Moving {
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int { return f.moving[b].since.Compare(f.moving[a].since) })
+	slices.SortFunc(names, func(a, b string) int { return f.Moving[b].Since.Compare(f.Moving[a].Since) })
 	for _, name := range names[mostMoving:] {
-		delete(f.moving, name)
+		delete(f.Moving, name)
 	}
 }
 
 func (m *moving) become(state string, at time.Time) {
-	if m.state != state {
-		m.state, m.since = state, at
+	if m.State != state {
+		m.State, m.Since = state, at
 	}
 }
 

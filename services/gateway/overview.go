@@ -29,24 +29,26 @@ type overview struct {
 	mu       sync.RWMutex
 	sequence uint64
 	projects map[string]*projectView
+	changed  map[string]bool // projects that the store does not have as they are
 }
 
-// projectView is one project.
+// projectView is one project. It is saved as it is: see overviewVersion.
 type projectView struct {
-	config *events.Project // nil: the default one
-	last   time.Time
-	phases map[events.Phase]*phaseView
+	Config *events.Project             `json:"config,omitempty"` // nil: the default one
+	Last   time.Time                   `json:"last"`
+	Phases map[events.Phase]*phaseView `json:"phases"`
 }
 
 // phaseView is one phase of a project.
 type phaseView struct {
-	facts, claims uint64
-	last          time.Time
-	moving        map[string]*moving // by kind/key
+	Facts  uint64             `json:"facts"`
+	Claims uint64             `json:"claims"`
+	Last   time.Time          `json:"last"`
+	Moving map[string]*moving `json:"moving"` // by kind/key
 }
 
 func newOverview(log *zap.Logger) *overview {
-	return &overview{log: log, ready: make(chan struct{}), projects: map[string]*projectView{}}
+	return &overview{log: log, ready: make(chan struct{}), projects: map[string]*projectView{}, changed: map[string]bool{}}
 }
 
 // project is the configuration in force; it waits until all that the stream had at the start is known.
@@ -60,15 +62,10 @@ func (o *overview) project(ctx context.Context, name string) (events.Project, er
 	}
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if p := o.projects[name]; p != nil && p.config != nil {
-		return *p.config, nil
+	if p := o.projects[name]; p != nil && p.Config != nil {
+		return *p.Config, nil
 	}
 	return events.DefaultProject(name), nil
-}
-
-// run folds the stream from its beginning until ctx ends.
-func (o *overview) run(ctx context.Context, h service.Host) error {
-	return follow(ctx, h, 0, func(m service.Message) error { o.meet(m); return nil }, func() { close(o.ready) })
 }
 
 // meet counts a message by its subject, and decodes it only when it moves something.
@@ -90,16 +87,17 @@ func (o *overview) meet(m service.Message) {
 	defer o.mu.Unlock()
 	o.sequence = m.Sequence
 	p := o.view(tokens[1])
+	o.changed[tokens[1]] = true
 	f := p.phase(events.Phase(tokens[2]))
 	if f == nil {
 		return
 	}
-	p.last, f.last = m.Stored, m.Stored
+	p.Last, f.Last = m.Stored, m.Stored
 	if m.Kind == events.Claim {
-		f.claims++
+		f.Claims++
 		return
 	}
-	f.facts++
+	f.Facts++
 	if e != nil {
 		e.Stored = m.Stored
 		p.fold(*e)
@@ -114,22 +112,23 @@ func (o *overview) view(name string) *projectView {
 	if len(o.projects) >= mostProjects {
 		oldest := ""
 		for other, p := range o.projects {
-			if oldest == "" || p.last.Before(o.projects[oldest].last) {
+			if oldest == "" || p.Last.Before(o.projects[oldest].Last) {
 				oldest = other
 			}
 		}
 		delete(o.projects, oldest)
+		o.changed[oldest] = true
 	}
-	p := &projectView{phases: map[events.Phase]*phaseView{}}
+	p := &projectView{Phases: map[events.Phase]*phaseView{}}
 	o.projects[name] = p
 	return p
 }
 
 func (p *projectView) phase(name events.Phase) *phaseView {
-	f := p.phases[name]
+	f := p.Phases[name]
 	if f == nil && name.Valid() {
-		f = &phaseView{moving: map[string]*moving{}}
-		p.phases[name] = f
+		f = &phaseView{Moving: map[string]*moving{}}
+		p.Phases[name] = f
 	}
 	return f
 }
@@ -189,7 +188,7 @@ func (o *overview) answer(name string, visible func(project string) bool) overvi
 			continue
 		}
 		a.Projects = append(a.Projects, n)
-		if latest == "" || p.last.After(o.projects[latest].last) {
+		if latest == "" || p.Last.After(o.projects[latest].Last) {
 			latest = n
 		}
 	}
@@ -202,10 +201,10 @@ func (o *overview) answer(name string, visible func(project string) bool) overvi
 	}
 	for _, phase := range events.Phases() {
 		one := phaseAnswer{Phase: phase, Moving: []movingAnswer{}}
-		if p := o.projects[name]; p != nil && p.phases[phase] != nil {
-			f := p.phases[phase]
-			last := f.last.UTC()
-			one.Facts, one.Claims, one.Last, one.Moving = f.facts, f.claims, &last, f.list()
+		if p := o.projects[name]; p != nil && p.Phases[phase] != nil {
+			f := p.Phases[phase]
+			last := f.Last.UTC()
+			one.Facts, one.Claims, one.Last, one.Moving = f.Facts, f.Claims, &last, f.list()
 		}
 		a.Phases = append(a.Phases, one)
 	}
@@ -214,25 +213,25 @@ func (o *overview) answer(name string, visible func(project string) bool) overvi
 
 // list orders what moves: by rank where there is one, else what changed last first.
 func (f *phaseView) list() []movingAnswer {
-	all := make([]*moving, 0, len(f.moving))
-	for _, m := range f.moving {
+	all := make([]*moving, 0, len(f.Moving))
+	for _, m := range f.Moving {
 		all = append(all, m)
 	}
 	slices.SortFunc(all, func(a, b *moving) int {
 		switch {
-		case a.rank > 0 && b.rank > 0 && a.rank != b.rank:
-			return a.rank - b.rank
-		case (a.rank > 0) != (b.rank > 0):
-			return b.rank - a.rank
-		case !a.since.Equal(b.since):
-			return b.since.Compare(a.since)
+		case a.Rank > 0 && b.Rank > 0 && a.Rank != b.Rank:
+			return a.Rank - b.Rank
+		case (a.Rank > 0) != (b.Rank > 0):
+			return b.Rank - a.Rank
+		case !a.Since.Equal(b.Since):
+			return b.Since.Compare(a.Since)
 		}
-		return strings.Compare(a.key, b.key)
+		return strings.Compare(a.Key, b.Key)
 	})
 	all = all[:min(len(all), mostMoving)]
 	out := make([]movingAnswer, len(all))
 	for i, m := range all {
-		out[i] = movingAnswer{Kind: m.kind, Key: m.key, Title: m.title, State: m.state, Since: m.since.UTC(), Chain: m.chain}
+		out[i] = movingAnswer{Kind: m.Kind, Key: m.Key, Title: m.Title, State: m.State, Since: m.Since.UTC(), Chain: m.Chain}
 	}
 	return out
 }

@@ -71,8 +71,8 @@ func rolloutTitle(r events.Rollout) string {
 
 // request lets a rollout wait while another has the place; the newest wins.
 func (f *phaseView) request(e events.Event, r events.Rollout) {
-	if m := f.get("rollout", e.Key); m != nil && m.rollout != r.ID {
-		m.queued = &moving{kind: "rollout", key: short(e.Key), title: short(rolloutTitle(r)), state: "requested", chain: e.Chain, since: e.Stored, rollout: r.ID}
+	if m := f.get("rollout", e.Key); m != nil && m.Rollout != r.ID {
+		m.Queued = &moving{Kind: "rollout", Key: short(e.Key), Title: short(rolloutTitle(r)), State: "requested", Chain: e.Chain, Since: e.Stored, Rollout: r.ID}
 		return
 	}
 	f.roll(e, r, "requested")
@@ -84,9 +84,9 @@ func (f *phaseView) roll(e events.Event, r events.Rollout, state string) {
 	if r.ID == "" {
 		return
 	}
-	m.rollout = r.ID
-	if m.queued != nil && m.queued.rollout == r.ID {
-		m.queued = nil
+	m.Rollout = r.ID
+	if m.Queued != nil && m.Queued.Rollout == r.ID {
+		m.Queued = nil
 	}
 }
 
@@ -95,11 +95,11 @@ func (f *phaseView) endRollout(e events.Event, id string) {
 	m := f.get("rollout", e.Key)
 	switch {
 	case m == nil:
-	case m.queued != nil && m.queued.rollout == id:
-		m.queued = nil
-	case id != "" && m.rollout != "" && m.rollout != id:
-	case m.queued != nil:
-		f.moving["rollout/"+e.Key] = m.queued
+	case m.Queued != nil && m.Queued.Rollout == id:
+		m.Queued = nil
+	case id != "" && m.Rollout != "" && m.Rollout != id:
+	case m.Queued != nil:
+		f.Moving["rollout/"+e.Key] = m.Queued
 	default:
 		f.end("rollout", e.Key)
 	}
