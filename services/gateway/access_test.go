@@ -142,6 +142,9 @@ func TestEveryEndpoint(t *testing.T) {
 		"GET /healthz":        {{"GET", "/healthz", "", "", "all", false}},
 		"GET /readyz":         {{"GET", "/readyz", "", "", "all", false}},
 		"GET /metrics":        {{"GET", "/metrics", "", "", "all", false}}, // this test is on loopback
+		"GET /asyncapi.json":  {{"GET", "/asyncapi.json", "", "", "all", false}},
+		"GET /schemas/{$}":    {{"GET", "/schemas/", "", "", "all", false}},
+		"GET /schemas/{type}": {{"GET", "/schemas/change.merged", "", "", "all", false}},
 		"/":                   {{"GET", "/", "", "", "all", false}, {"GET", "/app.js", "", "", "all", false}, {"GET", "/nothing", "", "", "all", false}},
 		"GET /events":         {{"GET", "/events?project=shop", "", "", "reader readsall keeper service " + admins, false}, {"GET", "/events", "", "", "readsall service " + admins, false}, {"GET", "/events?chain=c", "", "", "readsall service " + admins, false}},
 		"GET /events/stream":  {{"HEAD", "/events/stream?project=shop", "", "", "reader readsall keeper service " + admins, false}, {"HEAD", "/events/stream", "", "", "readsall service " + admins, false}},

@@ -59,6 +59,7 @@ type Gateway struct {
 	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
 
 	door     door
+	recent   recent
 	index    *index
 	overview *overview
 	live     *live

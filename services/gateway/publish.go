@@ -2,11 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -22,31 +22,57 @@ type receipt struct {
 	Duplicate bool         `json:"duplicate,omitempty"`
 }
 
-// put publishes a claim and returns when the stream has it; a claim that it has already is not there twice.
+// put publishes a claim and returns when the stream has it. A claim that is there already, by principal, source and id, is
+// not put there twice, however long ago it came: three memories follow one another without a gap. The stream knows the ids
+// of the last two minutes, also of two that come at the same moment; the index knows those that it has taken in; and what
+// this gateway has published and the index has not met yet, recent knows. Where the index can not be asked, nothing is
+// published.
 func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
-	answer := receipt{ID: c.event.ID, Project: c.event.Project, Phase: c.event.Phase}
 	if !g.host.Conn.IsConnected() {
-		return answer, errAway
+		return receipt{}, errAway
 	}
-	// The stream's own memory of ids is two minutes long; the index remembers what is older.
-	if at, err := g.index.claimed(ctx, c.id); err != nil {
-		g.log.Warn("the index does not answer; a claim older than two minutes would not be recognised", zap.Error(err))
-	} else if at > 0 {
-		answer.Sequence, answer.Duplicate = at, true
-		g.metrics.duplicates.Add(1)
-		return answer, nil
+	at, ok := g.recent.find(c.id)
+	if !ok {
+		var err error
+		if at, err = g.index.claimed(ctx, c.id); err != nil {
+			return receipt{}, err
+		}
+	}
+	if at > 0 {
+		if answer, is, err := g.standing(ctx, c, at); err != nil || is {
+			return answer, err
+		}
+	}
+	if g.recent.full(g.index.at.Load()) {
+		return receipt{}, fmt.Errorf("%w: the index is too far behind", errAway)
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	ack, err := g.host.JS.PublishMsg(ctx, c.message, jetstream.WithRetryAttempts(0))
 	if err != nil {
-		return answer, away(fmt.Errorf("publish %s: %w", c.event.Type.Short(), err))
+		return receipt{}, away(fmt.Errorf("publish %s: %w", c.event.Type.Short(), err))
 	}
-	answer.Sequence, answer.Duplicate = ack.Sequence, ack.Duplicate
 	if ack.Duplicate {
-		g.metrics.duplicates.Add(1)
-	} else {
-		g.metrics.claims.Add(1)
+		answer, _, err := g.standing(ctx, c, ack.Sequence)
+		return answer, err
 	}
-	return answer, nil
+	g.recent.add(c.id, ack.Sequence, g.index.at.Load())
+	g.metrics.claims.Add(1)
+	return receipt{ID: c.event.ID, Sequence: ack.Sequence, Project: c.event.Project, Phase: c.event.Phase}, nil
+}
+
+// standing is the receipt of the claim that stands at a sequence, which was made by the same principal with the same
+// source and id; false when another one stands there.
+func (g *Gateway) standing(ctx context.Context, c claim, at uint64) (receipt, bool, error) {
+	e, _, err := g.read(ctx, at)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound): // dropped by a limit that an operator has set; it was there
+		e = c.event
+	case err != nil:
+		return receipt{}, false, err
+	case e.Kind != events.Claim || events.ClaimMessageID(e.Principal, e.Source, e.ID) != c.id:
+		return receipt{}, false, nil
+	}
+	g.metrics.duplicates.Add(1)
+	return receipt{ID: e.ID, Sequence: at, Project: e.Project, Phase: e.Phase, Duplicate: true}, true, nil
 }

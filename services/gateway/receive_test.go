@@ -19,7 +19,7 @@ func body(t *testing.T, e events.Event) string {
 	return string(b)
 }
 
-func structured(t *testing.T, e events.Event) string {
+func structured(t testing.TB, e events.Event) string {
 	t.Helper()
 	b, err := events.EncodeStructured(e)
 	if err != nil {
