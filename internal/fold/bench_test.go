@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/lemnis/lemnis/internal/fold"
 )
 
@@ -57,5 +59,28 @@ func BenchmarkLoad64PartitionsOf1000(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkManyKeys is a command on a store of 10,000 keys.
+func BenchmarkManyKeys(b *testing.B) {
+	store, err := fold.Embedded("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	_, err = store.Client().Pipelined(b.Context(), func(p redis.Pipeliner) error {
+		for i := range 10_000 {
+			p.Set(b.Context(), fmt.Sprintf("key%d", i), i, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := store.Client().Get(b.Context(), "key1").Err(); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -27,6 +27,12 @@ const (
 	// A snapshot holds commands up, so that a large one is made less often:
 	// at most this part of the time.
 	snapshotShare = 20
+	// To let keys expire, miniredis looks at all of them in their order. With each command, as it offers to, that took
+	// nearly all the time of a store of thousands of keys: it is done this often, and in this part of the time, at most. A
+	// key may expire so much too early.
+	ageEvery  = 5 * time.Millisecond
+	ageShare  = 20
+	ageSeldom = 200 * time.Millisecond
 )
 
 // An Option of the embedded store.
@@ -56,7 +62,6 @@ func Embedded(dir string, options ...Option) (*Store, error) {
 	for _, option := range options {
 		option(e)
 	}
-	e.mini.ClockTTL(true)
 	if dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("create the folder of the folds: %w", err)
@@ -67,6 +72,7 @@ func Embedded(dir string, options ...Option) (*Store, error) {
 			e.mini.FlushAll()
 		}
 	}
+	e.aged = time.Now()
 	// The first connection starts miniredis without a port.
 	first, err := e.mini.Dial()
 	if err != nil {
@@ -104,6 +110,10 @@ type embedded struct {
 	commands sync.RWMutex // held for reading by each command
 	changes  atomic.Uint64
 	written  uint64 // changes as of the last snapshot
+
+	aging sync.Mutex
+	aged  time.Time     // up to when keys have expired
+	pause time.Duration // until they do so again
 
 	quit, done chan struct{}
 	closing    sync.Once
@@ -148,6 +158,7 @@ func (e *embedded) snapshot() (took time.Duration, err error) {
 	}
 	defer func() { _ = os.Remove(tmp.Name()) }() // gone already when it was renamed
 
+	e.age(true)
 	e.commands.Lock()
 	start := time.Now()
 	changes := e.changes.Load()
@@ -188,6 +199,19 @@ func (e *embedded) hold(ctx context.Context) (held context.Context, release func
 	return context.WithValue(ctx, within{}, true), e.commands.RUnlock
 }
 
+// age lets keys expire; when it is not asked to do so now, only after a pause.
+func (e *embedded) age(now bool) {
+	e.aging.Lock()
+	defer e.aging.Unlock()
+	start := time.Now()
+	passed := start.Sub(e.aged)
+	if passed < e.pause && !now {
+		return
+	}
+	e.mini.FastForward(passed)
+	e.aged, e.pause = start, min(max(ageEvery, ageShare*time.Since(start)), ageSeldom)
+}
+
 // DialHook is there for redis.Hook.
 func (e *embedded) DialHook(next redis.DialHook) redis.DialHook { return next }
 
@@ -196,6 +220,7 @@ func (e *embedded) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		ctx, release := e.hold(ctx)
 		defer release()
+		e.age(false)
 		defer e.note(cmd)
 		e.beforeWipe(cmd)
 		return next(ctx, cmd)
@@ -207,6 +232,7 @@ func (e *embedded) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		ctx, release := e.hold(ctx)
 		defer release()
+		e.age(false)
 		defer e.note(cmds...)
 		e.beforeWipe(cmds...)
 		return next(ctx, cmds)
