@@ -35,8 +35,20 @@
 // Local clients share the principal, and so may overhear each other's
 // _INBOX replies and touch each other's consumers.
 //
-// # Not done here
+// # With Auth
 //
-// No TLS, and no address but loopback: authentication of outside principals is
-// the operator's nats-server configuration, not the embedded server's.
+// Nobody gets in without an nkey. keys.json in the data folder says who there
+// is, by public keys; the server follows the file, so that a key is added,
+// replaced (both are good for a grace) or taken away without a restart, and
+// without a disconnection of anybody else.
+//
+// Every outside principal has an account of its own behind the same wall, with
+// a guard of its own: it may publish under submit.<principal>., and read the
+// facts of its projects. Every service has a key with the subjects that it needs
+// (permission.go). That keeps a faulty service from speaking for another; it is
+// no wall against one that was taken over, since services share an account, in
+// which reply and deliver subjects are not checked.
+//
+// A nats-server that is not embedded takes its accounts from ServerConfig. It
+// has no guard, and so outsiders there have no consumers.
 package natsd

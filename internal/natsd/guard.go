@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,27 +42,32 @@ type guard struct {
 	outside   *server.Account
 	services  *server.Account
 	done      chan struct{}
-	reopened  chan struct{} // closed when the consumers of an earlier run are open
+	reopening sync.WaitGroup // opens the consumers of an earlier run
 
 	mu     sync.Mutex
 	opened map[string]bool // names of consumers with a way through
+	facts  []string        // prefixes of the filters that it may read by
 }
 
-func startGuard(ns *server.Server, nc *nats.Conn, principal string) (*guard, error) {
+func startGuard(ns *server.Server, nc *nats.Conn, o outsider) (*guard, error) {
+	principal := o.name
 	g := &guard{
-		nc: nc, principal: principal, prefix: wallPrefix + "." + principal + ".", opened: map[string]bool{},
-		done: make(chan struct{}), reopened: make(chan struct{}),
+		facts: prefixes(o),
+		nc:    nc, principal: principal, prefix: wallPrefix + "." + principal + ".", opened: map[string]bool{},
+		done: make(chan struct{}),
 	}
 	var err error
-	if g.outside, err = ns.LookupAccount(localAccount); err != nil {
+	if g.outside, err = ns.LookupAccount(accountOf(principal)); err != nil {
 		return nil, fmt.Errorf("start the wall: %w", err)
 	}
 	if g.services, err = ns.LookupAccount(servicesAccount); err != nil {
 		return nil, fmt.Errorf("start the wall: %w", err)
 	}
 	for pattern, handle := range map[string]func(rest string, m *nats.Msg){
-		"account":  func(_ string, m *nats.Msg) { g.refuse(m, 403, "account info is not open to outsiders") },
-		"stream":   func(_ string, m *nats.Msg) { g.relay(m, "STREAM.INFO."+Lifecycle, m.Data) },
+		"account": func(_ string, m *nats.Msg) { g.refuse(m, 403, "account info is not open to outsiders") },
+		// What the request asks for beside, as the subjects that there are, is
+		// left out: they name other projects.
+		"stream":   func(_ string, m *nats.Msg) { g.relay(m, "STREAM.INFO."+Lifecycle, nil) },
 		"create.>": g.create,
 		"info.*":   func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.INFO.") },
 		"delete.*": func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.DELETE.") },
@@ -81,7 +87,7 @@ func startGuard(ns *server.Server, nc *nats.Conn, principal string) (*guard, err
 	if err := nc.Flush(); err != nil {
 		return nil, fmt.Errorf("start the wall: %w", err)
 	}
-	go g.reopen()
+	g.reopening.Go(g.reopen)
 	return g, nil
 }
 
@@ -92,13 +98,12 @@ func (g *guard) stop() {
 		close(g.done)
 	}
 	g.nc.Close()
-	<-g.reopened
+	g.reopening.Wait()
 }
 
 // reopen opens the way for the consumers that are there from before, as soon
 // as the stream can be asked, which in a cluster takes an election.
 func (g *guard) reopen() {
-	defer close(g.reopened)
 	for offset := 0; ; {
 		var list struct {
 			Error     *jetstream.APIError `json:"error"`
@@ -111,9 +116,14 @@ func (g *guard) reopen() {
 		}
 		if err == nil && list.Error == nil {
 			for _, c := range list.Consumers {
-				if c.Config.Metadata[principalKey] == g.principal {
-					_ = g.open(c.Name)
+				if c.Config.Metadata[principalKey] != g.principal {
+					continue
 				}
+				if !g.reads(c.Config.FilterSubject) { // it was let read more once
+					_ = g.ask("CONSUMER.DELETE."+Lifecycle+"."+c.Name, nil, &struct{}{})
+					continue
+				}
+				_ = g.open(c.Name)
 			}
 			if offset += len(list.Consumers); offset >= list.Total || len(list.Consumers) == 0 {
 				return
@@ -218,12 +228,37 @@ func (g *guard) whyNot(name, filter, stream string, c *jetstream.ConsumerConfig)
 		return "a consumer's name either starts with " + g.principal + "- or has no hyphen"
 	case c.Name != "" && c.Name != name, c.Durable != "" && c.Durable != name:
 		return "the request names another consumer than its subject"
-	case !strings.HasPrefix(filter, "lifecycle.") || c.FilterSubject != filter || len(c.FilterSubjects) > 0:
-		return "a consumer needs one filter under lifecycle., the same in subject and configuration"
+	case !g.reads(filter) || c.FilterSubject != filter || len(c.FilterSubjects) > 0:
+		return "a consumer needs one filter under lifecycle. and a project that may be read, the same in subject and configuration"
 	case c.DeliverSubject != "" || c.DeliverGroup != "" || c.FlowControl || c.IdleHeartbeat != 0 || c.RateLimit != 0:
 		return "only pull consumers are open to outsiders"
 	}
 	return ""
+}
+
+// setFacts changes what may be read from now on; consumers that read more go.
+// The guard's lock is held.
+func (g *guard) setFacts(facts []string) {
+	if slices.Equal(g.facts, facts) {
+		return
+	}
+	g.facts = facts
+	g.reopening.Go(g.reopen)
+}
+
+// prefixes are those of the filters that an outsider may read by.
+func prefixes(o outsider) []string {
+	var all []string
+	for _, subject := range o.facts() {
+		all = append(all, strings.TrimSuffix(subject, ">"))
+	}
+	return all
+}
+
+func (g *guard) reads(filter string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.facts, func(prefix string) bool { return strings.HasPrefix(filter, prefix) })
 }
 
 func (g *guard) ifOwned(name string, m *nats.Msg, operation string) {
@@ -252,7 +287,8 @@ type consumerInfo struct {
 	Error  *jetstream.APIError `json:"error"`
 	Name   string              `json:"name"`
 	Config struct {
-		Metadata map[string]string `json:"metadata"`
+		Metadata      map[string]string `json:"metadata"`
+		FilterSubject string            `json:"filter_subject"`
 	} `json:"config"`
 }
 

@@ -1,12 +1,14 @@
 package natsd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -34,6 +36,11 @@ type Options struct {
 	Cluster    *ClusterOptions                  // nil for a single server
 	Durability string                           // "" syncs at intervals; "fsync" before each ack
 	Logger     func(format string, args ...any) // nil discards; warnings and errors of the server otherwise
+	// Auth lets nobody in without a key: services and principals are those of
+	// the keyring in Dir, which is followed while the server runs. Listen may
+	// then be any address.
+	Auth bool
+	TLS  *tls.Config // of the socket; nil: none
 }
 
 // ClusterOptions joins a server to others. All members need the same
@@ -46,9 +53,18 @@ type ClusterOptions struct {
 
 // Server is a running embedded server.
 type Server struct {
-	nats  *server.Server
-	key   serviceKey
-	guard *guard
+	nats    *server.Server
+	options Options
+	key     serviceKey
+	own     map[string]ownKey // of the services in this process, by name
+
+	mu     sync.Mutex // held while the accounts change
+	config string     // accounts, as of the last change
+	guards map[string]*guard
+
+	stopped chan struct{}
+	once    sync.Once
+	follows sync.WaitGroup
 }
 
 // Start runs a server and returns when it takes connections, usually within
@@ -66,40 +82,52 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := opts.ProcessConfigString(accountsConfig(key.public)); err != nil {
-		return nil, fmt.Errorf("configure accounts: %w", err)
+	s := &Server{options: o, key: key, own: map[string]ownKey{}, guards: map[string]*guard{}, stopped: make(chan struct{})}
+	if err := s.makeOwnKeys(); err != nil {
+		return nil, err
 	}
-	// The configuration text resets what it does not name.
-	opts.NoSigs, opts.NoLog = true, true
-
-	ns, err := server.NewServer(opts)
+	services, outsiders, err := s.users(time.Now())
 	if err != nil {
+		return nil, err
+	}
+	config := accountsConfig(services, outsiders)
+	if err := configure(opts, config); err != nil {
+		return nil, err
+	}
+	s.config = config
+	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("create nats server: %w", err)
 	}
 	if o.Logger != nil {
-		ns.SetLoggerV2(serverLog(o.Logger), false, false, false)
+		s.nats.SetLoggerV2(serverLog(o.Logger), false, false, false)
 	}
-	s := &Server{nats: ns, key: key}
-	ns.Start()
-	if !ns.ReadyForConnections(startTimeout) {
+	s.nats.Start()
+	if !s.nats.ReadyForConnections(startTimeout) {
 		s.Stop()
 		return nil, errors.New("nats server is not ready for connections")
 	}
-	if !ns.JetStreamEnabled() {
+	if !s.nats.JetStreamEnabled() {
 		s.Stop()
 		return nil, fmt.Errorf("nats server started without its store in %s: is another process using it?", o.Dir)
 	}
-	nc, err := s.Connect(nats.Name("lemnis wall"))
-	if err != nil {
-		s.Stop()
-		return nil, fmt.Errorf("connect the wall: %w", err)
-	}
-	if s.guard, err = startGuard(ns, nc, Local); err != nil {
-		nc.Close()
+	if err := s.guardAll(outsiders); err != nil {
 		s.Stop()
 		return nil, err
 	}
+	if o.Auth {
+		s.follows.Go(s.follow)
+	}
 	return s, nil
+}
+
+// configure puts the accounts on options.
+func configure(opts *server.Options, accounts string) error {
+	if err := opts.ProcessConfigString(accounts); err != nil {
+		return fmt.Errorf("configure accounts: %w", err)
+	}
+	// The configuration text resets what it does not name.
+	opts.NoSigs, opts.NoLog = true, true
+	return nil
 }
 
 // Connect returns a connection with the rights of a service. Its replies come
@@ -140,9 +168,14 @@ func (s *Server) ServiceOptions() []nats.Option { return s.key.options() }
 // Stop ends the server and waits until its files are closed. It may be called
 // more than once.
 func (s *Server) Stop() {
-	if s.guard != nil {
-		s.guard.stop()
+	s.once.Do(func() { close(s.stopped) })
+	s.follows.Wait()
+	s.mu.Lock()
+	for name, g := range s.guards {
+		g.stop()
+		delete(s.guards, name)
 	}
+	s.mu.Unlock()
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
 }
@@ -169,15 +202,18 @@ func serverOptions(o Options) (*server.Options, error) {
 	var err error
 	if o.Listen == "" {
 		opts.DontListen = true
-	} else if opts.Host, opts.Port, err = loopback(o.Listen); err != nil {
+	} else if opts.Host, opts.Port, err = address(o.Listen, o.Auth); err != nil {
 		return nil, err
+	}
+	if o.TLS != nil && o.Listen != "" {
+		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, o.TLS, 5
 	}
 	if c := o.Cluster; c != nil {
 		if o.Name == "" || c.Name == "" {
 			return nil, errors.New("natsd: a cluster needs a name, and each server in it")
 		}
 		opts.Cluster.Name = c.Name
-		if opts.Cluster.Host, opts.Cluster.Port, err = loopback(c.Listen); err != nil {
+		if opts.Cluster.Host, opts.Cluster.Port, err = address(c.Listen, false); err != nil {
 			return nil, err
 		}
 		for _, r := range c.Routes {
@@ -191,15 +227,15 @@ func serverOptions(o Options) (*server.Options, error) {
 	return opts, nil
 }
 
-// loopback splits an address and refuses one that other machines could reach:
-// the embedded server lets clients in without credentials.
-func loopback(addr string) (host string, port int, err error) {
+// address splits one and, unless everybody is asked for a key, refuses what
+// other machines could reach: the server then lets clients in without one.
+func address(addr string, open bool) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
 		return "", 0, fmt.Errorf("natsd: listen address: %w", err)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return "", 0, fmt.Errorf("natsd: %s is not a loopback address, and the embedded server has no authentication", addr)
+	if ip := net.ParseIP(host); !open && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return "", 0, fmt.Errorf("natsd: %s is not a loopback address, and nobody is authenticated", addr)
 	}
 	if port, err = strconv.Atoi(p); err != nil || port < 0 || port > 65535 {
 		return "", 0, fmt.Errorf("natsd: port of %s", addr)

@@ -62,6 +62,10 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	replicas = max(replicas, 1)
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
+	// A service's key may look, but not make: where all is there, that is enough.
+	if identity, ok := whole(ctx, js, replicas); ok {
+		return identity, nil
+	}
 	var leases jetstream.KeyValue
 	err = insist(ctx, func(ctx context.Context) error {
 		leases, err = ensureLeases(ctx, js, replicas)
@@ -79,6 +83,21 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 		}
 	}
 	return identity, EnsureSubmit(ctx, js, Local, replicas)
+}
+
+// whole reports whether everything is there and up to date.
+func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, ok bool) {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), submitConfig(Local, replicas)} {
+		st, err := js.Stream(ctx, want.Name)
+		if err != nil || !upToDate(st.CachedInfo().Config, want) {
+			return "", false
+		}
+		if want.Name == Lifecycle {
+			identity = st.CachedInfo().Config.Metadata[IdentityKey]
+		}
+	}
+	st, err := js.Stream(ctx, "KV_"+Leases)
+	return identity, err == nil && st.CachedInfo().Config.Replicas == replicas && identity != ""
 }
 
 // ensureLifecycle first has the callers agree on the identity of a stream that
@@ -163,7 +182,13 @@ func EnsureSubmit(ctx context.Context, js jetstream.JetStream, principal string,
 	if principal == "" || strings.ContainsAny(principal, ".*> \t\r\n/\\") {
 		return fmt.Errorf("principal %q is not one token of a subject", principal)
 	}
-	err := ensure(ctx, js, jetstream.StreamConfig{
+	return ensure(ctx, js, submitConfig(principal, replicas))
+}
+
+// submitConfig allows no schedules, rollups, counters or times to live: what
+// those headers ask for is refused.
+func submitConfig(principal string, replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
 		Name:       submitPrefix + principal,
 		Subjects:   []string{"submit." + principal + ".>"},
 		Retention:  jetstream.WorkQueuePolicy,
@@ -173,8 +198,7 @@ func EnsureSubmit(ctx context.Context, js jetstream.JetStream, principal string,
 		Duplicates: duplicates,
 		Storage:    jetstream.FileStorage,
 		Replicas:   max(replicas, 1),
-	})
-	return err
+	}
 }
 
 func lifecycleConfig(replicas int) jetstream.StreamConfig {
