@@ -512,9 +512,13 @@ func (w *worker) read(ctx context.Context, left []unsettled, in chan<- input) {
 
 // readOpen reads again what was on its way when an earlier worker ended.
 func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input) bool) bool {
+	if len(left) == 0 {
+		return true
+	}
+	var stream jetstream.Stream
 	for _, u := range left {
 		for {
-			m, err := w.message(ctx, u.Sequence)
+			m, err := w.message(ctx, &stream, u.Sequence)
 			if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 				if ctx.Err() != nil {
 					return false
@@ -539,12 +543,16 @@ func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input
 	return true
 }
 
-func (w *worker) message(ctx context.Context, sequence uint64) (*jetstream.RawStreamMsg, error) {
-	stream, err := w.host.JS.Stream(ctx, natsd.Lifecycle)
-	if err != nil {
-		return nil, err
+// message reads from the stream, which it looks up when it has to.
+func (w *worker) message(ctx context.Context, stream *jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	if *stream == nil {
+		found, err := w.host.JS.Stream(ctx, natsd.Lifecycle)
+		if err != nil {
+			return nil, err
+		}
+		*stream = found
 	}
-	return stream.GetMsg(ctx, sequence)
+	return (*stream).GetMsg(ctx, sequence)
 }
 
 // wants judges a fact by all that the subscription says.
