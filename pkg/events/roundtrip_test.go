@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -46,7 +47,7 @@ func TestRoundTrip(t *testing.T) {
 				}
 				equal(t, e, got)
 
-				e.Kind, e.Sequence = events.Stated, 42
+				e.Kind, e.Sequence, e.Stored = events.Stated, 42, time.Date(2026, 5, 4, 10, 0, 0, 123, time.UTC)
 				data, err := events.EncodeStructured(e)
 				if err != nil {
 					t.Fatal(err)

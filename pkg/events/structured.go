@@ -29,7 +29,8 @@ type structured struct {
 	Attempt        numeral         `json:"attempt,omitempty"`
 	Deadline       string          `json:"deadline,omitempty"`
 	Kind           string          `json:"kind,omitempty"`
-	Sequence       numeral         `json:"sequence,omitempty"` // a string, as the CloudEvents sequence extension has it
+	Sequence       numeral         `json:"sequence,omitempty"`     // a string, as the CloudEvents sequence extension has it
+	RecordedTime   string          `json:"recordedtime,omitempty"` // the CloudEvents extension of that name
 	Data           json.RawMessage `json:"data,omitempty"`
 	DataBase64     []byte          `json:"data_base64,omitempty"`
 }
@@ -55,7 +56,7 @@ var kindNames = map[Kind]string{Claim: "claim", Result: "result", Stated: "fact"
 func KindName(k Kind) string { return kindNames[k] }
 
 // EncodeStructured renders the event as one JSON object, a CloudEvent in structured mode, with
-// the extensions kind and sequence when it was read from the stream.
+// the extensions kind, sequence and recordedtime (when the stream stored it) when it was read from the stream.
 func EncodeStructured(e Event) ([]byte, error) {
 	data, err := e.AppendBody(nil)
 	if err != nil {
@@ -85,6 +86,9 @@ func EncodeStructuredWith(e Event, data []byte) ([]byte, error) {
 	}
 	if !e.Deadline.IsZero() {
 		s.Deadline = e.Deadline.UTC().Format(time.RFC3339Nano)
+	}
+	if !e.Stored.IsZero() {
+		s.RecordedTime = e.Stored.UTC().Format(time.RFC3339Nano)
 	}
 	out, err := json.Marshal(s)
 	if err != nil {
@@ -136,6 +140,11 @@ func DecodeStructured(data []byte) (Event, []byte, error) {
 	if s.Sequence != "" {
 		if e.Sequence, err = strconv.ParseUint(string(s.Sequence), 10, 64); err != nil {
 			return Event{}, nil, fmt.Errorf("%w: sequence %q is no number", ErrNoCloudEvent, s.Sequence)
+		}
+	}
+	if s.RecordedTime != "" {
+		if e.Stored, err = time.Parse(time.RFC3339Nano, s.RecordedTime); err != nil {
+			return Event{}, nil, fmt.Errorf("%w: recordedtime %q is no RFC 3339 time", ErrNoCloudEvent, s.RecordedTime)
 		}
 	}
 	return e, cdevent, nil

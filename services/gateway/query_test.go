@@ -72,6 +72,20 @@ func TestListEvents(t *testing.T) {
 	}
 }
 
+// A claim has the time that its author wrote, and the time at which the stream stored it.
+func TestRecordedTime(t *testing.T) {
+	w := newWorld(t)
+	e := ticket("t1", "old news")
+	e.Time = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	w.claim(e)
+	var p page
+	w.get("/events", &p)
+	recorded, err := time.Parse(time.RFC3339Nano, fmt.Sprint(p.Events[0]["recordedtime"]))
+	if err != nil || time.Since(recorded).Abs() > time.Minute || p.Events[0]["time"] != "2025-01-01T00:00:00Z" {
+		t.Errorf("stored %v, said %v: %v", p.Events[0]["recordedtime"], p.Events[0]["time"], err)
+	}
+}
+
 // lap puts two events of one chain on the stream.
 func lap(w *world, n int) (chain string, e events.Event) {
 	e = ticket(fmt.Sprintf("t%d", n), "x")

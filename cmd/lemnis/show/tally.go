@@ -33,8 +33,8 @@ func Tally(all []events.Event) []Row {
 			continue
 		}
 		own := aggregate{e.Project, e.Aggregate, e.Key, e.Phase}
-		if last, ok := before[own]; ok && e.Time.After(last.Time) {
-			s := span{last.Time, e.Time}
+		if last, ok := before[own]; ok && at(e).After(at(last)) {
+			s := span{at(last), at(e)}
 			switch stateAfter(last) {
 			case working:
 				work[e.Phase] = append(work[e.Phase], s)

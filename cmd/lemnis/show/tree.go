@@ -30,7 +30,7 @@ func Tree(w io.Writer, chain []events.Event, ticks bool) error {
 	roots := grow(chain, ticks)
 	for _, r := range roots {
 		r.measure()
-		if err := r.write(w, chain[0].Time, "", ""); err != nil {
+		if err := r.write(w, at(chain[0]), "", ""); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (n *node) write(w io.Writer, began time.Time, lead, indent string) error {
 	if n.ticks > 0 {
 		tail = fmt.Sprintf("; %d ticks", n.ticks)
 	}
-	line := fmt.Sprintf("%9s  %-9s  %s%s%s  %s  %s%s", since(e.Time.Sub(began)), e.Phase, lead, e.Type.Short(), mark, oneLine(e.Key), Summary(e), tail)
+	line := fmt.Sprintf("%9s  %-9s  %s%s%s  %s  %s%s", since(at(e).Sub(began)), e.Phase, lead, e.Type.Short(), mark, oneLine(e.Key), Summary(e), tail)
 	if _, err := fmt.Fprintln(w, strings.TrimRight(line, " ")); err != nil {
 		return err
 	}
@@ -125,6 +125,15 @@ func (n *node) write(w io.Writer, began time.Time, lead, indent string) error {
 		}
 	}
 	return nil
+}
+
+// at is when an event was stored, which is what can be compared: the time that it carries is its author's, who may speak
+// of last year.
+func at(e events.Event) time.Time {
+	if e.Stored.IsZero() {
+		return e.Time
+	}
+	return e.Stored
 }
 
 // since writes a time span as seconds with hundredths, or with minutes where it is long.

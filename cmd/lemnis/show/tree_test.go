@@ -52,6 +52,27 @@ func TestTree(t *testing.T) {
 	}
 }
 
+// Times that authors wrote say nothing of how long it took: a claim may speak of last year.
+func TestTreeOfOldNews(t *testing.T) {
+	claim := event(events.Claim, "c1", "", "i1", -7842*time.Hour, events.TicketCreated{Ticket: events.Ticket{Summary: "Old"}})
+	claim.Stored = began
+	stated := event(events.Stated, "e1", "c1", "i1", 0, events.TicketCreated{Ticket: events.Ticket{Summary: "Old"}})
+	stated.Stored = began.Add(20 * time.Millisecond)
+	var b strings.Builder
+	if err := show.Tree(&b, []events.Event{claim, stated}, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `   +0.00s  plan       ticket.created (claim)  i1  Old
+   +0.02s  plan       ticket.created  i1  Old
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+	if line := show.Line(claim, time.UTC); !strings.Contains(line, "10:00:00.000") {
+		t.Error(line)
+	}
+}
+
 func TestTally(t *testing.T) {
 	run := func(after time.Duration, content any) events.Event {
 		return event(events.Stated, "", "", "run", after, content)
