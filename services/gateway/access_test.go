@@ -132,6 +132,7 @@ func TestEveryEndpoint(t *testing.T) {
 		c.until("the index has it", func() bool { r, _ := c.as("admin", "GET", "/events/fact-of-shop", ""); return r.StatusCode == 200 })
 		return f.ID
 	}()
+	subscription := c.subscribe("keeper")
 	type try struct {
 		method, path, body, contentType string
 		allowed                         string // names; "*": everybody known; "all": nobody is asked
@@ -158,6 +159,16 @@ func TestEveryEndpoint(t *testing.T) {
 			{"POST", "/events", claim("shop", events.DeploymentRequested{Rollout: events.Rollout{Environment: "prod", Service: "api"}}), cloud, "decides keeper " + admins, false},
 			{"POST", "/events", claim("shop", events.ProjectConfigured{Project: events.Project{Name: "shop"}}), cloud, "keeper " + admins, false},
 		},
+		"GET /subscriptions":  {{"GET", "/subscriptions", "", "", "*", false}}, // shows what may be read: TestSubscriptionsByToken
+		"POST /subscriptions": {{"POST", "/subscriptions", `{"protocol":"HTTP","config":{"project":"shop"}}`, "application/json", "keeper " + admins, false}},
+		"GET /subscriptions/{id}": {
+			{"GET", "/subscriptions/" + subscription, "", "", "reader readsall keeper service " + admins, false},
+			{"GET", "/subscriptions/nothing", "", "", "*", false},
+		},
+		"PUT /subscriptions/{id}":            {{"PUT", "/subscriptions/" + subscription, `{}`, "application/json", "keeper " + admins, false}},
+		"DELETE /subscriptions/{id}":         {{"DELETE", "/subscriptions/nothing", "", "", "*", false}}, // TestSubscriptionsByToken
+		"/subscriptions":                     {{"PUT", "/subscriptions", "", "", "*", false}},
+		"/subscriptions/{id}":                {{"PATCH", "/subscriptions/x", "", "", "*", false}},
 		"POST /feedback":                     {{"POST", "/feedback", `{"project":"shop","user":"ann","text":"good"}`, "application/json", "speaks keeper " + admins, false}},
 		"/events":                            {{"PUT", "/events", "", "", "*", false}},
 		"/feedback":                          {{"GET", "/feedback", "", "", "*", false}},

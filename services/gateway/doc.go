@@ -25,6 +25,8 @@
 // the stream among all listeners; one that falls too far behind is told so and dropped. GET /api/v1/overview is a fold
 // in memory. Results never show.
 //
+// /subscriptions has facts pushed to HTTP receivers, or kept for NATS clients: package subscription.
+//
 // # Who may ask
 //
 // There is no authentication yet, so Serve takes loopback listeners only, everybody is the principal local, and a
@@ -32,7 +34,6 @@
 //
 // # What it does not do yet
 //
-//   - No tokens, roles, subscriptions or webhooks.
 //   - Pulls from the registry and deletions there are not claimed (artifact downloaded, deleted).
 //   - Dead letters can be listed and shown, not sent again.
 //   - A test's phase can be overridden to deploy only; integrate is what clients state who do not care.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
+	"github.com/lemnis/lemnis/services/gateway/subscription"
 	"github.com/lemnis/lemnis/services/gateway/web"
 )
 
@@ -38,6 +40,12 @@ type Options struct {
 	Services map[string]access.Identity
 	// Limits of tokens and projects, where they are asked for.
 	Limits access.Limits
+	// PrivateSinks are ranges of addresses, closed to subscriptions otherwise, that these may push to.
+	PrivateSinks []netip.Prefix
+	// SigningSecrets is a folder that holds <project>/<name> for signing secrets of subscriptions; empty: there are none.
+	SigningSecrets string
+	// Patience of deliveries to subscriptions.
+	Patience subscription.Patience
 	// Heartbeat is how often a silent event stream says that it lives; 0: every 15 s.
 	Heartbeat time.Duration
 	// Buffer is how many events a listener may be behind before it is dropped; 0: 1024.
@@ -57,6 +65,8 @@ type Gateway struct {
 	services      []serviceToken
 	limiter       *access.Limiter
 	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
+
+	subscriptions *subscription.Manager
 
 	door     door
 	recent   recent
@@ -98,6 +108,9 @@ func New(o Options) (*Gateway, error) {
 	g.overview = newOverview(g.log)
 	g.live = newLive(o.Host, g.log, o.Buffer)
 	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy, may: g.mayClaim}
+	g.subscriptions = subscription.New(subscription.Options{
+		Host: o.Host, Record: g.recordSubscription, Allow: o.PrivateSinks, SecretsDir: o.SigningSecrets, Patience: o.Patience,
+	})
 	return g, nil
 }
 
@@ -124,7 +137,12 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("GET /healthz", g.healthz)
 	mux.HandleFunc("GET /readyz", g.readyz)
 	mux.HandleFunc("GET /metrics", g.showMetrics)
-	for _, path := range []string{"/events", "/feedback"} {
+	mux.HandleFunc("POST /subscriptions", g.createSubscription)
+	mux.HandleFunc("GET /subscriptions", g.listSubscriptions)
+	mux.HandleFunc("GET /subscriptions/{id}", g.showSubscription)
+	mux.HandleFunc("PUT /subscriptions/{id}", g.replaceSubscription)
+	mux.HandleFunc("DELETE /subscriptions/{id}", g.deleteSubscription)
+	for _, path := range []string{"/events", "/feedback", "/subscriptions", "/subscriptions/{id}"} {
 		mux.HandleFunc(path, g.wrongMethod)
 	}
 	mux.HandleFunc("/api/", g.nothing)
@@ -147,7 +165,9 @@ func (g *Gateway) nothing(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request) {
-	allow := map[string]string{"/events": "GET, HEAD, POST", "/feedback": "POST"}[r.URL.Path]
+	allow := map[string]string{
+		"/events": "GET, HEAD, POST", "/feedback": "POST", "/subscriptions": "GET, HEAD, POST", "/subscriptions/{id}": "DELETE, GET, HEAD, PUT",
+	}[r.Pattern]
 	w.Header().Set("Allow", allow)
 	g.fail(w, r, refuse(http.StatusMethodNotAllowed, "%s is not for %s; it takes %s", r.URL.Path, r.Method, allow))
 }
@@ -158,6 +178,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.live.run(run) })
 	group.Go(func() error { return g.runModels(run) })
+	group.Go(func() error { return g.subscriptions.Run(run) })
 	group.Go(func() error { return g.takeFromInbox(run, access.Everybody()) })
 	if g.tokens != nil {
 		group.Go(func() error { return g.tokens.Run(run) })

@@ -3,6 +3,7 @@ package up
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,8 @@ type Options struct {
 	Auth   bool          // ask everybody for a token; without it everybody is the principal local, on loopback only
 	TLS    certs.Files   // of HTTP and NATS; none: without TLS
 	Limits access.Limits // of tokens and projects, with Auth
+
+	PrivateSinks []netip.Prefix // ranges of addresses that subscriptions may push to although they are not public
 
 	// For drills and tests. Zero values take the services' defaults.
 	Timing       service.Timing

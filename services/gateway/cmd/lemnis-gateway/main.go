@@ -1,7 +1,9 @@
 // Command lemnis-gateway is the door of an installation: HTTP, the inbox for NATS publishers, the binary repository and
 // the dashboard. It is configured by its environment: LEMNIS_HTTP (default 127.0.0.1:8080; loopback only, since there is
 // no authentication yet), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
-// LEMNIS_LOG, and LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to).
+// LEMNIS_LOG, LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to),
+// LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, that subscriptions may push to although they are
+// not public) and LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>).
 package main
 
 import (
@@ -19,6 +21,7 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/registry"
+	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
 
 func main() {
@@ -41,6 +44,10 @@ func run(ctx context.Context, getenv func(string) string) error {
 	if err := gateway.CheckAddress(env.HTTP); err != nil {
 		return fmt.Errorf("LEMNIS_HTTP: %w", err)
 	}
+	private, err := subscription.ParseAllowed(getenv("LEMNIS_ALLOW_PRIVATE_SINKS"))
+	if err != nil {
+		return fmt.Errorf("LEMNIS_ALLOW_PRIVATE_SINKS: %w", err)
+	}
 	log, err := service.NewLog(env.Log)
 	if err != nil {
 		return fmt.Errorf("LEMNIS_LOG: %w", err)
@@ -59,7 +66,7 @@ func run(ctx context.Context, getenv func(string) string) error {
 		return err
 	}
 	defer closeHost()
-	gw, err := gateway.New(gateway.Options{Host: host, Registry: reg, AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })})
+	gw, err := gateway.New(gateway.Options{Host: host, Registry: reg, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })})
 	if err != nil {
 		return err
 	}
