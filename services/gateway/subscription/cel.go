@@ -29,7 +29,7 @@ var (
 		"principal", "causationid", "traceparent", "chainid", "kind",
 	}
 	numberVariables = []string{"sequence", "causesequence", "configrevision", "attempt"}
-	timeVariables   = []string{"time", "deadline"}
+	timeVariables   = []string{"time", "recordedtime", "deadline"}
 )
 
 // celEnv is the one environment of all filters.

@@ -54,7 +54,7 @@ func (f *feed) run(ctx context.Context) error {
 			f.mu.Unlock()
 			return nil
 		}
-		f.add(newItem(m.Sequence, m.Subject(), m.Headers(), m.Data()))
+		f.add(newItem(m.Sequence, m.Stored, m.Subject(), m.Headers(), m.Data()))
 		return nil
 	})
 }
@@ -150,7 +150,7 @@ func behind(ctx context.Context, h service.Host, project string, after, first ui
 			break // nothing is acknowledged, so a message that was lost on the way shows as a gap
 		}
 		expected++
-		i := newItem(meta.Sequence.Stream, m.Subject(), m.Headers(), m.Data())
+		i := newItem(meta.Sequence.Stream, meta.Timestamp, m.Subject(), m.Headers(), m.Data())
 		if i.project == project {
 			items = append(items, i)
 		}

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
 // change is a fact like those of the specification's examples, with Lemnis's attributes.
 func change() *item {
-	return newItem(7, "lifecycle.shop.integrate.change.merged.12", nats.Header{
+	return newItem(7, time.Date(2026, 5, 4, 10, 20, 31, 0, time.UTC), "lifecycle.shop.integrate.change.merged.12", nats.Header{
 		"ce-specversion": {"1.0"}, "ce-id": {"f1"}, "ce-source": {"/lemnis/builder"}, "ce-type": {"dev.cdevents.change.merged.0.3.0"},
 		"ce-time": {"2026-05-04T10:20:30Z"}, "ce-subject": {"https://example.org/shop/pull%2042"}, "ce-project": {"shop"},
 		"ce-phase": {"integrate"}, "ce-key": {"42"}, "ce-attempt": {"2"}, "content-type": {"application/json"},
@@ -46,6 +47,7 @@ func TestFilters(t *testing.T) {
 		{`[{"cel":"sequence > 7"}]`, false},
 		{`[{"cel":"attempt == 2 && principal == ''"}]`, true},
 		{`[{"cel":"time > timestamp('2026-01-01T00:00:00Z')"}]`, true},
+		{`[{"cel":"recordedtime - time == duration('1s')"}]`, true},
 		{`[{"cel":"data.subject.content.labels.exists(l, l == 'safe')"}]`, true},
 		{`[{"cel":"data.subject.content.size > 10"}]`, true},
 		{`[{"cel":"has(data.subject.content.risk) && data.subject.content.risk > 1"}]`, false},
@@ -90,7 +92,7 @@ func TestFilterCost(t *testing.T) {
 		t.Fatal(err)
 	}
 	for length, want := range map[int]bool{100: true, 100_000: false} {
-		i := newItem(1, "lifecycle.shop.plan.a.b.1", nil, []byte(`{"list":[`+strings.Repeat("1,", length)+`1]}`))
+		i := newItem(1, time.Time{}, "lifecycle.shop.plan.a.b.1", nil, []byte(`{"list":[`+strings.Repeat("1,", length)+`1]}`))
 		if ok, err := p(i); ok != want || (err == nil) != want {
 			t.Errorf("a list of %d: %v, %v", length, ok, err)
 		}

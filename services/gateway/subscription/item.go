@@ -45,9 +45,9 @@ type item struct {
 	celVariables  map[string]any
 }
 
-// newItem takes a message of the stream.
-func newItem(sequence uint64, subject string, h nats.Header, body []byte) *item {
-	i := &item{sequence: sequence, subject: subject, stored: h, body: body, attributes: make(map[string]string, len(h)+2)}
+// newItem takes a message of the stream, with the time at which that stored it.
+func newItem(sequence uint64, stored time.Time, subject string, h nats.Header, body []byte) *item {
+	i := &item{sequence: sequence, subject: subject, stored: h, body: body, attributes: make(map[string]string, len(h)+3)}
 	for name, values := range h {
 		lower := strings.ToLower(name)
 		if len(values) == 0 {
@@ -61,6 +61,9 @@ func newItem(sequence uint64, subject string, h nats.Header, body []byte) *item 
 	}
 	i.attributes["kind"] = events.KindName(events.Stated)
 	i.attributes["sequence"] = strconv.FormatUint(sequence, 10)
+	if !stored.IsZero() {
+		i.attributes["recordedtime"] = stored.UTC().Format(time.RFC3339Nano)
+	}
 	if tokens := strings.SplitN(subject, ".", 3); len(tokens) == 3 {
 		i.project = tokens[1]
 	}
@@ -94,6 +97,9 @@ func (i *item) binaryMode() (http.Header, []byte) {
 		}
 		i.binary.Set("Ce-Kind", i.attributes["kind"])
 		i.binary.Set("Ce-Sequence", i.attributes["sequence"])
+		if recorded, ok := i.attributes["recordedtime"]; ok {
+			i.binary.Set("Ce-Recordedtime", recorded)
+		}
 	})
 	return i.binary, i.body
 }

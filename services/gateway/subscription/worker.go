@@ -529,7 +529,7 @@ func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input
 			}
 			i := input{attempt: &attempt{tries: u.Tries, since: u.Since}, read: u.Sequence}
 			if err == nil {
-				i.item = newItem(m.Sequence, m.Subject, m.Header, m.Data)
+				i.item = newItem(m.Sequence, m.Time, m.Subject, m.Header, m.Data)
 				if wanted, filterErr := w.wants(i.item); !wanted { // it was changed in the meantime
 					i.item, i.unjudged = nil, filterErr
 				}
