@@ -22,7 +22,9 @@ type Rules[S any] struct {
 	Takes []events.Type
 	// Route names the aggregates, by key, that an event concerns; nil when it concerns none.
 	Route func(p events.Project, e events.Event) []string
-	// Evolve folds a fact of this aggregate into its state. Total: it never fails.
+	// Evolve folds a fact of this aggregate into its state. Total: it never fails. It is asked before
+	// the fact is published, so the fact has no place yet (Sequence, Stored). A panic makes the cause
+	// a dead letter; on a fact that stands on the stream, it breaks the aggregate.
 	Evolve func(s S, fact events.Event) S
 	// Decide says what the event makes of the aggregate with this key: at most one fact. What
 	// follows from that fact is decided when the service meets it as the next event. A claim that
@@ -133,7 +135,8 @@ func (r *Reporter) Report(ctx context.Context, project, chain, once string, rep 
 }
 
 // Projection is a read model of facts in memory: every fact of its types, of any phase, from
-// the beginning of the stream, in order, each once in this process.
+// the beginning of the stream, in order, each once in this process. A fact that can not be read, or
+// that Apply panics on, is passed over and logged.
 type Projection struct {
 	Name  string
 	On    []events.Type

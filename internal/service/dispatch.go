@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"strconv"
 
 	"go.uber.org/zap"
 
@@ -12,12 +13,16 @@ import (
 )
 
 // unrouted is the aggregate that answers claims which no other takes, so that whoever waits for
-// an answer gets one.
+// an answer gets one. There are as many of a project as there are partitions, not one a claim: the
+// claims of one are met in order, so that its watermark tells which of them are answered.
 const unrouted = "claim"
+
+// slotOf is the key of the unrouted aggregate that answers a claim.
+func slotOf(claim events.Event) string { return strconv.Itoa(events.Partition(claim.ID)) }
 
 func refuseUnrouted() Aggregate {
 	return Of(Rules[struct{}]{
-		Kind: unrouted, Version: 1,
+		Kind: unrouted, Version: 2,
 		Evolve: func(s struct{}, _ events.Event) struct{} { return s },
 		Decide: func(_ string, _ struct{}, _ events.Project, e events.Event) (events.Fact, bool) {
 			return events.Refuse(e, fmt.Sprintf("nothing in the %s phase takes %s like this", e.Phase, e.Type.Short()))
@@ -131,15 +136,20 @@ const maxKey = 1024
 
 // route asks every aggregate which of its instances the event concerns.
 func (t *term) route(project *events.Project, e *events.Event) (tasks []task, err error) {
+	c := &cause{event: e, project: project}
 	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("routing %s panics: %v", e.Type.Short(), r)
+		r := recover()
+		if r == nil {
+			return
+		}
+		poison := panicked(fmt.Sprintf("routing %s panics", e.Type.Short()), r)
+		if tasks, err = nil, poison; e.Kind == events.Claim { // its author gets an answer
+			tasks, err = []task{{cause: c, kind: t.kinds[unrouted], key: slotOf(*e), poison: poison}}, nil
 		}
 	}()
 	if e.Kind == events.Stated && !t.takes[e.Type] || e.Project == internalProject {
 		return nil, nil
 	}
-	c := &cause{event: e, project: project}
 	for i := range t.def.Aggregates {
 		a := &t.def.Aggregates[i]
 		for _, key := range a.route(*project, *e) {
@@ -153,7 +163,7 @@ func (t *term) route(project *events.Project, e *events.Event) (tasks []task, er
 		}
 	}
 	if len(tasks) == 0 && e.Kind == events.Claim {
-		tasks = append(tasks, task{cause: c, kind: t.kinds[unrouted], key: e.ID})
+		tasks = append(tasks, task{cause: c, kind: t.kinds[unrouted], key: slotOf(*e)})
 	}
 	return tasks, nil
 }

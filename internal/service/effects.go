@@ -2,15 +2,14 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -19,55 +18,171 @@ import (
 // work runs an effect's workers until ctx ends. They share the facts that ask for it, with the
 // workers of other processes, through one durable consumer.
 func work(ctx context.Context, h Host, phase events.Phase, e Effect, project func(string) events.Project) error {
-	consumer, err := effectConsumer(ctx, h, phase, e)
-	if err != nil {
-		return err
-	}
-	slots, ctx := errgroup.WithContext(ctx)
+	var acked progress
+	var slots sync.WaitGroup
+	slots.Go(func() {
+		for ctx.Err() == nil {
+			if c, err := h.JS.Consumer(ctx, natsd.Lifecycle, effectName(phase, e)); err == nil {
+				acked.note(c)
+			}
+			wait(ctx, h.Timing.AckWait)
+		}
+	})
 	for range max(e.Parallel, 1) {
-		slots.Go(func() error {
+		slots.Go(func() {
 			for ctx.Err() == nil {
-				m, err := consumer.Next(jetstream.FetchContext(ctx))
+				consumer, err := effectConsumer(ctx, h, phase, e, &acked)
+				if err != nil {
+					return // drained
+				}
+				err = take(ctx, consumer, func(m jetstream.Msg) { attempt(ctx, h, phase, e, m, project) })
 				switch {
-				case err == nil:
-					attempt(ctx, h, phase, e, m, project)
 				case ctx.Err() != nil:
-					return nil //nolint:nilerr // drained
-				case errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConsumerDeleted):
-					return fmt.Errorf("effect %s: %w", e.Name, err)
-				case !idle(err):
+				case errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrConsumerDeleted):
+					h.Log.Warn("an effect's consumer is gone or away; looking for it", zap.String("effect", e.Name), zap.Error(err))
+				default:
 					h.Log.Warn("waiting for work failed; trying again", zap.String("effect", e.Name), zap.Error(err))
 					wait(ctx, time.Second)
 				}
 			}
-			return nil
 		})
 	}
-	return slots.Wait()
+	slots.Wait()
+	return nil
 }
 
-// idle tells an empty wait from trouble.
-func idle(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoMessages) || strings.Contains(err.Error(), "timeout")
+// progress is what a process knows of an effect's consumer, in case that it has to be made again:
+// everything at or below the mark is done.
+type progress struct {
+	mu   sync.Mutex
+	seen bool
+	done uint64
 }
 
-func effectConsumer(ctx context.Context, h Host, phase events.Phase, e Effect) (jetstream.Consumer, error) {
-	filters := make([]string, len(e.On))
-	for i, t := range e.On {
-		filters[i] = events.Filter(events.Stated, "", phase, t)
+func (p *progress) note(c jetstream.Consumer) {
+	info := c.CachedInfo()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = true
+	p.done = max(p.done, info.AckFloor.Stream)
+	if start := info.Config.OptStartSeq; start > 0 {
+		p.done = max(p.done, start-1)
 	}
+}
+
+func (p *progress) get() (done uint64, seen bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.done, p.seen
+}
+
+// workPull is how long one request for work waits on the bus; twice no sign of life in half of it
+// means that the consumer is gone.
+const workPull = 5 * time.Second
+
+// take hands messages to each, one after the other, until ctx ends or the consumer fails. It asks
+// for one at a time, so that none waits behind another's work; one that arrives while it stops is
+// given back for another worker to begin at once.
+func take(ctx context.Context, consumer jetstream.Consumer, each func(jetstream.Msg)) error {
+	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(workPull))
+	if err != nil {
+		return err
+	}
+	defer giveBack(messages)
+	for {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		each(m)
+	}
+}
+
+// giveBack ends the reading, and lets a message that is on its way here come to the next reader at once.
+func giveBack(messages jetstream.MessagesContext) {
+	messages.Drain()
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(time.Second))
+		if err != nil {
+			messages.Stop()
+			return
+		}
+		_ = m.Nak() // failing, it comes when its time is up
+	}
+}
+
+func effectName(phase events.Phase, e Effect) string {
+	return fmt.Sprintf("effect-%s-%s", phase, e.Name)
+}
+
+// effectConsumer finds the durable consumer of an effect, or makes it: behind what this process
+// knows to be done, when it has seen it before; else behind the phase's floor, since what happened
+// before an effect was introduced asked nobody for it. A fresh installation has no floor, so that an
+// effect meets all of its facts; it is made before its process contends for the phase, so that no
+// fact which asks for it can stand at or below the floor.
+func effectConsumer(ctx context.Context, h Host, phase events.Phase, e Effect, acked *progress) (jetstream.Consumer, error) {
 	for backoff := 100 * time.Millisecond; ; backoff = min(2*backoff, 5*time.Second) {
-		c, err := h.JS.CreateOrUpdateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
-			Durable: fmt.Sprintf("effect-%s-%s", phase, e.Name), FilterSubjects: filters,
-			AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1,
-			DeliverPolicy: jetstream.DeliverAllPolicy, Replicas: h.Replicas,
-		})
+		c, err := ensureEffectConsumer(ctx, h, phase, e, acked)
+		if err == nil {
+			acked.note(c)
+		}
 		if err == nil || ctx.Err() != nil {
 			return c, ctx.Err()
 		}
 		h.Log.Warn("an effect's consumer can not be made; trying again", zap.String("effect", e.Name), zap.Error(err))
 		wait(ctx, backoff)
 	}
+}
+
+func ensureEffectConsumer(ctx context.Context, h Host, phase events.Phase, e Effect, acked *progress) (jetstream.Consumer, error) {
+	want := jetstream.ConsumerConfig{
+		Durable:   effectName(phase, e),
+		AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1, Replicas: h.Replicas,
+	}
+	for _, t := range e.On {
+		want.FilterSubjects = append(want.FilterSubjects, events.Filter(events.Stated, "", phase, t))
+	}
+	switch there, err := h.JS.Consumer(ctx, natsd.Lifecycle, want.Durable); {
+	case err == nil: // where it began can not be changed
+		have := there.CachedInfo().Config
+		want.DeliverPolicy, want.OptStartSeq = have.DeliverPolicy, have.OptStartSeq
+		return h.JS.UpdateConsumer(ctx, natsd.Lifecycle, want)
+	case !errors.Is(err, jetstream.ErrConsumerNotFound):
+		return nil, err
+	}
+	done, seen := acked.get()
+	if !seen {
+		var err error
+		if done, err = floorOf(ctx, h, phase); err != nil {
+			return nil, err
+		}
+	}
+	want.DeliverPolicy, want.OptStartSeq = jetstream.DeliverByStartSequencePolicy, done+1
+	c, err := h.JS.CreateConsumer(ctx, natsd.Lifecycle, want)
+	if errors.Is(err, jetstream.ErrConsumerExists) { // another process was faster, from another floor
+		return h.JS.Consumer(ctx, natsd.Lifecycle, want.Durable)
+	}
+	return c, err
+}
+
+// floorOf is the sequence below which the owners of a phase have handled everything, 0 before the first.
+func floorOf(ctx context.Context, h Host, phase events.Phase) (uint64, error) {
+	kv, err := h.JS.KeyValue(ctx, leaseBucket)
+	if err != nil {
+		return 0, fmt.Errorf("open %s: %w", leaseBucket, err)
+	}
+	entry, err := kv.Get(ctx, string(phase))
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the floor of %s: %w", phase, err)
+	}
+	var held holding
+	if err := json.Unmarshal(entry.Value(), &held); err != nil {
+		return 0, fmt.Errorf("lease %s is unreadable: %w", phase, err)
+	}
+	return held.Floor, nil
 }
 
 // attempt does the work that one fact asks for, and tells the bus the verdict.
@@ -80,7 +195,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 	s := Message{Msg: m, Kind: events.Stated, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp}
 	fact, err := s.Event()
 	if err != nil {
-		settle(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
+		verdict(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
 		return
 	}
 	out := resulter{host: h, phase: phase, source: e.Name}
@@ -104,11 +219,11 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		zap.Duration("took", h.Clock.Now().Sub(started)), zap.Error(err))...)
 	switch {
 	case err == nil:
-		settle(h, e, m, m.Ack())
+		verdict(h, e, m, m.Ack())
 	case events.Rejected(err):
-		settle(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
+		verdict(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
 	case ctx.Err() != nil: // stopped in the middle: another worker may begin at once
-		settle(h, e, m, m.Nak())
+		verdict(h, e, m, m.Nak())
 	default:
 		delay := backoff(h.Timing, meta.NumDelivered)
 		if d, ok := events.RetryAfter(err); ok {
@@ -116,7 +231,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		}
 		h.Log.Warn("an effect failed; it is tried again", append(logEvent(fact), zap.String("effect", e.Name),
 			zap.Uint64("attempt", job.Attempt), zap.Duration("after", delay), zap.Error(err))...)
-		settle(h, e, m, m.NakWithDelay(delay))
+		verdict(h, e, m, m.NakWithDelay(delay))
 	}
 }
 
@@ -132,8 +247,8 @@ func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, 
 	return s.Term()
 }
 
-// settle logs a verdict that did not reach the bus: the fact comes again, as after a crash.
-func settle(h Host, e Effect, m jetstream.Msg, err error) {
+// verdict logs one that did not reach the bus: the fact comes again, as after a crash.
+func verdict(h Host, e Effect, m jetstream.Msg, err error) {
 	if err != nil {
 		h.Log.Warn("a verdict did not reach the bus; the work will come again",
 			zap.String("effect", e.Name), zap.String("subject", m.Subject()), zap.Error(err))

@@ -2,6 +2,7 @@ package service
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,6 +14,7 @@ import (
 type aggregate struct {
 	state     any
 	watermark uint64 // highest cause that it stated a fact for; causes at or below it are done
+	broken    error  // why a fact of it can not be folded: its state is unknown, nothing is decided on it
 }
 
 // field names an aggregate within its partition, as it is saved: "<kind>/<key>".
@@ -29,7 +31,15 @@ type partition struct {
 	folded map[field]*aggregate
 	dirty  map[field]struct{} // folded since the last save
 	saved  uint64             // sequence that the store is believed to hold
+	// stopped says why nothing is decided in this partition any more: the fact at stoppedAt can not
+	// be read, so whose state it changed, and which cause it answered, is unknown.
+	stopped   error
+	stoppedAt uint64
 }
+
+// stoppedField stands in a saved partition for one that is stopped. No kind has its name, so that
+// the partition is folded anew from the stream, by a version that may be able to read it.
+var stoppedField = field{kind: "!stopped"}
 
 func newPartition(phase events.Phase, id fold.PartitionID) *partition {
 	return &partition{
@@ -46,32 +56,82 @@ func (p *partition) peek(f field) aggregate {
 	return aggregate{}
 }
 
+// errUnknownKind says that a fact belongs to no kind of aggregate that this version knows.
+var errUnknownKind = errors.New("unknown kind of aggregate")
+
 // fold takes a fact of this partition into account. It is idempotent: a fact whose cause is at
-// or below the watermark is folded already. False when the fact belongs to no known kind.
-func (p *partition) fold(kinds map[string]*Aggregate, fact events.Event) bool {
-	if fact.Sequence > p.last {
-		p.last = fact.Sequence
-	}
+// or below the watermark is folded already. An error other than errUnknownKind says that the
+// aggregate is broken from now on; the partition goes on.
+func (p *partition) fold(kinds map[string]*Aggregate, fact events.Event) error {
+	p.last = max(p.last, fact.Sequence)
 	kind := kinds[fact.Aggregate]
 	if kind == nil {
-		return false
+		return errUnknownKind
 	}
+	a := p.at(field{fact.Aggregate, fact.Key})
+	if fact.CauseSequence <= a.watermark {
+		return nil
+	}
+	state, err := kind.next(*a, p, fact)
+	if err != nil {
+		state, a.broken = nil, fmt.Errorf("fact %d can not be folded: %s", fact.Sequence, reasonOf(err))
+	}
+	p.put(fact, state)
+	return err
+}
+
+// put notes a fact of this partition and the state that its aggregate has by it.
+func (p *partition) put(fact events.Event, state any) {
+	p.last = max(p.last, fact.Sequence)
 	f := field{fact.Aggregate, fact.Key}
+	a := p.at(f)
+	a.state, a.watermark = state, fact.CauseSequence
+	p.dirty[f] = struct{}{}
+}
+
+func (p *partition) at(f field) *aggregate {
 	a := p.folded[f]
 	if a == nil {
 		a = &aggregate{}
 		p.folded[f] = a
 	}
-	if fact.CauseSequence <= a.watermark {
-		return true
-	}
-	a.state, a.watermark = kind.evolve(a.state, fact), fact.CauseSequence
-	p.dirty[f] = struct{}{}
-	return true
+	return a
 }
+
+// stop notes a fact that can not be read: nothing may be decided on what it changed.
+func (p *partition) stop(sequence uint64, reason error) {
+	p.last = max(p.last, sequence)
+	if p.stopped == nil {
+		p.stopped = fmt.Errorf("fact %d can not be read: %w", sequence, reason)
+		p.folded[stoppedField] = &aggregate{broken: p.stopped}
+		p.dirty[stoppedField] = struct{}{}
+	}
+	p.stoppedAt = max(p.stoppedAt, sequence)
+}
+
+// next is the state that a fact leads to. Where the state is unknown, it stays so, and only the
+// watermark counts. A panic of Evolve is an error.
+func (k *Aggregate) next(a aggregate, p *partition, fact events.Event) (state any, err error) {
+	if p.stopped != nil || a.broken != nil {
+		return a.state, nil
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(fmt.Sprintf("%s/%s panics on folding %s", fact.Aggregate, fact.Key, fact.Type.Short()), r)
+		}
+	}()
+	return k.evolve(a.state, fact), nil
+}
+
+// unfolded is saved for an aggregate whose facts can not be folded. It can not be loaded either,
+// so that a version in which they can be folds the stream again.
+const unfolded = "!"
 
 // encodeAggregate renders a fold as it is saved: the watermark, then the state's JSON.
 func encodeAggregate(kind *Aggregate, a aggregate) ([]byte, error) {
+	if a.broken != nil {
+		return []byte(unfolded), nil
+	}
 	state, err := kind.encode(a.state)
 	if err != nil {
 		return nil, fmt.Errorf("encode state of %s: %w", kind.kind, err)
@@ -87,7 +147,7 @@ func loadPartition(phase events.Phase, kinds map[string]*Aggregate, id fold.Part
 		kindName, key, _ := strings.Cut(name, "/")
 		kind := kinds[kindName]
 		if kind == nil || len(value) < 8 {
-			return nil, fmt.Errorf("saved fold %s of partition %d is unreadable", name, id.Partition)
+			return nil, fmt.Errorf("saved fold %s of partition %d was not or can not be read", name, id.Partition)
 		}
 		state, err := kind.decode(value[8:])
 		if err != nil {

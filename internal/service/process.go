@@ -177,6 +177,21 @@ func run(ctx context.Context, env Environment, log *zap.Logger, define func(Envi
 // ServeHealth answers /healthz, /readyz and /metrics for the services of a process until ctx
 // ends. It binds to loopback only, unless the address names another interface.
 func ServeHealth(ctx context.Context, addr string, services []*Service) error {
+	listener, err := net.Listen("tcp", loopbackUnlessNamed(addr))
+	if err != nil {
+		return fmt.Errorf("listen for health: %w", err)
+	}
+	server := &http.Server{Handler: health(services), ReadHeaderTimeout: 5 * time.Second}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve health: %w", err)
+	}
+	return nil
+}
+
+// health answers 503 under /readyz while a service has not caught up, or can not decide on something.
+func health(services []*Service) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -187,21 +202,23 @@ func ServeHealth(ctx context.Context, addr string, services []*Service) error {
 				http.Error(w, string(s.Phase())+" is not ready", http.StatusServiceUnavailable)
 				return
 			}
+			if troubles := s.Troubles(); len(troubles) > 0 {
+				http.Error(w, string(s.Phase())+": "+strings.Join(troubles, "\n"+string(s.Phase())+": "), http.StatusServiceUnavailable)
+				return
+			}
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(Metrics(services))) })
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen for health: %w", err)
+	return mux
+}
+
+// loopbackUnlessNamed puts the host in that ":9090" leaves out.
+func loopbackUnlessNamed(addr string) string {
+	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
+		return net.JoinHostPort("127.0.0.1", port)
 	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve health: %w", err)
-	}
-	return nil
+	return addr
 }
 
 // Metrics renders the counters of services in the Prometheus text format.
@@ -217,6 +234,7 @@ func Metrics(services []*Service) string {
 	family("lemnis_facts_total", "counter", "Facts stated by this process.", func(s *Service) uint64 { return counter(&s.metrics.decided) })
 	family("lemnis_fence_conflicts_total", "counter", "Publications that met another fact.", func(s *Service) uint64 { return counter(&s.metrics.conflicts) })
 	family("lemnis_dead_letters_total", "counter", "Events that could not be handled.", func(s *Service) uint64 { return counter(&s.metrics.deadLetters) })
+	family("lemnis_troubles", "gauge", "Aggregates and partitions that nothing can be decided on.", func(s *Service) uint64 { return uint64(len(s.Troubles())) })
 	family("lemnis_owner", "gauge", "1 where this process decides for the phase.", func(s *Service) uint64 {
 		if s.Owns() {
 			return 1

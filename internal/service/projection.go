@@ -44,10 +44,11 @@ func project(ctx context.Context, h Host, p Projection, ready func()) error {
 	}
 	return tail(ctx, h.JS, h.Log, filters, 1, func(m Message) error {
 		e, err := m.Event()
+		if err == nil {
+			err = protect(func() error { p.Apply(e); return nil })
+		}
 		if err != nil {
 			h.Log.Error(fmt.Sprintf("projection %s passes over fact %d: %v", p.Name, m.Sequence, err))
-		} else {
-			p.Apply(e)
 		}
 		if m.Pending == 0 || m.Sequence >= end {
 			done()

@@ -9,6 +9,12 @@ import (
 // A small domain for the proof, in which order matters everywhere: what is said of an item
 // depends on how often it was touched, what is said of the board on the order of the items.
 
+// Mistakes in a service's code: what such updates say can not be decided on, or not be folded.
+const (
+	undecidable = "undecidable"
+	unfoldable  = "unfoldable"
+)
+
 type itemState struct {
 	Known, Closed bool
 	Touched       int
@@ -26,10 +32,13 @@ func itemRules() Rules[itemState] {
 			return nil
 		},
 		Evolve: func(s itemState, f events.Event) itemState {
-			switch f.Content.(type) {
+			switch c := f.Content.(type) {
 			case events.TicketCreated:
 				s.Known = true
 			case events.TicketUpdated:
+				if c.Summary == unfoldable {
+					panic(unfoldable)
+				}
 				s.Touched++
 			case events.TicketClosed:
 				s.Closed = true
@@ -50,6 +59,9 @@ func itemRules() Rules[itemState] {
 				}
 				return events.Fact{Content: c}, true
 			case events.TicketUpdated:
+				if c.Summary == undecidable {
+					panic(undecidable)
+				}
 				if !s.Known || s.Closed {
 					return events.Refuse(e, "it is not open")
 				}

@@ -53,7 +53,7 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 		return 0, events.Reject(err)
 	}
 	msg.Subject = e.Subject(events.Result)
-	msg.Header[headerMsgID] = []string{"r/" + e.ID}
+	msg.Header[headerMsgID] = []string{resultMsgID(e.ID)}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	ack, err := r.host.JS.PublishMsg(ctx, msg)
@@ -62,6 +62,8 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	}
 	return ack.Sequence, nil
 }
+
+func resultMsgID(id string) string { return "r/" + id }
 
 // childSpan continues a W3C trace: the same trace id, and a span id made of the event's id.
 func childSpan(parent, id string) string {

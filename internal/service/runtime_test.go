@@ -182,6 +182,7 @@ func TestPoisonGoesToTheDeadLetter(t *testing.T) {
 			t.Errorf("dead letter %d: reason %q, want %q", i+1, got, want)
 		}
 	}
+	expectRefusal(t, b, "p", "it can not be handled, and is kept as a dead letter: item/poison panics on ticket.created: boom")
 }
 
 // workDefinition lets an effect follow each new item and states its result.

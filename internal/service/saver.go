@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -59,10 +60,11 @@ func (w *worker) snapshot(r snapshotRequest) {
 
 // scope names the folds of this phase and of this version of its code.
 func (t *term) scope() fold.Scope {
-	versions := make([]string, 0, len(t.def.Aggregates))
+	versions := make([]string, 0, len(t.def.Aggregates)+1)
 	for _, a := range t.def.Aggregates {
 		versions = append(versions, fmt.Sprintf("%s%d", a.kind, a.version))
 	}
+	versions = append(versions, fmt.Sprintf("%s%d", unrouted, t.kinds[unrouted].version))
 	return fold.Scope{Stream: t.host.Stream, Phase: string(t.def.Phase), Version: strings.Join(versions, "-")}
 }
 
@@ -89,21 +91,59 @@ func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
 		}
 		e, err := m.Event()
 		if err != nil {
-			return fmt.Errorf("fact %d can not be read: %w", m.Sequence, err)
+			id, placed := placeOf(m)
+			if !placed {
+				return fmt.Errorf("fact %d can not be read, nor where it belongs: %w", m.Sequence, err)
+			}
+			t.stopPartition(t.partition(id), m.Sequence, err)
+			return nil
 		}
-		id := fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}
-		w := t.workerOf(id)
-		p := w.partitions[id]
-		if p == nil {
-			p = newPartition(t.def.Phase, id)
-			w.partitions[id] = p
-		}
-		if !p.fold(t.kinds, e) {
-			t.log.Warn("a fact of an unknown kind of aggregate is passed over", append(logEvent(e), zap.String("aggregate", e.Aggregate))...)
-		}
+		t.foldInto(t.partition(fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}), e)
 		return nil
 	})
 	return complete, err
+}
+
+// partition finds or makes the fold of a partition, before the workers begin.
+func (t *term) partition(id fold.PartitionID) *partition {
+	w := t.workerOf(id)
+	p := w.partitions[id]
+	if p == nil {
+		p = newPartition(t.def.Phase, id)
+		w.partitions[id] = p
+	}
+	return p
+}
+
+// placeOf finds the partition of a fact by the subject that the stream stores it under.
+func placeOf(m Message) (fold.PartitionID, bool) {
+	n, err := strconv.Atoi(token(m.Subject(), 5))
+	return fold.PartitionID{Project: token(m.Subject(), 1), Partition: n}, err == nil
+}
+
+// foldInto folds a fact that stands on the stream. What can not be folded breaks its aggregate, and
+// nothing else.
+func (t *term) foldInto(p *partition, e events.Event) {
+	switch err := p.fold(t.kinds, e); {
+	case errors.Is(err, errUnknownKind):
+		t.log.Warn("a fact of an unknown kind of aggregate is passed over", append(logEvent(e), zap.String("aggregate", e.Aggregate))...)
+	case err != nil:
+		t.trouble(fmt.Sprintf("%s/%s of %s is broken: fact %d can not be folded", e.Aggregate, e.Key, e.Project, e.Sequence), err)
+	}
+}
+
+// stopPartition notes a fact that can not be read. It may not be passed over, so nothing is decided
+// in its partition any more; all others go on.
+func (t *term) stopPartition(p *partition, sequence uint64, err error) {
+	p.stop(sequence, err)
+	t.trouble(fmt.Sprintf("partition %d of %s is stopped: fact %d can not be read", p.id.Partition, p.id.Project, sequence), err)
+}
+
+// trouble says, in the log and under /readyz, what needs a version that can read the stream.
+func (t *term) trouble(what string, err error) {
+	if t.troubles.note(what) {
+		t.log.Error(what+"; what concerns it goes to the dead letter", zap.Error(err))
+	}
 }
 
 // loadSaved reads the store. The store is only a shortcut: whatever is wrong with it, the stream

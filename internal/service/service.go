@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type Service struct {
 	log     *zap.Logger
 	metrics metrics
 	configs configs
+	broken  troubles
 
 	readyOnce sync.Once
 	ready     chan struct{}
@@ -72,24 +74,38 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 // Owns reports whether this process decides for the phase now.
 func (s *Service) Owns() bool { return s.owns.Load() }
 
+// Troubles lists what this process, as the owner, can not decide on: aggregates whose facts can not be
+// folded, and partitions in which one can not be read, each with its sequence. What concerns them goes
+// to the dead letter; everything else goes on.
+func (s *Service) Troubles() []string { return s.broken.list() }
+
 // Run works until ctx ends, then drains: what was read is handled, folds are saved, the lease is
 // given back. The error is nil after a drain.
 func (s *Service) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	if err := s.startProjections(ctx, group); err != nil {
-		return errors.Join(err, group.Wait())
+		return errors.Join(notCanceled(err), notCanceled(group.Wait()))
 	}
-	for _, e := range s.def.Effects {
+	effects := s.def.Effects
+	if len(s.def.Timers) > 0 {
+		effects = append(slices.Clone(effects), setTimers(s.host, s.def.Timers))
+		group.Go(func() error { return moveTimers(ctx, s.host, s.def.Phase) })
+	}
+	for _, e := range effects { // before this process may own the phase
+		if _, err := effectConsumer(ctx, s.host, s.def.Phase, e, new(progress)); err != nil {
+			return errors.Join(notCanceled(err), notCanceled(group.Wait()))
+		}
+	}
+	for _, e := range effects {
 		if !e.OnOwner {
 			group.Go(func() error { return work(ctx, s.host, s.def.Phase, e, s.configs.get) })
 		}
 	}
-	if len(s.def.Timers) > 0 {
-		group.Go(func() error { return work(ctx, s.host, s.def.Phase, setTimers(s.host, s.def.Timers), s.configs.get) })
-		group.Go(func() error { return moveTimers(ctx, s.host, s.def.Phase) })
-	}
 	group.Go(func() error { return s.own(ctx) })
-	err := group.Wait()
+	return notCanceled(group.Wait())
+}
+
+func notCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -129,6 +145,7 @@ func (s *Service) own(ctx context.Context) error {
 		}
 		err = s.newTerm(l).serve(ctx, func() { s.owns.Store(true); s.setReady() })
 		s.owns.Store(false)
+		s.broken.clear()
 		var crash *crashError
 		switch {
 		case errors.As(err, &crash):
@@ -149,7 +166,7 @@ func (s *Service) setReady() { s.readyOnce.Do(func() { close(s.ready) }) }
 
 func (s *Service) newTerm(l *lease) *term {
 	t := &term{
-		host: s.host, def: s.def, kinds: s.kinds, takes: s.takes, log: s.log, metrics: &s.metrics, faults: s.host.faults,
+		host: s.host, def: s.def, kinds: s.kinds, takes: s.takes, log: s.log, metrics: &s.metrics, troubles: &s.broken, faults: s.host.faults,
 		lease: l, seed: maphash.MakeSeed(), latestProject: s.configs.get,
 	}
 	for range s.host.Timing.Workers {

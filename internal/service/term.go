@@ -24,6 +24,7 @@ type term struct {
 	takes         map[events.Type]bool // types that some aggregate's Route may answer to
 	log           *zap.Logger
 	metrics       *metrics
+	troubles      *troubles
 	faults        *faults
 	lease         *lease
 	latestProject func(string) events.Project // for effects
@@ -228,7 +229,7 @@ func (t *term) state(f events.Fact, k task) events.Event {
 		ID:     events.FactID(t.host.Stream, c.Sequence, k.kind.kind, c.Project, k.key, typ),
 		Source: "/lemnis/" + string(t.def.Phase) + "/" + k.kind.kind,
 		Type:   typ, Time: c.Stored, Project: c.Project, Phase: t.def.Phase,
-		Aggregate: k.kind.kind, Key: k.key, Principal: c.Principal, Cause: c.ID,
+		Kind: events.Stated, Aggregate: k.kind.kind, Key: k.key, Principal: c.Principal, Cause: c.ID,
 		CauseSequence: c.Sequence, ConfigRevision: k.cause.project.Revision, Attempt: c.Attempt,
 		Chain: f.Chain, SubjectID: f.SubjectID, Content: f.Content,
 	}

@@ -2,11 +2,13 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/natsd"
@@ -25,11 +27,17 @@ func setTimers(h Host, types []events.Type) Effect {
 		if e.Deadline.IsZero() {
 			return nil
 		}
+		fires := deadlineReached(h, e)
+		if job.Attempt > 1 { // an earlier attempt may have set it, and the bus forgets message ids
+			if set, err := timerWasSet(ctx, h, e, fires); err != nil || set {
+				return err
+			}
+		}
 		msg := &nats.Msg{Subject: timerSubject("set", e.Phase, e.ID), Header: nats.Header{
 			"Nats-Schedule":        {"@at " + e.Deadline.UTC().Format(time.RFC3339)},
 			"Nats-Schedule-Target": {timerSubject("fired", e.Phase, e.ID)},
 		}}
-		fired, err := events.Encode(deadlineReached(h, e))
+		fired, err := events.Encode(fires)
 		if err != nil {
 			return events.Reject(err)
 		}
@@ -57,47 +65,100 @@ func deadlineReached(h Host, e events.Event) events.Event {
 	}
 }
 
+// timerWasSet looks for the timer of a fact where it goes: pending, fired, moved to the results.
+func timerWasSet(ctx context.Context, h Host, fact, fires events.Event) (bool, error) {
+	timers, err := h.JS.Stream(ctx, natsd.Timers)
+	if err != nil {
+		return false, fmt.Errorf("look for the timer of %s: %w", fact.Type.Short(), err)
+	}
+	for _, state := range []string{"set", "fired"} {
+		_, err := timers.GetLastMsgForSubject(ctx, timerSubject(state, fact.Phase, fact.ID))
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return false, fmt.Errorf("look for the timer of %s: %w", fact.Type.Short(), err)
+		}
+	}
+	return resultStands(ctx, h, fires, jetstreamext.GetBatchSeq(fact.Sequence+1))
+}
+
+// resultStands looks for a result on the stream, from a place on that it can not stand before.
+func resultStands(ctx context.Context, h Host, e events.Event, from jetstreamext.GetBatchOpt) (bool, error) {
+	subject := fmt.Sprintf("%s.%s.%s.%s.%s.%d", events.Result, e.Project, e.Phase, e.Type.Subject(), e.Type.Predicate(), events.Partition(e.Key))
+	for {
+		batch, cancel := context.WithTimeout(ctx, publishTimeout)
+		msgs, err := jetstreamext.GetBatch(batch, h.JS, natsd.Lifecycle, gapBatch, jetstreamext.GetBatchSubject(subject), from)
+		last := uint64(0)
+		if err == nil {
+			for m, failed := range msgs {
+				if errors.Is(failed, jetstreamext.ErrNoMessages) {
+					break
+				}
+				if err = failed; err != nil {
+					break
+				}
+				if m.Header.Get(headerMsgID) == resultMsgID(e.ID) {
+					cancel()
+					return true, nil
+				}
+				last = m.Sequence
+			}
+		}
+		cancel()
+		if err != nil || last == 0 {
+			return false, err
+		}
+		from = jetstreamext.GetBatchSeq(last + 1)
+	}
+}
+
 // moveTimers moves firings to the results of the phase, each before its ack, until ctx ends.
 func moveTimers(ctx context.Context, h Host, phase events.Phase) error {
-	var c jetstream.Consumer
-	for c == nil {
-		var err error
-		c, err = h.JS.CreateOrUpdateConsumer(ctx, natsd.Timers, jetstream.ConsumerConfig{
+	for ctx.Err() == nil {
+		c, err := h.JS.CreateOrUpdateConsumer(ctx, natsd.Timers, jetstream.ConsumerConfig{
 			Durable: "fired-" + string(phase), FilterSubject: timerSubject("fired", phase, "*"),
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1, Replicas: h.Replicas,
 		})
-		if ctx.Err() != nil {
-			return nil //nolint:nilerr // drained
+		if err == nil {
+			err = take(ctx, c, func(m jetstream.Msg) { moveTimer(ctx, h, m) })
 		}
-		if err != nil {
-			h.Log.Warn("the consumer of timers can not be made; trying again", zap.Error(err))
+		if ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			h.Log.Warn("waiting for timers failed; trying again", zap.Error(err))
 			wait(ctx, time.Second)
 		}
 	}
-	for ctx.Err() == nil {
-		m, err := c.Next(jetstream.FetchContext(ctx))
-		if err != nil {
-			if ctx.Err() == nil && !idle(err) {
-				h.Log.Warn("waiting for timers failed; trying again", zap.Error(err))
-				wait(ctx, time.Second)
-			}
-			continue
-		}
-		e, err := events.Decode(m.Headers(), m.Data())
-		if err != nil {
-			h.Log.Error("a timer that can not be read is dropped", zap.String("subject", m.Subject()), zap.Error(err))
-			_ = m.Term()
-			continue
-		}
-		moved := events.EncodeWith(e, m.Data())
-		moved.Subject = e.Subject(events.Result)
-		moved.Header[headerMsgID] = []string{"r/" + e.ID}
-		if _, err := h.JS.PublishMsg(ctx, moved); err != nil {
-			h.Log.Warn("a timer could not be moved; it comes again", zap.Error(err))
-			_ = m.NakWithDelay(time.Second)
-			continue
-		}
-		_ = m.Ack() // a lost ack brings it again, under the same message id
-	}
 	return nil
+}
+
+func moveTimer(ctx context.Context, h Host, m jetstream.Msg) {
+	e, err := events.Decode(m.Headers(), m.Data())
+	if err != nil {
+		h.Log.Error("a timer that can not be read is dropped", zap.String("subject", m.Subject()), zap.Error(err))
+		_ = m.Term()
+		return
+	}
+	if err := publishFiring(ctx, h, m, e); err != nil {
+		h.Log.Warn("a timer could not be moved; it comes again", zap.Error(err))
+		_ = m.NakWithDelay(time.Second)
+		return
+	}
+	_ = m.Ack() // a lost ack brings it again, and it is found to stand
+}
+
+// clocks bounds how far the clocks of a cluster's servers are apart.
+const clocks = time.Minute
+
+func publishFiring(ctx context.Context, h Host, m jetstream.Msg, e events.Event) error {
+	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 { // it may have been moved before
+		stands, err := resultStands(ctx, h, e, jetstreamext.GetBatchStartTime(e.Time.Add(-clocks)))
+		if err != nil || stands {
+			return err
+		}
+	}
+	moved := events.EncodeWith(e, m.Data())
+	moved.Subject = e.Subject(events.Result)
+	moved.Header[headerMsgID] = []string{resultMsgID(e.ID)}
+	_, err := h.JS.PublishMsg(ctx, moved)
+	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +33,14 @@ type task struct {
 	cause *cause
 	kind  *Aggregate
 	key   string
+	// poison says why the event can not be handled, when that is known before anybody decides.
+	poison *poisonError
+}
+
+// answer is the fact that a task asks for, and the state that its aggregate has by it.
+type answer struct {
+	fact  events.Event
+	state any
 }
 
 // worker decides for the partitions that hash to it, one task at a time, in stream order.
@@ -77,6 +84,33 @@ func (w *worker) handle(ctx context.Context, t task) error {
 	if err := w.term.faults.at(stepReceived, t.cause.event); err != nil {
 		return err
 	}
+	err := w.settle(ctx, p, t, w.answer)
+	var poison *poisonError
+	if !errors.As(err, &poison) {
+		return err
+	}
+	if err := w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, poison); err != nil {
+		return err
+	}
+	// Whoever waits for an answer gets one. A fact that can not be read may be it.
+	if t.cause.event.Kind != events.Claim || t.cause.event.Sequence <= p.stoppedAt {
+		return nil
+	}
+	reason := poison
+	err = w.settle(ctx, p, t, func(p *partition, a aggregate, t task) (answer, bool, error) {
+		return w.prepare(p, a, t, reason.refusal(*t.cause.event))
+	})
+	if errors.As(err, &poison) {
+		w.term.log.Error("a dead letter's claim can not be refused either", append(logEvent(*t.cause.event), zap.Error(poison))...)
+		return nil
+	}
+	return err
+}
+
+// settle has a task answered and publishes the answer, until it stands; the error is a
+// *[poisonError] when it never will.
+func (w *worker) settle(ctx context.Context, p *partition, t task, decide func(*partition, aggregate, task) (answer, bool, error)) error {
+	duplicates := 0
 	for try := 0; ; try++ {
 		a := p.peek(field{t.kind.kind, t.key})
 		if t.cause.event.Sequence <= a.watermark && !w.term.faults.broken(breakWatermark) {
@@ -85,29 +119,58 @@ func (w *worker) handle(ctx context.Context, t task) error {
 			}
 			return nil
 		}
-		fact, ok, err := w.decide(a.state, t)
-		if err != nil {
-			return w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, err)
+		if duplicates > strangers {
+			return poisonous(fmt.Errorf("another message than the fact holds its id: the bus took it for a duplicate %d times", duplicates))
 		}
-		if !ok {
-			return nil
+		given, ok, err := decide(p, a, t)
+		if err != nil || !ok {
+			return err
 		}
-		e := w.term.state(fact, t)
 		if err := w.term.faults.at(stepDecided, t.cause.event); err != nil {
 			return err
 		}
-		done, err := w.publish(ctx, p, t, e, try)
+		done, err := w.publish(ctx, p, t, given, try, &duplicates)
 		if done || err != nil {
 			return err
 		}
 	}
 }
 
+// answer asks the aggregate for the fact; false when there is nothing to say.
+func (w *worker) answer(p *partition, a aggregate, t task) (answer, bool, error) {
+	switch {
+	case t.poison != nil:
+		return answer{}, false, t.poison
+	case p.stopped != nil:
+		return answer{}, false, poisonous(fmt.Errorf("nothing is decided in partition %d of %s: %w", p.id.Partition, p.id.Project, p.stopped))
+	case a.broken != nil:
+		return answer{}, false, poisonous(fmt.Errorf("nothing is decided for %s/%s: %w", t.kind.kind, t.key, a.broken))
+	}
+	fact, ok, err := w.decide(a.state, t)
+	if err != nil || !ok {
+		return answer{}, false, err
+	}
+	return w.prepare(p, a, t, fact)
+}
+
+// prepare makes an event of a fact and folds it, before it is published: one that can not be folded
+// would stop its aggregate for ever.
+func (w *worker) prepare(p *partition, a aggregate, t task, fact events.Fact) (given answer, ok bool, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(fmt.Sprintf("stating the fact of %s/%s panics", t.kind.kind, t.key), r)
+		}
+	}()
+	given.fact = w.term.state(fact, t)
+	given.state, err = t.kind.next(a, p, given.fact)
+	return given, err == nil, err
+}
+
 // decide asks the aggregate; a panic is an error. A claim always gets an answer.
 func (w *worker) decide(state any, t task) (fact events.Fact, ok bool, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%s/%s panics on %s: %v\n%s", t.kind.kind, t.key, t.cause.event.Type.Short(), r, debug.Stack())
+			err = panicked(fmt.Sprintf("%s/%s panics on %s", t.kind.kind, t.key, t.cause.event.Type.Short()), r)
 		}
 	}()
 	e, project := *t.cause.event, *t.cause.project
@@ -122,7 +185,7 @@ func (w *worker) decide(state any, t task) (fact events.Fact, ok bool, err error
 		fact, ok = events.Refuse(e, "it changes nothing")
 	}
 	if ok && events.TypeOf(fact.Content) == "" {
-		return events.Fact{}, false, fmt.Errorf("%s/%s states a %T, which is no content type", t.kind.kind, t.key, fact.Content)
+		return events.Fact{}, false, poisonous(fmt.Errorf("%s/%s states a %T, which is no content type", t.kind.kind, t.key, fact.Content))
 	}
 	return fact, ok, nil
 }
@@ -143,11 +206,13 @@ func unbelievable(p events.Project, e events.Event) string {
 }
 
 // publish puts the fact on the stream behind the last one of its partition. False means that
-// something else stood there: it is folded now, and the task has to be decided again.
-func (w *worker) publish(ctx context.Context, p *partition, t task, e events.Event, try int) (bool, error) {
+// something else stood there: it is folded now, and the task has to be decided again. Duplicates
+// counts the acks that point at a message which was there already.
+func (w *worker) publish(ctx context.Context, p *partition, t task, given answer, try int, duplicates *int) (bool, error) {
+	e := given.fact
 	msg, err := events.Encode(e)
 	if err != nil {
-		return true, w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, err)
+		return true, poisonous(err)
 	}
 	msg.Subject = e.Subject(events.Stated)
 	msg.Header[headerMsgID] = []string{"f/" + e.ID}
@@ -169,13 +234,12 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, e events.Eve
 		if w.term.comesBack(e.Type) {
 			w.term.own.put(e)
 		}
-		p.fold(w.term.kinds, e)
+		p.put(e, given.state)
 		w.term.metrics.decided.Add(1)
 		return true, w.term.faults.at(stepFolded, t.cause.event)
 	}
-	if err == nil && try >= strangers {
-		return true, w.term.bury(ctx, t.cause.event, t.kind.kind, t.key,
-			fmt.Errorf("message %d holds the id of the fact %s, and is not that fact", ack.Sequence, e.ID))
+	if err == nil {
+		*duplicates++
 	}
 	w.term.metrics.conflicts.Add(1)
 	if err := w.term.catchUp(ctx, p); err != nil {
@@ -184,11 +248,11 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, e events.Eve
 	if try > 0 { // nothing new to see yet: give the stream time
 		wait(ctx, min(time.Duration(try)*5*time.Millisecond, 200*time.Millisecond))
 	}
+	if err != nil && tooLarge(err) {
+		return true, poisonous(fmt.Errorf("its fact can not be published: %w", err))
+	}
 	var apiErr *jetstream.APIError
 	if err != nil && errors.As(err, &apiErr) && apiErr.ErrorCode != jetstream.JSErrCodeStreamWrongLastSequence && !transient(apiErr) {
-		if tooLarge(apiErr) {
-			return true, w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, fmt.Errorf("its fact can not be published: %w", err))
-		}
 		w.term.log.Warn("publishing is refused; trying again", append(logEvent(e), zap.Error(err))...)
 		wait(ctx, time.Second)
 	}
@@ -204,9 +268,11 @@ func transient(err *jetstream.APIError) bool {
 	return err.ErrorCode == wrongLastSequenceConstant || err.ErrorCode == notLeader || err.Code == 503
 }
 
-func tooLarge(err *jetstream.APIError) bool {
+// tooLarge tells what the stream, or already the server, takes from nobody.
+func tooLarge(err error) bool {
 	const messageExceedsMaximum = 10054
-	return err.ErrorCode == messageExceedsMaximum
+	var apiErr *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &apiErr) && apiErr.ErrorCode == messageExceedsMaximum
 }
 
 // catchUp folds the facts of a partition that stand behind the last one folded.
@@ -216,8 +282,6 @@ func (t *term) catchUp(ctx context.Context, p *partition) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errUnreadable):
-			return err
 		case err != nil:
 			t.log.Warn("reading what stands in the gap failed; trying again", zap.String("fence", p.fence), zap.Error(err))
 			wait(ctx, 100*time.Millisecond)
@@ -226,9 +290,6 @@ func (t *term) catchUp(ctx context.Context, p *partition) error {
 		}
 	}
 }
-
-// errUnreadable says that a fact on the stream can not be decoded: nothing may be decided on it.
-var errUnreadable = errors.New("a fact can not be read")
 
 // readGap folds one batch of the gap and returns its size.
 func (t *term) readGap(ctx context.Context, p *partition) (int, error) {
@@ -249,9 +310,10 @@ func (t *term) readGap(ctx context.Context, p *partition) (int, error) {
 		}
 		e, err := decodeStored(m.Header, m.Data, events.Stated, m.Sequence, m.Time)
 		if err != nil {
-			return n, fmt.Errorf("%w: message %d: %w", errUnreadable, m.Sequence, err)
+			t.stopPartition(p, m.Sequence, err)
+		} else {
+			t.foldInto(p, e)
 		}
-		p.fold(t.kinds, e)
 		n++
 	}
 	return n, nil
