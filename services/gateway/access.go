@@ -47,6 +47,8 @@ var rules = map[string]rule{
 	"GET /api/v1/overview": {need: readNamed},
 	"GET /api/v1/whoami":   {},
 
+	"GET /api/v1/webhooks/unknown": {need: readNamed},
+
 	"POST /webhooks/{kind}/{project}": {signed: func(r *http.Request) access.Identity {
 		return access.Webhook(r.PathValue("kind"), r.PathValue("project"))
 	}},

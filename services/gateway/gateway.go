@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/service"
@@ -42,7 +43,8 @@ type Options struct {
 	Limits access.Limits
 	// PrivateSinks are ranges of addresses, closed to subscriptions otherwise, that these may push to.
 	PrivateSinks []netip.Prefix
-	// SigningSecrets is a folder that holds <project>/<name> for signing secrets of subscriptions; empty: there are none.
+	// SigningSecrets is a folder that holds <project>/<name> for signing secrets of subscriptions and secrets of webhooks;
+	// empty: there are none.
 	SigningSecrets string
 	// Patience of deliveries to subscriptions.
 	Patience subscription.Patience
@@ -67,6 +69,10 @@ type Gateway struct {
 	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
 
 	subscriptions *subscription.Manager
+
+	secrets       string // folder
+	webhookRoom   *semaphore.Weighted
+	webhookStream atomic.Bool // the stream of unknown deliveries is there
 
 	door     door
 	recent   recent
@@ -111,6 +117,7 @@ func New(o Options) (*Gateway, error) {
 	g.subscriptions = subscription.New(subscription.Options{
 		Host: o.Host, Record: g.recordSubscription, Allow: o.PrivateSinks, SecretsDir: o.SigningSecrets, Patience: o.Patience,
 	})
+	g.secrets, g.webhookRoom = o.SigningSecrets, semaphore.NewWeighted(mostWebhooks)
 	return g, nil
 }
 
@@ -128,6 +135,8 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("GET /events/stream", g.stream)
 	mux.HandleFunc("GET /events/{id...}", g.show)
 	mux.HandleFunc("POST /feedback", g.feedback)
+	mux.HandleFunc("POST /webhooks/{kind}/{project}", g.takeWebhook)
+	mux.HandleFunc("GET /api/v1/webhooks/unknown", g.unknownWebhooks)
 	mux.HandleFunc("GET /api/v1/overview", g.showOverview)
 	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
 	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)

@@ -1,7 +1,9 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -17,6 +19,32 @@ type metrics struct {
 
 	mu       sync.Mutex
 	refusals map[int]uint64 // by HTTP status
+	webhooks map[delivered]uint64
+}
+
+// delivered is what became of deliveries from one kind of sender.
+type delivered struct{ kind, outcome string }
+
+func (m *metrics) webhook(kind, outcome string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.webhooks == nil {
+		m.webhooks = map[delivered]uint64{}
+	}
+	m.webhooks[delivered{kind, outcome}]++
+}
+
+// writeWebhooks writes the counts in a fixed order.
+func (m *metrics) writeWebhooks(b *strings.Builder) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := slices.SortedFunc(maps.Keys(m.webhooks), func(x, y delivered) int {
+		return cmp.Or(strings.Compare(x.kind, y.kind), strings.Compare(x.outcome, y.outcome))
+	})
+	b.WriteString("# HELP lemnis_gateway_webhooks_total Deliveries of webhooks by sender and by what became of them.\n# TYPE lemnis_gateway_webhooks_total counter\n")
+	for _, one := range all {
+		fmt.Fprintf(b, "lemnis_gateway_webhooks_total{kind=%q,outcome=%q} %d\n", one.kind, one.outcome, m.webhooks[one])
+	}
 }
 
 func (m *metrics) refused(status int) {
@@ -91,6 +119,7 @@ func (g *Gateway) showMetrics(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(&b, "lemnis_gateway_refusals_total{status=\"%d\"} %d\n", status, g.metrics.refusals[status])
 	}
 	g.metrics.mu.Unlock()
+	g.metrics.writeWebhooks(&b)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write([]byte(b.String()))
 }
