@@ -109,3 +109,13 @@ func writeNew(path string, data []byte) error {
 	}
 	return os.Link(tmp.Name(), path)
 }
+
+// InstallationKey is the public key of the installation's own user, which may do
+// all: of KeyFile in a data folder. It is made where it is not there.
+func InstallationKey(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("services' key: %w", err)
+	}
+	k, err := loadOrCreateKey(dir)
+	return k.public, err
+}

@@ -9,10 +9,15 @@ import (
 	"net/http"
 	"path/filepath"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/internal/certs"
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
@@ -61,6 +66,38 @@ func (d doors) listener(l net.Listener) net.Listener {
 	c := d.pair.Server()
 	c.NextProtos = []string{"http/1.1"}
 	return tls.NewListener(l, c)
+}
+
+// server is the configuration of the bus's listener; nil without TLS.
+func (d doors) server() *tls.Config {
+	if d.pair == nil {
+		return nil
+	}
+	return d.pair.Server()
+}
+
+// deciders are the services by the phase that they decide.
+var deciders = map[events.Phase]string{
+	events.Plan: "planner", events.Develop: "builder", events.Integrate: "builder", events.Deploy: "deployer", events.Operate: "monitor", events.Learn: "feedback",
+}
+
+// hostOf gives a phase's service a connection with its own rights, where the bus tells services apart.
+func (s *Stack) hostOf(phase events.Phase, host service.Host) (service.Host, error) {
+	if s.bus == nil || !s.options.Auth {
+		return host, nil
+	}
+	return s.hostAs(deciders[phase], host)
+}
+
+func (s *Stack) hostAs(name string, host service.Host) (service.Host, error) {
+	nc, err := s.bus.ConnectAs(name, nats.Name("lemnis "+name))
+	if err != nil {
+		return host, fmt.Errorf("connect %s to the bus: %w", name, err)
+	}
+	s.closers = append(s.closers, func() error { nc.Close(); return nil })
+	host.Conn = nc
+	host.JS, err = jetstream.New(nc)
+	return host, err
 }
 
 // registry is how a service with this token reaches the registry.
@@ -116,6 +153,19 @@ func (s *Stack) lend(ctx context.Context, host service.Host, to *gateway.Options
 	to.Tokens, to.Authenticate, to.Services, to.Limits = tokens, s.options.Auth, s.doors.identities(), s.options.Limits
 	if !s.options.Auth {
 		return nil
+	}
+	if s.bus != nil {
+		if to.Host, err = s.hostAs(natsd.Gateway, host); err != nil {
+			return err
+		}
+		dir := filepath.Join(s.options.Data, "nats")
+		to.Principals = func() ([]access.Identity, error) {
+			k, err := natsd.ReadKeyring(dir)
+			if err != nil {
+				return nil, err
+			}
+			return access.OfKeyring(k)
+		}
 	}
 	file := filepath.Join(s.options.Data, access.AdminFile)
 	if s.adminToken, err = tokens.EnsureAdmin(ctx, file, s.options.NATS == ""); err != nil {

@@ -39,6 +39,7 @@ type Stack struct {
 	project   *events.Project // of Options.Config
 	addresses Addresses
 	doors     doors
+	bus       *natsd.Server // nil: it is not embedded
 	listener  net.Listener
 	gateway   *gateway.Gateway
 	services  []*service.Service
@@ -87,7 +88,11 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	for _, d := range s.definitions(host, vault) {
-		s.services = append(s.services, service.New(host, d))
+		its, err := s.hostOf(d.Phase, host)
+		if err != nil {
+			return nil, err
+		}
+		s.services = append(s.services, service.New(its, d))
 	}
 	if err := s.writeAddresses(); err != nil {
 		return nil, err
@@ -114,11 +119,13 @@ func (s *Stack) connect(ctx context.Context) (service.Host, error) {
 	s.closers = append(s.closers, folds.Close)
 	server, err := natsd.Start(natsd.Options{
 		Dir: filepath.Join(o.Data, "nats"), Listen: o.NATSListen, Durability: o.Durability, Logger: o.Log.Sugar().Warnf,
+		Auth: o.Auth, TLS: s.doors.server(),
 	})
 	if err != nil {
 		return service.Host{}, fmt.Errorf("start the bus: %w", err)
 	}
 	s.closers = append(s.closers, func() error { server.Stop(); return nil })
+	s.bus = server
 	nc, err := server.Connect()
 	if err != nil {
 		return service.Host{}, fmt.Errorf("connect to the bus: %w", err)
