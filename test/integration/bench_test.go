@@ -28,7 +28,9 @@ import (
 const (
 	benchRounds = 3
 	benchEvents = 100_000
-	benchKeys   = 100
+	// Ten projects of ten items: each change ranks the ten anew.
+	benchProjects = 10
+	benchItems    = 10
 )
 
 // BenchmarkStart measures `lemnis up` from its start to the first 200 of /readyz, on an empty data folder and on one that
@@ -147,11 +149,11 @@ func fill(b *testing.B, dir, data string) {
 
 // wish is a claim on one of a hundred items: the first hundred open them, the rest change them.
 func wish(n int64) events.Event {
-	key := fmt.Sprintf("item-%d", n%benchKeys)
+	key, project := fmt.Sprintf("item-%d", n/benchProjects%benchItems), fmt.Sprintf("bench-%d", n%benchProjects)
 	t := events.Ticket{Summary: fmt.Sprintf("Search is slow on long words, said for the %dth time", n), Creator: "ann", URI: "/items/" + key}
-	e := events.Event{ID: fmt.Sprintf("wish-%d", n), Source: "/bench", Time: time.Now(), Project: "bench", Phase: events.Plan, Key: key, SubjectID: key, Principal: "local"}
+	e := events.Event{ID: fmt.Sprintf("wish-%d", n), Source: "/bench", Time: time.Now(), Project: project, Phase: events.Plan, Key: key, SubjectID: key, Principal: "local"}
 	e.Chain = e.ID
-	if n < benchKeys {
+	if n < benchProjects*benchItems {
 		e.Content = events.TicketCreated{Ticket: t}
 	} else {
 		e.Content = events.TicketUpdated{Ticket: t}
@@ -249,7 +251,7 @@ func newBus(b *testing.B, url string) *bus {
 		b.Fatal(err)
 	}
 	consumer, err := js.OrderedConsumer(b.Context(), "LIFECYCLE", jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{"results._.plan.>", "lifecycle.bench.plan.>"}, DeliverPolicy: jetstream.DeliverNewPolicy,
+		FilterSubjects: []string{"results._.plan.>", "lifecycle.*.plan.>"}, DeliverPolicy: jetstream.DeliverNewPolicy,
 	})
 	if err != nil {
 		b.Fatal(err)

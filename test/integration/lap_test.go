@@ -61,9 +61,16 @@ func TestLapInOneProcess(t *testing.T) {
 			record(t, data, file)
 		}
 	}()
+	told := watch(t, stack.URL())
 	result := turn(t, stack.URL(), shop(t))
 	eachFactOnce(t, result.Events)
 	official(t, result.Events)
+	lines := told(result.Events[len(result.Events)-1])
+	known, custom := officialLines(t, lines)
+	t.Logf("lemnis events tail told of %d events beside it: %d of CDEvents, %d custom; the official SDK and its schemas judged all", len(lines), known, custom)
+	if known+custom < len(result.Events) {
+		t.Errorf("%d lines for the %d events of the lap", known+custom, len(result.Events))
+	}
 	if rounds := count(result.Events, func(e events.Event) bool {
 		_, ok := e.Content.(events.QueueEntered)
 		return ok && e.Kind == events.Stated

@@ -1,0 +1,48 @@
+package integration_test
+
+import (
+	"context"
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/cmd/lemnis/lap"
+	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/services/gateway/access"
+)
+
+// The loop turns where everybody is asked who they are: what each service may do on the bus, and builder and deployer at
+// the registry, is enough for all of it. One token speaks for the people of the lap, as without authentication.
+func TestLapWithKeysAndTokens(t *testing.T) {
+	token := rand.Text()
+	stack, err := up.New(t.Context(), up.Options{
+		Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Auth: true, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
+		Known: map[string]access.Identity{token: access.Everybody()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- stack.Run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("it did not end in order: %v", err)
+		}
+	}()
+	client := api.New(stack.URL(), api.Token(token))
+	defer client.Close()
+	began := time.Now()
+	result, err := lap.New(client, shop(t), lap.Options{Patience: 3, Tell: func(step int, text string) {
+		t.Logf("%5.1fs %2d %s", time.Since(began).Seconds(), step, text)
+	}}).Run(t.Context())
+	if err != nil {
+		t.Fatalf("the lap did not close: %v", err)
+	}
+	eachFactOnce(t, result.Events)
+}
