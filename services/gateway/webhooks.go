@@ -58,6 +58,9 @@ func (g *Gateway) takeWebhook(w http.ResponseWriter, r *http.Request) {
 	}
 	status, answer, outcome, err := g.webhook(w, r, sender, project)
 	g.metrics.webhook(kind, outcome)
+	if outcome == webhookUnauthorized {
+		w.Header().Set("WWW-Authenticate", map[bool]string{true: `HMAC-SHA256 realm="lemnis"`, false: `Bearer realm="lemnis"`}[sender.Signs()])
+	}
 	if err != nil {
 		g.fail(w, r, err)
 		return
