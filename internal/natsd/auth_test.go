@@ -173,6 +173,7 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.STREAM.INFO.LIFECYCLE":                        services + " " + outsiders,
 		"$JS.API.STREAM.INFO.TIMERS":                           services,
 		"$JS.API.STREAM.NAMES":                                 "gateway",
+		"$JS.API.INFO":                                         "gateway " + outsiders, // theirs ends at the guard, which refuses it
 		"$JS.API.STREAM.UPDATE.LIFECYCLE":                      "",
 		"$JS.API.STREAM.UPDATE.TIMERS":                         "",
 		"$JS.API.STREAM.DELETE.LIFECYCLE":                      "",

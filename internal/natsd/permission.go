@@ -74,7 +74,7 @@ func permissionsOf(service string) permissions {
 func gatewayPermissions(p permissions) permissions {
 	p.publish = append(p.publish,
 		"claims.>", "deadletter.>", "webhooks.>", "$KV.>",
-		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST",
+		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.INFO",
 		"$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>", "$JS.ACK.>", "$JS.FC.>",
 	)
 	for _, stream := range []string{Lifecycle, Timers, DeadLetter, "KV_" + Leases} {

@@ -16,6 +16,7 @@ import (
 type accessFlags struct {
 	file, ca string
 	options  []api.Option
+	known    bool // a token says who asks
 }
 
 func (a *accessFlags) add(root *cobra.Command) {
@@ -33,6 +34,7 @@ func (a *accessFlags) read() error {
 		}
 		token = string(text)
 	}
+	a.known = strings.TrimSpace(token) != ""
 	a.options = []api.Option{api.Token(strings.TrimSpace(token))}
 	if a.ca != "" {
 		roots, err := certs.Roots(a.ca)
@@ -42,6 +44,15 @@ func (a *accessFlags) read() error {
 		a.options = append(a.options, api.TLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
 	}
 	return nil
+}
+
+// speaker is who a decision is by when nobody is named: whoever the token is, which the gateway knows, else the user of
+// this machine.
+func (a *accessFlags) speaker() string {
+	if a.known {
+		return ""
+	}
+	return me()
 }
 
 // authWanted reads a switch that may stand in the environment.

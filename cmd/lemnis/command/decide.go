@@ -30,7 +30,7 @@ func onRollout(f *flags, name, short string, say func(d decision) any) *cobra.Co
 			if d.environment, d.service, ok = strings.Cut(args[0], "/"); !ok || d.environment == "" || d.service == "" {
 				return usage("%q is no ENVIRONMENT/SERVICE, like prod/api", args[0])
 			}
-			d.by = cmp.Or(d.by, me())
+			d.by = cmp.Or(d.by, f.access.speaker())
 			return f.say(c, d.output, cmp.Or(d.rollout, args[0]), say(d))
 		},
 	}
@@ -67,7 +67,7 @@ func newAck(f *flags) *cobra.Command {
 			if err := outputIs(output); err != nil {
 				return err
 			}
-			return f.say(c, output, args[0], events.AlertAcknowledged{Incident: args[0], By: cmp.Or(by, me())})
+			return f.say(c, output, args[0], events.AlertAcknowledged{Incident: args[0], By: cmp.Or(by, f.access.speaker())})
 		},
 	}
 	c.Flags().StringVar(&by, "by", "", "who takes care; the user of this machine without it")

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -48,7 +49,7 @@ func openDoors(o Options) (doors, error) {
 // identities are the tokens for the gateway to know.
 func (d doors) identities() map[string]access.Identity {
 	if d.keeper == "" {
-		return nil
+		return map[string]access.Identity{}
 	}
 	all := access.Any
 	return map[string]access.Identity{
@@ -151,6 +152,7 @@ func (s *Stack) lend(ctx context.Context, host service.Host, to *gateway.Options
 		return err
 	}
 	to.Tokens, to.Authenticate, to.Services, to.Limits = tokens, s.options.Auth, s.doors.identities(), s.options.Limits
+	maps.Copy(to.Services, s.options.Known)
 	if !s.options.Auth {
 		return nil
 	}

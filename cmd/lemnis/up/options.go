@@ -35,6 +35,7 @@ type Options struct {
 	PrivateSinks []netip.Prefix // ranges of addresses that subscriptions may push to although they are not public
 
 	// For drills and tests. Zero values take the services' defaults.
+	Known        map[string]access.Identity // tokens that the gateway knows beside those that it keeps
 	Timing       service.Timing
 	StartTimeout time.Duration // of a deployed process
 	Drill        *deployer.Drill

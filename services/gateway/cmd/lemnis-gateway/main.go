@@ -1,6 +1,6 @@
 // Command lemnis-gateway is the door of an installation: HTTP, the inbox for NATS publishers, the binary repository and
-// the dashboard. It is configured by its environment: LEMNIS_HTTP (default 127.0.0.1:8080; loopback only, since there is
-// no authentication yet), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
+// the dashboard. It is configured by its environment: LEMNIS_HTTP (default 127.0.0.1:8080; loopback only
+// without LEMNIS_AUTH), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
 // LEMNIS_LOG, LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to),
 // LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, that subscriptions may push to although they are
 // not public) and LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>).
@@ -41,8 +41,14 @@ func run(ctx context.Context, getenv func(string) string) error {
 	if env.HTTP == "" {
 		env.HTTP = "127.0.0.1:8080"
 	}
-	if err := gateway.CheckAddress(env.HTTP); err != nil {
-		return fmt.Errorf("LEMNIS_HTTP: %w", err)
+	var who entrance
+	if who, err = readEntrance(getenv); err != nil {
+		return err
+	}
+	if !who.authenticate {
+		if err := gateway.CheckAddress(env.HTTP); err != nil {
+			return fmt.Errorf("LEMNIS_HTTP: %w", err)
+		}
 	}
 	private, err := subscription.ParseAllowed(getenv("LEMNIS_ALLOW_PRIVATE_SINKS"))
 	if err != nil {
@@ -66,12 +72,16 @@ func run(ctx context.Context, getenv func(string) string) error {
 		return err
 	}
 	defer closeHost()
-	gw, err := gateway.New(gateway.Options{Host: host, Registry: reg, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })})
+	options := gateway.Options{Host: host, Registry: reg, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
+	if err := who.lend(ctx, host, env.Data, &options); err != nil {
+		return err
+	}
+	gw, err := gateway.New(options)
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return gw.Run(ctx) })
-	group.Go(func() error { return gw.Serve(ctx, listener) })
+	group.Go(func() error { return gw.Serve(ctx, who.listener(listener)) })
 	return group.Wait()
 }

@@ -54,7 +54,7 @@ func TestRun(t *testing.T) {
 		t.Error(err)
 	}
 	env["LEMNIS_HTTP"] = "0.0.0.0:0"
-	if err := run(t.Context(), func(name string) string { return env[name] }); err == nil || !strings.Contains(err.Error(), "no authentication") {
+	if err := run(t.Context(), func(name string) string { return env[name] }); err == nil || !strings.Contains(err.Error(), "nobody is authenticated") {
 		t.Errorf("an address of everybody: %v", err)
 	}
 }
