@@ -22,11 +22,13 @@ var otherClaims = map[string]struct {
 	refused string // a part of the reason; stated when empty
 	fact    string
 }{
-	"repository":          {claim: events.RepositoryCreated{}, fact: "repository.created repository/api"},
-	"unknown repository":  {key: "web", claim: events.RepositoryCreated{}, refused: "not one of the project's"},
-	"repository twice":    {given: []any{events.RepositoryCreated{}}, claim: events.RepositoryCreated{}, refused: "already"},
-	"repository modified": {given: []any{events.RepositoryCreated{}}, claim: events.RepositoryModified{}, fact: "repository.modified repository/api"},
-	"not there":           {claim: events.RepositoryDeleted{}, refused: "does not take part"},
+	"repository":           {claim: events.RepositoryCreated{}, fact: "repository.created repository/api"},
+	"unknown repository":   {key: "web", claim: events.RepositoryCreated{}, refused: "not one of the project's"},
+	"repository twice":     {given: []any{events.RepositoryCreated{}}, claim: events.RepositoryCreated{}, refused: "already"},
+	"repository modified":  {given: []any{events.RepositoryCreated{}}, claim: events.RepositoryModified{}, fact: "repository.modified repository/api"},
+	"repository pushed to": {claim: events.RepositoryModified{}, fact: "repository.modified repository/api"},
+	"another pushed to":    {key: "web", claim: events.RepositoryModified{}, refused: "not one of the project's"},
+	"not there":            {claim: events.RepositoryDeleted{}, refused: "does not take part"},
 	"back again": {given: []any{events.RepositoryCreated{}, events.RepositoryDeleted{}}, claim: events.RepositoryCreated{},
 		fact: "repository.created repository/api"},
 	"branch":                   {key: "find", claim: events.BranchCreated{Repository: &events.Reference{ID: "api"}}, fact: "branch.created branch/api/find"},

@@ -11,10 +11,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/monitor/alert"
@@ -171,34 +171,15 @@ func (m *messenger) post(ctx context.Context, target *url.URL, key string, body 
 // resolve reads a webhook's address, or the secret that holds it.
 func (m *messenger) resolve(project, webhook string) (*url.URL, error) {
 	if name, ok := strings.CutPrefix(webhook, "secret:"); ok {
-		secret, err := m.secret(project, name)
+		address, err := secret.Read(m.options.SecretsDir, project, name)
 		if err != nil {
 			return nil, fmt.Errorf("the webhook's secret %q can not be read", name)
 		}
-		webhook = secret
+		webhook = address
 	}
 	u, err := url.Parse(webhook)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("the webhook is no http or https address")
 	}
 	return u, nil
-}
-
-// secret reads one line from the project's folder, and from nowhere else.
-func (m *messenger) secret(project, name string) (string, error) {
-	if m.options.SecretsDir == "" {
-		return "", errors.New("no folder of secrets")
-	}
-	root, err := os.OpenRoot(m.options.SecretsDir)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = root.Close() }()
-	folder, err := root.OpenRoot(project)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = folder.Close() }()
-	body, err := folder.ReadFile(name)
-	return strings.TrimSpace(string(body)), err
 }

@@ -24,7 +24,7 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 			return events.Refuse(e, fmt.Sprintf("repository %q is not one of the project's: apply a configuration that names it", key))
 		case created && s.Exists:
 			return events.Refuse(e, fmt.Sprintf("repository %q takes part already", key))
-		case !created && !s.Exists:
+		case deleted && !s.Exists: // one that is configured may be modified though nobody said that it was created
 			return events.Refuse(e, fmt.Sprintf("repository %q does not take part; claim repository created first", key))
 		}
 	}
