@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -32,11 +33,16 @@ func (k serviceKey) options() []nats.Option {
 }
 
 // ServiceOptionsFromFile reads the seed that Start left in a data folder, for
-// a service in another process.
+// a service in another process; or a service's own key, from a file that is
+// named for the service, like planner.nk.
 func ServiceOptionsFromFile(path string) ([]nats.Option, error) {
 	k, err := readKey(path)
 	if err != nil {
 		return nil, err
+	}
+	name, _, _ := strings.Cut(filepath.Base(path), ".")
+	if _, known := servicePhases[name]; known {
+		return []nats.Option{nats.Nkey(k.public, k.pair.Sign), nats.CustomInboxPrefix(serviceInbox + "." + name)}, nil
 	}
 	return k.options(), nil
 }

@@ -1,8 +1,21 @@
-// Talking to the gateway: three addresses, read only.
+// Talking to the gateway: three addresses, read only. Where it asks who one is, a token is sent in a header, which no other
+// page can do; it is kept for this tab only.
+
+const KEPT = "lemnis-token";
+let token = sessionStorage.getItem(KEPT) ?? "";
+
+/** signIn keeps a token for this tab; an empty one forgets it. */
+export function signIn(text) {
+  token = text.trim();
+  if (token) sessionStorage.setItem(KEPT, token);
+  else sessionStorage.removeItem(KEPT);
+}
+
+const headers = (accept) => (token ? { Accept: accept, Authorization: `Bearer ${token}` } : { Accept: accept });
 
 async function get(path, params) {
   const query = new URLSearchParams(Object.entries(params).filter(([, v]) => v !== "" && v !== undefined && v !== null));
-  const answer = await fetch(`${path}?${query}`, { headers: { Accept: "application/json" } });
+  const answer = await fetch(`${path}?${query}`, { headers: headers("application/json") });
   if (answer.ok) return answer.json();
   let said = "";
   try {
@@ -51,7 +64,8 @@ export function live(params, { onevent, onopen, onlost }) {
   const open = () => {
     clearTimeout(timer);
     source?.close();
-    source = new EventSource(`/events/stream?${new URLSearchParams(params)}`);
+    const address = `/events/stream?${new URLSearchParams(params)}`;
+    source = token ? new TokenSource(address) : new EventSource(address);
     source.onopen = () => { tries = 0; onopen(); };
     source.onerror = () => {
       source.close();
@@ -68,4 +82,44 @@ export function live(params, { onevent, onopen, onlost }) {
   };
   open();
   return { again: open, close() { closed = true; clearTimeout(timer); source.close(); } };
+}
+
+/** TokenSource is as much of an EventSource as live needs, by fetch, since an EventSource sends no header. */
+class TokenSource {
+  #listeners = {};
+  #abort = new AbortController();
+
+  constructor(address) { this.#run(address); }
+
+  addEventListener(name, take) { this.#listeners[name] = take; }
+
+  close() { this.#abort.abort(); }
+
+  async #run(address) {
+    try {
+      const answer = await fetch(address, { headers: headers("text/event-stream"), signal: this.#abort.signal });
+      if (!answer.ok) throw new Error(`the stream answered ${answer.status}`);
+      this.onopen?.();
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        const blocks = (rest + value).split("\n\n");
+        rest = blocks.pop();
+        blocks.forEach((block) => this.#take(block));
+      }
+    } catch { /* lost, as when the other side ends it */ }
+    if (!this.#abort.signal.aborted) this.onerror?.();
+  }
+
+  #take(block) {
+    let name = "message";
+    const data = [];
+    for (const line of block.split("\n")) {
+      if (line.startsWith("event: ")) name = line.slice(7);
+      else if (line.startsWith("data: ")) data.push(line.slice(6));
+    }
+    if (data.length) this.#listeners[name]?.({ data: data.join("\n") });
+  }
 }

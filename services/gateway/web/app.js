@@ -50,13 +50,34 @@ async function refresh() {
   try {
     show(await api.overview(state.project));
     problem("");
+    askWho(null);
   } catch (err) {
-    problem(err.status ? `The gateway refused: ${err.message}` : "The gateway does not answer.");
+    askWho(err);
+    problem(err.status === 401 ? "" : err.status ? `The gateway refused: ${err.message}` : "The gateway does not answer.");
   } finally {
     reading = false;
     if (again) { again = false; soon(); }
   }
 }
+
+// A gateway that asks who one is answers 401 until it is told, and 403 for what may not be read.
+function askWho(err) {
+  const asked = err?.status === 401;
+  if (byId("signin").hidden === asked) {
+    byId("signin").hidden = !asked;
+    if (asked) byId("token").focus();
+  }
+  if (asked) byId("signin-note").textContent = signedIn ? err.message : "";
+}
+let signedIn = false;
+byId("signin").addEventListener("submit", (e) => {
+  e.preventDefault();
+  api.signIn(byId("token").value);
+  byId("token").value = "";
+  signedIn = true;
+  state.seen = false;
+  refresh();
+});
 
 function soon() {
   refreshTimer ??= setTimeout(() => { refreshTimer = undefined; refresh(); }, 350);

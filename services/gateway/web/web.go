@@ -2,7 +2,8 @@
 // the program. It shows the loop with what is moving in each phase, and the events as they happen.
 //
 // The page reads three addresses of the gateway that serves it: GET /api/v1/overview, GET /events and
-// GET /events/stream. It writes nothing.
+// GET /events/stream. It writes nothing. Where the gateway asks who one is, the page asks for a token, keeps it in the
+// tab's session storage and sends it in a header: there is no cookie that another page could have sent.
 package web
 
 import (

@@ -1,19 +1,24 @@
 // Command lemnis-builder runs the phases develop and integrate. It needs git and go on its PATH. It is
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
-// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed).
+// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*).
 package main
 
 import (
 	"os"
 	"path/filepath"
 
+	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/builder"
 )
 
 func main() {
 	os.Exit(service.Main("lemnis-builder", func(env service.Environment, _ service.Host) ([]service.Definition, error) {
-		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry}), nil
+		push, err := oci.TokenFile(os.Getenv("LEMNIS_REGISTRY_TOKEN_FILE"))
+		if err != nil {
+			return nil, err
+		}
+		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push}), nil
 	}))
 }

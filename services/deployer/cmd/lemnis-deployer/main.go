@@ -1,7 +1,7 @@
 // Command lemnis-deployer runs the deploy phase: what it deploys are processes on this machine, which end with it. It is
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
-// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled).
+// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*).
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/deployer"
 )
@@ -21,8 +22,12 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
+		pull, err := oci.TokenFile(os.Getenv("LEMNIS_REGISTRY_TOKEN_FILE"))
+		if err != nil {
+			return nil, err
+		}
 		return []service.Definition{deployer.New(deployer.Options{
-			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, Closing: &closing,
+			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing,
 		})}, nil
 	})
 	closing.Wait()
