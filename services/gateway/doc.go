@@ -29,8 +29,11 @@
 //
 // # Who may ask
 //
-// There is no authentication yet, so Serve takes loopback listeners only, everybody is the principal local, and a
-// request with a foreign Host or Origin is refused: a web page must not act through the browser of whoever reads it.
+// Every endpoint is reached through a rule (access.go); one without is for administrators. With Options.Authenticate a
+// request carries a token, whose name is the principal and whose scopes say what it may (package access); claims are judged
+// by the phase, project and environment that they speak of, after they were read. Without it everybody is the principal
+// local, Serve takes loopback listeners only, and a request for a foreign Host is refused. A request from a page of a
+// foreign Origin is refused in any case: a web page must not act through the browser of whoever reads it.
 //
 // # What it does not do yet
 //

@@ -1,0 +1,171 @@
+package gateway_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const cloudJSON = "application/cloudevents+json"
+
+// One test a trick of somebody who has a token for something, and wants more. What the bus refuses is tried in
+// internal/natsd, what services refuse in their packages.
+
+func TestHostileForeignPage(t *testing.T) {
+	c := newClosed(t)
+	body := said(t, ticket("t1", "x"))
+	for name, headers := range map[string][]string{
+		"another origin":     {"Origin", "https://evil.example"},
+		"no origin":          {"Origin", "null"},
+		"another site's tag": {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors"},
+	} {
+		resp, answer := c.as("admin", "POST", "/events", body, append(headers, "Content-Type", cloudJSON)...)
+		if resp.StatusCode != http.StatusForbidden || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Errorf("%s: %d %s", name, resp.StatusCode, answer)
+		}
+	}
+	// A browser sends cookies whoever asks; none is taken for a token. A preflight grants nothing.
+	resp, _ := c.send("GET", "/events?project=shop", "", "Cookie", "token="+c.text["admin"]+"; Authorization=Bearer "+c.text["admin"])
+	if resp.StatusCode != http.StatusUnauthorized || len(resp.Cookies()) > 0 {
+		t.Errorf("by a cookie: %d, sets %v", resp.StatusCode, resp.Cookies())
+	}
+	resp, _ = c.send("OPTIONS", "/events", "", "Origin", "https://evil.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
+	if resp.StatusCode < 400 || resp.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("a preflight: %d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+func TestHostileTokenInTheAddress(t *testing.T) {
+	c := newClosed(t)
+	for _, query := range []string{"token=", "access_token=", "Authorization=Bearer%20"} {
+		if resp, _ := c.send("GET", "/events?project=shop&"+query+c.text["admin"], ""); resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d", query, resp.StatusCode)
+		}
+	}
+}
+
+func TestHostileTwoCredentials(t *testing.T) {
+	c := newClosed(t)
+	resp, _ := c.send("GET", "/events", "", "Authorization", "Bearer "+c.text["stranger"], "Authorization", "Bearer "+c.text["admin"])
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%d", resp.StatusCode)
+	}
+}
+
+// A claim for another project hidden in a batch of allowed ones, and two projects in one event.
+func TestHostileOtherProject(t *testing.T) {
+	c := newClosed(t)
+	other := ticket("t2", "x")
+	other.Project = "other"
+	batch := "[" + said(t, ticket("t1", "x")) + "," + said(t, other) + "]"
+	resp, answer := c.as("speaks", "POST", "/events", batch, "Content-Type", "application/cloudevents-batch+json")
+	var each []receipt
+	if err := json.Unmarshal([]byte(answer), &each); err != nil || resp.StatusCode != http.StatusMultiStatus || each[0].Status != 202 || each[1].Status != 403 || !strings.Contains(each[1].Detail, "publish:plan@other") {
+		t.Errorf("%d %s", resp.StatusCode, answer)
+	}
+	for _, body := range []string{
+		strings.Replace(said(t, ticket("t3", "x")), `"project":"shop"`, `"project":"shop","project":"other"`, 1),
+		strings.Replace(said(t, other), `"project":"other"`, `"project":"other","PROJECT":"shop"`, 1),
+	} {
+		if resp, answer := c.as("speaks", "POST", "/events", body, "Content-Type", cloudJSON); resp.StatusCode == http.StatusAccepted {
+			var r receipt
+			if json.Unmarshal([]byte(answer), &r) != nil || r.Project != "shop" {
+				t.Errorf("%s: %s", body, answer)
+			}
+		}
+	}
+	resp, answer = c.as("stranger", "GET", "/api/v1/overview", "")
+	if resp.StatusCode != 200 || strings.Contains(answer, "shop") {
+		t.Errorf("the overview: %d %s", resp.StatusCode, answer)
+	}
+}
+
+// An approval is a claim of the deploy phase: publishing for the phase, or naming another, does not give it.
+func TestHostileForgedApproval(t *testing.T) {
+	c := newClosed(t)
+	yes := events.New("shop", "prod/api", events.ApprovalGiven{Environment: "prod", Service: "api", By: "ann"})
+	for _, phase := range []events.Phase{"", events.Deploy, events.Integrate} {
+		e := yes
+		if phase != "" {
+			e.Phase = phase
+		}
+		for _, who := range []string{"speaks", "builds", "reader", "stranger"} {
+			resp, answer := c.as(who, "POST", "/events", said(t, e), "Content-Type", cloudJSON)
+			if resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusBadRequest {
+				t.Errorf("%s in the phase %q: %d %s", who, phase, resp.StatusCode, answer)
+			}
+		}
+	}
+	// A fact, and what only a service or the gateway says, is nobody's to claim.
+	for _, content := range []any{events.ClaimRefused{Claim: "x"}, events.TokenChanged{Token: "admin", Change: "x"}, events.DeadlineReached{}} {
+		e := events.New("shop", "x", content)
+		e.Phase = events.Plan
+		if resp, answer := c.as("admin", "POST", "/events", said(t, e), "Content-Type", cloudJSON); resp.StatusCode == http.StatusAccepted {
+			t.Errorf("%T: %s", content, answer)
+		}
+	}
+}
+
+// Whoever guesses the id of another's claim, or of a fact to come, does not keep it from the stream.
+func TestHostilePredictedID(t *testing.T) {
+	c := newClosed(t)
+	e := ticket("t1", "mine")
+	first, second := c.claimAs("speaks", e), c.claimAs("keeper", e)
+	if first.Duplicate || second.Duplicate || first.Sequence == second.Sequence {
+		t.Errorf("%+v, %+v", first, second)
+	}
+	// The header of the bus over HTTP is no header of the bus.
+	e.ID = "another"
+	resp, answer := c.as("speaks", "POST", "/events", said(t, e), "Content-Type", cloudJSON, "Nats-Msg-Id", "f/fact-to-come", "Nats-Rollup", "all", "Nats-Schedule", "@every 1s", "Nats-TTL", "1s")
+	var r receipt
+	if err := json.Unmarshal([]byte(answer), &r); err != nil || resp.StatusCode != http.StatusAccepted {
+		t.Fatalf("%d %s", resp.StatusCode, answer)
+	}
+	st, err := c.host.JS.Stream(t.Context(), "LIFECYCLE")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := st.GetMsg(t.Context(), r.Sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Nats-Rollup", "Nats-Schedule", "Nats-TTL"} {
+		if v := m.Header[name]; len(v) > 0 {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	if id := m.Header.Get(nats.MsgIdHdr); !strings.HasPrefix(id, "c/") {
+		t.Errorf("its message id is %s", id)
+	}
+}
+
+// A guess at a token costs a guesser 256 bits, and tells nothing: neither whether the id, nor whether the name is there.
+func TestHostileGuesses(t *testing.T) {
+	c := newClosed(t)
+	var answers []string
+	for _, who := range []string{"guess", "gone"} {
+		resp, answer := c.as(who, "GET", "/events?project=shop", "")
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d", who, resp.StatusCode)
+		}
+		answers = append(answers, answer)
+	}
+	if answers[0] != answers[1] {
+		t.Errorf("a wrong secret and a revoked token are told apart: %q", answers)
+	}
+}
+
+func (c *closed) claimAs(who string, e events.Event) receipt {
+	c.t.Helper()
+	resp, answer := c.as(who, "POST", "/events", said(c.t, e), "Content-Type", cloudJSON)
+	var r receipt
+	if err := json.Unmarshal([]byte(answer), &r); err != nil || resp.StatusCode != http.StatusAccepted {
+		c.t.Fatalf("%s: %d %s", who, resp.StatusCode, answer)
+	}
+	return r
+}
