@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -199,7 +200,7 @@ func TestOutsideBuilder(t *testing.T) {
 	if ejected.Key != "2" || !strings.Contains(q.Reason, "TestOrder") {
 		t.Errorf("%s: %s", ejected.Key, q.Reason)
 	}
-	if now, _ := exec.Command("git", "-C", url, "rev-parse", "main").Output(); string(now) != string(head) {
+	if now, _ := exec.Command("git", "-C", url, "rev-parse", "main").Output(); !bytes.Equal(now, head) {
 		t.Errorf("main moved to %s", now)
 	}
 }

@@ -33,8 +33,9 @@ func main() {
 	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "lemnis-example-builder"), "folder to work in")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := b.run(ctx, *nats); err != nil {
+	err := b.run(ctx, *nats)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
 }
@@ -49,7 +50,7 @@ func (b *builder) run(ctx context.Context, nats string) (err error) {
 	if b.client, err = events.Connect(nats, events.WithSource("/example/builder")); err != nil {
 		return err
 	}
-	defer b.client.Close()
+	defer func() { _ = b.client.Close() }()
 	verified := events.Selector{Project: b.project, Phase: events.Develop, Types: []events.Type{events.TypeOf(events.ChangeVerified{})}}
 	if _, err := b.client.Subscribe(ctx, verified, b.integrate, events.Durable("example-builder"), events.From(1)); err != nil {
 		return err

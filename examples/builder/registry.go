@@ -61,11 +61,7 @@ func digest(data []byte) string {
 }
 
 func (b *builder) blob(ctx context.Context, name string, data []byte) error {
-	begun, err := b.send(ctx, http.MethodPost, b.registry+"/v2/"+name+"/blobs/uploads/", "", nil)
-	if err != nil {
-		return err
-	}
-	to, err := begun.Request.URL.Parse(begun.Header.Get("Location"))
+	to, err := b.send(ctx, http.MethodPost, b.registry+"/v2/"+name+"/blobs/uploads/", "", nil)
 	if err != nil {
 		return err
 	}
@@ -76,7 +72,8 @@ func (b *builder) blob(ctx context.Context, name string, data []byte) error {
 	return err
 }
 
-func (b *builder) send(ctx context.Context, method, address, contentType string, body []byte) (*http.Response, error) {
+// send makes a request and returns the Location that the answer names.
+func (b *builder) send(ctx context.Context, method, address, contentType string, body []byte) (*url.URL, error) {
 	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -89,7 +86,7 @@ func (b *builder) send(ctx context.Context, method, address, contentType string,
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		why, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return nil, fmt.Errorf("%s %s: %s: %s", method, (&url.URL{Path: req.URL.Path}).String(), resp.Status, why)
+		return nil, fmt.Errorf("%s %s: %s: %s", method, req.URL.Path, resp.Status, why)
 	}
-	return resp, nil
+	return resp.Request.URL.Parse(resp.Header.Get("Location"))
 }

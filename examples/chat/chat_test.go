@@ -26,11 +26,11 @@ func TestRoomIsTold(t *testing.T) {
 		w.WriteHeader(answers[len(told)-1])
 	}))
 	defer hook.Close()
-	room := room{webhook: hook.URL, http: hook.Client()}
+	chat := room{webhook: hook.URL, http: hook.Client()}
 
 	rollout := events.Rollout{ID: "prod/api@1", Environment: "prod", Service: "api"}
 	prod := events.Reference{ID: "prod"}
-	verdicts := eventstest.Deliver(t, room.tell,
+	verdicts := eventstest.Deliver(t, chat.tell,
 		eventstest.Fact(events.ChangeMerged{}), // of no interest
 		eventstest.Fact(events.ServicePublished{Environment: prod, Lemnis: events.ServiceDetail{Rollout: rollout}}),
 		eventstest.Fact(events.ApprovalRequested{Rollout: rollout, Needed: 1}),
@@ -59,8 +59,8 @@ func TestRoomIsTold(t *testing.T) {
 func TestRoomIsAway(t *testing.T) {
 	hook := httptest.NewServer(nil)
 	hook.Close()
-	room := room{webhook: hook.URL, http: http.DefaultClient}
-	verdicts := eventstest.Deliver(t, room.tell, eventstest.Fact(events.IncidentResolved{}))
+	chat := room{webhook: hook.URL, http: http.DefaultClient}
+	verdicts := eventstest.Deliver(t, chat.tell, eventstest.Fact(events.IncidentResolved{}))
 	if verdicts[0].Action != eventstest.Again {
 		t.Errorf("%+v", verdicts[0])
 	}

@@ -28,20 +28,28 @@ func main() {
 	webhook := flag.String("webhook", "", "incoming webhook of the room")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	client, err := events.Connect(*nats, events.WithErrorHandler(func(err error) { log.Print(err) }))
+	err := run(ctx, *nats, *project, room{webhook: *webhook, http: &http.Client{Timeout: 10 * time.Second}})
+	stop()
 	if err != nil {
 		log.Fatal(err)
 	}
-	room := room{webhook: *webhook, http: &http.Client{Timeout: 10 * time.Second}}
+}
+
+// run tells the room until ctx ends.
+func run(ctx context.Context, nats, project string, to room) error {
+	client, err := events.Connect(nats, events.WithErrorHandler(func(err error) { log.Print(err) }))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
 	// The server remembers under this name how far the room was told: a restart goes on there.
-	_, err = client.Subscribe(ctx, events.Selector{Project: *project}, room.tell, events.Durable("chat"),
+	_, err = client.Subscribe(ctx, events.Selector{Project: project}, to.tell, events.Durable("chat"),
 		events.OnReject(func(e events.Event, err error) { log.Printf("%s is passed over: %v", e.ID, err) }))
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
 	<-ctx.Done()
-	_ = client.Close()
+	return nil
 }
 
 // room is a chat room that can be posted to.

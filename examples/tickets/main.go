@@ -42,22 +42,31 @@ func main() {
 	flag.StringVar(&b.tracker, "tracker", "", "URL of the tracker's API")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := b.connect(ctx, *nats); err != nil {
+	err := b.run(ctx, *nats, *listen)
+	stop()
+	if err != nil {
 		log.Fatal(err)
 	}
-	server := &http.Server{Addr: *listen, Handler: http.HandlerFunc(b.hook), ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() })
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
-		log.Fatal(err)
-	}
-	_ = b.client.Close()
 }
 
 type bridge struct {
 	client           *events.Client
 	http             *http.Client
 	project, tracker string
+}
+
+// run takes webhooks in and tells the tracker until ctx ends.
+func (b *bridge) run(ctx context.Context, nats, listen string) error {
+	if err := b.connect(ctx, nats); err != nil {
+		return err
+	}
+	defer func() { _ = b.client.Close() }()
+	server := &http.Server{Addr: listen, Handler: http.HandlerFunc(b.hook), ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 func (b *bridge) connect(ctx context.Context, nats string) (err error) {
