@@ -1,6 +1,7 @@
 package subscription
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -72,7 +73,7 @@ func TestOfficialReceiver(t *testing.T) {
 				t.Fatal(err)
 			}
 			m, err := stream.GetMsg(t.Context(), sequence)
-			if err != nil || string(e.Data()) != string(m.Data) {
+			if err != nil || !bytes.Equal(e.Data(), m.Data) {
 				t.Errorf("the body was changed: %s\n%s", e.Data(), m.Data)
 			}
 			w.until("it shows as delivered", func() bool { return w.status(v.ID).Sequence == sequence })

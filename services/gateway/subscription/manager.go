@@ -119,7 +119,7 @@ type Status struct {
 
 // Create makes a subscription of a principal's. Errors are a [*FieldError], [ErrTooMany], or the bus's.
 func (m *Manager) Create(ctx context.Context, principal string, s Subscription) (View, error) {
-	if _, err := s.check(m.options.Allow); err != nil {
+	if err := s.check(m.options.Allow); err != nil {
 		return View{}, err
 	}
 	if err := m.checkSecret(s); err != nil {
@@ -268,7 +268,7 @@ func (m *Manager) Replace(ctx context.Context, principal, id string, s Subscript
 	if s.Config.Start == "" {
 		s.Config.Start = old.Config.Start
 	}
-	if _, err := s.check(m.options.Allow); err != nil {
+	if err := s.check(m.options.Allow); err != nil {
 		return View{}, err
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -119,19 +120,19 @@ func Parse(body []byte) (Subscription, error) {
 	return s, nil
 }
 
-// check judges what was asked for, fills in defaults, and compiles the filters.
-func (s *Subscription) check(allow allowed) (predicate, error) {
+// check judges what was asked for, and fills in defaults.
+func (s *Subscription) check(allow allowed) error {
 	if s.ID != "" {
-		return nil, fail("id", "the gateway gives it; leave it out")
+		return fail("id", "the gateway gives it; leave it out")
 	}
 	if s.Config.Project == "" {
-		return nil, fail("config.project", "is missing: it names the project whose facts are wanted")
+		return fail("config.project", "is missing: it names the project whose facts are wanted")
 	}
 	if err := events.ValidProject(s.Config.Project); err != nil {
-		return nil, fail("config.project", "%v", err)
+		return fail("config.project", "%v", err)
 	}
 	if err := s.checkSelection(); err != nil {
-		return nil, err
+		return err
 	}
 	var err error
 	switch s.Protocol {
@@ -145,9 +146,10 @@ func (s *Subscription) check(allow allowed) (predicate, error) {
 		err = fail("protocol", "%q is not supported; HTTP and NATS are", clip(s.Protocol))
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return compileAll(s.Filters)
+	_, err = compileAll(s.Filters)
+	return err
 }
 
 func (s *Subscription) checkSelection() error {
@@ -204,7 +206,7 @@ func (s *Subscription) checkHTTP(allow allowed) error {
 	if p.Consumer != "" {
 		return fail("protocolsettings.consumer", "belongs to the protocol NATS")
 	}
-	if p.Method != "" && p.Method != "POST" {
+	if p.Method != "" && p.Method != http.MethodPost {
 		return fail("protocolsettings.method", "%q is not supported; POST is", clip(p.Method))
 	}
 	switch p.ContentMode {

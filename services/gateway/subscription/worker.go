@@ -259,7 +259,7 @@ func (w *worker) loop(ctx, sending context.Context, in <-chan input) error {
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	for {
-		if wait := w.launch(ctx, sending); wait > 0 {
+		if wait := w.launch(sending); wait > 0 {
 			wake.Reset(wait)
 		}
 		from := in
@@ -292,7 +292,7 @@ func (w *worker) loop(ctx, sending context.Context, in <-chan input) error {
 }
 
 // launch starts what may be sent now; it says how long to wait when time alone is missing.
-func (w *worker) launch(ctx, sending context.Context) time.Duration {
+func (w *worker) launch(sending context.Context) time.Duration {
 	for len(w.ready) > 0 && w.inflight < w.patience.Parallel {
 		now := time.Now()
 		if wait := w.quiet.Sub(now); wait > 0 {
