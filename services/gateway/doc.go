@@ -13,6 +13,9 @@
 // dead letter with the reason. A body is kept to the byte, with one exception: the words and the name of whoever gives
 // feedback are sealed before they become part of a claim (internal/privacy).
 //
+// POST /webhooks/{kind}/{project} leads there too: package webhook makes claims of a delivery whose sender has proved to
+// know the project's secret (docs/webhooks.md).
+//
 // The same event (source and id of one principal) again is the same claim: within two minutes by the stream's own
 // memory, later by the index. Prefer: wait=SECONDS on a single event waits for the fact or the refusal that the claim
 // causes.

@@ -161,6 +161,8 @@ func TestAgainstInstallation(t *testing.T) {
 	has(complaint, "1 to 5")
 	out, _ = do(0, "deadletters", "list")
 	has(out, "deadletters")
+	out, _ = do(0, "webhooks", "unknown", "--project", "shop")
+	has(out, "deliveries")
 	_, complaint = do(1, "deadletters", "show", "7")
 	has(complaint, "404")
 
