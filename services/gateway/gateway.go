@@ -39,6 +39,8 @@ type Options struct {
 	Authenticate bool
 	// Services are tokens of the installation's own programs, and who they are; they are kept in memory only.
 	Services map[string]access.Identity
+	// Principals are those who submit over NATS, where everybody is asked who they are; nil: nobody does.
+	Principals func() ([]access.Identity, error)
 	// Limits of tokens and projects, where they are asked for.
 	Limits access.Limits
 	// PrivateSinks are ranges of addresses, closed to subscriptions otherwise, that these may push to.
@@ -65,6 +67,7 @@ type Gateway struct {
 	tokens        *access.Store
 	authenticated bool
 	services      []serviceToken
+	principals    func() ([]access.Identity, error)
 	limiter       *access.Limiter
 	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
 
@@ -106,7 +109,7 @@ func New(o Options) (*Gateway, error) {
 		o.Buffer = 1024
 	}
 	g := &Gateway{host: o.Host, log: log.Named("gateway"), registry: o.Registry, allowed: o.AllowedHosts, heartbeat: o.Heartbeat}
-	g.tokens, g.authenticated, g.limiter = o.Tokens, o.Authenticate, access.NewLimiter(o.Host.Folds.Client(), o.Limits)
+	g.tokens, g.authenticated, g.principals, g.limiter = o.Tokens, o.Authenticate, o.Principals, access.NewLimiter(o.Host.Folds.Client(), o.Limits)
 	for text, who := range o.Services {
 		g.services = append(g.services, serviceToken{sha256.Sum256([]byte(text)), who})
 	}
@@ -188,7 +191,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group.Go(func() error { return g.live.run(run) })
 	group.Go(func() error { return g.runModels(run) })
 	group.Go(func() error { return g.subscriptions.Run(run) })
-	group.Go(func() error { return g.takeFromInbox(run, access.Everybody()) })
+	group.Go(func() error { return g.takeFromInboxes(run) })
 	if g.tokens != nil {
 		group.Go(func() error { return g.tokens.Run(run) })
 	}

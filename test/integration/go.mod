@@ -11,12 +11,19 @@ require (
 require (
 	cel.dev/expr v0.25.1 // indirect
 	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
+	github.com/go-playground/webhooks/v6 v6.4.0 // indirect
 	github.com/google/cel-go v0.31.0 // indirect
+	github.com/google/go-github/v88 v88.0.0 // indirect
+	github.com/google/go-querystring v1.2.0 // indirect
+	github.com/hashicorp/go-cleanhttp v0.5.2 // indirect
+	github.com/hashicorp/go-retryablehttp v0.7.8 // indirect
+	gitlab.com/gitlab-org/api/client-go v1.46.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/exp v0.0.0-20240823005443-9b4947da3948 // indirect
-	google.golang.org/genproto/googleapis/api v0.0.0-20240826202546-f6391c0de4c7 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20240826202546-f6391c0de4c7 // indirect
-	google.golang.org/protobuf v1.36.10 // indirect
+	golang.org/x/exp v0.0.0-20250813145105-42675adae3e6 // indirect
+	golang.org/x/oauth2 v0.36.0 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20250811230008-5f3141c8851a // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20250811230008-5f3141c8851a // indirect
+	google.golang.org/protobuf v1.36.11 // indirect
 )
 
 require (
@@ -40,7 +47,7 @@ require (
 	github.com/lemnis/lemnis/services/builder v0.0.0
 	github.com/lemnis/lemnis/services/deployer v0.0.0
 	github.com/lemnis/lemnis/services/feedback v0.0.0
-	github.com/lemnis/lemnis/services/gateway v0.0.0 // indirect
+	github.com/lemnis/lemnis/services/gateway v0.0.0
 	github.com/lemnis/lemnis/services/monitor v0.0.0
 	github.com/lemnis/lemnis/services/planner v0.0.0
 	github.com/leodido/go-urn v1.2.1 // indirect
