@@ -170,7 +170,8 @@ func TestACleanStopHandsTheLeaseBack(t *testing.T) {
 
 	released := time.Now()
 	letOn()
-	for next().Owner != "" {
+	for h := next(); h.Owner != ""; h = next() {
+		t.Log("renewed once more at", h.Floor)
 	}
 	if took := time.Since(released); took > 500*time.Millisecond {
 		t.Errorf("handing the lease back took %s", took)

@@ -281,9 +281,11 @@ func (h *harness) start(processes int) {
 	}
 }
 
-// quick are timings that let a take-over happen within a history. A lease any shorter is lost on a busy
-// machine before its owner is there.
-var quick = Timing{Lease: 200 * time.Millisecond, Save: 5 * time.Millisecond, Workers: 4}
+// quick are timings that let take-overs happen within a history; with unhurried ones it comes to its
+// end also on a busy machine, on which a quick lease is lost before its owner can decide.
+var quick = Timing{Lease: 80 * time.Millisecond, Save: 5 * time.Millisecond, Workers: 4}
+
+var unhurried = Timing{Lease: 2 * time.Second, Save: 5 * time.Millisecond, Workers: 4}
 
 // trouble is what befalls one history.
 type trouble struct {
@@ -313,6 +315,11 @@ func (tr trouble) undisturbed() trouble {
 	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Crashes: make([]int, steps), Seed: tr.Seed}
 }
 
+// disturbs reports whether anything happens to the processes.
+func (tr trouble) disturbs() bool {
+	return tr.Pause > 0 || slices.ContainsFunc(tr.Crashes, func(n int) bool { return n > 0 })
+}
+
 var histories atomic.Int64
 
 // live plays one history in a project of its own and returns what the oracle says of it; complete
@@ -329,6 +336,9 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 		return rng.IntN(1000) < permille
 	}
 	h := &harness{bus: b, timing: quick}
+	if !tr.disturbs() {
+		h.timing = unhurried
+	}
 	h.faults = func(int) *faults {
 		var seen []Message
 		return &faults{
@@ -386,6 +396,12 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	}
 	settle(min(patience, 600*time.Millisecond))
 	calm.Store(true)
+	if tr.disturbs() {
+		h.stop()
+		h.done.Wait()
+		h.timing = unhurried
+		h.start(2)
+	}
 	settle(patience)
 	h.stop()
 	h.done.Wait()
