@@ -4,13 +4,21 @@ go 1.26.0
 
 require (
 	github.com/asyncapi/spec-json-schemas/v6 v6.11.1
+	github.com/google/cel-go v0.31.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/lemnis/lemnis/pkg/events v0.0.0
 	github.com/santhosh-tekuri/jsonschema/v6 v6.0.1
+	google.golang.org/protobuf v1.36.10
 )
 
 require (
+	cel.dev/expr v0.25.1 // indirect
+	github.com/antlr4-go/antlr/v4 v4.13.1 // indirect
+	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/exp v0.0.0-20240823005443-9b4947da3948 // indirect
 	golang.org/x/text v0.43.0 // indirect
+	google.golang.org/genproto/googleapis/api v0.0.0-20240826202546-f6391c0de4c7 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20240826202546-f6391c0de4c7 // indirect
 	gotest.tools/v3 v3.5.2 // indirect
 )
 

@@ -13,6 +13,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
+	"github.com/lemnis/lemnis/internal/mapping"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -114,7 +115,14 @@ func (d *decoder) root(text []byte) (ast.Node, bool) {
 // validate puts what is wrong with the whole where it stands. A field that was refused already is not told twice.
 func (d *decoder) validate(p events.Project) {
 	var invalid events.InvalidProject
-	if !errors.As(p.Validate(), &invalid) {
+	_ = errors.As(p.Validate(), &invalid)
+	if len(invalid) == 0 {
+		_, wrong := mapping.Compile(p.Mappings)
+		for _, e := range wrong {
+			invalid = append(invalid, events.FieldError{Field: e.Field, Reason: e.At()})
+		}
+	}
+	if len(invalid) == 0 {
 		return
 	}
 	if _, ok := d.at["project"]; !ok {

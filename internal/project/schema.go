@@ -65,6 +65,13 @@ var notes = map[string]note{
 	"capacity.every":                  {text: "Plan a release this often; only when asked when left out."},
 	"feedback":                        {text: "When feedback becomes work."},
 	"feedback.users":                  {text: "Users that have to say the same; 2 when left out."},
+	"mappings":                        {text: "Claims that are made of CloudEvents that are no CDEvents, by CEL expressions over id, source, type, subject, time, extensions and data. The first that takes an event counts."},
+	"mappings[].when":                 {text: "Condition under which the mapping takes an event."},
+	"mappings[].type":                 {text: "Type of the claim, like pipelinerun.finished."},
+	"mappings[].subject":              {text: "Makes the id of what the claim is about."},
+	"mappings[].chain":                {text: "Makes the id of the turn of the loop; a turn of its own when left out."},
+	"mappings[].fields":               {text: "Make the fields of the content, by their path: lemnis.commit."},
+	"mappings[].fields.*":             {text: "Makes the field."},
 	"webhooks":                        {text: "Senders whose webhooks the gateway takes, each with the name of its secret: {secret: \"secret:<name>\"}."},
 }
 
@@ -132,6 +139,10 @@ func describe(path string, t reflect.Type) map[string]any {
 			out["required"] = required
 		}
 	case reflect.Map:
+		if t.Key() == reflect.TypeFor[string]() {
+			out["type"], out["additionalProperties"] = "object", describe(path+".*", t.Elem())
+			return out
+		}
 		members := map[string]any{}
 		for _, key := range keys(t.Key()) {
 			members[key] = describe(join(path, key), t.Elem())

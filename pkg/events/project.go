@@ -25,9 +25,20 @@ type Project struct {
 	Feedback     FeedbackPolicy   `json:"feedback"`
 
 	Webhooks map[WebhookKind]Webhook `json:"webhooks,omitempty"` // that the gateway takes, by sender
+	Mappings []Mapping               `json:"mappings,omitempty"` // of CloudEvents that are no CDEvents; the first that takes an event counts
 
 	// Revision counts the accepted configurations; 0 is the default one. It is not part of the file.
 	Revision uint64 `json:"-"`
+}
+
+// Mapping makes a claim of a CloudEvent that is no CDEvent. Its expressions are CEL over the event's id, source, type,
+// subject, time, extensions and data.
+type Mapping struct {
+	When    string            `json:"when"`             // condition
+	Type    string            `json:"type"`             // of the claim, short or in full
+	Subject string            `json:"subject"`          // makes the id of what the claim is about
+	Chain   string            `json:"chain,omitempty"`  // makes the id of the turn of the loop; a turn of its own without it
+	Fields  map[string]string `json:"fields,omitempty"` // makes the fields of the content, by their path
 }
 
 // RepositoryRef is a repository of the project. Its name is that of the service it builds.

@@ -52,6 +52,7 @@ func (p Project) Validate() error {
 	}
 	v.count("feedback.users", p.Feedback.Users, 1e6)
 	v.webhooks(p.Webhooks)
+	v.mappings(p.Mappings)
 	if len(v.errors) > 0 {
 		return v.errors
 	}
@@ -220,6 +221,39 @@ func (v *validation) features(p Project) {
 func (v *validation) urlPath(field, s string) {
 	if u, err := url.Parse(s); err != nil || !strings.HasPrefix(s, "/") || strings.HasPrefix(s, "//") || u.Host != "" {
 		v.add(field, "%q has to be a path that begins with '/'", s)
+	}
+}
+
+// mappings looks at all but the expressions, which whoever evaluates them compiles.
+func (v *validation) mappings(all []Mapping) {
+	const most, longest = 100, 2000
+	if len(all) > most {
+		v.add("mappings", "are %d; there may be %d", len(all), most)
+	}
+	for i, m := range all {
+		at := fmt.Sprintf("mappings[%d]", i)
+		expressions := map[string]string{at + ".when": m.When, at + ".subject": m.Subject}
+		for path, text := range m.Fields {
+			expressions[at+".fields."+path] = text
+		}
+		for field, text := range expressions {
+			if strings.TrimSpace(text) == "" {
+				v.add(field, "is empty; it has to be a CEL expression")
+			} else if len(text) > longest {
+				v.add(field, "has %d bytes; %d at most", len(text), longest)
+			}
+		}
+		t, err := ParseType(m.Type)
+		if err != nil {
+			v.add(at+".type", "%s", err)
+			continue
+		}
+		switch entry, _ := Lookup(t); {
+		case !entry.Claimable:
+			v.add(at+".type", "%s can not be claimed: only a service says it", t.Short())
+		case t == TypeOf(FeedbackReceived{}):
+			v.add(at+".type", "what users say comes by POST /feedback, which keeps their words apart")
+		}
 	}
 }
 
