@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -46,6 +47,29 @@ type Aggregate struct {
 
 // Kind names the aggregate.
 func (a Aggregate) Kind() string { return a.kind }
+
+// Routes names the aggregates that an event of the phase's stream is a cause for: any claim or result of the phase, and the
+// facts that the rules take.
+func (a Aggregate) Routes(phase events.Phase, p events.Project, e events.Event) []string {
+	if e.Kind == events.Stated && !slices.Contains(a.takes, e.Type) || e.Kind != events.Stated && e.Phase != phase {
+		return nil
+	}
+	return a.route(p, e)
+}
+
+// Decide asks the rules; state is nil for an aggregate that has stated nothing.
+func (a Aggregate) Decide(key string, state any, p events.Project, e events.Event) (events.Fact, bool) {
+	return a.decide(key, state, p, e)
+}
+
+// Evolve folds a fact into a state.
+func (a Aggregate) Evolve(state any, fact events.Event) any { return a.evolve(state, fact) }
+
+// Encode renders a state as it is saved; [Aggregate.Decode] reads it again.
+func (a Aggregate) Encode(state any) ([]byte, error) { return a.encode(state) }
+
+// Decode reads a saved state.
+func (a Aggregate) Decode(saved []byte) (any, error) { return a.decode(saved) }
 
 // Of makes an [Aggregate] of rules. S must survive JSON unchanged: it is saved that way.
 func Of[S any](r Rules[S]) Aggregate {

@@ -37,7 +37,7 @@ func TestThePhaseIsHandedOnWhileRequestsAreInFlight(t *testing.T) {
 	}
 	next := drive(project, Options{Data: data}, nil, first.stream.Facts()...)
 	defer next.stop()
-	if !poll(func() bool { _, err := http.Get(address); return err != nil }) { //nolint:bodyclose // there is none
+	if !poll(func() bool { _, err := http.Get(address); return err != nil }) {
 		t.Error("the old owner takes new requests")
 	}
 

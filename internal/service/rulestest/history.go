@@ -1,0 +1,142 @@
+package rulestest
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+var record = flag.Bool("record", false, "record the histories that are not there yet")
+
+// Play puts on a stream what happens in one history, and has it decided on.
+type Play func(t T, s *Stream)
+
+// Histories replays what streams of the project p once held, one structured CloudEvent a line, as GET /events shows them, in
+// testdata/histories. Today's rules have to make the same facts of the same causes. A difference is a change of meaning:
+// raise the fold's Version, say so in the changelog, and record a new history beside the old one (go test -record); a recorded
+// file is never changed. It also shows that a replay can fail: each fact in turn is left out, made up, and given to a wrong cause.
+func Histories(t *testing.T, p events.Project, define func() []service.Definition, plays map[string]Play) {
+	t.Helper()
+	folder := filepath.Join("testdata", "histories")
+	for name, play := range plays {
+		file := filepath.Join(folder, name+".jsonl")
+		if _, err := os.Stat(file); err == nil || !*record {
+			continue
+		}
+		s := New(p, define()...)
+		play(t, s)
+		if err := write(file, s.Events); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*.jsonl"))
+	if err != nil || len(files) < len(plays) {
+		t.Fatalf("%d histories of %d are recorded (%v)", len(files), len(plays), err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".jsonl"), func(t *testing.T) {
+			all := read(t, file)
+			for _, difference := range replay(t, p, define(), all) {
+				t.Error(difference)
+			}
+			for what, spoilt := range spoil(all) {
+				if len(replay(t, p, define(), spoilt)) == 0 {
+					t.Errorf("%s is not noticed", what)
+				}
+			}
+		})
+	}
+}
+
+// spoil makes histories that no rules would have made: of the first fact of each type.
+func spoil(all []events.Event) map[string][]events.Event {
+	out, seen := map[string][]events.Event{}, map[events.Type]bool{}
+	for i, e := range all {
+		if e.Kind != events.Stated || e.Aggregate == "" || seen[e.Type] {
+			continue
+		}
+		seen[e.Type] = true
+		madeUp, astray := e, slices.Clone(all)
+		madeUp.Key = "somebody"
+		astray[i].CauseSequence = uint64(len(all)) + 1
+		out["that "+e.Type.Short()+" is missing"] = slices.Delete(slices.Clone(all), i, i+1)
+		out["that "+e.Type.Short()+" is made up"] = append(slices.Clone(all), madeUp)
+		out["that "+e.Type.Short()+" has another cause"] = astray
+	}
+	return out
+}
+
+func write(file string, all []events.Event) error {
+	var out bytes.Buffer
+	for _, e := range all {
+		line, err := events.EncodeStructured(e)
+		if err != nil {
+			return err
+		}
+		out.Write(append(line, '\n'))
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o750); err != nil {
+		return err
+	}
+	return os.WriteFile(file, out.Bytes(), 0o600)
+}
+
+func read(t *testing.T, file string) (all []events.Event) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(data) {
+		e, _, err := events.DecodeStructured(line)
+		if err != nil {
+			t.Fatalf("%s:%d: %v", file, len(all)+1, err)
+		}
+		e.Stored = e.Time
+		all = append(all, e)
+	}
+	return all
+}
+
+// replay decides over the causes in order, folds the recorded facts, and says where a decision is not what was recorded.
+func replay(t *testing.T, p events.Project, definitions []service.Definition, all []events.Event) (differences []string) {
+	t.Helper()
+	s := New(p, definitions...)
+	type decided struct {
+		place
+		cause uint64
+	}
+	recorded := map[decided]events.Event{}
+	for _, e := range all {
+		if e.Kind == events.Stated && e.Aggregate != "" && s.runs(e.Phase) {
+			recorded[decided{place{e.Phase, e.Aggregate, e.Key}, e.CauseSequence}] = e
+		}
+	}
+	for _, cause := range all {
+		s.each(cause, func(d service.Definition, a service.Aggregate, key string) {
+			at := decided{place{d.Phase, a.Kind(), key}, cause.Sequence}
+			was, stands := recorded[at]
+			delete(recorded, at)
+			now, ok := s.decide(t, d, a, key, cause)
+			if ok != stands || ok && Text(was.Content) != Text(now.Content) {
+				differences = append(differences, fmt.Sprintf("%s/%s for cause %d: recorded %v %s, decided %v %s",
+					at.kind, at.key, at.cause, stands, Text(was.Content), ok, Text(now.Content)))
+			}
+			if stands {
+				s.evolve(t, d, a, was)
+			}
+		})
+	}
+	for at := range recorded {
+		differences = append(differences, fmt.Sprintf("%s/%s for cause %d: recorded, and nothing asks for it", at.kind, at.key, at.cause))
+	}
+	return differences
+}
