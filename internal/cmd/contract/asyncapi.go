@@ -59,7 +59,8 @@ func asyncAPI(said comments) schema {
 // claims that are for the audit only.
 func stated(entry events.Entry) bool {
 	switch entry.Zero().(type) {
-	case events.OwnerElected, events.Understanding, events.DeadlineReached, events.TokenChanged, events.SubscriptionChanged:
+	case events.OwnerElected, events.Understanding, events.DeadlineReached, events.TokenChanged, events.SubscriptionChanged,
+		events.DeadLetterResent, events.RebuildRequested, events.RebuildReported:
 		return false
 	}
 	return true
