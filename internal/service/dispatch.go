@@ -87,7 +87,10 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 		t.configs.set(e.Project, c)
 	}
 	project := t.configs.get(e.Project)
-	tasks, err := t.route(project, e)
+	tasks, err := t.tasks(ctx, project, e)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
 		return t.setAside(ctx, m, err)
 	}
@@ -112,6 +115,14 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 		}
 	}
 	return nil
+}
+
+// tasks is the work that a message is: its event's, or that of a dead letter that it sends again.
+func (t *term) tasks(ctx context.Context, project *events.Project, e *events.Event) ([]task, error) {
+	if r, is := resendOf(e); is {
+		return t.again(ctx, project, e, r)
+	}
+	return t.route(project, e)
 }
 
 // setAside puts a message into the dead letter; only then may the floor pass it.

@@ -142,6 +142,7 @@ func ensureEffectConsumer(ctx context.Context, h Host, phase events.Phase, e Eff
 	for _, t := range e.On {
 		want.FilterSubjects = append(want.FilterSubjects, events.Filter(events.Stated, "", phase, t))
 	}
+	want.FilterSubjects = append(want.FilterSubjects, resentFilter(phase))
 	switch there, err := h.JS.Consumer(ctx, natsd.Lifecycle, want.Durable); {
 	case err == nil: // where it began can not be changed
 		have := there.CachedInfo().Config
@@ -192,21 +193,29 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		h.Log.Error("a message without metadata", zap.Error(err))
 		return
 	}
-	s := Message{Msg: m, Kind: events.Stated, Sequence: meta.Sequence.Stream, Stored: meta.Timestamp}
-	fact, err := s.Event()
-	if err != nil {
-		verdict(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
+	s := Message{Msg: m, Kind: events.Kind(token(m.Subject(), 0)), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp}
+	fact, before, asked, err := wanted(ctx, h, e, s)
+	tries := before + meta.NumDelivered
+	switch {
+	case ctx.Err() != nil:
+		verdict(h, e, m, m.Nak())
+		return
+	case err != nil:
+		verdict(h, e, m, bury(ctx, h, phase, e, s, tries, err))
+		return
+	case !asked:
+		verdict(h, e, m, m.Ack())
 		return
 	}
 	out := resulter{host: h, phase: phase, source: e.Name}
-	job := NewJob(fact, project(fact.Project), meta.NumDelivered, func(ctx context.Context, r Report) error {
+	job := NewJob(fact, project(fact.Project), tries, func(ctx context.Context, r Report) error {
 		if r.Key == "" {
 			r.Key = fact.Key
 		}
 		typ := events.TypeOf(r.Content)
 		o := outcome{
-			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: meta.NumDelivered, trace: fact.TraceParent,
-			id: events.FactID(h.Stream, fact.Sequence, fmt.Sprintf("%s#%d#%s", e.Name, meta.NumDelivered, r.Once), fact.Project, r.Key, typ),
+			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: tries, trace: fact.TraceParent,
+			id: events.FactID(h.Stream, fact.Sequence, fmt.Sprintf("%s#%d#%s", e.Name, tries, r.Once), fact.Project, r.Key, typ),
 		}
 		_, err := out.publish(ctx, o)
 		return err
@@ -221,7 +230,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 	case err == nil:
 		verdict(h, e, m, m.Ack())
 	case events.Rejected(err):
-		verdict(h, e, m, bury(ctx, h, phase, e, s, meta.NumDelivered, err))
+		verdict(h, e, m, bury(ctx, h, phase, e, s, tries, err))
 	case ctx.Err() != nil: // stopped in the middle: another worker may begin at once
 		verdict(h, e, m, m.Nak())
 	default:
@@ -239,7 +248,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, tries uint64, reason error) error {
 	err := buryLetter(ctx, h, letter{
 		header: s.Headers(), data: s.Data(), subject: s.Subject(), sequence: s.Sequence, project: token(s.Subject(), 1),
-		phase: phase, aggregate: "effect/" + e.Name, tries: tries, reason: reason,
+		phase: phase, aggregate: ofEffect + e.Name, tries: tries, reason: reason,
 	})
 	if err != nil {
 		return err

@@ -65,7 +65,7 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	recorded, expected, causes = map[string][]stated{}, map[string][]stated{}, map[uint64]string{}
-	folds := map[string]any{}
+	folds, met := map[string]any{}, map[uint64]events.Event{}
 	kinds := append(slices.Clone(def.Aggregates), refuseUnrouted())
 	takes := map[events.Type]bool{}
 	for _, a := range def.Aggregates {
@@ -86,8 +86,14 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 				name := e.Aggregate + "/" + e.Key
 				recorded[name] = append(recorded[name], stated{e.Aggregate, e.Key, e.CauseSequence, e.Type, contentJSON(withoutPoison(e.Content))})
 			}
+			met[e.Sequence] = e
 			configured := events.DefaultProject(project)
-			routed := false
+			routed, only := false, ""
+			if r, again := resendOf(&e); again { // the original, at this place, for one aggregate
+				first := met[r.Origin]
+				first.Sequence, first.Stored = e.Sequence, e.Stored
+				e, only = first, r.Aggregate
+			}
 			for i := range kinds {
 				a := &kinds[i]
 				var keys []string
@@ -101,6 +107,9 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 					keys = a.route(configured, e)
 				}
 				for _, key := range keys {
+					if only != "" && a.kind+"/"+key != only {
+						continue
+					}
 					routed = true
 					name := a.kind + "/" + key
 					fact, ok, err := probe.decide(folds[name], task{cause: &cause{event: &e, project: &configured}, kind: a, key: key})
@@ -210,17 +219,31 @@ func testLog() *zap.Logger {
 
 // claim puts a claim on the stream as the gateway would.
 func (b *bus) claim(project, id string, content any, key string) error {
+	_, err := b.put(project, id, content, key)
+	return err
+}
+
+// put is claim, and says where it stands.
+func (b *bus) put(project, id string, content any, key string) (uint64, error) {
 	e := events.Event{
 		ID: id, Source: "/test", Type: events.TypeOf(content), Time: time.Now(), Project: project, Phase: events.Plan, Key: key,
 		SubjectID: key, Principal: "local", Chain: id, Content: content,
 	}
 	msg, err := events.Encode(e)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	msg.Subject = e.Subject(events.Claim)
-	_, err = b.js.PublishMsg(context.Background(), msg)
-	return err
+	ack, err := b.js.PublishMsg(context.Background(), msg)
+	if err != nil {
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// resend sends a message of the stream again to one aggregate, as the gateway does with dead letters.
+func (b *bus) resend(project, id string, origin uint64, aggregate string) error {
+	return b.claim(project, id, events.DeadLetterResent{Letter: 1, Where: string(events.Plan), Origin: origin, Aggregate: aggregate}, id)
 }
 
 // claimOf makes one claim of a history out of a number.
@@ -295,6 +318,7 @@ type trouble struct {
 	Again     int   // per mille of messages met twice, late
 	Wipes     int   // of the store
 	Duplicate int   // percent of claims that are sent twice, as new messages
+	Resends   int   // of claims, each once, in the midst of the others
 	Seed      uint64
 }
 
@@ -306,13 +330,14 @@ func drawTrouble(rt *rapid.T) trouble {
 		Again:     rapid.SampledFrom([]int{0, 100, 500, 1000}).Draw(rt, "again"),
 		Wipes:     rapid.IntRange(0, 2).Draw(rt, "wipes"),
 		Duplicate: rapid.SampledFrom([]int{0, 0, 100}).Draw(rt, "duplicate"),
+		Resends:   rapid.SampledFrom([]int{0, 0, 1, 4}).Draw(rt, "resends"),
 		Seed:      rapid.Uint64().Draw(rt, "seed"),
 	}
 }
 
 // undisturbed is a history of the same claims in which nothing happens to anyone.
 func (tr trouble) undisturbed() trouble {
-	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Crashes: make([]int, steps), Seed: tr.Seed}
+	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Resends: tr.Resends, Crashes: make([]int, steps), Seed: tr.Seed}
 }
 
 // disturbs reports whether anything happens to the processes.
@@ -367,6 +392,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 		}
 	}
 	h.start(2)
+	var sent []uint64
 	for i, n := range tr.Claims {
 		content, key := claimOf(n)
 		copies := 1
@@ -374,7 +400,16 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 			copies = 2
 		}
 		for range copies {
-			if err := b.claim(project, fmt.Sprintf("%s-%d", project, i), content, key); err != nil {
+			at, err := b.put(project, fmt.Sprintf("%s-%d", project, i), content, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent = append(sent, at)
+		}
+		if i >= len(tr.Claims)/2 && i < len(tr.Claims)/2+tr.Resends {
+			again := i - len(tr.Claims)/2
+			_, key := claimOf(tr.Claims[again])
+			if err := b.resend(project, fmt.Sprintf("%s-again-%d", project, again), sent[again*copies], "item/"+key); err != nil {
 				t.Fatal(err)
 			}
 		}
