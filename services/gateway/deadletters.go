@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // deadLetterAnswer is one message that failed for good.
@@ -28,6 +31,9 @@ type deadLetterAnswer struct {
 	Origin    uint64    `json:"origin,omitempty"`  // its sequence there
 	Aggregate string    `json:"aggregate,omitempty"`
 	Tries     uint64    `json:"tries,omitempty"`
+	Principal string    `json:"principal,omitempty"` // in whose name it was said
+	Cause     string    `json:"cause,omitempty"`     // id of the event that caused it
+	Chain     string    `json:"chain,omitempty"`
 	// Only where one is shown:
 	Headers map[string][]string `json:"headers,omitempty"`
 	Data    json.RawMessage     `json:"data,omitempty"` // when it is JSON
@@ -39,6 +45,7 @@ func letterOf(sequence uint64, at time.Time, subject string, h nats.Header) dead
 	a := deadLetterAnswer{
 		Sequence: sequence, Time: at.UTC(), Reason: header(h, service.HeaderReason), Subject: header(h, service.HeaderSubject),
 		Aggregate: header(h, service.HeaderAggregate), ID: attribute(h, "ce-id"), Type: attribute(h, "ce-type"),
+		Principal: attribute(h, "ce-principal"), Cause: attribute(h, "ce-causationid"), Chain: attribute(h, "ce-chainid"),
 	}
 	a.Origin, _ = strconv.ParseUint(header(h, service.HeaderSequence), 10, 64)
 	a.Tries, _ = strconv.ParseUint(header(h, service.HeaderTries), 10, 64)
@@ -51,9 +58,49 @@ func letterOf(sequence uint64, at time.Time, subject string, h nats.Header) dead
 	return a
 }
 
+// letterQuery says which dead letters are wanted; a zero field wants all.
+type letterQuery struct {
+	project, id string
+	typ         events.Type
+	since       time.Time
+}
+
+func parseLetterQuery(v url.Values, now time.Time) (q letterQuery, err error) {
+	for name := range v {
+		switch name {
+		case "project", "id", "type", "since", "after", "limit":
+		default:
+			return q, refuse(http.StatusBadRequest, "the parameter %s is not known; there are project, id, type, since, after, limit", quote(name))
+		}
+	}
+	q.project, q.id = v.Get("project"), v.Get("id")
+	if name := v.Get("type"); name != "" {
+		if q.typ, err = events.ParseType(name); err != nil {
+			return q, refuse(http.StatusBadRequest, "%v", err)
+		}
+	}
+	if text := v.Get("since"); text != "" {
+		if d, failed := time.ParseDuration(text); failed == nil && d >= 0 {
+			q.since = now.Add(-d)
+		} else if q.since, err = time.Parse(time.RFC3339, text); err != nil {
+			return q, refuse(http.StatusBadRequest, "since %s is neither a duration, such as 1h, nor a time as in RFC 3339", quote(text))
+		}
+	}
+	return q, nil
+}
+
+func (q letterQuery) wants(a deadLetterAnswer) bool {
+	return (q.project == "" || q.project == a.Project) && (q.id == "" || q.id == a.ID) &&
+		(q.typ == "" || string(q.typ) == a.Type) && !a.Time.Before(q.since)
+}
+
 // deadLetters answers GET /api/v1/deadletters: in order, behind a sequence.
 func (g *Gateway) deadLetters(w http.ResponseWriter, r *http.Request) {
 	after, limit, err := parsePage(r.URL.Query())
+	var q letterQuery
+	if err == nil {
+		q, err = parseLetterQuery(r.URL.Query(), time.Now())
+	}
 	if err != nil {
 		g.fail(w, r, err)
 		return
@@ -63,7 +110,9 @@ func (g *Gateway) deadLetters(w http.ResponseWriter, r *http.Request) {
 		Next        *string            `json:"next"`
 	}{DeadLetters: []deadLetterAnswer{}}
 	ended, err := scan(r.Context(), g.host.JS, natsd.DeadLetter, []string{"deadletter.>"}, after, func(m service.Message) bool {
-		answer.DeadLetters = append(answer.DeadLetters, letterOf(m.Sequence, m.Stored, m.Subject(), m.Headers()))
+		if a := letterOf(m.Sequence, m.Stored, m.Subject(), m.Headers()); q.wants(a) {
+			answer.DeadLetters = append(answer.DeadLetters, a)
+		}
 		return len(answer.DeadLetters) < limit || m.Pending == 0
 	})
 	if err != nil {
@@ -79,23 +128,9 @@ func (g *Gateway) deadLetters(w http.ResponseWriter, r *http.Request) {
 
 // deadLetter answers GET /api/v1/deadletters/{sequence} with the whole message.
 func (g *Gateway) deadLetter(w http.ResponseWriter, r *http.Request) {
-	sequence, err := strconv.ParseUint(r.PathValue("sequence"), 10, 63)
+	m, err := g.letter(r.Context(), r.PathValue("sequence"))
 	if err != nil {
-		g.fail(w, r, refuse(http.StatusBadRequest, "%s is no sequence", quote(r.PathValue("sequence"))))
-		return
-	}
-	stream, err := g.host.JS.Stream(r.Context(), natsd.DeadLetter)
-	if err != nil {
-		g.fail(w, r, away(err))
-		return
-	}
-	m, err := stream.GetMsg(r.Context(), sequence)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		g.fail(w, r, refuse(http.StatusNotFound, "there is no dead letter %d", sequence))
-		return
-	}
-	if err != nil {
-		g.fail(w, r, away(err))
+		g.fail(w, r, err)
 		return
 	}
 	a := letterOf(m.Sequence, m.Time, m.Subject, m.Header)
@@ -111,4 +146,21 @@ func (g *Gateway) deadLetter(w http.ResponseWriter, r *http.Request) {
 		a.Text = strings.ToValidUTF8(string(m.Data), "�")
 	}
 	g.write(w, http.StatusOK, "application/json", a)
+}
+
+// letter reads one dead letter.
+func (g *Gateway) letter(ctx context.Context, number string) (*jetstream.RawStreamMsg, error) {
+	sequence, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || sequence == 0 {
+		return nil, refuse(http.StatusBadRequest, "%s is no sequence", quote(number))
+	}
+	stream, err := g.host.JS.Stream(ctx, natsd.DeadLetter)
+	if err != nil {
+		return nil, away(err)
+	}
+	m, err := stream.GetMsg(ctx, sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil, refuse(http.StatusNotFound, "there is no dead letter %d", sequence)
+	}
+	return m, away(err)
 }

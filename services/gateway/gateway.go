@@ -143,6 +143,7 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("GET /api/v1/overview", g.showOverview)
 	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
 	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)
+	mux.HandleFunc("POST /api/v1/deadletters/{sequence}/resend", g.resend)
 	mux.HandleFunc("GET /asyncapi.json", g.showAsyncAPI)
 	mux.HandleFunc("GET /schemas/{$}", g.listSchemas)
 	mux.HandleFunc("GET /schemas/{type}", g.showSchema)

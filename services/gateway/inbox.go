@@ -97,18 +97,9 @@ func (g *Gateway) submit(ctx context.Context, principal string, m jetstream.Msg)
 }
 
 func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.Msg) (events.Event, error) {
-	h := make(nats.Header, len(m.Headers()))
-	for name, values := range m.Headers() {
-		if !steering(name) {
-			h[name] = values
-		}
-		if len(values) > 1 && strings.HasPrefix(strings.ToLower(name), "ce-") {
-			return events.Event{}, refuse(400, "the header %s is there %d times", quote(name), len(values))
-		}
-	}
-	e, body, err := events.DecodeMessage(h, m.Data())
+	e, body, err := readSubmitted(m.Headers(), m.Data())
 	if err != nil {
-		return events.Event{Project: header(h, "ce-project")}, badEvent(err)
+		return e, err
 	}
 	c, err := g.door.admit(ctx, principal, e, body)
 	var limit *access.LimitError
@@ -124,6 +115,24 @@ func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.
 		g.log.Debug("submitted", zap.String("principal", principal), zap.Uint64("sequence", got.Sequence))
 	}
 	return e, err
+}
+
+// readSubmitted reads an event as principals submit it. With an error, the event has the project that it is of, at most.
+func readSubmitted(header nats.Header, data []byte) (events.Event, []byte, error) {
+	h := make(nats.Header, len(header))
+	for name, values := range header {
+		if !steering(name) {
+			h[name] = values
+		}
+		if len(values) > 1 && strings.HasPrefix(strings.ToLower(name), "ce-") {
+			return events.Event{}, nil, refuse(400, "the header %s is there %d times", quote(name), len(values))
+		}
+	}
+	e, body, err := events.DecodeMessage(h, data)
+	if err != nil {
+		return events.Event{Project: first(h["ce-project"]...)}, nil, badEvent(err)
+	}
+	return e, body, nil
 }
 
 // steering tells the headers that the bus obeys from those of an event.

@@ -69,7 +69,7 @@ func entryOf(m service.Message) entry {
 		return e
 	}
 	e.id = field('i', id)
-	e.messageID = field('c', events.ClaimMessageID(attribute(h, "ce-principal"), attribute(h, "ce-source"), id))
+	e.messageID = field('c', messageID(events.Type(attribute(h, "ce-type")), attribute(h, "ce-principal"), attribute(h, "ce-source"), id))
 	return e
 }
 

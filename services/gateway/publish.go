@@ -70,9 +70,19 @@ func (g *Gateway) standing(ctx context.Context, c claim, at uint64) (receipt, bo
 		e = c.event
 	case err != nil:
 		return receipt{}, false, err
-	case e.Kind != events.Claim || events.ClaimMessageID(e.Principal, e.Source, e.ID) != c.id:
+	case e.Kind != events.Claim || messageID(e.Type, e.Principal, e.Source, e.ID) != c.id:
 		return receipt{}, false, nil
 	}
 	g.metrics.duplicates.Add(1)
 	return receipt{ID: e.ID, Sequence: at, Project: e.Project, Phase: e.Phase, Duplicate: true}, true, nil
 }
+
+// messageID is what a claim is known by. A dead letter that is sent again is so once, whoever asks for it.
+func messageID(t events.Type, principal, source, id string) string {
+	if t == resent {
+		principal = ""
+	}
+	return events.ClaimMessageID(principal, source, id)
+}
+
+var resent = events.TypeOf(events.DeadLetterResent{})

@@ -185,15 +185,22 @@ func (g *Gateway) changeToken(w http.ResponseWriter, r *http.Request, name, chan
 // record puts a claim for the audit on the stream: of no project, so that no service answers it.
 func (g *Gateway) record(ctx context.Context, principal, key string, content any) error {
 	e := events.New(noProject, key, content)
-	e.Source, e.Principal, e.Phase, e.Chain, e.TraceParent = "/gateway", principal, events.Plan, e.ID, newTrace()
+	e.Phase = events.Plan
+	_, err := g.say(ctx, principal, e)
+	return err
+}
+
+// say puts a claim of the gateway's own on the stream, in the name of whoever asked for it.
+func (g *Gateway) say(ctx context.Context, principal string, e events.Event) (receipt, error) {
+	e.Type = events.TypeOf(e.Content)
+	e.Source, e.Principal, e.Chain, e.TraceParent = "/gateway", principal, e.ID, newTrace()
 	body, err := e.AppendBody(nil)
 	if err != nil {
-		return err
+		return receipt{}, err
 	}
 	m := events.EncodeWith(e, body)
 	m.Subject = e.Subject(events.Claim)
-	id := events.ClaimMessageID(principal, e.Source, e.ID)
+	id := messageID(e.Type, principal, e.Source, e.ID)
 	m.Header["Nats-Msg-Id"] = []string{id}
-	_, err = g.put(ctx, claim{event: e, message: m, id: id})
-	return err
+	return g.put(ctx, claim{event: e, message: m, id: id})
 }

@@ -39,6 +39,9 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"approve prod --project p", "ENVIRONMENT/SERVICE"},
 		{"apply", "-f FILE"},
 		{"demo --main ./x", "--repo"},
+		{"deadletters resend", "which?"},
+		{"deadletters resend seven", "no sequence"},
+		{"deadletters resend 7 --id x", "not both"},
 		{"up --durabilty fsync", `"--durability"`},
 	}
 	for _, test := range tests {
@@ -161,6 +164,12 @@ func TestAgainstInstallation(t *testing.T) {
 	has(complaint, "1 to 5")
 	out, _ = do(0, "deadletters", "list")
 	has(out, "deadletters")
+	out, _ = do(0, "deadletters", "resend", "--since", "1h", "--type", "ticket.created")
+	has(out, "0 sent again, 0 before, 0 can not be")
+	_, complaint = do(1, "deadletters", "resend", "7")
+	has(complaint, "404")
+	_, complaint = do(1, "deadletters", "list", "--since", "yesterday")
+	has(complaint, "neither a duration")
 	out, _ = do(0, "webhooks", "unknown", "--project", "shop")
 	has(out, "deliveries")
 	_, complaint = do(1, "deadletters", "show", "7")

@@ -29,6 +29,14 @@ type record struct {
 	Principal  string       `json:"principal"`         // whose it is
 	Created    time.Time    `json:"created"`
 	Changed    time.Time    `json:"changed"`
+	Again      []resending  `json:"again,omitempty"` // the latest facts to be delivered after all, in the order in which that was asked for
+}
+
+// resending is a fact that was given up, and is to be delivered after all.
+type resending struct {
+	Place    uint64 `json:"p"` // grows by one from one to the next
+	Number   uint64 `json:"n"` // the same again is the same
+	Sequence uint64 `json:"s"`
 }
 
 // The states of a subscription.
@@ -49,6 +57,7 @@ type state struct {
 	Rate       int         `json:"rate,omitempty"`   // that it allows a minute
 	Read       uint64      `json:"read"`
 	Open       []unsettled `json:"open,omitempty"`
+	Again      uint64      `json:"again,omitempty"` // place up to which what is to be delivered after all was taken up
 
 	Sequence     uint64    `json:"sequence,omitempty"` // delivered last
 	Delivered    uint64    `json:"delivered,omitempty"`

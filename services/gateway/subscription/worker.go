@@ -120,6 +120,7 @@ func (w *worker) begin(ctx context.Context) error {
 			s.State, s.Reason, s.Sink, s.Rate = Pending, "", "", 0
 		}
 	}
+	s.takeUp(w.record.Again)
 	w.mu.Lock()
 	w.s, w.revision = s, revision
 	w.mu.Unlock()
@@ -351,7 +352,7 @@ func (w *worker) age() time.Duration {
 func (w *worker) bury(ctx context.Context, a *attempt, reason string) bool {
 	return service.Bury(ctx, w.host, service.Letter{
 		Header: a.item.stored, Data: a.item.body, Subject: a.item.subject, Sequence: a.item.sequence, Project: a.item.project,
-		Inbox: "subscriptions", Aggregate: "subscription/" + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
+		Inbox: DeadLetters, Aggregate: LetterPrefix + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
 	}) == nil
 }
 
