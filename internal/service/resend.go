@@ -49,10 +49,10 @@ func (t *term) again(ctx context.Context, project *events.Project, claim *events
 		return tasks, err
 	}
 	c := &cause{event: &e, project: project}
-	switch {
-	case err != nil:
-		return []task{{cause: c, kind: kind, key: key, poison: poisonous(err)}}, nil
-	case len(tasks) == 1 && tasks[0].poison != nil:
+	if err != nil {
+		return []task{{cause: c, kind: kind, key: key, poison: poisonous(err)}}, nil //nolint:nilerr // it becomes the dead letter's reason
+	}
+	if len(tasks) == 1 && tasks[0].poison != nil {
 		return []task{{cause: c, kind: kind, key: key, poison: tasks[0].poison}}, nil
 	}
 	for _, k := range tasks {
