@@ -121,7 +121,8 @@ type Effect struct {
 type Job struct {
 	Event   events.Event   // the fact
 	Project events.Project // configuration now
-	Attempt uint64         // from 1; higher than that of any earlier worker
+	Attempt uint64         // from 1; higher than that of any earlier worker, also after a restore from a backup
+	Tries   uint64         // how often the work was begun, from 1; anew after a restore
 	report  func(ctx context.Context, r Report) error
 }
 

@@ -208,18 +208,20 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		return
 	}
 	out := resulter{host: h, phase: phase, source: e.Name}
-	job := NewJob(fact, project(fact.Project), tries, func(ctx context.Context, r Report) error {
+	try := h.attempt(tries)
+	job := NewJob(fact, project(fact.Project), try, func(ctx context.Context, r Report) error {
 		if r.Key == "" {
 			r.Key = fact.Key
 		}
 		typ := events.TypeOf(r.Content)
 		o := outcome{
-			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: tries, trace: fact.TraceParent,
-			id: events.FactID(h.Stream, fact.Sequence, fmt.Sprintf("%s#%d#%s", e.Name, tries, r.Once), fact.Project, r.Key, typ),
+			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: try, trace: fact.TraceParent,
+			id: events.FactID(h.Identity(fact.Sequence), fact.Sequence, fmt.Sprintf("%s#%d#%s", e.Name, try, r.Once), fact.Project, r.Key, typ),
 		}
 		_, err := out.publish(ctx, o)
 		return err
 	})
+	job.Tries = meta.NumDelivered
 	stop := keepAlive(ctx, m, h.Timing.AckWait/3)
 	started := h.Clock.Now()
 	err = protect(func() error { return e.Do(ctx, job) })

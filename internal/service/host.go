@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -18,6 +19,7 @@ type Host struct {
 	Conn     *nats.Conn
 	JS       jetstream.JetStream
 	Stream   string // identity of the stream
+	Forks    natsd.Forks // where the stream was taken up again from a backup
 	Replicas int
 	Folds    *fold.Store
 	Log      *zap.Logger
@@ -40,8 +42,25 @@ func NewHost(ctx context.Context, nc *nats.Conn, folds *fold.Store, replicas int
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{Conn: nc, JS: js, Stream: identity, Replicas: replicas, Folds: folds, Log: log, Clock: WallClock{}}, nil
+	forks, err := natsd.ReadForks(ctx, js)
+	if err != nil {
+		return Host{}, err
+	}
+	return Host{Conn: nc, JS: js, Stream: identity, Forks: forks, Replicas: replicas, Folds: folds, Log: log, Clock: WallClock{}}, nil
 }
+
+// Identity is that of the stream at a sequence, for ids: what stood there before a restore has another.
+func (h Host) Identity(sequence uint64) string { return h.Forks.Identity(h.Stream, sequence) }
+
+// FoldIdentity is that of the stream as a whole, for folds: a store may still hold those of an end that is lost.
+func (h Host) FoldIdentity() string { return h.Forks.Identity(h.Stream, math.MaxUint64) }
+
+// attemptsOfFork is how many attempts at an effect are counted between two restores. A restored consumer begins to count
+// anew, and an attempt has to be higher than all before.
+const attemptsOfFork = 1 << 20
+
+// attempt is the number of a delivery over all restores.
+func (h Host) attempt(delivered uint64) uint64 { return uint64(len(h.Forks))*attemptsOfFork + delivered }
 
 // logEvent names an event in a log line.
 func logEvent(e events.Event) []zap.Field {

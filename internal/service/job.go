@@ -10,5 +10,5 @@ import (
 // stream. The runtime makes them; a service's tests do too, to run an effect for real without a
 // bus.
 func NewJob(fact events.Event, p events.Project, attempt uint64, report func(context.Context, Report) error) *Job {
-	return &Job{Event: fact, Project: p, Attempt: attempt, report: report}
+	return &Job{Event: fact, Project: p, Attempt: attempt, Tries: attempt, report: report}
 }

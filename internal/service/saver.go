@@ -65,7 +65,7 @@ func (t *term) scope() fold.Scope {
 		versions = append(versions, fmt.Sprintf("%s%d", a.kind, a.version))
 	}
 	versions = append(versions, fmt.Sprintf("%s%d", unrouted, t.kinds[unrouted].version))
-	return fold.Scope{Stream: t.host.Stream, Phase: string(t.def.Phase), Version: strings.Join(versions, "-")}
+	return fold.Scope{Stream: t.host.FoldIdentity(), Phase: string(t.def.Phase), Version: strings.Join(versions, "-")}
 }
 
 // completeName is the position up to which the saved folds are complete.

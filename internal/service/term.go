@@ -226,7 +226,7 @@ func (t *term) state(f events.Fact, k task) events.Event {
 	c := k.cause.event
 	typ := events.TypeOf(f.Content)
 	e := events.Event{
-		ID:     events.FactID(t.host.Stream, c.Sequence, k.kind.kind, c.Project, k.key, typ),
+		ID:     events.FactID(t.host.Identity(c.Sequence), c.Sequence, k.kind.kind, c.Project, k.key, typ),
 		Source: "/lemnis/" + string(t.def.Phase) + "/" + k.kind.kind,
 		Type:   typ, Time: c.Stored, Project: c.Project, Phase: t.def.Phase,
 		Kind: events.Stated, Aggregate: k.kind.kind, Key: k.key, Principal: c.Principal, Cause: c.ID,

@@ -58,7 +58,7 @@ func deadlineReached(h Host, e events.Event) events.Event {
 	c := events.DeadlineReached{Fact: e.ID, FactType: e.Type, Aggregate: e.Aggregate, Key: e.Key, Due: e.Deadline.UTC().Format(time.RFC3339)}
 	typ := events.TypeOf(c)
 	return events.Event{
-		ID:     events.FactID(h.Stream, e.Sequence, "timer", e.Project, e.Key, typ),
+		ID:     events.FactID(h.Identity(e.Sequence), e.Sequence, "timer", e.Project, e.Key, typ),
 		Source: "/lemnis/" + string(e.Phase) + "/timer", Type: typ, Time: e.Deadline, Project: e.Project, Phase: e.Phase,
 		Key: e.Key, Cause: e.ID, Chain: e.Chain, TraceParent: e.TraceParent, SubjectID: e.Key, Content: c,
 		Links: []events.Link{{Type: events.Path, Context: e.ID}},
@@ -150,7 +150,7 @@ func moveTimer(ctx context.Context, h Host, m jetstream.Msg) {
 const clocks = time.Minute
 
 func publishFiring(ctx context.Context, h Host, m jetstream.Msg, e events.Event) error {
-	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 { // it may have been moved before
+	if meta, err := m.Metadata(); err == nil && h.attempt(meta.NumDelivered) > 1 { // it may have been moved before
 		stands, err := resultStands(ctx, h, e, jetstreamext.GetBatchStartTime(e.Time.Add(-clocks)))
 		if err != nil || stands {
 			return err

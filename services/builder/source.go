@@ -32,10 +32,10 @@ func outcome(ctx context.Context, job *service.Job, err error) (f *finding, resu
 	switch {
 	case errors.As(err, &f):
 		return f, events.Failure, nil
-	case ctx.Err() != nil || job.Attempt < patience:
+	case ctx.Err() != nil || job.Tries < patience:
 		return nil, "", err
 	}
-	return &finding{reason: fmt.Sprintf("given up after %d attempts: %v", job.Attempt, err)}, events.Errored, nil
+	return &finding{reason: fmt.Sprintf("given up after %d attempts: %v", job.Tries, err)}, events.Errored, nil
 }
 
 // source opens the repository of a merge as it stands at its origin, and the commit of its master copy.

@@ -34,7 +34,7 @@ func lost(ctx context.Context, job *service.Job, id string, err error) string {
 	if ctx.Err() != nil || !errors.As(err, &s) || s.version != id {
 		return ""
 	}
-	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Attempt >= patience {
+	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Tries >= patience {
 		return s.err.Error()
 	}
 	return ""

@@ -164,6 +164,7 @@ func (g *Gateway) routes() *routes {
 	} else {
 		mux.HandleFunc("/v2/", g.nothing)
 	}
+	mux.HandleFunc("GET /api/v1/registry.tar", g.copyRegistry)
 	mux.HandleFunc("GET /api/v1/whoami", g.whoami)
 	mux.HandleFunc("GET /api/v1/tokens", g.listTokens)
 	mux.HandleFunc("POST /api/v1/tokens", g.createToken)

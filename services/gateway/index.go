@@ -44,7 +44,7 @@ type index struct {
 }
 
 func newIndex(h service.Host, log *zap.Logger) *index {
-	scope := fold.Scope{Stream: h.Stream, Phase: "gateway", Version: indexVersion}
+	scope := fold.Scope{Stream: h.FoldIdentity(), Phase: "gateway", Version: indexVersion}
 	return &index{host: h, log: log, scope: scope, name: scope.Name("index"), ready: make(chan struct{})}
 }
 

@@ -29,7 +29,7 @@ const (
 
 // overviewScope names the hash that the overview is saved as, a field a project, and its position.
 func overviewScope(h service.Host) fold.Scope {
-	return fold.Scope{Stream: h.Stream, Phase: "gateway/overview", Version: overviewVersion}
+	return fold.Scope{Stream: h.FoldIdentity(), Phase: "gateway/overview", Version: overviewVersion}
 }
 
 // load takes up what was saved, and says where that stands; 0 when there is nothing that can be used.

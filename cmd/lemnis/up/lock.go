@@ -3,12 +3,19 @@ package up
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 )
+
+// ErrInUse says that another process works on a data folder.
+var ErrInUse = errors.New("in use")
+
+// Hold keeps everybody else off a data folder until it is closed. The error is [ErrInUse] when somebody works on it.
+func Hold(data string) (io.Closer, error) { return lock(data) }
 
 // lock holds a data folder until it is closed, or the process ends, however that happens.
 func lock(data string) (*os.File, error) {
@@ -29,7 +36,7 @@ func lock(data string) (*os.File, error) {
 		if pid := strings.TrimSpace(string(holder)); readErr == nil && pid != "" {
 			who = "process " + pid
 		}
-		return nil, fmt.Errorf("data folder %s is in use by %s: stop it, or choose another with --data", data, who)
+		return nil, fmt.Errorf("data folder %s is %w by %s: stop it, or choose another with --data", data, ErrInUse, who)
 	}
 	if err := errors.Join(f.Truncate(0), writeAt(f, strconv.Itoa(os.Getpid())+"\n")); err != nil {
 		_ = f.Close()
