@@ -84,7 +84,10 @@ func Open(a Address) (*Bus, error) {
 func dial(a Address, url string, options []nats.Option) (*Bus, error) {
 	options = append(options, nats.Name("lemnis operator"), nats.Timeout(patience), nats.MaxReconnects(10))
 	if a.Roots != nil {
-		options = append(options, func(o *nats.Options) error { o.RootCAsCB = func() (*x509.CertPool, error) { return a.Roots, nil }; return nil })
+		options = append(options, func(o *nats.Options) error {
+			o.RootCAsCB = func() (*x509.CertPool, error) { return a.Roots, nil }
+			return nil
+		})
 	}
 	nc, err := nats.Connect(url, options...)
 	if err != nil {
