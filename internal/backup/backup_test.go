@@ -186,7 +186,7 @@ func TestUnderLoad(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	begun := make(chan struct{})
-	load.Go(func() {
+	load.Go(func() { //nolint:contextcheck // what is published is published whole
 		for n := 0; ctx.Err() == nil; n++ {
 			from.publish(t, fmt.Sprintf("lifecycle.shop.plan.ticket.updated.T-%d", n), fmt.Sprintf("g/%d", n))
 			if n == 50 {

@@ -75,7 +75,8 @@ func Create(ctx context.Context, from Source, out string) (_ Manifest, err error
 	if err := copyFiles(ctx, from, to); err != nil {
 		return Manifest{}, err
 	}
-	return m, to.finish(&m)
+	err = to.finish(&m)
+	return m, err
 }
 
 // copyStream adds a stream, and looks whether its copy is what can be restored.

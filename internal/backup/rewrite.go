@@ -98,12 +98,12 @@ func gather(in *archive.Reader, replicas int, floors map[string]uint64) ([]entry
 		if body, err = io.ReadAll(in); err != nil {
 			return nil, ahead{}, err
 		}
-		body, keep, err := consumer(h.Name[len(consumerPrefix):], body, replicas, floors)
+		changed, keep, err := consumer(h.Name[len(consumerPrefix):], body, replicas, floors)
 		if err != nil {
 			return nil, ahead{}, err
 		}
 		if keep {
-			kept = append(kept, entry{h, body})
+			kept = append(kept, entry{h, changed})
 		}
 	}
 	if kept[0].body, err = edit(kept[0].body, func(m map[string]any) { m["consumer_count"] = len(kept) - 1 }); err != nil {

@@ -77,7 +77,7 @@ func spool(place string, write func(io.Writer) error) (size int64, sum string, e
 	}
 	counted := &counter{hash: sha256.New()}
 	err = write(io.MultiWriter(f, counted))
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return 0, "", err
 	}
 	return counted.size, hex.EncodeToString(counted.hash.Sum(nil)), nil

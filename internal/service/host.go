@@ -18,7 +18,7 @@ import (
 type Host struct {
 	Conn     *nats.Conn
 	JS       jetstream.JetStream
-	Stream   string // identity of the stream
+	Stream   string      // identity of the stream
 	Forks    natsd.Forks // where the stream was taken up again from a backup
 	Replicas int
 	Folds    *fold.Store
@@ -60,7 +60,9 @@ func (h Host) FoldIdentity() string { return h.Forks.Identity(h.Stream, math.Max
 const attemptsOfFork = 1 << 20
 
 // attempt is the number of a delivery over all restores.
-func (h Host) attempt(delivered uint64) uint64 { return uint64(len(h.Forks))*attemptsOfFork + delivered }
+func (h Host) attempt(delivered uint64) uint64 {
+	return uint64(len(h.Forks))*attemptsOfFork + delivered
+}
 
 // logEvent names an event in a log line.
 func logEvent(e events.Event) []zap.Field {

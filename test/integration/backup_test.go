@@ -47,11 +47,15 @@ func deciders(t *testing.T, host service.Host) (stop func()) {
 		monitor.New(monitor.Options{}), feedback.New(feedback.Options{Keys: vault}))
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
+	var all []*service.Service
 	for _, d := range definitions {
 		d.Effects, d.Duties, d.Timers, d.Projections = nil, nil, nil, nil
 		s := service.New(host, d)
 		group.Go(func() error { return s.Run(ctx) })
-		defer func() { <-s.Ready() }()
+		all = append(all, s)
+	}
+	for _, s := range all {
+		<-s.Ready()
 	}
 	return sync.OnceFunc(func() {
 		cancel()

@@ -8,4 +8,6 @@ import (
 )
 
 // WriteTar writes all that is stored as a tar, for a backup, while the registry works.
-func (r *Registry) WriteTar(ctx context.Context, w io.Writer) error { return backup.WriteTar(ctx, r.dir, w) }
+func (r *Registry) WriteTar(ctx context.Context, w io.Writer) error {
+	return backup.WriteTar(ctx, r.dir, w)
+}
