@@ -62,6 +62,7 @@ func buryLetter(ctx context.Context, h Host, l letter) error {
 		if err == nil || ctx.Err() != nil {
 			return ctx.Err()
 		}
+		h.metrics.notPublished()
 		h.Log.Error("the dead letter can not be written; trying again", zap.Error(err))
 		wait(ctx, time.Second)
 	}

@@ -115,6 +115,8 @@ type Effect struct {
 	// OnOwner binds the work to the process that owns the phase, for effects on what that
 	// process holds (its child processes, its sockets).
 	OnOwner bool
+
+	metrics *effectMetrics
 }
 
 // Job is one attempt at the work that a fact asks for.

@@ -24,6 +24,7 @@ func work(ctx context.Context, h Host, phase events.Phase, e Effect, project fun
 		for ctx.Err() == nil {
 			if c, err := h.JS.Consumer(ctx, natsd.Lifecycle, effectName(phase, e)); err == nil {
 				acked.note(c)
+				e.metrics.note(c.CachedInfo())
 			}
 			wait(ctx, h.Timing.AckWait)
 		}
@@ -223,19 +224,24 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 	})
 	job.Tries = meta.NumDelivered
 	stop := keepAlive(ctx, m, h.Timing.AckWait/3)
-	started := h.Clock.Now()
+	started := time.Now()
+	e.metrics.begun(meta.NumDelivered)
 	err = protect(func() error { return e.Do(ctx, job) })
 	stop()
 	h.Log.Debug("effect", append(logEvent(fact), zap.String("effect", e.Name), zap.Uint64("attempt", job.Attempt),
-		zap.Duration("took", h.Clock.Now().Sub(started)), zap.Error(err))...)
+		zap.Duration("took", time.Since(started)), zap.Error(err))...)
 	switch {
 	case err == nil:
+		e.metrics.ended(started, effectDone)
 		verdict(h, e, m, m.Ack())
 	case events.Rejected(err):
+		e.metrics.ended(started, effectRejected)
 		verdict(h, e, m, bury(ctx, h, phase, e, s, tries, err))
 	case ctx.Err() != nil: // stopped in the middle: another worker may begin at once
+		e.metrics.ended(started, effectInterrupted)
 		verdict(h, e, m, m.Nak())
 	default:
+		e.metrics.ended(started, effectFailed)
 		delay := backoff(h.Timing, meta.NumDelivered)
 		if d, ok := events.RetryAfter(err); ok {
 			delay = d
@@ -248,6 +254,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 
 // bury puts a fact whose effect can never be done into the dead letter, then ends its delivery.
 func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, tries uint64, reason error) error {
+	e.metrics.buried()
 	err := buryLetter(ctx, h, letter{
 		header: s.Headers(), data: s.Data(), subject: s.Subject(), sequence: s.Sequence, project: token(s.Subject(), 1),
 		phase: phase, aggregate: ofEffect + e.Name, tries: tries, reason: reason,

@@ -29,7 +29,8 @@ type Host struct {
 	Instance string
 	Timing   Timing
 
-	faults *faults // tests only: where to crash and what to break
+	metrics *metrics // of the service that this was lent to
+	faults  *faults  // tests only: where to crash and what to break
 }
 
 // NewHost prepares the streams and returns a host with defaults. It does not own nc and folds.

@@ -10,11 +10,11 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
@@ -169,19 +169,19 @@ func run(ctx context.Context, env Environment, log *zap.Logger, define func(Envi
 		group.Go(func() error { return s.Run(ctx) })
 	}
 	if env.HTTP != "" {
-		group.Go(func() error { return ServeHealth(ctx, env.HTTP, services) })
+		group.Go(func() error { return ServeHealth(ctx, env.HTTP, host, services) })
 	}
 	return group.Wait()
 }
 
 // ServeHealth answers /healthz, /readyz and /metrics for the services of a process until ctx
 // ends. It binds to loopback only, unless the address names another interface.
-func ServeHealth(ctx context.Context, addr string, services []*Service) error {
+func ServeHealth(ctx context.Context, addr string, host Host, services []*Service) error {
 	listener, err := net.Listen("tcp", loopbackUnlessNamed(addr))
 	if err != nil {
 		return fmt.Errorf("listen for health: %w", err)
 	}
-	server := &http.Server{Handler: health(services), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: health(services, NewRegistry(host, Collectors(services)...)), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -191,7 +191,7 @@ func ServeHealth(ctx context.Context, addr string, services []*Service) error {
 }
 
 // health answers 503 under /readyz while a service has not caught up, or can not decide on something.
-func health(services []*Service) http.Handler {
+func health(services []*Service, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -209,7 +209,7 @@ func health(services []*Service) http.Handler {
 		}
 		_, _ = w.Write([]byte("ready\n"))
 	})
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(Metrics(services))) })
+	mux.Handle("GET /metrics", ShowMetrics(metrics))
 	return mux
 }
 
@@ -219,27 +219,4 @@ func loopbackUnlessNamed(addr string) string {
 		return net.JoinHostPort("127.0.0.1", port)
 	}
 	return addr
-}
-
-// Metrics renders the counters of services in the Prometheus text format.
-func Metrics(services []*Service) string {
-	var b strings.Builder
-	family := func(name, kind, help string, value func(*Service) uint64) {
-		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-		for _, s := range services {
-			fmt.Fprintf(&b, "%s{phase=%q} %d\n", name, s.def.Phase, value(s))
-		}
-	}
-	counter := func(c *atomic.Uint64) uint64 { return c.Load() }
-	family("lemnis_facts_total", "counter", "Facts stated by this process.", func(s *Service) uint64 { return counter(&s.metrics.decided) })
-	family("lemnis_fence_conflicts_total", "counter", "Publications that met another fact.", func(s *Service) uint64 { return counter(&s.metrics.conflicts) })
-	family("lemnis_dead_letters_total", "counter", "Events that could not be handled.", func(s *Service) uint64 { return counter(&s.metrics.deadLetters) })
-	family("lemnis_troubles", "gauge", "Aggregates and partitions that nothing can be decided on.", func(s *Service) uint64 { return uint64(len(s.Troubles())) })
-	family("lemnis_owner", "gauge", "1 where this process decides for the phase.", func(s *Service) uint64 {
-		if s.Owns() {
-			return 1
-		}
-		return 0
-	})
-	return b.String()
 }

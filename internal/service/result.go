@@ -58,6 +58,7 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	defer cancel()
 	ack, err := r.host.JS.PublishMsg(ctx, msg)
 	if err != nil {
+		r.host.metrics.notPublished()
 		return 0, fmt.Errorf("publish result %s: %w", typ.Short(), err)
 	}
 	return ack.Sequence, nil

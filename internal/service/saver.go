@@ -185,6 +185,7 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 		}
 		floor := t.handled()
 		if floor == t.complete {
+			t.metrics.foldsSaved(floor, time.Now())
 			continue
 		}
 		start := time.Now()
@@ -198,6 +199,7 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 			continue
 		}
 		t.complete = saved
+		t.metrics.foldsSaved(saved, start)
 	}
 }
 

@@ -47,6 +47,13 @@ func New(h Host, def Definition) *Service {
 		kinds: map[string]*Aggregate{}, takes: map[events.Type]bool{},
 	}
 	s.configs.known = map[string]events.Project{}
+	effects := slices.Clone(def.Effects)
+	if len(def.Timers) > 0 {
+		effects = append(effects, setTimers(h, def.Timers))
+	}
+	s.metrics.init(def.Phase, effects)
+	s.host.metrics = &s.metrics
+	s.def.Effects = s.metered(def.Effects)
 	for i := range def.Aggregates {
 		a := &def.Aggregates[i]
 		if s.kinds[a.kind] != nil {
@@ -88,7 +95,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	effects := s.def.Effects
 	if len(s.def.Timers) > 0 {
-		effects = append(slices.Clone(effects), setTimers(s.host, s.def.Timers))
+		effects = append(slices.Clone(effects), s.metered([]Effect{setTimers(s.host, s.def.Timers)})...)
 		group.Go(func() error { return moveTimers(ctx, s.host, s.def.Phase) })
 	}
 	for _, e := range effects { // before this process may own the phase
@@ -103,6 +110,15 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.own(ctx) })
 	return notCanceled(group.Wait())
+}
+
+// metered gives effects what measures them.
+func (s *Service) metered(effects []Effect) []Effect {
+	effects = slices.Clone(effects)
+	for i, e := range effects {
+		effects[i].metrics = s.metrics.effects[e.Name]
+	}
+	return effects
 }
 
 func notCanceled(err error) error {
@@ -143,8 +159,15 @@ func (s *Service) own(ctx context.Context) error {
 			}
 			continue
 		}
-		err = s.newTerm(l).serve(ctx, func() { s.owns.Store(true); s.setReady() })
+		t := s.newTerm(l)
+		err = t.serve(ctx, func() {
+			s.metrics.foldsSaved(t.complete, time.Now())
+			s.metrics.term.Store(t)
+			s.owns.Store(true)
+			s.setReady()
+		})
 		s.owns.Store(false)
+		s.metrics.term.Store(nil)
 		s.broken.clear()
 		var crash *crashError
 		switch {
@@ -221,9 +244,4 @@ func (c *configs) projection() Projection {
 			c.mu.Unlock()
 		}
 	}}
-}
-
-// metrics counts what the runtime does; the gateway and /metrics read it.
-type metrics struct {
-	decided, conflicts, deadLetters atomic.Uint64
 }

@@ -120,10 +120,11 @@ func lastSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-// pendingFor counts the messages that the filters let through.
-func pendingFor(ctx context.Context, h Host, filters []string) (uint64, error) {
+// pendingFor counts the messages from a sequence on that the filters let through.
+func pendingFor(ctx context.Context, h Host, filters []string, from uint64) (uint64, error) {
 	c, err := h.JS.CreateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
-		FilterSubjects: filters, AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: inactive, MemoryStorage: true, Replicas: 1,
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
+		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: inactive, MemoryStorage: true, Replicas: 1,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count what is pending: %w", err)

@@ -212,6 +212,17 @@ func (t *term) handled() uint64 {
 	return t.floor
 }
 
+// firstOpen is the sequence of the first event that is not handled, or the one behind all that was read.
+func (t *term) firstOpen() uint64 {
+	floor := t.handled()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) > 0 {
+		return t.pending[0].event.Sequence
+	}
+	return floor + 1
+}
+
 // workerOf picks the worker of a partition. The partitions of one project are dealt out evenly:
 // the reader waits for the fullest worker, so hashing them too would cost a third of the speed.
 func (t *term) workerOf(id fold.PartitionID) *worker {

@@ -47,6 +47,7 @@ func setTimers(h Host, types []events.Type) Effect {
 		msg.Data = fired.Data
 		msg.Header[headerMsgID] = []string{"t/" + e.ID}
 		if _, err := h.JS.PublishMsg(ctx, msg); err != nil {
+			h.metrics.notPublished()
 			return fmt.Errorf("set the timer of %s: %w", e.Type.Short(), err)
 		}
 		return nil
@@ -139,6 +140,7 @@ func moveTimer(ctx context.Context, h Host, m jetstream.Msg) {
 		return
 	}
 	if err := publishFiring(ctx, h, m, e); err != nil {
+		h.metrics.notPublished()
 		h.Log.Warn("a timer could not be moved; it comes again", zap.Error(err))
 		_ = m.NakWithDelay(time.Second)
 		return

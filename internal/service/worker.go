@@ -146,7 +146,9 @@ func (w *worker) answer(p *partition, a aggregate, t task) (answer, bool, error)
 	case a.broken != nil:
 		return answer{}, false, poisonous(fmt.Errorf("nothing is decided for %s/%s: %w", t.kind.kind, t.key, a.broken))
 	}
+	began := time.Now()
 	fact, ok, err := w.decide(a.state, t)
+	w.term.metrics.decide.Observe(time.Since(began).Seconds())
 	if err != nil || !ok {
 		return answer{}, false, err
 	}
@@ -220,12 +222,14 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, given answer
 		msg.Header[headerExpectLast] = []string{formatUint(p.last)}
 		msg.Header[headerExpectFilter] = []string{p.fence}
 	}
+	began := time.Now()
 	pubCtx, cancel := context.WithTimeout(ctx, publishTimeout)
 	ack, err := w.term.host.JS.PublishMsg(pubCtx, msg)
 	cancel()
 	if ctx.Err() != nil {
 		return true, ctx.Err()
 	}
+	w.term.metrics.publish.Observe(time.Since(began).Seconds())
 	if err == nil && !ack.Duplicate {
 		if err := w.term.faults.at(stepPublished, t.cause.event); err != nil {
 			return true, err
@@ -241,7 +245,7 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, given answer
 	if err == nil {
 		*duplicates++
 	}
-	w.term.metrics.conflicts.Add(1)
+	w.term.metrics.notStated(err)
 	if err := w.term.catchUp(ctx, p); err != nil {
 		return true, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -54,6 +55,8 @@ type Options struct {
 	Heartbeat time.Duration
 	// Buffer is how many events a listener may be behind before it is dropped; 0: 1024.
 	Buffer int
+	// Metrics of what else runs in the process, for /metrics.
+	Metrics []prometheus.Collector
 }
 
 // Gateway is the door. Its methods may be called from several goroutines.
@@ -120,6 +123,7 @@ func New(o Options) (*Gateway, error) {
 	g.subscriptions = subscription.New(subscription.Options{
 		Host: o.Host, Record: g.recordSubscription, Allow: o.PrivateSinks, SecretsDir: o.SigningSecrets, Patience: o.Patience,
 	})
+	g.measure(o.Metrics)
 	g.secrets, g.webhookRoom = o.SigningSecrets, semaphore.NewWeighted(mostWebhooks)
 	return g, nil
 }

@@ -17,7 +17,10 @@ func (s *Stack) newGateway(ctx context.Context, host service.Host) (*gateway.Gat
 	if err != nil {
 		return nil, err
 	}
-	options := gateway.Options{Host: host, Registry: binaries, PrivateSinks: o.PrivateSinks, SigningSecrets: o.SecretsDir}
+	options := gateway.Options{
+		Host: host, Registry: binaries, PrivateSinks: o.PrivateSinks, SigningSecrets: o.SecretsDir,
+		Metrics: service.Collectors(s.services),
+	}
 	if err := s.lend(ctx, host, &options); err != nil {
 		return nil, err
 	}

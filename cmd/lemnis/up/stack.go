@@ -84,15 +84,15 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, fmt.Errorf("vault of the users' keys: %w", err)
 	}
 	s.addresses.HTTP, s.addresses.PID = "http"+s.secure()+"://"+s.listener.Addr().String(), os.Getpid()
-	if s.gateway, err = s.newGateway(ctx, host); err != nil {
-		return nil, err
-	}
 	for _, d := range s.definitions(host, vault) {
 		its, err := s.hostOf(d.Phase, host)
 		if err != nil {
 			return nil, err
 		}
 		s.services = append(s.services, service.New(its, d))
+	}
+	if s.gateway, err = s.newGateway(ctx, host); err != nil {
+		return nil, err
 	}
 	if err := s.writeAddresses(); err != nil {
 		return nil, err
