@@ -193,8 +193,9 @@ func ServeHealth(ctx context.Context, addr string, host Host, services []*Servic
 // health answers 503 under /readyz while a service has not caught up, or can not decide on something.
 func health(services []*Service, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { SayVersion(w); _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		SayVersion(w)
 		for _, s := range services {
 			select {
 			case <-s.Ready():

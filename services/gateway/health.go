@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/service"
 )
 
 func (g *Gateway) logRequest(r *http.Request, err error) {
@@ -13,7 +15,10 @@ func (g *Gateway) logRequest(r *http.Request, err error) {
 }
 
 // healthz answers that the process lives.
-func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) }
+func (g *Gateway) healthz(w http.ResponseWriter, _ *http.Request) {
+	service.SayVersion(w)
+	_, _ = w.Write([]byte("ok\n"))
+}
 
 // Ready reports what is still missing before everything that was on the stream at the start can be asked for; empty
 // when nothing is.

@@ -81,7 +81,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(), newDemo(),
 		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f), newWebhooks(f), newTokens(f), newKeys(), newSubscriptions(f),
-		newBackup(f), newRestore(f),
+		newBackup(f), newRestore(f), newDoctor(f),
 		newVersion(),
 	)
 	return root

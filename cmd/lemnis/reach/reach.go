@@ -27,9 +27,8 @@ type Address struct {
 
 // Bus is a connection with the rights of the installation's own key.
 type Bus struct {
-	Conn    *nats.Conn
-	Running string // URL of the installation's gateway, when its data folder is in use; else empty
-	close   []func()
+	Conn  *nats.Conn
+	close []func()
 }
 
 // Close gives the connection, and a data folder that was held, back.
@@ -62,6 +61,29 @@ func Open(a Address) (*Bus, error) {
 	if !errors.Is(err, up.ErrInUse) {
 		return b, err
 	}
+	return connect(a)
+}
+
+// Running reaches the bus of an installation that runs.
+func Running(a Address) (*Bus, error) {
+	if a.NATS != "" {
+		return Open(a)
+	}
+	if _, err := os.Stat(a.Data); err != nil {
+		return nil, fmt.Errorf("there is no installation in %s", a.Data)
+	}
+	held, err := up.Hold(a.Data)
+	if err == nil {
+		return nil, errors.Join(fmt.Errorf("the installation in %s does not run", a.Data), held.Close())
+	}
+	if !errors.Is(err, up.ErrInUse) {
+		return nil, err
+	}
+	return connect(a)
+}
+
+// connect reaches the bus of a data folder that is in use.
+func connect(a Address) (*Bus, error) {
 	text, err := os.ReadFile(filepath.Join(a.Data, up.AddressFile))
 	if err != nil {
 		return nil, fmt.Errorf("the installation in %s is starting or stopping: %w", a.Data, err)
@@ -74,11 +96,7 @@ func Open(a Address) (*Bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b, err = dial(a, at.NATS, key); err != nil {
-		return nil, err
-	}
-	b.Running = at.HTTP
-	return b, nil
+	return dial(a, at.NATS, key)
 }
 
 func dial(a Address, url string, options []nats.Option) (*Bus, error) {
