@@ -56,7 +56,7 @@ func (r *round) service(ctx context.Context, url string) {
 		r.says("ready")
 	}
 	if err == nil {
-		r.skewed(url, a.Date.Add(500*time.Millisecond).Sub(time.Now()), time.Second)
+		r.skewed(url, time.Until(a.Date.Add(500*time.Millisecond)), time.Second)
 		r.version(url, a.Version)
 	}
 }

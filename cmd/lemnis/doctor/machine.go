@@ -22,7 +22,7 @@ func (r *round) machine(ctx context.Context) {
 			r.skip("%v", err)
 			return
 		}
-		r.room(data, fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize)) //nolint:gosec // a block's size is no negative number
+		r.room(data, fs.Bavail*uint64(fs.Bsize), fs.Blocks*uint64(fs.Bsize))
 	})
 	r.examine(ctx, "tools", func(context.Context) {
 		for tool, what := range map[string]string{"git": "merge changes", "go": "compile and test"} {
