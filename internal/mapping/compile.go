@@ -14,8 +14,8 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// mostCost bounds one evaluation of one expression, in CEL's units: one a step, more for long texts and lists.
-const mostCost = 20_000
+// mostCost bounds one evaluation of one expression, in CEL's units: one a step, and one for each ten bytes of text (grow.go).
+const mostCost = 100_000
 
 // Error says what is wrong with one expression. Line and column count from 1, within the expression; 0 when it is about the
 // field as a whole.
@@ -59,7 +59,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 		cel.Variable("id", cel.StringType), cel.Variable("source", cel.StringType), cel.Variable("type", cel.StringType),
 		cel.Variable("subject", cel.StringType), cel.Variable("time", cel.StringType),
 		cel.Variable("extensions", cel.MapType(cel.StringType, cel.DynType)), cel.Variable("data", cel.DynType),
-		cel.CrossTypeNumericComparisons(true), ext.Strings(ext.StringsVersion(4)),
+		cel.CrossTypeNumericComparisons(true), ext.Strings(ext.StringsVersion(5)),
 	)
 })
 
@@ -124,11 +124,18 @@ func (c *compiler) expression(field, text string, wanted ...*types.Type) cel.Pro
 		}
 		return nil
 	}
+	if growing := grows(ast); len(growing) > 0 {
+		c.errors = append(c.errors, growing...)
+		for i := len(c.errors) - len(growing); i < len(c.errors); i++ {
+			c.errors[i].Field = field
+		}
+		return nil
+	}
 	if got := ast.OutputType(); got.Kind() != types.DynKind && len(wanted) > 0 && !slices.ContainsFunc(wanted, func(w *types.Type) bool { return w.Kind() == got.Kind() }) {
 		c.add(field, "the expression makes %s, not %s", got, wanted[0])
 		return nil
 	}
-	program, err := env.Program(ast, cel.CostLimit(mostCost), cel.InterruptCheckFrequency(100), cel.EvalOptions(cel.OptOptimize))
+	program, err := env.Program(ast, cel.CostTracking(costs{}), cel.CostLimit(mostCost), cel.InterruptCheckFrequency(100), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
 		c.add(field, "%v", err)
 	}

@@ -56,6 +56,9 @@ func Binary(attributes map[string]string, body []byte) (Event, error) {
 }
 
 func read(all map[string]any, data any, whole []byte) (Event, error) {
+	if v, _ := all["specversion"].(string); v != "1.0" {
+		return Event{}, fmt.Errorf("%w 1.0: specversion is %v", events.ErrNoCloudEvent, all["specversion"])
+	}
 	e := Event{attributes: all, data: data, whole: whole, Time: time.Now()}
 	for _, a := range []struct {
 		name     string
@@ -81,7 +84,9 @@ func read(all map[string]any, data any, whole []byte) (Event, error) {
 }
 
 // Foreign reports whether a type is none of CDEvents, so that a mapping may take it.
-func Foreign(eventType string) bool { return eventType != "" && !strings.HasPrefix(eventType, "dev.cdevents") }
+func Foreign(eventType string) bool {
+	return eventType != "" && !strings.HasPrefix(eventType, "dev.cdevents")
+}
 
 // variables are what expressions see.
 func (e Event) variables() map[string]any {

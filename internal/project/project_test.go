@@ -39,6 +39,11 @@ features: [{name: search, service: api, path: /search}]
 on-call: [{name: first, rotation: weekly, people: [ann, bo]}]
 capacity: {points: 25.5, every: 2w}
 webhooks: {github: {secret: "secret:github"}}
+mappings:
+  - when: type == "com.acme.build.done"
+    type: pipelinerun.finished
+    subject: string(data.run)
+    fields: {pipelineName: data.job, outcome: 'data.ok ? "success" : "failure"'}
 `
 
 func TestParse(t *testing.T) {
@@ -62,6 +67,10 @@ func TestParse(t *testing.T) {
 		Capacity:   events.Capacity{Points: 25.5, Every: events.Duration(14 * 24 * time.Hour)},
 		Feedback:   events.FeedbackPolicy{Users: 2}, // not in the file: the default
 		Webhooks:   map[events.WebhookKind]events.Webhook{events.GitHub: {Secret: "secret:github"}},
+		Mappings: []events.Mapping{{
+			When: `type == "com.acme.build.done"`, Type: "pipelinerun.finished", Subject: "string(data.run)",
+			Fields: map[string]string{"pipelineName": "data.job", "outcome": `data.ok ? "success" : "failure"`},
+		}},
 	}
 	want.Objectives[0].Availability = p.Objectives[0].Availability // 99.9/100 is not 0.999 to the last bit
 	if a := float64(p.Objectives[0].Availability); a < 0.99899 || a > 0.99901 {
@@ -108,6 +117,10 @@ func TestParseRefuses(t *testing.T) {
 		{"project: shop\nwebhooks:\n  github: {secret: hunter2}\n", "p.yaml:3:20: webhooks.github.secret: has to name a secret"},
 		{"project: shop\nwebhooks:\n  github: {}\n", "p.yaml:3:11: webhooks.github.secret: is missing"},
 		{"project: shop\nwebhooks:\n  github: {token: a}\n", "p.yaml:3:12: webhooks.github.token: there is no such field"},
+		{"project: shop\nmappings:\n  - {when: type ==, type: ticket.created, subject: id}\n", "p.yaml:3:12: mappings[0].when: at 1:"},
+		{"project: shop\nmappings:\n  - when: id\n    type: ticket.created\n    subject: id\n", "p.yaml:3:11: mappings[0].when: the expression makes string, not bool"},
+		{"project: shop\nmappings:\n  - when: \"true\"\n    type: ticket.eaten\n    subject: id\n", "p.yaml:4:11: mappings[0].type: "},
+		{"project: shop\nmappings:\n  - when: \"true\"\n    type: ticket.created\n    subject: id\n    fields:\n      colour: id\n", "p.yaml:7:15: mappings[0].fields.colour: ticket.created has no such field"},
 		{"project: &a shop\n", "project: anchors, aliases"},
 		{"project: shop\nreview: &a {approvals: 1}\ncapacity: *a\n", "capacity: anchors, aliases"},
 	}
@@ -180,6 +193,15 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 			return
 		case reflect.Slice:
 			walk(path+"[]", typ.Elem())
+			return
+		case reflect.Map:
+			if typ.Key() != reflect.TypeFor[string]() { // the keys of the others are words of their own
+				return
+			}
+			if seen[path+".*"] = true; notes[path+".*"].text == "" {
+				t.Errorf("%s.* is not described", path)
+			}
+			walk(path+".*", typ.Elem())
 			return
 		case reflect.Struct:
 		default:
