@@ -52,7 +52,7 @@ func TestClaim(t *testing.T) {
 		t.Fatalf("%v in %s", err, body)
 	}
 	c, ok := e.Content.(events.PipelineRunFinished)
-	if !ok || c.PipelineName != "api" || string(c.Outcome) != "success" || c.Errors != "" {
+	if !ok || c.PipelineName != "api" || c.Outcome != "success" || c.Errors != "" {
 		t.Errorf("content %+v", e.Content)
 	}
 	if e.ID != "b-1" || e.Source != "/acme" || e.SubjectID != "run-7" || e.Chain != "t-9" || e.Project != "shop" || !e.Time.Equal(time.Date(2026, 1, 2, 3, 4, 5, 600e6, time.UTC)) {

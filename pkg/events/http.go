@@ -69,6 +69,24 @@ func decodedStructured(data []byte) Decoded {
 	return Decoded{e, body, nil}
 }
 
+// Attributes are the CloudEvents attributes of an HTTP request's or a NATS message's headers in binary mode, whatever type the
+// event has: by their names without "ce-", in lower case, their values decoded; the content type is not among them. Of a
+// header that is there several times the first counts, of two that differ in case the one in lower case.
+func Attributes(header map[string][]string) map[string]string {
+	all := make(map[string]string, len(header))
+	for name, values := range header {
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, prefixCE) || len(values) == 0 {
+			continue
+		}
+		attribute := lower[len(prefixCE):]
+		if _, there := all[attribute]; name == lower || name == http.CanonicalHeaderKey(lower) && !there {
+			all[attribute] = unescapeHeader(unquoteHeader(values[0]))
+		}
+	}
+	return all
+}
+
 // EncodeHTTP renders the event for HTTP in binary mode: attributes as headers, the CDEvent as
 // JSON body.
 func EncodeHTTP(e Event) (http.Header, []byte, error) {

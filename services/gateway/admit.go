@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -126,8 +125,7 @@ func judge(e events.Event, body []byte) (events.Entry, error) {
 
 // badEvent makes an answer of what reading an event failed for.
 func badEvent(err error) error {
-	var r *refusal
-	if errors.As(err, &r) {
+	if _, known := problemOf(err); known {
 		return err
 	}
 	return refuse(http.StatusBadRequest, "%v", err)

@@ -81,6 +81,7 @@ type Gateway struct {
 	webhookStream atomic.Bool // the stream of unknown deliveries is there
 
 	door     door
+	mappings mappings
 	recent   recent
 	index    *index
 	overview *overview
@@ -120,6 +121,7 @@ func New(o Options) (*Gateway, error) {
 	g.overview = newOverview(g.log)
 	g.live = newLive(o.Host, g.log, o.Buffer)
 	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy, may: g.mayClaim}
+	g.mappings.project = g.overview.project
 	g.subscriptions = subscription.New(subscription.Options{
 		Host: o.Host, Record: g.recordSubscription, Allow: o.PrivateSinks, SecretsDir: o.SigningSecrets, Patience: o.Patience,
 	})

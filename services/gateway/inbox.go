@@ -97,7 +97,7 @@ func (g *Gateway) submit(ctx context.Context, principal string, m jetstream.Msg)
 }
 
 func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.Msg) (events.Event, error) {
-	e, body, err := readSubmitted(m.Headers(), m.Data())
+	e, body, err := g.readSubmitted(ctx, m.Headers(), m.Data())
 	if err != nil {
 		return e, err
 	}
@@ -118,7 +118,7 @@ func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.
 }
 
 // readSubmitted reads an event as principals submit it. With an error, the event has the project that it is of, at most.
-func readSubmitted(header nats.Header, data []byte) (events.Event, []byte, error) {
+func (g *Gateway) readSubmitted(ctx context.Context, header nats.Header, data []byte) (events.Event, []byte, error) {
 	h := make(nats.Header, len(header))
 	for name, values := range header {
 		if !steering(name) {
@@ -130,6 +130,12 @@ func readSubmitted(header nats.Header, data []byte) (events.Event, []byte, error
 	}
 	e, body, err := events.DecodeMessage(h, data)
 	if err != nil {
+		if d, ok := g.mappedMessage(ctx, h, data); ok {
+			if d.Err != nil {
+				d.Err = badEvent(d.Err)
+			}
+			return d.Event, d.Body, d.Err
+		}
 		return events.Event{Project: first(h["ce-project"]...)}, nil, badEvent(err)
 	}
 	return e, body, nil

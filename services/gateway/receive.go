@@ -49,13 +49,14 @@ func (g *Gateway) receive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if mode == batchMode {
-		g.receiveBatch(w, r, decoded)
+		g.receiveBatch(w, r, body, decoded)
 		return
 	}
 	if len(decoded) != 1 {
 		g.fail(w, r, refuse(http.StatusBadRequest, "%v", events.ErrNoCloudEvent))
 		return
 	}
+	g.mapped(r, mode, body, decoded)
 	one := decoded[0]
 	if one.Err != nil {
 		g.fail(w, r, badEvent(one.Err))
@@ -127,11 +128,12 @@ type batchAnswer struct {
 }
 
 // receiveBatch takes the events one after the other, each on its own. The status is theirs when all agree, else 207.
-func (g *Gateway) receiveBatch(w http.ResponseWriter, r *http.Request, decoded []events.Decoded) {
+func (g *Gateway) receiveBatch(w http.ResponseWriter, r *http.Request, body []byte, decoded []events.Decoded) {
 	if len(decoded) > mostInBatch {
 		g.fail(w, r, refuse(http.StatusRequestEntityTooLarge, "the batch has %d events; %d at most", len(decoded), mostInBatch))
 		return
 	}
+	g.mapped(r, batchMode, body, decoded)
 	status := http.StatusAccepted
 	answers := make([]batchAnswer, len(decoded))
 	for i, d := range decoded {

@@ -124,11 +124,12 @@ func (g *Gateway) submitAgain(ctx context.Context, principal string, m *jetstrea
 			header[name] = values
 		}
 	}
-	e, body, err := readSubmitted(header, m.Data)
+	ctx = access.With(ctx, who)
+	e, body, err := g.readSubmitted(ctx, header, m.Data)
 	if err != nil {
 		return nil, err
 	}
-	c, err := g.door.admit(access.With(ctx, who), principal, e, body)
+	c, err := g.door.admit(ctx, principal, e, body)
 	if err != nil {
 		return nil, err
 	}
