@@ -241,6 +241,27 @@ func parseTime(s string) (time.Time, error) {
 	return at, nil
 }
 
+// StatedChain is the chain that a CDEvent's JSON itself states, as [DecodeBody] reads it: an envelope may name another
+// one. It looks at nothing else of the body.
+func StatedChain(body []byte) (string, error) {
+	chain := ""
+	err := members(body, func(name, value []byte) error {
+		if string(name) != "context" {
+			return nil
+		}
+		return members(value, func(name, value []byte) error {
+			if string(name) != "chainId" {
+				return nil
+			}
+			return text(&chain, value, "context.chainId")
+		})
+	})
+	if err != nil {
+		return "", unreadable(body, err)
+	}
+	return chain, nil
+}
+
 // DecodeBody reads the JSON of a CDEvent whose type the catalogue knows. It checks structure
 // only; package schema judges it against the CDEvents schemas.
 func DecodeBody(data []byte) (Event, error) {

@@ -64,11 +64,10 @@ func (d door) admit(ctx context.Context, principal string, e events.Event, body 
 	if e.Phase, err = d.phase(ctx, e, said); err != nil {
 		return claim{}, err
 	}
-	stated, err := events.DecodeBody(body) // the envelope's word on the chain does not count
-	if err != nil {
+	if e.Chain, err = events.StatedChain(body); err != nil { // the envelope's word on the chain does not count
 		return claim{}, badEvent(err)
 	}
-	if e.Chain = stated.Chain; e.Chain == "" {
+	if e.Chain == "" {
 		e.Chain = e.ID
 	}
 	if err := checkNames(e); err != nil {
@@ -108,6 +107,10 @@ func judge(e events.Event, body []byte) (events.Entry, error) {
 	if !entry.Claimable {
 		return entry, refuse(http.StatusForbidden, "%s can not be claimed: only a service may say it", e.Type.Short())
 	}
+	if schema.Certain(e.Type, body) {
+		return entry, nil
+	}
+	// Nearly always there is something wrong: what, is found out one by one.
 	if !utf8.Valid(body) {
 		return entry, refuse(http.StatusBadRequest, "%v: it is no UTF-8", events.ErrNotCDEvent)
 	}

@@ -90,7 +90,10 @@ func typeOf(value any) (events.Type, error) {
 	return "", fmt.Errorf("context.type: neither CDEvents %s nor Lemnis has a type %q", spec, name)
 }
 
-var compiled sync.Map // of func() (*jsonschema.Schema, error), by type
+var (
+	compiled sync.Map // of func() (*jsonschema.Schema, error), by type
+	shapes   sync.Map // of *shape, by type
+)
 
 // schemaOf compiles the schema of a type once.
 func schemaOf(t events.Type) (*jsonschema.Schema, error) {
