@@ -98,12 +98,23 @@ func EncodeStructuredWith(e Event, data []byte) ([]byte, error) {
 }
 
 // DecodeStructured reads a CloudEvent in structured mode and the CDEvent within it. It returns
-// the CDEvent's JSON beside the event, as it came.
+// the CDEvent's JSON beside the event, as it came; it may be a part of data.
 func DecodeStructured(data []byte) (Event, []byte, error) {
 	var s structured
+	if s.scan(data) {
+		if e, body, err := s.event(); err == nil {
+			return e, body, nil
+		}
+	}
+	s = structured{}
 	if err := json.Unmarshal(data, &s); err != nil {
 		return Event{}, nil, fmt.Errorf("%w: %w", ErrNoCloudEvent, err)
 	}
+	return s.event()
+}
+
+// event is the CDEvent within, under the envelope's attributes.
+func (s *structured) event() (Event, []byte, error) {
 	switch {
 	case s.SpecVersion == "":
 		return Event{}, nil, fmt.Errorf("%w: specversion is missing", ErrNoCloudEvent)
@@ -123,12 +134,7 @@ func DecodeStructured(data []byte) (Event, []byte, error) {
 	if len(cdevent) == 0 {
 		return Event{}, nil, fmt.Errorf("%w: the CloudEvent has no data", ErrNotCDEvent)
 	}
-	h := map[string]string{
-		headerPhase: string(s.Phase), headerProject: s.Project, headerKey: s.Key, headerAggregate: s.Aggregate,
-		headerPrincipal: s.Principal, headerCause: s.Cause, headerTraceParent: s.TraceParent, headerChain: s.Chain,
-		headerCauseSequence: string(s.CauseSequence), headerConfigRevision: string(s.ConfigRevision), headerAttempt: string(s.Attempt), headerDeadline: s.Deadline,
-	}
-	e, err := decodeEnvelope(s.Type, s.ID, cdevent, func(name string) string { return h[name] })
+	e, err := decodeEnvelope(s.Type, s.ID, cdevent, s.header)
 	if err != nil {
 		return Event{}, nil, err
 	}
@@ -148,6 +154,37 @@ func DecodeStructured(data []byte) (Event, []byte, error) {
 		}
 	}
 	return e, cdevent, nil
+}
+
+// header is the attribute that binary mode has as this header.
+func (s *structured) header(name string) string {
+	switch name {
+	case headerPhase:
+		return string(s.Phase)
+	case headerProject:
+		return s.Project
+	case headerKey:
+		return s.Key
+	case headerAggregate:
+		return s.Aggregate
+	case headerPrincipal:
+		return s.Principal
+	case headerCause:
+		return s.Cause
+	case headerTraceParent:
+		return s.TraceParent
+	case headerChain:
+		return s.Chain
+	case headerCauseSequence:
+		return string(s.CauseSequence)
+	case headerConfigRevision:
+		return string(s.ConfigRevision)
+	case headerAttempt:
+		return string(s.Attempt)
+	case headerDeadline:
+		return s.Deadline
+	}
+	return ""
 }
 
 // decodeEnvelope reads a CDEvent and holds the envelope's word against it.

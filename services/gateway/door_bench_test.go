@@ -265,4 +265,3 @@ func (c *doorClient) post() error {
 	}
 	return err
 }
-

@@ -86,6 +86,7 @@ type Gateway struct {
 	index    *index
 	overview *overview
 	live     *live
+	tails    *tails
 	metrics  metrics
 	handle   atomic.Pointer[jetstream.Stream]
 
@@ -119,11 +120,13 @@ func New(o Options) (*Gateway, error) {
 	}
 	g.index = newIndex(o.Host, g.log)
 	g.overview = newOverview(g.log)
-	g.live = newLive(o.Host, g.log, o.Buffer)
+	g.tails = newTails(o.Host)
+	g.live = newLive(o.Host, g.log, o.Buffer, g.tails.tail)
 	g.door = door{project: g.overview.project, seal: g.seal, inDeploy: g.inDeploy, may: g.mayClaim}
 	g.mappings.project = g.overview.project
 	g.subscriptions = subscription.New(subscription.Options{
 		Host: o.Host, Record: g.recordSubscription, Allow: o.PrivateSinks, SecretsDir: o.SigningSecrets, Patience: o.Patience,
+		Tail: g.tails.tail,
 	})
 	g.measure(o.Metrics)
 	g.secrets, g.webhookRoom = o.SigningSecrets, semaphore.NewWeighted(mostWebhooks)

@@ -27,6 +27,7 @@ const (
 	indexVersion = "1"
 	indexBatch   = 2000                   // most entries of one transaction
 	buckets      = 16                     // the embedded store looks at all its keys with each command: there are to be few
+	gather       = 20 * time.Millisecond  // for entries to come together once there are few at a time
 	watchWipe    = 250 * time.Millisecond // how soon a wiped store is noticed when nothing happens
 )
 
@@ -41,6 +42,8 @@ type index struct {
 	at    atomic.Uint64 // where this process has seen it stand
 	whole atomic.Bool   // false while it is being built
 	ready chan struct{} // closed when it has met the end that the stream had at the start
+
+	asking asking
 }
 
 func newIndex(h service.Host, log *zap.Logger) *index {
@@ -114,10 +117,11 @@ type step struct {
 type intake struct {
 	steps chan step
 	left  chan struct{} // closed when nobody takes them any more
+	torn  chan struct{} // closed when one was not given, and none will be any more
 }
 
 func newIntake() *intake {
-	return &intake{steps: make(chan step, 2*indexBatch), left: make(chan struct{})}
+	return &intake{steps: make(chan step, 2*indexBatch), left: make(chan struct{}), torn: make(chan struct{})}
 }
 
 // leave is called once, by whoever takes the steps.
@@ -141,6 +145,20 @@ func (in *intake) give(ctx context.Context, s step) bool {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+// offer gives a step that there is room for; else nothing more is given.
+func (in *intake) offer(s step) bool {
+	if in.gone() {
+		return false
+	}
+	select {
+	case in.steps <- s:
+		return true
+	default:
+		close(in.torn)
+		return false
+	}
 }
 
 // begin finds where the index stands.
@@ -168,7 +186,7 @@ func (x *index) run(ctx context.Context, shared *intake) error {
 	if !shared.gone() {
 		next = func(ctx context.Context) error {
 			defer shared.leave()
-			return x.write(ctx, shared.steps)
+			return x.write(ctx, shared)
 		}
 	}
 	for {
@@ -194,18 +212,19 @@ func (x *index) keep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return follow(ctx, x.host, at, func(m service.Message) error {
-			if !own.give(ctx, step{message: m}) {
+			if m.Kind != events.Result && !own.give(ctx, step{message: m}) {
 				return ctx.Err()
 			}
 			return nil
-		}, func() { own.give(ctx, step{caughtUp: true}) })
+		}, func(uint64) { own.give(ctx, step{caughtUp: true}) })
 	})
-	group.Go(func() error { return x.write(ctx, own.steps) })
+	group.Go(func() error { return x.write(ctx, own) })
 	return group.Wait()
 }
 
 // write takes steps in, as many at a time as there are.
-func (x *index) write(ctx context.Context, steps <-chan step) error {
+func (x *index) write(ctx context.Context, in *intake) error {
+	steps := in.steps
 	idle := time.NewTicker(watchWipe)
 	defer idle.Stop()
 	batch := make([]entry, 0, indexBatch)
@@ -227,6 +246,8 @@ func (x *index) write(ctx context.Context, steps <-chan step) error {
 				return fold.ErrMoved
 			}
 			continue
+		case <-in.torn:
+			return fold.ErrMoved // a reader of its own goes on where the index stands
 		case s := <-steps:
 			take(s)
 		}
@@ -239,6 +260,8 @@ func (x *index) write(ctx context.Context, steps <-chan step) error {
 		batch = batch[:0]
 		if caughtUp {
 			x.setReady()
+		} else if x.whole.Load() && len(steps) < indexBatch {
+			pause(ctx, gather)
 		}
 	}
 }
@@ -353,20 +376,11 @@ func (x *index) chain(ctx context.Context, chain string, after uint64, most int6
 // claimed finds the claim with a message id; 0 for none. While the index is being built it does not say that there is
 // none: the error then is errAway.
 func (x *index) claimed(ctx context.Context, messageID string) (uint64, error) {
-	f := field('c', messageID)
-	var answer *redis.StringCmd
-	err := x.look(ctx, func(p redis.Pipeliner) { answer = p.HGet(ctx, x.key("ids", f), f) })
-	switch {
-	case errors.Is(err, errIndexBuilding):
-		return 0, fmt.Errorf("%w: %w", errAway, err)
-	case err != nil:
-		return 0, err
+	at, err := x.ask(ctx, field('c', messageID))
+	if errors.Is(err, errIndexBuilding) {
+		err = fmt.Errorf("%w: %w", errAway, err)
 	}
-	at, err := answer.Uint64()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return 0, fmt.Errorf("%w: read the index: %w", errAway, err)
-	}
-	return at, nil
+	return at, err
 }
 
 // byID finds the fact with an id, else the last claim that has it; 0 for none.

@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // runModels keeps the overview and the index behind the stream until ctx ends. One reader feeds both, from where the one
-// that is further back stands: to read an event costs more than to take it in. The overview needs no store, so an index
+// that is further back stands: to read an event costs more than to take it in. At the end of the stream it also serves
+// those who follow that (tails). The overview needs no store, so an index
 // that is in trouble leaves the reader, and goes on with one of its own.
 func (g *Gateway) runModels(ctx context.Context) error {
 	o, x := g.overview, g.index
@@ -31,20 +33,33 @@ func (g *Gateway) runModels(ctx context.Context) error {
 		if together {
 			from = min(from, indexed)
 		}
+		waits := true // for the index, as long as nobody else waits for the reader
 		give := func(s step) {
-			together = together && shared.give(ctx, s)
+			switch {
+			case together && waits:
+				together = shared.give(ctx, s)
+			case together:
+				together = shared.offer(s)
+			}
 		}
 		return follow(ctx, g.host, from, func(m service.Message) error {
-			if m.Sequence > indexed {
-				give(step{message: m})
+			if m.Kind != events.Result {
+				if m.Sequence > indexed {
+					give(step{message: m})
+				}
+				if m.Sequence > saved {
+					o.meet(m)
+				}
 			}
-			if m.Sequence > saved {
-				o.meet(m)
+			if !waits {
+				g.tails.meet(m)
 			}
 			return nil
-		}, func() {
+		}, func(at uint64) {
 			close(o.ready)
 			give(step{caughtUp: true})
+			waits = false
+			g.tails.begin(at)
 		})
 	})
 	return group.Wait()

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -177,12 +179,12 @@ func (g *Gateway) receiveOne(r *http.Request, d events.Decoded) batchAnswer {
 // caused: 200 for a fact, 409 for a refusal, 202 when neither came in time.
 func (g *Gateway) answerClaim(w http.ResponseWriter, r *http.Request, c claim) {
 	wait := waitOf(r.Header)
-	var s *listener
+	var s *waiter
 	if wait > 0 {
 		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 		begin, cancel := context.WithTimeout(r.Context(), beginTimeout)
 		var err error
-		s, err = g.live.listen(begin, func(e *events.Event) bool {
+		s, err = g.live.wait(begin, func(e *events.Event) bool {
 			return e.Kind == events.Stated && e.Project == c.event.Project && e.CauseSequence > 0
 		})
 		cancel()
@@ -190,7 +192,7 @@ func (g *Gateway) answerClaim(w http.ResponseWriter, r *http.Request, c claim) {
 			g.fail(w, r, errAway)
 			return
 		}
-		defer g.live.leave(s)
+		defer g.live.forget(s)
 	}
 	got, err := g.put(r.Context(), c)
 	if err != nil {
@@ -217,13 +219,13 @@ func (g *Gateway) answerClaim(w http.ResponseWriter, r *http.Request, c claim) {
 }
 
 // await waits for the first fact that a claim causes; nil when none came in time.
-func (g *Gateway) await(ctx context.Context, s *listener, got receipt, wait time.Duration) (answer []byte, refused bool) {
+func (g *Gateway) await(ctx context.Context, s *waiter, got receipt, wait time.Duration) (answer []byte, refused bool) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	if got.Duplicate { // the answer may stand on the stream already
 		q := query{project: got.Project, kinds: []events.Kind{events.Stated}}
-		if i, ok := g.causedBy(ctx, q, got.Sequence); ok {
-			return i.structured, isRefusal(i.event)
+		if i, e, ok := g.causedBy(ctx, q, got.Sequence); ok {
+			return i, isRefusal(e)
 		}
 	}
 	for {
@@ -234,9 +236,14 @@ func (g *Gateway) await(ctx context.Context, s *listener, got receipt, wait time
 			if !ok {
 				return nil, false
 			}
-			if i.event.CauseSequence == got.Sequence {
-				return i.structured, isRefusal(i.event)
+			if i.event.CauseSequence != got.Sequence {
+				continue
 			}
+			answer, err := i.json()
+			if err != nil {
+				g.log.Error("an event can not be shown", zap.Uint64("sequence", i.event.Sequence), zap.Error(err))
+			}
+			return answer, isRefusal(i.event)
 		}
 	}
 }

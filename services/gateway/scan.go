@@ -57,19 +57,14 @@ func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []
 	}
 }
 
-// follow reads claims and facts in order, and passes over results: a reader without filters costs the server much less. It reads behind a sequence, until ctx ends; caughtUp is called once, when the end that
-// the stream had at the start was met.
-func follow(ctx context.Context, h service.Host, after uint64, each func(service.Message) error, caughtUp func()) error {
-	outside := func(m service.Message) error {
-		if m.Kind == events.Result {
-			return nil
-		}
-		return each(m)
-	}
+// follow reads in order, behind a sequence, until ctx ends. It has no filters: a reader without costs the server much
+// less. caughtUp is called once, with the last sequence that was read, when the end that the stream had at the start was
+// met.
+func follow(ctx context.Context, h service.Host, after uint64, each func(service.Message) error, caughtUp func(at uint64)) error {
 	for {
 		var failed error
 		_, err := scan(ctx, h.JS, lifecycle, nil, after, func(m service.Message) bool {
-			if failed = outside(m); failed != nil {
+			if failed = each(m); failed != nil {
 				return false
 			}
 			after = m.Sequence
@@ -81,8 +76,8 @@ func follow(ctx context.Context, h service.Host, after uint64, each func(service
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case err == nil:
-			caughtUp()
-			return service.Tail(ctx, h, nil, after+1, outside)
+			caughtUp(after)
+			return service.Tail(ctx, h, nil, after+1, each)
 		}
 		pause(ctx, 200*time.Millisecond)
 	}

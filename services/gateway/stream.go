@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -40,13 +42,13 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	begin, cancel := context.WithTimeout(r.Context(), beginTimeout)
-	s, err := g.live.listen(begin, q.wants)
+	place, err := g.live.read(begin)
 	cancel()
 	if err != nil {
 		g.endStream(w, r, out, fmt.Errorf("%w: %w", errAway, err))
 		return
 	}
-	defer g.live.leave(s)
+	defer g.live.leave(place)
 	if err := out.say(": hello\n\n"); err != nil {
 		return
 	}
@@ -56,7 +58,7 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	g.relay(r.Context(), s, last, out)
+	g.relay(r.Context(), q, place, last, out)
 }
 
 func parseStream(r *http.Request) (q query, last uint64, resume bool, err error) {
@@ -109,12 +111,12 @@ func (g *Gateway) catchUp(ctx context.Context, q query, last *uint64, out *event
 		if !q.wants(&e) {
 			return true
 		}
-		structured, err := events.EncodeStructuredWith(e, m.Data())
-		if err != nil {
+		i := item{event: e, data: m.Data()}
+		if _, err := i.json(); err != nil {
 			g.log.Error("an event can not be shown", zap.Uint64("sequence", m.Sequence), zap.Error(err))
 			return true
 		}
-		failed = out.event(e, structured, m.Pending == 0)
+		failed = out.write(i.frame, m.Pending == 0)
 		return failed == nil
 	})
 	if failed != nil {
@@ -123,11 +125,28 @@ func (g *Gateway) catchUp(ctx context.Context, q query, last *uint64, out *event
 	return away(err)
 }
 
-// relay sends what is shared until the client leaves, or is sent away.
-func (g *Gateway) relay(ctx context.Context, s *listener, last uint64, out *eventWriter) {
+// relay sends what is shared until the client leaves, or is sent away: all that there is at a time, at once.
+func (g *Gateway) relay(ctx context.Context, q query, place *reader, last uint64, out *eventWriter) {
 	beat := time.NewTicker(g.heartbeat)
 	defer beat.Stop()
+	var room []*item
 	for {
+		items, changed, err := g.live.take(place, room[:0])
+		switch {
+		case errors.Is(err, errSlow):
+			_ = out.say(fmt.Sprintf("event: dropped\ndata: {\"reason\":\"%v: come back with Last-Event-ID %d\"}\n\n", errSlow, last))
+			return
+		case err != nil:
+			_ = out.say(": the gateway is stopping\n\n")
+			return
+		}
+		if last, err = g.send(out, q, items, last); err != nil {
+			return
+		}
+		if room = items; len(items) == atATime {
+			continue
+		}
+		clear(room) // or events would be held on to while nothing comes
 		select {
 		case <-ctx.Done():
 			return
@@ -135,25 +154,42 @@ func (g *Gateway) relay(ctx context.Context, s *listener, last uint64, out *even
 			if out.say(": alive\n\n") != nil {
 				return
 			}
-		case i, ok := <-s.items:
-			switch {
-			case ok && i.event.Sequence <= last:
-				continue
-			case ok:
-				if out.event(i.event, i.structured, len(s.items) == 0) != nil {
-					return
-				}
-				last = i.event.Sequence
-			case s.slow:
-				_ = out.say(fmt.Sprintf("event: dropped\ndata: {\"reason\":\"too slow to keep up: come back with Last-Event-ID %d\"}\n\n", last))
-				return
-			default:
-				_ = out.say(": the gateway is stopping\n\n")
-				return
-			}
+		case <-changed:
 		}
 	}
 }
+
+// send writes the events that are wanted, in one go.
+func (g *Gateway) send(out *eventWriter, q query, items []*item, last uint64) (uint64, error) {
+	frames := framesPool.Get().(*[]byte)
+	defer func() {
+		if cap(*frames) <= largestPooled {
+			framesPool.Put(frames)
+		}
+	}()
+	b := (*frames)[:0]
+	for _, i := range items {
+		if i.event.Sequence <= last || !q.wants(&i.event) {
+			continue
+		}
+		if _, err := i.json(); err != nil {
+			g.log.Error("an event can not be shown", zap.Uint64("sequence", i.event.Sequence), zap.Error(err))
+			continue
+		}
+		b = append(b, i.frame...)
+		last = i.event.Sequence
+	}
+	*frames = b
+	if len(b) == 0 {
+		return last, nil
+	}
+	return last, out.write(b, true)
+}
+
+// framesPool holds what is about to be written: readers are written to one after the other, nearly.
+var framesPool = sync.Pool{New: func() any { return new([]byte) }}
+
+const largestPooled = 256 << 10
 
 // endStream answers with a problem while that is possible; afterwards the client notices the end and comes back.
 func (g *Gateway) endStream(w http.ResponseWriter, r *http.Request, out *eventWriter, err error) {
@@ -169,20 +205,6 @@ type eventWriter struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	begun   bool
-	buffer  []byte
-}
-
-func (o *eventWriter) event(e events.Event, structured []byte, flush bool) error {
-	b := o.buffer[:0]
-	b = append(b, "id: "...)
-	b = strconv.AppendUint(b, e.Sequence, 10)
-	b = append(b, "\nevent: "...)
-	b = append(b, events.KindName(e.Kind)...)
-	b = append(b, "\ndata: "...)
-	b = append(b, structured...) // one line: JSON as encoding/json writes it
-	b = append(b, "\n\n"...)
-	o.buffer = b
-	return o.write(b, flush)
 }
 
 func (o *eventWriter) say(text string) error { return o.write([]byte(text), true) }
@@ -208,18 +230,18 @@ func (o *eventWriter) write(b []byte, flush bool) error {
 }
 
 // causedBy finds the first event of a query, behind the cause's sequence, that the cause has caused.
-func (g *Gateway) causedBy(ctx context.Context, q query, cause uint64) (caused item, ok bool) {
+func (g *Gateway) causedBy(ctx context.Context, q query, cause uint64) (answer []byte, e events.Event, ok bool) {
 	_, err := scan(ctx, g.host.JS, lifecycle, q.filters(), cause, func(m service.Message) bool {
-		e, err := m.Event()
-		if err != nil || e.CauseSequence != cause {
+		var err error
+		if e, err = m.Event(); err != nil || e.CauseSequence != cause {
 			return true
 		}
-		structured, err := events.EncodeStructuredWith(e, m.Data())
-		caused, ok = item{e, structured}, err == nil
+		answer, err = events.EncodeStructuredWith(e, m.Data())
+		ok = err == nil
 		return !ok
 	})
 	if err != nil && ctx.Err() == nil {
 		g.log.Warn("looking for an answer failed", zap.Error(err))
 	}
-	return caused, ok
+	return answer, e, ok
 }

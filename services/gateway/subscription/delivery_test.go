@@ -477,7 +477,7 @@ func TestFencedWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := newFeed(t.Context(), w.host)
+	f, err := newFeed(t.Context(), w.host, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ const (
 // feed is the one reader of the stream's end. It keeps the latest facts for all subscriptions together; one that is
 // further behind reads the stream for itself (behind).
 type feed struct {
-	host service.Host
+	tail Tail
 
 	mu      sync.Mutex
 	items   []*item
@@ -37,17 +37,17 @@ type feed struct {
 }
 
 // newFeed begins behind the end that the stream has now.
-func newFeed(ctx context.Context, h service.Host) (*feed, error) {
+func newFeed(ctx context.Context, h service.Host, tail Tail) (*feed, error) {
 	last, err := service.LastSequence(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	return &feed{host: h, first: last + 1, last: last, fact: last, changed: make(chan struct{})}, nil
+	return &feed{tail: tail, first: last + 1, last: last, fact: last, changed: make(chan struct{})}, nil
 }
 
 // run reads until ctx ends. Without a filter: that costs the server less, and half of the messages are facts.
 func (f *feed) run(ctx context.Context) error {
-	return service.Tail(ctx, f.host, nil, f.first, func(m service.Message) error {
+	return f.tail(ctx, f.first, func(m service.Message) error {
 		if m.Kind != events.Stated {
 			f.mu.Lock()
 			f.last = m.Sequence

@@ -21,6 +21,9 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 )
 
+// Tail reads the stream in order from a sequence on, until ctx ends, as [service.Tail] without filters.
+type Tail func(ctx context.Context, from uint64, each func(service.Message) error) error
+
 // Options of a Manager; Host and Record are required.
 type Options struct {
 	Host service.Host
@@ -30,6 +33,8 @@ type Options struct {
 	Allow []netip.Prefix
 	// SecretsDir holds <project>/<name> for signing secrets that are given as "secret:<name>"; empty: there are none.
 	SecretsDir string
+	// Tail reads the stream in order from a sequence on; nil: a reader of its own does.
+	Tail Tail
 	// Origin is the name under which sinks are asked whether they want events; empty: "lemnis".
 	Origin   string
 	Patience Patience
@@ -69,6 +74,11 @@ func New(o Options) *Manager {
 	if log == nil {
 		log = zap.NewNop()
 		o.Host.Log = log
+	}
+	if o.Tail == nil {
+		o.Tail = func(ctx context.Context, from uint64, each func(service.Message) error) error {
+			return service.Tail(ctx, o.Host, nil, from, each)
+		}
 	}
 	return &Manager{
 		options: o, host: o.Host, log: log.Named("subscriptions"), clients: newClients(o.Allow, o.Resolver, o.TLS), working: map[string]*worker{},
@@ -376,7 +386,7 @@ func (m *Manager) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := newFeed(ctx, m.host)
+	f, err := newFeed(ctx, m.host, m.options.Tail)
 	if err != nil {
 		return err
 	}
