@@ -38,8 +38,8 @@ func BenchmarkClaim(b *testing.B) {
 	}
 }
 
-// BenchmarkStart is a start on a stream of 100,000 events: with an empty store, and with what an earlier run saved.
-func BenchmarkStart(b *testing.B) {
+// BenchmarkModels is a start on a stream of 100,000 events: with an empty store, and with what an earlier run saved.
+func BenchmarkModels(b *testing.B) {
 	const many = 100_000
 	w := newWorld(b)
 	w.stop()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -73,13 +72,13 @@ type installation struct {
 }
 
 // launch starts `lemnis up` and returns how long it took to be ready.
-func launch(b *testing.B, dir, data string) (installation, time.Duration) {
+func launch(b *testing.B, dir, data string, more ...string) (installation, time.Duration) {
 	b.Helper()
 	http, nats := freePort(b), freePort(b)
 	began := time.Now()
 	p := installation{
-		program: start(b, filepath.Join(dir, "lemnis"), nil, "up", "--data", data,
-			"--http", fmt.Sprintf("127.0.0.1:%d", http), "--nats-listen", fmt.Sprintf("127.0.0.1:%d", nats)),
+		program: start(b, filepath.Join(dir, "lemnis"), nil, append([]string{"up", "--data", data,
+			"--http", fmt.Sprintf("127.0.0.1:%d", http), "--nats-listen", fmt.Sprintf("127.0.0.1:%d", nats)}, more...)...),
 		url: fmt.Sprintf("http://127.0.0.1:%d", http), nats: fmt.Sprintf("nats://127.0.0.1:%d", nats),
 	}
 	answers(b, p.url+"/readyz", p.program)
@@ -90,17 +89,7 @@ func launch(b *testing.B, dir, data string) (installation, time.Duration) {
 func (p *program) settledMemory(b *testing.B) float64 {
 	b.Helper()
 	<-time.After(5 * time.Second)
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		b.Skipf("SKIPPED: memory is read from /proc, which is not there: %v", err)
-	}
-	_, rest, _ := strings.Cut(string(status), "VmRSS:")
-	field, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-	kib, err := strconv.ParseFloat(field, 64)
-	if err != nil {
-		b.Fatalf("no VmRSS in %s", status)
-	}
-	return kib / 1024
+	return p.memory(b)
 }
 
 // fill has an installation decide over HTTP until its stream holds 100,000 events: about as many facts as claims.
