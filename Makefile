@@ -48,13 +48,13 @@ check: fmt-check vet lint generated ## All that a change must pass: format, vet,
 # The rows of the table of goals, one package after the other: nothing else may run beside a measurement.
 .PHONY: bench
 bench: ## Measure what has a goal, and print it in a table: [FULL=1 takes longer, and measures the small parts too]
-	@go test -p 1 -run '^$$' -bench '^Benchmark(Decide|Start|TakeOver)$$' -benchtime 1x -count $(if $(filter-out 0,$(FULL)),3,1) \
-		-timeout 90m ./internal/service ./test/integration | go run ./internal/cmd/benchreport
+	@go test -p 1 -run '^$$' -bench '^Benchmark(Decide|Start|TakeOver|Door|FanOut)$$' -benchtime 1x -count $(if $(filter-out 0,$(FULL)),3,1) \
+		-timeout 90m ./internal/service ./services/gateway ./test/integration | go run ./internal/cmd/benchreport
 	@$(if $(filter-out 0,$(FULL)),$(MAKE) bench-micro)
 
 .PHONY: bench-micro
 bench-micro: ## Measure the small parts: medians of rounds
-	@go test -p 1 -run '^$$' -bench . -skip '^Benchmark(Decide|Start|TakeOver)$$' -benchmem -count 3 -benchtime 300ms -timeout 60m work
+	@go test -p 1 -run '^$$' -bench . -skip '^Benchmark(Decide|Start|TakeOver|Door|FanOut)$$' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 .PHONY: fmt
 fmt: ## Format all Go files

@@ -24,4 +24,12 @@ var goals = []goal{
 	{"the same after kill -9", "Start", "full-after-kill-s", "s", false, 3},
 	{"take-over after kill -9", "TakeOver", "kill-s", "s", false, 8},
 	{"take-over on a clean stop", "TakeOver", "stop-s", "s", false, 0.5},
+	{"POST /events durable, 64 connections, embedded", "Door/embedded", "ratio", "of plain", true, 0.5},
+	{"POST /events p99, embedded", "Door/embedded", "p99-ratio", "times plain", false, 3},
+	{"POST /events durable, 64 connections, loopback", "Door/loopback", "ratio", "of plain", true, 0.5},
+	{"POST /events p99, loopback", "Door/loopback", "p99-ratio", "times plain", false, 3},
+	{"1,000 SSE readers, 100 events/s: furthest behind", "FanOut/sse", "behind-s", "s", false, 1},
+	{"1,000 SSE readers: memory of each", "FanOut/sse", "KiB-each", "KiB", false, 64},
+	{"100 subscriptions, 50 events/s: furthest behind", "FanOut/subscriptions", "behind-s", "s", false, 1},
+	{"100 subscriptions: memory of each", "FanOut/subscriptions", "KiB-each", "KiB", false, 64},
 }
