@@ -39,7 +39,7 @@ func (x *index) ask(ctx context.Context, field string) (uint64, error) {
 	a.busy = true
 	a.mu.Unlock()
 	if begin {
-		go x.answerAll()
+		go x.answerAll() //nolint:contextcheck // a lot is answered for all who wait, also when the first of them leaves
 	}
 	select {
 	case <-q.answered:

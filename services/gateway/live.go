@@ -75,8 +75,9 @@ func (i *item) json() ([]byte, error) {
 		b = append(b, "\ndata: "...)
 		from := len(b)
 		b = append(b, i.structured...) // one line: JSON as encoding/json writes it
-		i.structured = b[from:len(b):len(b)]
-		i.frame = append(b, "\n\n"...)
+		to := len(b)
+		b = append(b, "\n\n"...)
+		i.structured, i.frame = b[from:to:to], b
 	})
 	return i.structured, i.err
 }

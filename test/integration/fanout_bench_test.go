@@ -90,8 +90,11 @@ func (h *heard) event(listener int, recorded string) {
 		return
 	}
 	h.of[listener].Add(1)
-	behind := int64(time.Since(at))
-	for was := h.worst.Load(); behind > was && !h.worst.CompareAndSwap(was, behind); was = h.worst.Load() {
+	for behind := int64(time.Since(at)); ; {
+		was := h.worst.Load()
+		if behind <= was || h.worst.CompareAndSwap(was, behind) {
+			return
+		}
 	}
 }
 

@@ -1,5 +1,7 @@
 package schema
 
+import "bytes"
+
 // reader holds a JSON text against a shape while it goes over it. Its methods take the index where something begins and
 // return the one behind it, or 0 when it is not there for certain.
 type reader struct {
@@ -280,7 +282,7 @@ func (r *reader) object(s *shape, i, depth int) int {
 
 func among(names [][]byte, name []byte) bool {
 	for _, n := range names {
-		if string(n) == string(name) {
+		if bytes.Equal(n, name) {
 			return true
 		}
 	}
