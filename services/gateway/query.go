@@ -33,17 +33,19 @@ type query struct {
 	subject, predicate string // of the type
 	chain              string
 	key                string
+	aggregate          string        // kind of aggregate; facts only
+	from, to           time.Time     // when the stream stored it: from is within, to is not
 	kinds              []events.Kind // nil: claims and facts
 }
 
 // parseQuery reads a query; the error is a refusal.
 func parseQuery(v url.Values) (query, error) {
-	q := query{project: v.Get("project"), phase: events.Phase(v.Get("phase")), chain: v.Get("chain"), key: v.Get("key")}
+	q := query{project: v.Get("project"), phase: events.Phase(v.Get("phase")), chain: v.Get("chain"), aggregate: v.Get("aggregate"), key: v.Get("key")}
 	for name := range v {
 		switch name {
-		case "project", "phase", "chain", "key", "type", "after", "limit":
+		case "project", "phase", "chain", "aggregate", "key", "type", "from", "to", "after", "limit":
 		default:
-			return q, refuse(http.StatusBadRequest, "the parameter %s is not known; there are project, type, phase, chain, key, after, limit", quote(name))
+			return q, refuse(http.StatusBadRequest, "the parameter %s is not known; there are project, type, phase, chain, aggregate, key, from, to, after, limit", quote(name))
 		}
 	}
 	if q.project != "" {
@@ -60,6 +62,18 @@ func parseQuery(v url.Values) (query, error) {
 			return q, refuse(http.StatusBadRequest, "%v", err)
 		}
 		q.subject, q.predicate = t.Subject(), t.Predicate()
+	}
+	if q.aggregate != "" {
+		q.kinds = []events.Kind{events.Stated}
+	}
+	for name, to := range map[string]*time.Time{"from": &q.from, "to": &q.to} {
+		if text := v.Get(name); text != "" {
+			t, err := time.Parse(time.RFC3339Nano, text)
+			if err != nil {
+				return q, refuse(http.StatusBadRequest, "%s %s is no RFC 3339 time, like 2026-01-02T15:04:05Z", name, quote(text))
+			}
+			*to = t
+		}
 	}
 	return q, nil
 }
@@ -107,8 +121,13 @@ func (q query) filters() []string {
 func (q query) wants(e *events.Event) bool {
 	return e.Kind != events.Result && (q.project == "" || q.project == e.Project) && (q.phase == "" || q.phase == e.Phase) &&
 		(q.subject == "" || q.subject == e.Type.Subject()) && (q.predicate == "" || q.predicate == e.Type.Predicate()) &&
-		(q.chain == "" || q.chain == e.Chain) && (q.key == "" || q.key == e.Key)
+		(q.chain == "" || q.chain == e.Chain) && (q.key == "" || q.key == e.Key) &&
+		(q.aggregate == "" || q.aggregate == e.Aggregate && e.Kind == events.Stated) &&
+		(q.from.IsZero() || !e.Stored.Before(q.from)) && (q.to.IsZero() || e.Stored.Before(q.to))
 }
+
+// over reports whether an event, and with it all that follow, comes after what is wanted.
+func (q query) over(e *events.Event) bool { return !q.to.IsZero() && !e.Stored.Before(q.to) }
 
 // found is an event of an answer.
 type found struct {
@@ -118,8 +137,14 @@ type found struct {
 
 // page reads wanted events behind a sequence; next is where to go on, 0 at the end.
 func (g *Gateway) page(ctx context.Context, q query, after uint64, limit int) (page []found, next uint64, err error) {
-	size := 0
+	if after, err = g.behind(ctx, q.from, after); err != nil {
+		return nil, 0, err
+	}
+	size, over := 0, false
 	take := func(e events.Event, data []byte) bool {
+		if over = q.over(&e); over {
+			return false
+		}
 		if !q.wants(&e) {
 			return true
 		}
@@ -146,10 +171,42 @@ func (g *Gateway) page(ctx context.Context, q query, after uint64, limit int) (p
 		})
 		err = away(err)
 	}
-	if err != nil || ended || len(page) == 0 {
+	if err != nil || ended || over || len(page) == 0 {
 		return page, 0, err
 	}
 	return page, page[len(page)-1].sequence, nil
+}
+
+// behind is the sequence behind which all stands that was stored from a time on, or after when that is later. The stream's
+// times grow with its sequences, so that it is found by halving.
+func (g *Gateway) behind(ctx context.Context, from time.Time, after uint64) (uint64, error) {
+	if from.IsZero() {
+		return after, nil
+	}
+	stream, err := g.stored(ctx)
+	if err != nil {
+		return 0, away(err)
+	}
+	info, err := stream.Info(ctx)
+	if err != nil {
+		return 0, away(err)
+	}
+	low, high := max(after, info.State.FirstSeq), info.State.LastSeq+1 // the first one wanted is in [low, high]
+	for low < high {
+		middle := low + (high-low)/2
+		m, err := stream.GetMsg(ctx, middle, jetstream.WithGetMsgSubject(">")) // or the next one, where a limit has let it go
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			high = middle
+		case err != nil:
+			return 0, away(err)
+		case m.Time.Before(from):
+			low = m.Sequence + 1
+		default:
+			high = middle
+		}
+	}
+	return max(after, low-min(low, 1)), nil
 }
 
 // pageOfChain reads by the index.

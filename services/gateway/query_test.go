@@ -65,10 +65,56 @@ func TestListEvents(t *testing.T) {
 	if got := strings.Join(all, " "); got != tests[0].want {
 		t.Errorf("by pages: %s", got)
 	}
-	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "after=-1", "phase=nope", "type=nope", "project=A", "colour=red", "%zz"} {
+	for _, bad := range []string{"limit=0", "limit=1001", "limit=x", "after=-1", "phase=nope", "type=nope", "from=yesterday", "to=1", "project=A", "colour=red", "%zz"} {
 		if resp, answer := w.send(http.MethodGet, "/events?"+bad, ""); resp.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %d %s", bad, resp.StatusCode, answer)
 		}
+	}
+}
+
+// By the times at which the stream stored the events, with pages, and by the aggregate that facts are of.
+func TestListEventsByTime(t *testing.T) {
+	w := newWorld(t)
+	var p page
+	empty := "/events?from=" + url.QueryEscape(time.Now().Add(-time.Hour).Format(time.RFC3339))
+	if w.get(empty, &p); len(p.Events) != 0 || p.Next != nil {
+		t.Errorf("of an empty stream: %+v", p)
+	}
+	var stored []string
+	for i := range 9 {
+		f := fact("shop", fmt.Sprint("t", i), events.Plan, events.TicketClosed{Resolution: "completed"})
+		f.Aggregate, f.Chain = []string{"item", "release"}[i%2], "turn"
+		w.state(f)
+	}
+	w.until("the chain is known", func() bool { w.get("/events?chain=turn", &p); return len(p.Events) == 9 })
+	for _, e := range p.Events {
+		stored = append(stored, url.QueryEscape(e["recordedtime"].(string)))
+	}
+	for query, want := range map[string]string{
+		"from=" + stored[7]:                                      "fact:t7 fact:t8",
+		"to=" + stored[2]:                                        "fact:t0 fact:t1",
+		"from=" + stored[3] + "&to=" + stored[5]:                 "fact:t3 fact:t4",
+		"from=" + stored[3] + "&to=" + stored[5] + "&chain=turn": "fact:t3 fact:t4",
+		"from=" + stored[3] + "&to=" + stored[3]:                 "",
+		"from=2100-01-01T00:00:00Z":                              "",
+		"to=2000-01-01T00:00:00Z":                                "",
+		"from=2000-01-01T00:00:00Z&limit=1000&aggregate=item":    "fact:t0 fact:t2 fact:t4 fact:t6 fact:t8",
+		"aggregate=release&key=t3":                               "fact:t3",
+		"aggregate=rollout":                                      "",
+		"after=8&from=" + stored[2]:                              "fact:t8",
+	} {
+		if w.get("/events?"+query, &p); p.ids() != want || p.Next != nil {
+			t.Errorf("%s: %s, want %s (next %v)", query, p.ids(), want, p.Next)
+		}
+	}
+	if w.get("/events?limit=2&from="+stored[1]+"&to="+stored[5], &p); p.ids() != "fact:t1 fact:t2" || p.Next == nil {
+		t.Fatalf("the first page: %s", p.ids())
+	}
+	if w.get("/events?limit=2&from="+stored[1]+"&to="+stored[5]+"&after="+*p.Next, &p); p.ids() != "fact:t3 fact:t4" {
+		t.Errorf("the second page: %s", p.ids())
+	}
+	if resp, _ := w.send(http.MethodGet, "/events/stream?from="+stored[1], ""); resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("a stream with a time: %d", resp.StatusCode)
 	}
 }
 

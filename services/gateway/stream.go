@@ -73,6 +73,9 @@ func parseStream(r *http.Request) (q query, last uint64, resume bool, err error)
 	if v.Has("limit") {
 		return q, 0, false, refuse(http.StatusBadRequest, "a stream of events has no limit")
 	}
+	if v.Has("from") || v.Has("to") {
+		return q, 0, false, refuse(http.StatusBadRequest, "a stream of events has no times: it begins behind Last-Event-ID, or now")
+	}
 	if id != "" {
 		if last, err = strconv.ParseUint(id, 10, 63); err != nil {
 			return q, 0, false, refuse(http.StatusBadRequest, "Last-Event-ID %s is no sequence", quote(id))
