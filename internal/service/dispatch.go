@@ -86,6 +86,7 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 	if c, ok := e.Content.(events.ProjectConfigured); ok && m.Kind == events.Stated {
 		t.configs.set(e.Project, c)
 	}
+	t.askRebuild(e)
 	project := t.configs.get(e.Project)
 	tasks, err := t.tasks(ctx, project, e)
 	if ctx.Err() != nil {

@@ -318,6 +318,7 @@ type trouble struct {
 	Again     int   // per mille of messages met twice, late
 	Wipes     int   // of the store
 	Duplicate int   // percent of claims that are sent twice, as new messages
+	Rebuilds  int   // that are asked for in the midst of the claims
 	Resends   int   // of claims, each once, in the midst of the others
 	Seed      uint64
 }
@@ -330,6 +331,7 @@ func drawTrouble(rt *rapid.T) trouble {
 		Again:     rapid.SampledFrom([]int{0, 100, 500, 1000}).Draw(rt, "again"),
 		Wipes:     rapid.IntRange(0, 2).Draw(rt, "wipes"),
 		Duplicate: rapid.SampledFrom([]int{0, 0, 100}).Draw(rt, "duplicate"),
+		Rebuilds:  rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "rebuilds"),
 		Resends:   rapid.SampledFrom([]int{0, 0, 1, 4}).Draw(rt, "resends"),
 		Seed:      rapid.Uint64().Draw(rt, "seed"),
 	}
@@ -410,6 +412,11 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 			again := i - len(tr.Claims)/2
 			_, key := claimOf(tr.Claims[again])
 			if err := b.resend(project, fmt.Sprintf("%s-again-%d", project, again), sent[again*copies], "item/"+key); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i >= 2 && i < 2+tr.Rebuilds {
+			if err := b.claim(internalProject, fmt.Sprintf("%s-rebuild-%d", project, i), events.RebuildRequested{Service: "plan"}, "plan"); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -20,6 +20,7 @@ import (
 type snapshotRequest struct {
 	all    bool
 	only   *fold.PartitionID
+	names  bool // which partitions there are, and nothing of them
 	answer chan []changed
 }
 
@@ -35,6 +36,10 @@ type changed struct {
 func (w *worker) snapshot(r snapshotRequest) {
 	var out []changed
 	for _, p := range w.partitions {
+		if r.names {
+			out = append(out, changed{id: p.id})
+			continue
+		}
 		if r.only != nil && *r.only != p.id || len(p.dirty) == 0 && !r.all && r.only == nil {
 			continue
 		}
@@ -183,13 +188,18 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 		if wait(ctx, pause); ctx.Err() != nil {
 			return nil //nolint:nilerr // drained
 		}
+		rewriting := t.rebuilds.rewrite.Load()
 		floor := t.handled()
-		if floor == t.complete {
+		if floor == t.complete && rewriting == nil {
 			t.metrics.foldsSaved(floor, time.Now())
 			continue
 		}
 		start := time.Now()
-		saved, err := t.saveOnce(alive, t.complete, floor)
+		err := t.forgetSaved(alive)
+		var saved uint64
+		if err == nil {
+			saved, err = t.saveOnce(alive, t.complete, floor)
+		}
 		pause = max(t.host.Timing.Save, min(saveShare*time.Since(start), 10*time.Second))
 		if err != nil {
 			t.complete = 0 // what is missing now has to be written whole, also by the hand-over
@@ -200,6 +210,7 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 		}
 		t.complete = saved
 		t.metrics.foldsSaved(saved, start)
+		t.rewrote(rewriting)
 	}
 }
 

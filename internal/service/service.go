@@ -192,9 +192,10 @@ func (s *Service) newTerm(l *lease) *term {
 		host: s.host, def: s.def, kinds: s.kinds, takes: s.takes, log: s.log, metrics: &s.metrics, troubles: &s.broken, faults: s.host.faults,
 		lease: l, seed: maphash.MakeSeed(), latestProject: s.configs.get,
 	}
+	t.rebuilds.asked = make(chan *events.Event, 1)
 	for range s.host.Timing.Workers {
 		t.workers = append(t.workers, &worker{
-			term: t, tasks: make(chan task, 256), snapshots: make(chan snapshotRequest), stopped: make(chan struct{}),
+			term: t, tasks: make(chan task, 256), snapshots: make(chan snapshotRequest), swaps: make(chan *swapping), stopped: make(chan struct{}),
 			partitions: map[fold.PartitionID]*partition{},
 		})
 	}

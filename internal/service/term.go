@@ -29,10 +29,11 @@ type term struct {
 	lease         *lease
 	latestProject func(string) events.Project // for effects
 
-	workers []*worker
-	own     recent
-	configs projects
-	seed    maphash.Seed
+	workers  []*worker
+	own      recent
+	rebuilds rebuilds
+	configs  projects
+	seed     maphash.Seed
 
 	mu      sync.Mutex
 	pending []*cause // read and not yet known to be handled, in stream order
@@ -141,6 +142,7 @@ func (t *term) work(ctx, alive context.Context, fail context.CancelCauseFunc) {
 	defer stopReading()
 	start(&readers, func() error { return t.dispatch(reading, working) })
 	start(&readers, func() error { return t.saveFolds(reading, alive) })
+	start(&readers, func() error { return t.rebuildWhenAsked(reading) })
 	for _, d := range t.def.Duties {
 		start(&world, func() error { return t.perform(ctx, d) })
 	}

@@ -48,6 +48,7 @@ type worker struct {
 	term       *term
 	tasks      chan task
 	snapshots  chan snapshotRequest
+	swaps      chan *swapping
 	stopped    chan struct{} // closed when run has returned
 	partitions map[fold.PartitionID]*partition
 }
@@ -60,6 +61,8 @@ func (w *worker) run(ctx context.Context) error {
 			return nil
 		case r := <-w.snapshots:
 			w.snapshot(r)
+		case s := <-w.swaps:
+			w.swap(ctx, s)
 		case t, ok := <-w.tasks:
 			if !ok {
 				return nil
