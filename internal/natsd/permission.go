@@ -28,6 +28,20 @@ func Services() []string {
 	return names
 }
 
+// PhasesOf are the phases that a service decides, or the one that a phase's name
+// says; none for another name.
+func PhasesOf(name string) []string {
+	if phases := servicePhases[name]; len(phases) > 0 {
+		return slices.Clone(phases)
+	}
+	for _, phases := range servicePhases {
+		if slices.Contains(phases, name) {
+			return []string{name}
+		}
+	}
+	return nil
+}
+
 // permissions are subjects, of which those denied count more.
 type permissions struct {
 	publish, deny, subscribe []string

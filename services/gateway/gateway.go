@@ -87,8 +87,10 @@ type Gateway struct {
 	overview *overview
 	live     *live
 	tails    *tails
-	metrics  metrics
-	handle   atomic.Pointer[jetstream.Stream]
+
+	rebuilding sync.Mutex // held while the read models are built again
+	metrics    metrics
+	handle     atomic.Pointer[jetstream.Stream]
 
 	vaultMu sync.Mutex
 	opened  *privacy.Vault // nil until feedback came
@@ -153,6 +155,8 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
 	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)
 	mux.HandleFunc("POST /api/v1/deadletters/{sequence}/resend", g.resend)
+	mux.HandleFunc("POST /api/v1/rebuilds", g.rebuild)
+	mux.HandleFunc("GET /api/v1/rebuilds/{id}", g.rebuildState)
 	mux.HandleFunc("GET /asyncapi.json", g.showAsyncAPI)
 	mux.HandleFunc("GET /schemas/{$}", g.listSchemas)
 	mux.HandleFunc("GET /schemas/{type}", g.showSchema)

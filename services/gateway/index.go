@@ -34,10 +34,11 @@ const (
 // index finds events by chain and by id. It is a read model in the store of folds that holds sequences only, and stands
 // at a position; several gateways move it together, since what they write is the same.
 type index struct {
-	host  service.Host
-	log   *zap.Logger
-	scope fold.Scope
-	name  string // of the position
+	host   service.Host
+	log    *zap.Logger
+	scope  fold.Scope
+	name   string // of the position
+	prefix string // of its keys' names, while it is not in use yet
 
 	at    atomic.Uint64 // where this process has seen it stand
 	whole atomic.Bool   // false while it is being built
@@ -101,7 +102,9 @@ func (x *index) key(of, field string) string {
 	return x.bucket(of, int(field[1]+7*field[2])%buckets)
 }
 
-func (x *index) bucket(of string, i int) string { return x.scope.Name(of + ":" + strconv.Itoa(i)) }
+func (x *index) bucket(of string, i int) string {
+	return x.scope.Name(x.prefix + of + ":" + strconv.Itoa(i))
+}
 
 // member is a sequence in a chain. The members of a sorted set with equal scores are in the order of their bytes, so
 // that a chain is a range of its bucket.
@@ -305,8 +308,8 @@ func (x *index) advance(ctx context.Context, batch []entry) error {
 	return nil
 }
 
-// queue gathers a batch into as few commands as there are keys.
-func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) {
+// queue gathers a batch into as few commands as there are keys, and says which those are.
+func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) (keys []string) {
 	chains := map[string][]redis.Z{}
 	ids := map[string][]any{}
 	for _, e := range batch {
@@ -324,10 +327,13 @@ func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) {
 	}
 	for key, members := range chains {
 		p.ZAdd(ctx, key, members...)
+		keys = append(keys, key)
 	}
 	for key, fields := range ids {
 		p.HSet(ctx, key, fields...)
+		keys = append(keys, key)
 	}
+	return keys
 }
 
 // look runs read commands, and refuses to answer from an index that is being built.

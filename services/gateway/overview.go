@@ -30,6 +30,8 @@ type overview struct {
 	sequence uint64
 	projects map[string]*projectView
 	changed  map[string]bool // projects that the store does not have as they are
+	besides  bool            // what is met is kept in beside, for an overview that is about to take over
+	beside   []service.Message
 }
 
 // projectView is one project. It is saved as it is: see overviewVersion.
@@ -86,6 +88,9 @@ func (o *overview) meet(m service.Message) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sequence = m.Sequence
+	if o.besides {
+		o.beside = append(o.beside, m)
+	}
 	p := o.view(tokens[1])
 	o.changed[tokens[1]] = true
 	f := p.phase(events.Phase(tokens[2]))

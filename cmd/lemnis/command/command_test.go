@@ -166,6 +166,12 @@ func TestAgainstInstallation(t *testing.T) {
 	has(out, "deadletters")
 	out, _ = do(0, "deadletters", "resend", "--since", "1h", "--type", "ticket.created")
 	has(out, "0 sent again, 0 before, 0 can not be")
+	for _, name := range []string{"planner", "builder", "deployer", "monitor", "feedback", "gateway", "plan"} {
+		out, _ = do(0, "rebuild", name)
+		has(out, " compared, 0 differed")
+	}
+	_, complaint = do(1, "rebuild", "nothing")
+	has(complaint, "no service and no phase")
 	_, complaint = do(1, "deadletters", "resend", "7")
 	has(complaint, "404")
 	_, complaint = do(1, "deadletters", "list", "--since", "yesterday")
