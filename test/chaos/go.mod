@@ -1,0 +1,56 @@
+module github.com/lemnis/lemnis/test/chaos
+
+go 1.26.0
+
+require (
+	github.com/lemnis/lemnis/pkg/events v0.0.0
+	go.uber.org/zap v1.28.0
+)
+
+require (
+	github.com/alicebob/miniredis/v2 v2.40.0 // indirect
+	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/docker/cli v29.7.2+incompatible // indirect
+	github.com/docker/docker-credential-helpers v0.9.3 // indirect
+	github.com/google/go-containerregistry v0.22.1 // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/lemnis/lemnis/internal v0.0.0
+	github.com/lemnis/lemnis/services/builder v0.0.0
+	github.com/lemnis/lemnis/services/deployer v0.0.0
+	github.com/lemnis/lemnis/services/feedback v0.0.0
+	github.com/lemnis/lemnis/services/monitor v0.0.0
+	github.com/lemnis/lemnis/services/planner v0.0.0
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.2 // indirect
+	github.com/nats-io/nats-server/v2 v2.15.2 // indirect
+	github.com/nats-io/nats.go v1.55.0 // indirect
+	github.com/nats-io/nkeys v0.4.16 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/opencontainers/go-digest v1.0.0 // indirect
+	github.com/opencontainers/image-spec v1.1.1 // indirect
+	github.com/redis/go-redis/v9 v9.23.0 // indirect
+	github.com/sirupsen/logrus v1.9.4 // indirect
+	github.com/synadia-io/orbit.go/jetstreamext v0.3.2 // indirect
+	github.com/synadia-io/orbit.go/natsext v0.1.3 // indirect
+	github.com/yuin/gopher-lua v1.1.1 // indirect
+	go.uber.org/atomic v1.12.0 // indirect
+	go.uber.org/multierr v1.11.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sync v0.24.0
+	golang.org/x/sys v0.49.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+)
+
+replace (
+	github.com/lemnis/lemnis/cmd/lemnis => ../../cmd/lemnis
+	github.com/lemnis/lemnis/internal => ../../internal
+	github.com/lemnis/lemnis/pkg/events => ../../pkg/events
+	github.com/lemnis/lemnis/services/builder => ../../services/builder
+	github.com/lemnis/lemnis/services/deployer => ../../services/deployer
+	github.com/lemnis/lemnis/services/feedback => ../../services/feedback
+	github.com/lemnis/lemnis/services/gateway => ../../services/gateway
+	github.com/lemnis/lemnis/services/monitor => ../../services/monitor
+	github.com/lemnis/lemnis/services/planner => ../../services/planner
+)
