@@ -21,6 +21,7 @@ const (
 	Unproven  Rule = "unproven"  // an artifact without a green pipeline
 	Unordered Rule = "unordered" // time runs backwards: an order or a duration is negative
 	Stray     Rule = "stray"     // a dead letter, or an event of nobody's
+	Slow      Rule = "slow"      // something took longer than it may
 )
 
 // Finding is one breach.

@@ -32,7 +32,8 @@ type Load struct {
 	acked    []Acknowledged
 	journals map[string]*journal
 	refusals map[string]int // answers of the gateway that were no success, by their text
-	closed   int            // laps
+	laps     []Lap          // begun
+	closed   int            // of them
 }
 
 // NewLoad prepares a load for a stack.
@@ -49,16 +50,13 @@ func NewLoad(s *Stack) *Load {
 	return l
 }
 
-// Run turns the laps, some at a time, until all are closed. The error names the laps that are not.
-func (l *Load) Run(ctx context.Context, laps []Lap, atOnce int) error {
-	for _, lap := range laps {
-		l.journals[lap.Project] = newJournal()
-	}
+// Run turns laps, some at a time, for as long as next gives any. The error names those that did not close.
+func (l *Load) Run(ctx context.Context, next func() (Lap, bool), atOnce int) error {
 	following, stop := context.WithCancel(ctx)
 	var follower sync.WaitGroup
 	follower.Go(func() {
 		_ = l.follow(following, func(e events.Event) { // ends with the load
-			if j := l.journals[e.Project]; j != nil {
+			if j := l.journal(e.Project); j != nil {
 				j.add(e)
 			}
 		})
@@ -74,15 +72,17 @@ func (l *Load) Run(ctx context.Context, laps []Lap, atOnce int) error {
 					mu.Lock()
 					open = append(open, fmt.Errorf("lap %s: %w", lap.Project, err))
 					mu.Unlock()
-					continue
 				}
-				l.mu.Lock()
-				l.closed++
-				l.mu.Unlock()
+				l.end(lap, ctx.Err() == nil)
 			}
 		})
 	}
-	for _, lap := range laps {
+	for ctx.Err() == nil {
+		lap, ok := next()
+		if !ok {
+			break
+		}
+		l.begin(lap)
 		todo <- lap
 	}
 	close(todo)
@@ -90,6 +90,36 @@ func (l *Load) Run(ctx context.Context, laps []Lap, atOnce int) error {
 	stop()
 	follower.Wait()
 	return errors.Join(open...)
+}
+
+func (l *Load) begin(lap Lap) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.laps = append(l.laps, lap)
+	l.journals[lap.Project] = newJournal()
+}
+
+func (l *Load) end(lap Lap, closed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.journals, lap.Project)
+	if closed {
+		l.closed++
+	}
+}
+
+// journal of a lap under way; nil of others.
+func (l *Load) journal(project string) *journal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.journals[project]
+}
+
+// Laps are those that were begun.
+func (l *Load) Laps() []Lap {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Lap(nil), l.laps...)
 }
 
 // Closed is how many laps are.
@@ -101,7 +131,7 @@ func (l *Load) Closed() int {
 
 // turn is one lap.
 func (l *Load) turn(ctx context.Context, lap Lap) error {
-	t := &turn{load: l, lap: lap, journal: l.journals[lap.Project]}
+	t := &turn{load: l, lap: lap, journal: l.journal(lap.Project)}
 	for _, step := range []func(context.Context) error{t.begin, t.listen} {
 		if err := step(ctx); err != nil {
 			return err

@@ -33,27 +33,31 @@ const wish = "wish"
 // insight stands for the item that the users' words become.
 const insight = "insight"
 
-// Plan draws laps: one to five changes each, three on average. The same seed gives the same laps.
-func Plan(seed uint64, name string, laps int) []Lap {
-	rng := rand.New(rand.NewPCG(seed, 3)) //nolint:gosec // repeatable chance, not secrets
-	kinds := []small.Kind{small.Good, small.Good, small.Bad, small.Bad, small.Red, small.Low, small.Refused}
-	var plan []Lap
-	for i := range laps {
-		l := Lap{Project: fmt.Sprintf("%s-%d", name, i+1), Soak: rng.IntN(4) == 0}
-		for n := range 1 + rng.IntN(5) {
-			c := Change{ID: fmt.Sprintf("c%d", n+1), Kind: small.Good, Item: insight}
-			if n > 0 {
-				c.Kind, c.Item = kinds[rng.IntN(len(kinds))], ""
-			}
-			if c.Kind == small.Bad {
-				c.Item = wish
-			}
-			c.Head = fmt.Sprintf("%020x%020x", rng.Uint64(), rng.Uint64())
-			l.Changes = append(l.Changes, c)
+// Plan gives laps by their number: one to five changes each, three on average. The same seed gives the same laps.
+type Plan struct {
+	Seed uint64
+	Name string // projects are <name>-1, <name>-2, …
+}
+
+// kinds of the changes behind the first, which is always good.
+var kinds = []small.Kind{small.Good, small.Good, small.Bad, small.Bad, small.Red, small.Low, small.Refused}
+
+// Lap is the n-th, from 1.
+func (p Plan) Lap(n int) Lap {
+	rng := rand.New(rand.NewPCG(p.Seed, uint64(n))) //nolint:gosec // repeatable chance, not secrets
+	l := Lap{Project: fmt.Sprintf("%s-%d", p.Name, n), Soak: rng.IntN(4) == 0}
+	for i := range 1 + rng.IntN(5) {
+		c := Change{ID: fmt.Sprintf("c%d", i+1), Kind: small.Good, Item: insight}
+		if i > 0 {
+			c.Kind, c.Item = kinds[rng.IntN(len(kinds))], ""
 		}
-		plan = append(plan, l)
+		if c.Kind == small.Bad {
+			c.Item = wish
+		}
+		c.Head = fmt.Sprintf("%020x%020x", rng.Uint64(), rng.Uint64())
+		l.Changes = append(l.Changes, c)
 	}
-	return plan
+	return l
 }
 
 // changes counts those of all laps.

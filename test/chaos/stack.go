@@ -246,15 +246,21 @@ func (s *Stack) ask(ctx context.Context, p *Process, path string) (string, error
 // Owner is the copy of a service that decides now; nil when none says so.
 func (s *Stack) Owner(ctx context.Context, name string) *Process {
 	for _, p := range s.Services[name] {
-		if page, err := s.ask(ctx, p, "/metrics"); err == nil && strings.Contains(page, "\nlemnis_owner{") {
-			for line := range strings.SplitSeq(page, "\n") {
-				if strings.HasPrefix(line, "lemnis_owner{") && strings.HasSuffix(line, " 1") {
-					return p
-				}
-			}
+		if page, err := s.ask(ctx, p, "/metrics"); err == nil && owns(page) {
+			return p
 		}
 	}
 	return nil
+}
+
+// owns reads the metrics of a process.
+func owns(page string) bool {
+	for line := range strings.SplitSeq(page, "\n") {
+		if strings.HasPrefix(line, "lemnis_owner{") && strings.HasSuffix(line, " 1") {
+			return true
+		}
+	}
+	return false
 }
 
 // Deciders are the processes of the services, in a fixed order.
