@@ -68,8 +68,10 @@ func (p *partition) fold(kinds map[string]*Aggregate, fact events.Event) error {
 	if kind == nil {
 		return errUnknownKind
 	}
-	a := p.at(field{fact.Aggregate, fact.Key})
+	f := field{fact.Aggregate, fact.Key}
+	a := p.at(f)
 	if fact.CauseSequence <= a.watermark {
+		p.dirty[f] = struct{}{} // it was saved ahead of its place: now the place is known
 		return nil
 	}
 	state, err := kind.next(*a, p, fact)

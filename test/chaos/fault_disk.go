@@ -19,7 +19,7 @@ func disk(ctx context.Context, sc *Scene) (Row, error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return Row{}, err
 	}
-	if err := syscall.Mount("lemnis-chaos", folder, "tmpfs", 0, "size=128m"); err != nil {
+	if err := syscall.Mount("lemnis-chaos", folder, "tmpfs", 0, "size=512m"); err != nil {
 		return Row{}, &Skipped{fmt.Sprintf("a small disk could not be mounted (%v); it takes root", err)}
 	}
 	defer func() { _ = syscall.Unmount(folder, syscall.MNT_DETACH) }()

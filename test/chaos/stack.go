@@ -82,6 +82,9 @@ func (s *Stack) up(ctx context.Context) error {
 		if err := n.Start(); err != nil {
 			return err
 		}
+		if err := n.listens(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.startRedis(ctx); err != nil {
 		return err
@@ -89,7 +92,7 @@ func (s *Stack) up(ctx context.Context) error {
 	if s.Conn, s.JS, err = dial(s.urls()); err != nil {
 		return err
 	}
-	if s.Identity, err = streams(ctx, s.JS, len(s.Nodes)); err != nil {
+	if s.Identity, err = streams(ctx, s.Conn, s.JS, len(s.Nodes)); err != nil {
 		return fmt.Errorf("make the streams: %w", err)
 	}
 	if err := s.startGateway(ctx); err != nil {
