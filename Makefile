@@ -56,6 +56,19 @@ bench: ## Measure what has a goal, and print it in a table: [FULL=1 takes longer
 bench-micro: ## Measure the small parts: medians of rounds
 	@go test -p 1 -run '^$$' -bench . -skip '^Benchmark(Decide|Start|TakeOver|Door|FanOut)$$' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
+# Real processes are killed, stopped, cut off, starved and lied to; what broke a promise makes it fail. Nothing else may run beside it.
+.PHONY: chaos
+chaos: ## Prove the promise under faults: [SEED=n] [SHORT=1] [FAULT=kill,bus,…]
+	@mkdir -p bin/chaos
+	go build -o bin/chaos/chaos ./test/chaos/cmd/chaos
+	bin/chaos/chaos $(if $(SEED),-seed '$(SEED)') $(if $(filter-out 0,$(SHORT)),-short) $(if $(FAULT),-run '$(FAULT)')
+
+.PHONY: soak
+soak: ## A steady load; memory, goroutines and file descriptors have to stay flat: [FOR=10m] [SEED=n]
+	@mkdir -p bin/chaos
+	go build -o bin/chaos/chaos ./test/chaos/cmd/chaos
+	bin/chaos/chaos -soak '$(or $(FOR),10m)' $(if $(SEED),-seed '$(SEED)')
+
 .PHONY: fmt
 fmt: ## Format all Go files
 	@$(GOFILES) | xargs -r gofmt -s -w

@@ -80,6 +80,8 @@ func NewLog(level string) (*zap.Logger, error) {
 func (env Environment) Connect(ctx context.Context, log *zap.Logger) (Host, func(), error) {
 	opts := []nats.Option{
 		nats.Name("lemnis"), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.RetryOnFailedConnect(true),
+		// A server that is cut off ends no connection: its silence has to be noticed, to go on with another of the cluster.
+		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("the bus is away; going on when it is back", zap.Error(err))

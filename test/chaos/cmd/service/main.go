@@ -17,17 +17,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
 
-	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -88,40 +84,10 @@ func run(ctx context.Context, name string) error {
 	for _, s := range services {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	group.Go(func() error { return serve(ctx, env.HTTP, services, log) })
+	if env.HTTP != "" {
+		group.Go(func() error { return service.ServeHealth(ctx, env.HTTP, host, services) })
+	}
 	return group.Wait()
-}
-
-// serve answers what every service does under /metrics and /readyz, and how many goroutines there are under /goroutines.
-func serve(ctx context.Context, addr string, services []*service.Service, log *zap.Logger) error {
-	if addr == "" {
-		return nil
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /goroutines", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, runtime.NumGoroutine()) })
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, service.Metrics(services)) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		for _, s := range services {
-			select {
-			case <-s.Ready():
-			default:
-				http.Error(w, string(s.Phase())+" is not ready", http.StatusServiceUnavailable)
-				return
-			}
-		}
-		fmt.Fprintln(w, "ready")
-	})
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		log.Error("health", zap.Error(err))
-		return err
-	}
-	return nil
 }
 
 // settings are what the proof chooses.
