@@ -76,22 +76,26 @@ func newNodes(dir, store string, programs Programs, n int, net *network) ([]*Nod
 
 // freePorts finds addresses that nobody listens on, all at once, so that none is given twice.
 func freePorts(n int) ([]string, error) {
-	addrs := make([]string, 0, n)
+	addrs, held := make([]string, 0, n), make([]net.Listener, 0, n)
+	defer func() {
+		for _, l := range held {
+			_ = l.Close()
+		}
+	}()
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = l.Close() }()
-		addrs = append(addrs, l.Addr().String())
+		addrs, held = append(addrs, l.Addr().String()), append(held, l)
 	}
 	return addrs, nil
 }
 
-// dial connects the proof itself to the bus: it fails fast where a service would wait.
+// dial connects the proof itself to the bus, which notices faster than a service that a node is away.
 func dial(urls string) (*nats.Conn, jetstream.JetStream, error) {
 	nc, err := nats.Connect(urls, nats.Name("chaos"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectJitter(0, 0),
-		nats.RetryOnFailedConnect(true), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2), nats.ReconnectBufSize(-1), nats.Timeout(time.Second))
+		nats.RetryOnFailedConnect(true), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(2), nats.Timeout(time.Second))
 	if err != nil {
 		return nil, nil, err
 	}

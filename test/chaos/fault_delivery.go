@@ -59,8 +59,7 @@ func outcomes(l Ledger) []string {
 		if e.Kind != events.Stated || e.Project == probeProject {
 			continue
 		}
-		switch e.Content.(type) {
-		case events.RemediationStarted: // may be overtaken by the end of what it begins
+		if _, ok := e.Content.(events.RemediationStarted); ok { // may be overtaken by the end of what it begins
 			continue
 		}
 		key, _, _ := strings.Cut(e.Key, "@") // behind it stands a place on the stream

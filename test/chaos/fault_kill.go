@@ -36,11 +36,11 @@ func kills(ctx context.Context, sc *Scene) (Row, error) {
 }
 
 // named lets every second process take its predecessor's leases over at once; the others wait for them to run out.
-func named(name string, copy int) []string {
-	if copy%2 == 0 {
+func named(name string, n int) []string {
+	if n%2 == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("CHAOS_INSTANCE=%s-%d", name, copy)}
+	return []string{fmt.Sprintf("CHAOS_INSTANCE=%s-%d", name, n)}
 }
 
 // pauses stops the process that decides until another has taken over, and wakes it up: two are active at once.

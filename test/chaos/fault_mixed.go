@@ -16,9 +16,9 @@ import (
 func mixed(ctx context.Context, sc *Scene) (Row, error) {
 	off := []string{"10m", "-10m"}[sc.rng.IntN(2)]
 	row, _, err := sc.play(ctx, act{
-		options: Options{Nodes: 3, Copies: 2, Space: true, Env: func(name string, copy int) []string {
-			env := named(name, copy)
-			if copy == 1 {
+		options: Options{Nodes: 3, Copies: 2, Space: true, Env: func(name string, n int) []string {
+			env := named(name, n)
+			if n == 1 {
 				env = append(env, "CHAOS_TWICE=1", "CHAOS_LATEST=2s")
 			}
 			if name == small.Services[int(sc.Seed%uint64(len(small.Services)))] {

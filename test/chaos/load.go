@@ -156,10 +156,10 @@ type turn struct {
 
 // begin configures the project and brings what the repository holds to its users.
 func (t *turn) begin(ctx context.Context) error {
-	if _, err := t.claim(ctx, "configure", t.lap.Project, "", events.ProjectConfigured{Project: t.lap.configuration()}); err != nil {
+	if err := t.claim(ctx, "configure", t.lap.Project, "", events.ProjectConfigured{Project: t.lap.configuration()}); err != nil {
 		return err
 	}
-	if _, err := t.claim(ctx, "repository", service, "", events.RepositoryCreated{Repository: events.Repository{
+	if err := t.claim(ctx, "repository", service, "", events.RepositoryCreated{Repository: events.Repository{
 		Name: service, URI: "https://git.invalid/" + t.lap.Project + ".git"}}); err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (t *turn) begin(ctx context.Context) error {
 func (t *turn) listen(ctx context.Context) error {
 	for i, text := range []string{"It is broken, I got an error again.", "An error when I opened the page. It fails."} {
 		user := fmt.Sprintf("user-%d@example.org", i+1)
-		if _, err := t.claim(ctx, "said-"+user, "said-"+user, "", events.FeedbackReceived{
+		if err := t.claim(ctx, "said-"+user, "said-"+user, "", events.FeedbackReceived{
 			User: user, Text: []byte(text), Feature: "search", Service: service, Rating: 2}); err != nil {
 			return err
 		}
@@ -183,7 +183,7 @@ func (t *turn) listen(ctx context.Context) error {
 		return err
 	}
 	t.item = found.Key
-	_, err = t.claim(ctx, "wish", wish, "", events.TicketCreated{
+	err = t.claim(ctx, "wish", wish, "", events.TicketCreated{
 		Ticket: events.Ticket{Summary: "A faster checkout", Creator: "sam", URI: "urn:chaos:" + wish},
 		Lemnis: events.TicketDetail{Origin: events.Stakeholder, Estimate: &events.Estimate{Source: events.Stakeholder, By: "sam", Value: 8, Cost: 5}},
 	})
@@ -197,7 +197,7 @@ func (t *turn) change(ctx context.Context, c Change) error {
 		item = t.item
 	}
 	chain := "chain-" + t.lap.Project + "-" + c.ID
-	if _, err := t.claim(ctx, "propose-"+c.ID, c.ID, chain, events.ChangeCreated{
+	if err := t.claim(ctx, "propose-"+c.ID, c.ID, chain, events.ChangeCreated{
 		Repository: &events.Reference{ID: service},
 		Lemnis:     events.ChangeDetail{Repository: service, Title: c.Kind.Title(c.ID), Branch: "b-" + c.ID, Head: c.Head, Author: "ann", Item: item},
 	}); err != nil {
@@ -205,7 +205,7 @@ func (t *turn) change(ctx context.Context, c Change) error {
 	}
 	// Its author's own review is refused.
 	for _, reviewer := range []string{"ann", "rita"} {
-		if _, err := t.claim(ctx, "review-"+c.ID+"-"+reviewer, c.ID, chain, events.ChangeReviewed{
+		if err := t.claim(ctx, "review-"+c.ID+"-"+reviewer, c.ID, chain, events.ChangeReviewed{
 			Lemnis: events.Review{Reviewer: reviewer, Verdict: events.Approved, Head: c.Head}}); err != nil {
 			return err
 		}
@@ -254,20 +254,21 @@ func (t *turn) deliver(ctx context.Context, change string, approve bool) error {
 		if !approve {
 			answer = events.ApprovalRefused{Environment: r.Environment, Service: r.Service, Rollout: r.ID, By: "eve", Reason: "not now"}
 		}
-		if _, err := t.claim(ctx, "approve-"+r.ID, r.ID, e.Chain, answer); err != nil {
+		if err := t.claim(ctx, "approve-"+r.ID, r.ID, e.Chain, answer); err != nil {
 			return err
 		}
 	}
 }
 
 // claim says something until it is acknowledged, and waits for its answer.
-func (t *turn) claim(ctx context.Context, id, about, chain string, content any) (events.Event, error) {
+func (t *turn) claim(ctx context.Context, id, about, chain string, content any) error {
 	e := events.Event{ID: t.lap.Project + "/" + id, Source: "/chaos", Type: events.TypeOf(content), Time: time.Now(), Project: t.lap.Project,
 		SubjectID: about, Chain: chain, Content: content}
 	if err := t.load.say(ctx, e); err != nil {
-		return events.Event{}, err
+		return err
 	}
-	return t.journal.find(ctx, "the answer to "+e.ID, func(fact events.Event) bool { return fact.Cause == e.ID })
+	_, err := t.journal.find(ctx, "the answer to "+e.ID, func(fact events.Event) bool { return fact.Cause == e.ID })
+	return err
 }
 
 // say hands a claim in, again and again as a client does, until it is acknowledged.

@@ -126,7 +126,7 @@ func (sc *Scene) play(ctx context.Context, a act) (row Row, ledger Ledger, err e
 	}()
 	load, probe := NewLoad(s), NewProbe(s.JS, 50*time.Millisecond)
 	var disturbed error
-	row.Done, disturbed, row.Findings = sc.run(ctx, a, s, load, probe)
+	row.Done, row.Findings, disturbed = sc.run(ctx, a, s, load, probe)
 	if disturbed != nil {
 		return row, ledger, disturbed
 	}
@@ -156,7 +156,7 @@ func (sc *Scene) play(ctx context.Context, a act) (row Row, ledger Ledger, err e
 }
 
 // run turns laps while the fault is played, and until there are enough and all are closed.
-func (sc *Scene) run(ctx context.Context, a act, s *Stack, load *Load, probe *Probe) (done string, err error, findings []Finding) { //nolint:revive // three answers
+func (sc *Scene) run(ctx context.Context, a act, s *Stack, load *Load, probe *Probe) (done string, findings []Finding, err error) {
 	probing, stopProbing := context.WithCancel(ctx)
 	var prober sync.WaitGroup
 	prober.Go(func() { probe.Run(probing) })
@@ -202,7 +202,7 @@ func (sc *Scene) run(ctx context.Context, a act, s *Stack, load *Load, probe *Pr
 			findings = append(findings, Finding{Lost, line})
 		}
 	}
-	return done, err, findings
+	return done, findings, err
 }
 
 // rest waits until nothing comes any more, ends the services in order and reads everything.

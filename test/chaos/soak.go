@@ -50,7 +50,7 @@ func (s *Stack) soak(ctx context.Context, sc *Scene, length time.Duration, out i
 		load.begin(lap)
 		turns.Go(func() {
 			err := load.steady(turning, lap, func() { mu.Lock(); rounds++; mu.Unlock() })
-			if err != nil && turning.Err() == nil {
+			if turning.Err() == nil {
 				mu.Lock()
 				failed = errors.Join(failed, fmt.Errorf("project %s: %w", lap.Project, err))
 				mu.Unlock()
@@ -61,7 +61,7 @@ func (s *Stack) soak(ctx context.Context, sc *Scene, length time.Duration, out i
 	stop()
 	turns.Wait()
 	following.Wait()
-	if err = errors.Join(err, failed); err != nil {
+	if err := errors.Join(err, failed); err != nil {
 		return false, err
 	}
 	fmt.Fprintf(out, "Seed %d, %s of steady load: %d rounds in %d projects, %d claims.\n\n", sc.Seed, length, rounds, soakProjects, len(load.Acknowledged()))
@@ -70,7 +70,7 @@ func (s *Stack) soak(ctx context.Context, sc *Scene, length time.Duration, out i
 
 func commitOf(n int) string { return fmt.Sprintf("%040x", n+1) }
 
-// steady deploys two versions in turn until ctx ends.
+// steady deploys two versions in turn until something fails, or ctx ends.
 func (l *Load) steady(ctx context.Context, lap Lap, done func()) error {
 	t := &turn{load: l, lap: lap, journal: l.journal(lap.Project)}
 	for _, step := range []func(context.Context) error{t.begin, t.listen, func(ctx context.Context) error { return t.change(ctx, lap.Changes[0]) }} {
@@ -89,12 +89,12 @@ func (l *Load) steady(ctx context.Context, lap Lap, done func()) error {
 	}
 	for round := 1; ; round++ {
 		t.journal.forget()
-		if _, err := t.claim(ctx, fmt.Sprintf("rename-%d", round), wish, "", events.TicketUpdated{
+		if err := t.claim(ctx, fmt.Sprintf("rename-%d", round), wish, "", events.TicketUpdated{
 			Ticket: events.Ticket{Summary: fmt.Sprintf("A faster checkout, %d", round%10), URI: "urn:chaos:" + wish}, UpdatedBy: "sam"}); err != nil {
 			return err
 		}
 		digest := digests[(round+1)%2]
-		if _, err := t.claim(ctx, fmt.Sprintf("deploy-%d", round), "dev/"+service, "", events.DeploymentRequested{
+		if err := t.claim(ctx, fmt.Sprintf("deploy-%d", round), "dev/"+service, "", events.DeploymentRequested{
 			Rollout: events.Rollout{Environment: "dev", Service: service, Artifact: events.ArtifactDetail{Digest: digest}}, Reason: "soak"}); err != nil {
 			return err
 		}
@@ -106,7 +106,7 @@ func (l *Load) steady(ctx context.Context, lap Lap, done func()) error {
 			return err
 		}
 		r := asked.Content.(events.ApprovalRequested).Rollout //nolint:forcetypeassert // it was looked for
-		if _, err := t.claim(ctx, "approve-"+r.ID, r.ID, asked.Chain, events.ApprovalGiven{Environment: r.Environment, Service: r.Service, Rollout: r.ID, By: "eve"}); err != nil {
+		if err := t.claim(ctx, "approve-"+r.ID, r.ID, asked.Chain, events.ApprovalGiven{Environment: r.Environment, Service: r.Service, Rollout: r.ID, By: "eve"}); err != nil {
 			return err
 		}
 		if _, err := t.journal.find(ctx, "it to serve all users", func(e events.Event) bool {

@@ -32,8 +32,8 @@ type Options struct {
 	Seed     uint64
 	// Names lets a process that is started again take its predecessor's leases over at once.
 	Names bool
-	// Env is added to that of a process.
-	Env func(service string, copy int) []string
+	// Env is added to that of a service's n-th process, from 0.
+	Env func(service string, n int) []string
 	// Space asks for a network of its own for the bus, so that a node can be cut off.
 	Space bool
 }
@@ -125,15 +125,15 @@ func (s *Stack) urls() string {
 }
 
 // environment of a copy of a service.
-func (s *Stack) environment(name string, copy int) []string {
-	who := fmt.Sprintf("%s-%d", name, copy)
+func (s *Stack) environment(name string, n int) []string {
+	who := fmt.Sprintf("%s-%d", name, n)
 	env := append(s.common(filepath.Join(s.Dir, who)), "LEMNIS_HTTP="+s.health[who], "CHAOS_LEASE="+s.Lease.String(),
-		fmt.Sprintf("CHAOS_SEED=%d", s.Seed+uint64(copy)))
+		fmt.Sprintf("CHAOS_SEED=%d", s.Seed+uint64(n)))
 	if s.Names {
 		env = append(env, "CHAOS_INSTANCE="+who)
 	}
 	if s.Env != nil {
-		env = append(env, s.Env(name, copy)...)
+		env = append(env, s.Env(name, n)...)
 	}
 	return env
 }

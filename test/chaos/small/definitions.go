@@ -81,14 +81,13 @@ type do = func(context.Context, *service.Job) error
 // replace puts small effects in; one that has no replacement, or a replacement that nobody has, is an error: the
 // service's effects have changed.
 func replace(defs []service.Definition, by map[string]do) error {
-	for i := range defs {
-		for j := range defs[i].Effects {
-			e := &defs[i].Effects[j]
+	for _, d := range defs {
+		for j, e := range d.Effects {
 			small := by[e.Name]
 			if small == nil {
-				return fmt.Errorf("the effect %s of %s has no small form", e.Name, defs[i].Phase)
+				return fmt.Errorf("the effect %s of %s has no small form", e.Name, d.Phase)
 			}
-			e.Do = small
+			d.Effects[j].Do = small
 			delete(by, e.Name)
 		}
 	}

@@ -34,10 +34,3 @@ func (d *delays) next() time.Duration {
 	}
 	return time.Duration(d.rng.Int64N(int64(max(d.latest/10, time.Millisecond))))
 }
-
-// below is a chance: n of 1000.
-func (d *delays) below(n int) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rng.IntN(1000) < n
-}

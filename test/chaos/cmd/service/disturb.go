@@ -30,3 +30,10 @@ func disturbed(ctx context.Context, h service.Host, d *delays) (service.Host, er
 		},
 	}), nil
 }
+
+// below is a chance: n of 1000.
+func (d *delays) below(n int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.rng.IntN(1000) < n
+}
