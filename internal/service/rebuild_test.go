@@ -68,7 +68,7 @@ func TestRebuildMendsWhatTheStoreHasWrong(t *testing.T) {
 	go func() {
 		n := 0
 		for ; claiming.Err() == nil && n < 5000; n++ {
-			if err := b.claim("shop", fmt.Sprint("meanwhile", n), ticket("x"), fmt.Sprint("m", n)); err != nil {
+			if err := b.claim("shop", fmt.Sprint("meanwhile", n), ticket("x"), fmt.Sprint("m", n)); err != nil { //nolint:contextcheck // it is to be sent whole
 				t.Error(err)
 			}
 		}

@@ -50,10 +50,12 @@ func (t *term) again(ctx context.Context, project *events.Project, claim *events
 	}
 	c := &cause{event: &e, project: project}
 	if err != nil {
-		return []task{{cause: c, kind: kind, key: key, poison: poisonous(err)}}, nil //nolint:nilerr // it becomes the dead letter's reason
+		poison = poisonous(err)
+	} else if len(tasks) == 1 {
+		poison = tasks[0].poison
 	}
-	if len(tasks) == 1 && tasks[0].poison != nil {
-		return []task{{cause: c, kind: kind, key: key, poison: tasks[0].poison}}, nil
+	if poison != nil { // it becomes the reason of a dead letter of the same aggregate
+		return []task{{cause: c, kind: kind, key: key, poison: poison}}, nil //nolint:nilerr // the error is the reason
 	}
 	for _, k := range tasks {
 		if k.kind == kind && k.key == key {

@@ -65,6 +65,7 @@ func TestLapInOneProcess(t *testing.T) {
 	result := turn(t, stack.URL(), shop(t))
 	eachFactOnce(t, result.Events)
 	official(t, result.Events)
+	rebuildAll(t, stack.URL())
 	lines := told(result.Events[len(result.Events)-1])
 	known, custom := officialLines(t, lines)
 	t.Logf("lemnis events tail told of %d events beside it: %d of CDEvents, %d custom; the official SDK and its schemas judged all", len(lines), known, custom)

@@ -53,7 +53,7 @@ func (f *flags) rebuild(ctx context.Context, c *cobra.Command, service string) e
 	for _, request := range asked.Requests {
 		var report events.RebuildReported
 		for facts := uint64(0); !report.Finished; {
-			there := false
+			var there bool
 			if report, there, err = f.client().RebuildReport(ctx, request.ID, request.Sequence, request.Phase); err != nil {
 				return err
 			}
