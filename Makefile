@@ -22,7 +22,7 @@ REPORT = go run ./internal/cmd/testreport
 
 .PHONY: help
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-11s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  \033[1mmake %-13s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # As the builder builds what it delivers, so that the demo finds the standard library compiled.
 .PHONY: build
@@ -40,6 +40,10 @@ demo: ## Turn the whole loop once on a real repository: [REPO=path MAIN=package 
 .PHONY: test
 test: ## Run all tests of all modules; skips are counted and listed: [TESTFLAGS=-race]
 	@go test -json -timeout $(TEST_TIMEOUT) $(TESTFLAGS) work | $(REPORT)
+
+.PHONY: test-cluster
+test-cluster: ## Turn laps on a cluster of containers while each of them is killed in turn: [KILL="nats-1 redis"]
+	@LEMNIS_TEST_CLUSTER='$(or $(KILL),all)' go test -json -count=1 -timeout 30m -run '^TestLapOfContainersOverKills$$' ./test/integration | $(REPORT)
 
 .PHONY: check
 check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
@@ -68,6 +72,31 @@ soak: ## A steady load; memory, goroutines and file descriptors have to stay fla
 	@mkdir -p bin/chaos
 	go build -o bin/chaos/chaos ./test/chaos/cmd/chaos
 	bin/chaos/chaos -soak '$(or $(FOR),10m)' $(if $(SEED),-seed '$(SEED)')
+
+.PHONY: images
+images: ## Build the container images; where nothing can be pulled, out of this machine's own programs: [BASE= BUILDER_BASE= PULL=0]
+	@deploy/images/build.sh
+
+.PHONY: stack-secrets
+stack-secrets: ## Make what is missing of the stack's keys, tokens and passwords
+	@mkdir -p bin && CGO_ENABLED=0 go build -trimpath -o bin/ ./cmd/lemnis
+	@deploy/compose/stack.sh secrets
+
+.PHONY: stack-up
+stack-up: stack-secrets ## Start the container stack and wait until it is well: [CLUSTER=1 three NATS servers, two of every service]
+	@deploy/compose/stack.sh up
+
+.PHONY: stack-demo
+stack-demo: ## Turn the loop once on the running stack: [CLUSTER=1]
+	@deploy/compose/stack.sh demo
+
+.PHONY: stack-kill
+stack-kill: ## Kill each container of the running cluster in turn, each during a lap, which has to close: [KILL="nats-1 redis"]
+	@CLUSTER=1 deploy/compose/stack.sh kill
+
+.PHONY: stack-down
+stack-down: ## Stop the container stack; its volumes stay: [CLUSTER=1] [VOLUMES=1 removes them]
+	@deploy/compose/stack.sh down
 
 .PHONY: fmt
 fmt: ## Format all Go files

@@ -3,6 +3,7 @@ module github.com/lemnis/lemnis/internal
 go 1.26.0
 
 require (
+	github.com/CycloneDX/cyclonedx-go v0.12.0
 	github.com/asyncapi/spec-json-schemas/v6 v6.11.1
 	github.com/google/cel-go v0.31.0
 	github.com/google/go-containerregistry v0.22.1

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"strconv"
@@ -27,7 +28,7 @@ import (
 type Environment struct {
 	NATS     string // LEMNIS_NATS_URL, default nats://127.0.0.1:4222
 	Key      string // LEMNIS_NATS_KEY_FILE: file with the services' nkey seed
-	Redis    string // LEMNIS_REDIS_URL; empty means a store in the process, folded anew at each start
+	Redis    string // LEMNIS_REDIS_URL; empty means a store in the process, folded anew at each start. LEMNIS_REDIS_PASSWORD_FILE: file with its password
 	Registry string // LEMNIS_REGISTRY_URL, default http://127.0.0.1:8080
 	Data     string // LEMNIS_DATA: work folder, default the user's cache folder
 	HTTP     string // LEMNIS_HTTP: address of health and metrics; empty means none
@@ -51,6 +52,11 @@ func ReadEnvironment(get func(string) string) (Environment, error) {
 	if env.Replicas, err = strconv.Atoi(or("LEMNIS_REPLICAS", "1")); err != nil || env.Replicas < 1 || env.Replicas > 5 {
 		return Environment{}, fmt.Errorf("LEMNIS_REPLICAS %q is no number from 1 to 5", get("LEMNIS_REPLICAS"))
 	}
+	if file := get("LEMNIS_REDIS_PASSWORD_FILE"); file != "" {
+		if env.Redis, err = withPassword(env.Redis, file); err != nil {
+			return Environment{}, fmt.Errorf("LEMNIS_REDIS_PASSWORD_FILE: %w", err)
+		}
+	}
 	if env.Data == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
@@ -59,6 +65,20 @@ func ReadEnvironment(get func(string) string) (Environment, error) {
 		env.Data = cache + "/lemnis"
 	}
 	return env, nil
+}
+
+// withPassword puts the password of a file into a URL, so that it stands in no environment.
+func withPassword(address, file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return "", errors.New("LEMNIS_REDIS_URL is no URL with a host that a password could be for")
+	}
+	u.User = url.UserPassword(u.User.Username(), strings.TrimSpace(string(text)))
+	return u.String(), nil
 }
 
 // NewLog makes the log of a process: JSON lines on standard error.
@@ -131,7 +151,12 @@ func (env Environment) Connect(ctx context.Context, log *zap.Logger) (Host, func
 
 // Main is the main function of a service's program: it reads the environment, runs what define
 // gives until SIGTERM or SIGINT, drains, and returns the exit code.
+//
+// With the one argument healthcheck it asks the running one whether it is ready, and exits with 0 or 1.
 func Main(name string, define func(Environment, Host) ([]Definition, error)) int {
+	if WantsHealthcheck(os.Args) {
+		return exitHealthcheck(name)
+	}
 	env, err := ReadEnvironment(os.Getenv)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)

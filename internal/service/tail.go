@@ -17,6 +17,9 @@ import (
 // inactive is how long the server keeps an ordered consumer that nobody reads.
 const inactive = 10 * time.Second
 
+// createTimeout is how long making a reader may take before another one is tried.
+const createTimeout = 3 * time.Second
+
 // Message is a message of the stream before it is decoded.
 type Message struct {
 	jetstream.Msg
@@ -74,10 +77,14 @@ type givenError struct{ err error }
 func (e *givenError) Error() string { return e.err.Error() }
 
 func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) error {
-	c, err := js.OrderedConsumer(ctx, natsd.Lifecycle, jetstream.OrderedConsumerConfig{
+	creating, created := context.WithTimeout(ctx, createTimeout)
+	c, err := js.OrderedConsumer(creating, natsd.Lifecycle, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(*from, 1),
-		InactiveThreshold: inactive,
+		// A cluster places a reader on one of its servers, for half a minute also on one that has just died. The client would
+		// then try for ever to make it there, under the same name; another reader has another name and another place.
+		MaxResetAttempts: 1, InactiveThreshold: inactive,
 	})
+	created()
 	if err != nil {
 		return fmt.Errorf("create reader: %w", err)
 	}

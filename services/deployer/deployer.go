@@ -49,6 +49,8 @@ type Options struct {
 	// Closing counts what goes on to close after the phase was given back: requests in flight, then processes. Whoever ends
 	// the process waits for it. Nil: the phase is given back when all is closed.
 	Closing *sync.WaitGroup
+	// Door is where users reach what is deployed.
+	Door Door
 	// Drill makes versions fail on purpose; may be nil.
 	Drill *Drill
 }

@@ -17,15 +17,18 @@ const (
 	portCount = 10000
 )
 
-// ports remembers the loopback port of each service in each environment, so that its URL survives restarts.
+var errNoPort = errors.New("every port that services may have is taken")
+
+// ports remembers the port of each service in each environment, so that its URL survives restarts.
 type ports struct {
 	mu    sync.Mutex
 	file  string
+	door  Door
 	known map[string]int
 }
 
-func openPorts(file string) (*ports, error) {
-	p := &ports{file: file, known: map[string]int{}}
+func openPorts(file string, door Door) (*ports, error) {
+	p := &ports{file: file, door: door, known: map[string]int{}}
 	body, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
 		return p, nil
@@ -47,19 +50,8 @@ func (p *ports) listen(name string, open func(port int) error) error {
 	for other, port := range p.known {
 		taken[port] = taken[port] || other != name
 	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(name))
-	start := int(h.Sum32() % portCount)
-	candidates := make([]int, 0, 51)
-	if port := p.known[name]; port > 0 {
-		candidates = append(candidates, port)
-	}
-	for i := range 50 {
-		candidates = append(candidates, firstPort+(start+i*7)%portCount)
-	}
-	candidates = append(candidates, 0) // whatever is free
-	var err error
-	for _, port := range candidates {
+	err := errNoPort
+	for _, port := range p.candidates(name) {
 		if taken[port] && port != 0 {
 			continue
 		}
@@ -68,6 +60,28 @@ func (p *ports) listen(name string, open func(port int) error) error {
 		}
 	}
 	return err
+}
+
+// candidates are the ports that a service may get, the one that it had first. Of a range that somebody has opened to the
+// outside the lowest are taken first, so that those services are reached which came first.
+func (p *ports) candidates(name string) []int {
+	var all []int
+	if port := p.known[name]; port > 0 {
+		all = append(all, port)
+	}
+	if p.door.FirstPort > 0 {
+		for port := p.door.FirstPort; port <= p.door.LastPort; port++ {
+			all = append(all, port)
+		}
+		return all
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	start := int(h.Sum32() % portCount)
+	for i := range 50 {
+		all = append(all, firstPort+(start+i*7)%portCount)
+	}
+	return append(all, 0) // whatever is free
 }
 
 func (p *ports) remember(name string, port int) error {

@@ -120,7 +120,7 @@ func openSite(o Options, w *wanted) (*site, error) {
 			return nil, fmt.Errorf("deployer's data: %w", err)
 		}
 	}
-	known, err := openPorts(filepath.Join(o.Data, "ports.json"))
+	known, err := openPorts(filepath.Join(o.Data, "ports.json"), o.Door)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,8 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 	p := &place{at: where, instances: map[string]*process.Process{}, drilled: map[string]float64{}}
 	err := s.ports.listen(where.String(), func(port int) (err error) {
 		p.front, err = proxy.New(proxy.Config{
-			Environment: environment, Service: name, Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Features: features, Log: s.options.Log,
+			Environment: environment, Service: name, Address: net.JoinHostPort(s.options.Door.listen(), strconv.Itoa(port)),
+			Open: s.options.Door.Listen != "", Host: s.options.Door.Host, Features: features, Log: s.options.Log,
 		})
 		return err
 	})

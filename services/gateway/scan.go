@@ -20,6 +20,7 @@ const forget = 10 * time.Second
 func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []string, after uint64, each func(service.Message) bool) (ended bool, err error) {
 	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: forget,
+		MaxResetAttempts: 1, // the caller tries again with another reader, which a cluster may place on a server that lives
 	})
 	if err != nil {
 		return false, fmt.Errorf("read %s: %w", stream, err)

@@ -79,7 +79,7 @@ func newRoot() *cobra.Command {
 	f.access.add(root)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
-		newUp(), newDemo(),
+		newUp(), newDemo(f), newStreams(),
 		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f), newRebuild(f), newWebhooks(f), newTokens(f), newKeys(), newSubscriptions(f),
 		newBackup(f), newRestore(f), newDoctor(f),
 		newVersion(),

@@ -14,9 +14,13 @@ var reviewers = []string{"rita", "raul"}
 func (l *Lap) develop(ctx context.Context) error { return l.propose(ctx, l.subject.Good, l.item) }
 
 func (l *Lap) propose(ctx context.Context, c Change, item string) error {
-	_, err := l.claim(ctx, said{id: "propose-" + c.ID, about: c.ID, chain: l.chain, content: events.ChangeCreated{
+	author, client, err := l.person(ctx, c.Author)
+	if err != nil {
+		return err
+	}
+	_, err = l.claim(ctx, said{id: "propose-" + c.ID, about: c.ID, chain: l.chain, by: client, content: events.ChangeCreated{
 		Repository: &events.Reference{ID: l.subject.Service},
-		Lemnis:     events.ChangeDetail{Repository: l.subject.Service, Title: c.Title, Branch: c.Branch, Head: c.Head, Author: c.Author, Item: item},
+		Lemnis:     events.ChangeDetail{Repository: l.subject.Service, Title: c.Title, Branch: c.Branch, Head: c.Head, Author: author, Item: item},
 	}})
 	if err != nil {
 		return err
@@ -28,8 +32,12 @@ func (l *Lap) propose(ctx context.Context, c Change, item string) error {
 			continue
 		}
 		needed--
-		if _, err := l.claim(ctx, said{id: "review-" + c.ID + "-" + reviewer, about: c.ID, chain: l.chain, content: events.ChangeReviewed{
-			Lemnis: events.Review{Reviewer: reviewer, Verdict: events.Approved, Head: c.Head}}}); err != nil {
+		who, client, err := l.person(ctx, reviewer)
+		if err != nil {
+			return err
+		}
+		if _, err := l.claim(ctx, said{id: "review-" + c.ID + "-" + reviewer, about: c.ID, chain: l.chain, by: client, content: events.ChangeReviewed{
+			Lemnis: events.Review{Reviewer: who, Verdict: events.Approved, Head: c.Head}}}); err != nil {
 			return err
 		}
 		l.tell("%s approves", reviewer)

@@ -1,6 +1,7 @@
 package lap
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ type said struct {
 	about   string // subject.id
 	content any
 	chain   string
+	by      *api.Client // who says it; nil: the lap itself
 }
 
 // claim says something and waits for the fact that it becomes; a refusal is an error.
@@ -24,8 +26,9 @@ func (l *Lap) claim(ctx context.Context, s said) (events.Event, error) {
 	e := events.Event{ID: l.run + "-" + s.id, Source: "/demo", Type: t, Time: time.Now(), Project: l.subject.Project.Name,
 		SubjectID: s.about, Content: s.content, Chain: s.chain}
 	what := "the answer to " + t.Short() + " " + s.about
+	client := cmp.Or(s.by, l.client)
 	err := l.insist(ctx, func() error {
-		_, err := l.client.Publish(ctx, e)
+		_, err := client.Publish(ctx, e)
 		return err
 	})
 	if err != nil {
@@ -40,6 +43,19 @@ func (l *Lap) claim(ctx context.Context, s said) (events.Event, error) {
 		}
 		return fact.Cause == e.ID && fact.Type == t, nil
 	})
+}
+
+// person is the name and the client of somebody, asked for again while the installation is away.
+func (l *Lap) person(ctx context.Context, name string) (who string, client *api.Client, err error) {
+	err = l.insist(ctx, func() error {
+		var err error
+		who, client, err = l.options.Person(ctx, name)
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("%s can not speak: %w", name, err)
+	}
+	return who, client, err
 }
 
 // insist does what may fail while the installation starts, or starts again.

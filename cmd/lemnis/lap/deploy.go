@@ -101,8 +101,12 @@ func (l *Lap) into(ctx context.Context, a events.ArtifactDetail, environment str
 }
 
 func (l *Lap) approve(ctx context.Context, r events.Rollout, chain string) error {
-	_, err := l.claim(ctx, said{id: "approve-" + r.ID, about: r.ID, chain: chain, content: events.ApprovalGiven{
-		Environment: r.Environment, Service: r.Service, Rollout: r.ID, By: approver, Reason: "the figures look good"}})
+	who, client, err := l.person(ctx, approver)
+	if err != nil {
+		return err
+	}
+	_, err = l.claim(ctx, said{id: "approve-" + r.ID, about: r.ID, chain: chain, by: client, content: events.ApprovalGiven{
+		Environment: r.Environment, Service: r.Service, Rollout: r.ID, By: who, Reason: "the figures look good"}})
 	if err == nil {
 		l.tell("%s: %s lets it in", r.Environment, approver)
 	}

@@ -36,6 +36,12 @@ type Options struct {
 	PerSecond int
 	// Patience multiplies the time limits of the steps; 1 when zero.
 	Patience float64
+	// Person is by which name, and through which client, somebody of the lap speaks: where a gateway knows who its callers
+	// are, none speaks for another. Nil: the lap's own client speaks for all, by their plain names.
+	Person func(ctx context.Context, name string) (who string, client *api.Client, err error)
+	// Pager is where the messages of incidents are listened for, host:port; empty: a free port on loopback. PagerHost is the
+	// name by which the installation reaches it; empty: as it is listened on.
+	Pager, PagerHost string
 }
 
 // Result is what a lap leaves behind.
@@ -77,6 +83,9 @@ func New(client *api.Client, s Subject, o Options) *Lap {
 	if o.Patience <= 0 {
 		o.Patience = 1
 	}
+	if o.Person == nil {
+		o.Person = func(_ context.Context, name string) (string, *api.Client, error) { return name, client, nil }
+	}
 	return &Lap{client: client, subject: s, options: o, run: "lap-" + strings.ToLower(rand.Text()[:8]), journal: newJournal()}
 }
 
@@ -102,7 +111,7 @@ var steps = []step{
 // Run turns the loop once. The error is a [*StepError]; it wraps [ErrPartial] when the repository serves nothing. The
 // result holds what there was in any case.
 func (l *Lap) Run(ctx context.Context) (Result, error) {
-	pager, err := startPager()
+	pager, err := startPager(l.options.Pager, l.options.PagerHost)
 	if err != nil {
 		return Result{}, err
 	}

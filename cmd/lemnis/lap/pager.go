@@ -1,6 +1,7 @@
 package lap
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,12 +26,16 @@ type pager struct {
 	messages chan message
 }
 
-func startPager() (*pager, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func startPager(address, host string) (*pager, error) {
+	listener, err := net.Listen("tcp", cmp.Or(address, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("listen for alerts: %w", err)
 	}
-	p := &pager{url: "http://" + listener.Addr().String() + "/page", messages: make(chan message, 64)}
+	at := listener.Addr().String()
+	if _, port, err := net.SplitHostPort(at); err == nil && host != "" {
+		at = net.JoinHostPort(host, port)
+	}
+	p := &pager{url: "http://" + at + "/page", messages: make(chan message, 64)}
 	p.server = &http.Server{Handler: http.HandlerFunc(p.receive), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = p.server.Serve(listener) }() // ends with close
 	return p, nil

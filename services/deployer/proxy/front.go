@@ -18,8 +18,12 @@ import (
 type Config struct {
 	Environment string
 	Service     string
-	// Address to listen on, a loopback address; port 0 takes a free one. Empty: 127.0.0.1:0.
+	// Address to listen on, a loopback address unless Open; port 0 takes a free one. Empty: 127.0.0.1:0.
 	Address string
+	// Open allows an Address that other machines reach.
+	Open bool
+	// Host is the name in the URL by which users reach the address; empty: the address's own.
+	Host string
 	// Features maps the name of a feature to its path prefix. "/cart" holds /cart and /cart/…, not /cartoon; the longest prefix
 	// wins; a path under none is the feature OtherFeature.
 	Features map[string]string
@@ -88,7 +92,7 @@ func New(config Config) (*Front, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proxy address: %w", err)
 	}
-	if !address.IP.IsLoopback() {
+	if !config.Open && !address.IP.IsLoopback() {
 		return nil, fmt.Errorf("proxy address %s is not a loopback address", config.Address)
 	}
 	listener, err := net.ListenTCP("tcp", address)
@@ -123,8 +127,13 @@ func New(config Config) (*Front, error) {
 // Addr is the address that users connect to, host:port.
 func (f *Front) Addr() string { return f.listener.Addr().String() }
 
-// URL is the address with its scheme.
-func (f *Front) URL() string { return "http://" + f.Addr() }
+// URL is where users find the service.
+func (f *Front) URL() string {
+	if _, port, err := net.SplitHostPort(f.Addr()); err == nil && f.config.Host != "" {
+		return "http://" + net.JoinHostPort(f.config.Host, port)
+	}
+	return "http://" + f.Addr()
+}
 
 // SetRoutes sends new requests by the routes; those in flight end where they are.
 func (f *Front) SetRoutes(routes Routes) error {

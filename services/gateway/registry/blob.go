@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 
 // An upload that nobody touched for so long is forgotten.
 const uploadIdle = time.Hour
+
+// uploadPattern is what ids of uploads look like: rand.Text.
+var uploadPattern = regexp.MustCompile(`^[A-Z2-7]{26,64}$`)
 
 // upload is one unfinished blob: a file that grows.
 type upload struct {
@@ -67,10 +71,16 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 	}
 	u := r.uploads.find(id, name)
 	if u == nil {
+		u = r.adopt(id, name)
+	}
+	if u == nil {
 		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no upload %q", id)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if info, err := u.file.Stat(); err == nil {
+		u.size = info.Size() // the chunk before may have gone to another process
+	}
 	switch req.Method {
 	case http.MethodGet:
 	case http.MethodPatch:
@@ -99,7 +109,7 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name string) error {
 	r.uploads.expire(time.Now().Add(-uploadIdle))
 	id := rand.Text()
-	f, err := os.OpenFile(r.path("uploads", id), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(r.uploadPath(id, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -117,6 +127,45 @@ func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name st
 	w.Header().Set("Location", "/v2/"+name+"/blobs/uploads/"+id)
 	w.Header().Set("Range", "0-0")
 	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// uploadPath is the file of an upload. Its name holds the repository too, so that another process that is asked to go on with
+// it knows as much as the one that began.
+func (r *Registry) uploadPath(id, repository string) string {
+	sum := sha256.Sum256([]byte(repository))
+	return r.path("uploads", id+"."+hex.EncodeToString(sum[:8]))
+}
+
+// adopt goes on with an upload that another process has begun; nil when there is none.
+func (r *Registry) adopt(id, repository string) *upload {
+	if !uploadPattern.MatchString(id) {
+		return nil
+	}
+	f, err := os.OpenFile(r.uploadPath(id, repository), os.O_RDWR, 0)
+	if err != nil {
+		return nil
+	}
+	u := &upload{file: f, repository: repository}
+	r.uploads.add(id, u)
+	return u
+}
+
+// sweep removes uploads that no process has touched since, such as those of one that was killed.
+func (r *Registry) sweep(before time.Time) error {
+	entries, err := os.ReadDir(r.path("uploads"))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.ModTime().Before(before) {
+			continue // gone meanwhile, or in use
+		}
+		if err := os.Remove(r.path("uploads", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return nil
 }
 

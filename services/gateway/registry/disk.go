@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -83,7 +84,7 @@ func replace(path string, content []byte) error {
 
 func readRecord(path string) (descriptor, record, error) {
 	var rec record
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec,nolintlint // namePattern lets no ".." through; the taint analysis reports it in some runs only
 	if err != nil {
 		return descriptor{}, rec, err
 	}
@@ -105,38 +106,78 @@ func (r *Registry) readRecord(name string, d descriptor) ([]byte, error) {
 	return rec.Body, err
 }
 
-// load reads the index back from the files.
+// stamp is when the two folders of a repository were changed last; zero for one that is not there.
+type stamp struct{ records, tags time.Time }
+
+func (r *Registry) stampOf(name string) (stamp, error) {
+	changed := func(folder string) (time.Time, error) {
+		info, err := os.Stat(r.path("manifests", filepath.FromSlash(name), folder)) //nolint:gosec,nolintlint // namePattern lets no ".." through; the taint analysis reports it in some runs only
+		if errors.Is(err, fs.ErrNotExist) {
+			return time.Time{}, nil
+		}
+		if err != nil {
+			return time.Time{}, err
+		}
+		return info.ModTime(), nil
+	}
+	records, err := changed(recordFolder)
+	if err != nil {
+		return stamp{}, err
+	}
+	tags, err := changed(tagFolder)
+	return stamp{records, tags}, err
+}
+
+// settled says that the folders were left alone for longer than the clock of a file system takes to tick: a later change
+// gives another stamp.
+func (s stamp) settled(now time.Time) bool {
+	const tick = time.Second
+	return s.records.Before(now.Add(-tick)) && s.tags.Before(now.Add(-tick))
+}
+
+func newRepository() *repository {
+	return &repository{manifests: map[string]descriptor{}, tags: map[string]string{}}
+}
+
+// meet reads a repository again that another process has changed.
+func (r *Registry) meet(name string) error {
+	now, err := r.stampOf(name)
+	if err != nil {
+		return err
+	}
+	r.mu.RLock()
+	repo := r.index[name]
+	known := repo == nil && now == stamp{} || repo != nil && repo.read == now && now.settled(time.Now())
+	r.mu.RUnlock()
+	if known {
+		return nil
+	}
+	r.mu.Lock() // nothing of this process is half written
+	defer r.mu.Unlock()
+	return r.readRepository(name)
+}
+
+// load meets every repository there is. A file that no longer is being written goes.
 func (r *Registry) load() error {
 	root := r.path("manifests")
-	tags := map[string]string{} // path to repository; read when all manifests are known
+	names := map[string]bool{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // another process has just removed it
 		}
-		folder := filepath.Dir(path)
-		name, err := filepath.Rel(root, filepath.Dir(folder))
 		if err != nil {
 			return err
 		}
-		name = filepath.ToSlash(name)
+		base := entry.Name()
 		switch {
-		case strings.HasPrefix(entry.Name(), partial):
-			return os.Remove(path) //nolint:gosec // only the registry writes below its folder, and it makes no links
-		case filepath.Base(folder) == tagFolder:
-			tags[path] = name
-		case filepath.Base(folder) == recordFolder:
-			d, _, err := readRecord(path)
+		case entry.IsDir() && (base == recordFolder || base == tagFolder):
+			name, err := filepath.Rel(root, filepath.Dir(path))
 			if err != nil {
-				r.skip(path, err)
-				return nil
+				return err
 			}
-			repo := r.index[name]
-			if repo == nil {
-				repo = &repository{manifests: map[string]descriptor{}, tags: map[string]string{}}
-				r.index[name] = repo
-			}
-			repo.manifests[d.Digest] = d
-		default:
+			names[filepath.ToSlash(name)] = true
+			return fs.SkipDir
+		case !entry.IsDir():
 			r.skip(path, errors.New("neither a manifest nor a tag"))
 		}
 		return nil
@@ -144,18 +185,81 @@ func (r *Registry) load() error {
 	if err != nil {
 		return err
 	}
-	for path, name := range tags {
-		b, err := os.ReadFile(path)
+	for name := range names {
+		if err := r.meet(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readRepository reads one repository from its files. The lock is held by the caller. The stamp is taken first: what is
+// changed meanwhile is met the next time.
+func (r *Registry) readRepository(name string) error {
+	repo := newRepository()
+	var err error
+	if repo.read, err = r.stampOf(name); err != nil {
+		return err
+	}
+	err = r.eachFile(name, recordFolder, func(path string) error {
+		d, _, err := readRecord(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			r.skip(path, err)
+			return nil
+		}
+		repo.manifests[d.Digest] = d
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = r.eachFile(name, tagFolder, func(path string) error {
+		b, err := os.ReadFile(path) //nolint:gosec,nolintlint // namePattern lets no ".." through; the taint analysis reports it in some runs only
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
 		digest := strings.TrimSpace(string(b))
-		repo := r.index[name]
-		if repo == nil || repo.manifests[digest].Digest == "" {
+		if repo.manifests[digest].Digest == "" {
 			r.skip(path, fmt.Errorf("names %q, which is no manifest here", digest))
-			continue
+			return nil
 		}
 		repo.tags[filepath.Base(path)] = digest
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(repo.manifests) == 0 && r.index[name] == nil {
+		return nil // its folders alone make no repository
+	}
+	r.index[name] = repo
+	return nil
+}
+
+// eachFile visits the files of a repository's folder. What a killed process left half written is removed in time.
+func (r *Registry) eachFile(name, folder string, visit func(path string) error) error {
+	dir := r.path("manifests", filepath.FromSlash(name), folder)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		if strings.HasPrefix(entry.Name(), partial) {
+			if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > uploadIdle {
+				_ = os.Remove(path) //nolint:gosec // only the registry writes below its folder, and it makes no links
+			}
+			continue
+		}
+		if err := visit(path); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -5,8 +5,11 @@
 //
 // What was answered 201 is on disk, also after kill -9: a blob, a manifest and a tag are each
 // written beside their place, synced and renamed into it before the answer. At start the index is
-// read back from the files; one that does not hash to its name is skipped with a logged reason. An
-// upload that was not finished is gone after a restart, and the client begins it again.
+// read back from the files; one that does not hash to its name is skipped with a logged reason.
+//
+// Several processes may serve one folder: each reads a repository again whose folders have another
+// time than when it read them, and goes on with an upload that another began. What nobody touched for
+// an hour of an upload is removed when a process starts.
 //
 // It is written out here rather than taken from go-containerregistry's pkg/registry, which keeps
 // manifests and unfinished uploads in memory, reads a client's upload while it holds the lock of

@@ -43,6 +43,9 @@ func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) error {
 	if req.Method != http.MethodGet {
 		return notAllowed(req)
 	}
+	if err := r.load(); err != nil { // of repositories that another process began
+		return err
+	}
 	r.mu.RLock()
 	names := slices.Sorted(maps.Keys(r.index))
 	r.mu.RUnlock()
@@ -57,6 +60,9 @@ func (r *Registry) catalog(w http.ResponseWriter, req *http.Request) error {
 func (r *Registry) tags(w http.ResponseWriter, req *http.Request, name string) error {
 	if req.Method != http.MethodGet {
 		return notAllowed(req)
+	}
+	if err := r.meet(name); err != nil {
+		return err
 	}
 	r.mu.RLock()
 	repo := r.index[name]
@@ -90,6 +96,9 @@ func (r *Registry) referrers(w http.ResponseWriter, req *http.Request, name, dig
 	}
 	wanted := req.URL.Query().Get("artifactType")
 	found := []descriptor{}
+	if err := r.meet(name); err != nil {
+		return err
+	}
 	r.mu.RLock()
 	if repo := r.index[name]; repo != nil {
 		for _, key := range slices.Sorted(maps.Keys(repo.manifests)) {

@@ -16,6 +16,7 @@ import (
 type repository struct {
 	manifests map[string]descriptor // by digest
 	tags      map[string]string     // to digest
+	read      stamp                 // of its folders, when they were read
 }
 
 // descriptor is what the index knows of a manifest, in the form that referrers lists it.
@@ -90,7 +91,7 @@ func (r *Registry) manifest(w http.ResponseWriter, req *http.Request, name, ref 
 	return notAllowed(req)
 }
 
-// find returns what ref names. The lock is held by the caller.
+// find returns what ref names. The lock is held by the caller, who has met what other processes changed.
 func (r *Registry) find(name, ref string) (descriptor, error) {
 	repo := r.index[name]
 	if repo == nil {
@@ -108,6 +109,9 @@ func (r *Registry) find(name, ref string) (descriptor, error) {
 }
 
 func (r *Registry) readManifest(w http.ResponseWriter, req *http.Request, name, ref string) error {
+	if err := r.meet(name); err != nil {
+		return err
+	}
 	r.mu.RLock()
 	d, err := r.find(name, ref)
 	var body []byte
@@ -148,6 +152,9 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	if isDigest(ref) && ref != d.Digest {
 		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "the content has digest %s, not %s", d.Digest, ref)
 	}
+	if err := r.meet(name); err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.complete(name, c); err != nil {
@@ -158,7 +165,7 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	}
 	repo := r.index[name]
 	if repo == nil {
-		repo = &repository{manifests: map[string]descriptor{}, tags: map[string]string{}}
+		repo = newRepository()
 		r.index[name] = repo
 	}
 	repo.manifests[d.Digest] = d
@@ -209,6 +216,9 @@ func (r *Registry) complete(name string, c content) error {
 // a crash in between there is no tag without its manifest.
 func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, name, ref string) error {
 	err := func() error {
+		if err := r.meet(name); err != nil {
+			return err
+		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		d, err := r.find(name, ref)

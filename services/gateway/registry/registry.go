@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 )
@@ -44,8 +46,8 @@ type Registry struct {
 
 var _ http.Handler = (*Registry)(nil)
 
-// New opens the registry in dir, which is made when it is not there. Only one process may have it
-// open.
+// New opens the registry in dir, which is made when it is not there. Several processes may have it open, so that each of
+// several gateways answers for all: what another has changed is met at the next request.
 func New(dir string, options Options) (*Registry, error) {
 	if options.MaxBlob <= 0 {
 		options.MaxBlob = defaultMaxBlob
@@ -55,15 +57,12 @@ func New(dir string, options Options) (*Registry, error) {
 	}
 	r := &Registry{dir: dir, options: options, index: map[string]*repository{}}
 	r.uploads.open = map[string]*upload{}
-	if err := os.RemoveAll(r.path("uploads")); err != nil {
-		return nil, fmt.Errorf("registry: %w", err)
-	}
 	for _, folder := range []string{r.path("uploads"), r.path("blobs", "sha256"), r.path("manifests")} {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return nil, fmt.Errorf("registry: %w", err)
 		}
 	}
-	if err := r.load(); err != nil {
+	if err := errors.Join(r.sweep(time.Now().Add(-uploadIdle)), r.load()); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	return r, nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -215,6 +216,10 @@ func TestTornFilesAreSkipped(t *testing.T) {
 	}
 	part := filepath.Join(folder, "_tags", ".part-1")
 	if err := os.WriteFile(part, []byte("sha"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	long := time.Now().Add(-2 * time.Hour) // else another process may be writing it
+	if err := os.Chtimes(part, long, long); err != nil {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zap.WarnLevel)

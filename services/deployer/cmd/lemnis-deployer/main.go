@@ -1,7 +1,8 @@
 // Command lemnis-deployer runs the deploy phase: what it deploys are processes on this machine, which end with it. It is
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
-// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*).
+// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*),
+// LEMNIS_PROXY_LISTEN, LEMNIS_PROXY_HOST and LEMNIS_PROXY_PORTS (where users reach what is deployed; by default loopback).
 package main
 
 import (
@@ -22,12 +23,19 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
+		door, err := deployer.ReadDoor(os.Getenv)
+		if err != nil {
+			return nil, err
+		}
 		pull, err := oci.TokenFile(os.Getenv("LEMNIS_REGISTRY_TOKEN_FILE"))
 		if err != nil {
 			return nil, err
 		}
+		if registry.Scheme == "http" {
+			pull = append(pull, oci.PlainHTTP()) // also to another machine, since the URL says so
+		}
 		return []service.Definition{deployer.New(deployer.Options{
-			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing,
+			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing, Door: door,
 		})}, nil
 	})
 	closing.Wait()

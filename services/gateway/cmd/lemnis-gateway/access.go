@@ -15,11 +15,12 @@ import (
 )
 
 // entrance is how callers are known: LEMNIS_AUTH=1 asks everybody for a token, the first of which is written to admin.token
-// in LEMNIS_DATA; LEMNIS_KEYS_DIR is the folder of keys.json, the principals on NATS; LEMNIS_TLS_CERT and LEMNIS_TLS_KEY
+// in LEMNIS_DATA, unless LEMNIS_TOKENS_DIR holds it; LEMNIS_KEYS_DIR is the folder of keys.json, the principals on NATS; LEMNIS_TLS_CERT and LEMNIS_TLS_KEY
 // are files.
 type entrance struct {
 	authenticate bool
 	keys         string
+	known        map[string]access.Identity // tokens of the installation's own programs
 	pair         *certs.Pair
 }
 
@@ -32,13 +33,24 @@ func readEntrance(getenv func(string) string) (entrance, error) {
 	default:
 		return e, fmt.Errorf("LEMNIS_AUTH %q is neither 1 nor 0", text)
 	}
+	var err error
+	if e.known, err = readTokens(getenv("LEMNIS_TOKENS_DIR")); err != nil {
+		return e, err
+	}
 	files := certs.Files{Cert: getenv("LEMNIS_TLS_CERT"), Key: getenv("LEMNIS_TLS_KEY")}
 	if !files.Given() {
 		return e, nil
 	}
-	var err error
 	e.pair, err = certs.Load(files)
 	return e, err
+}
+
+// client is how the program itself reaches the listener; nil without TLS.
+func (e entrance) client() *tls.Config {
+	if e.pair == nil {
+		return nil
+	}
+	return e.pair.Self()
 }
 
 func (e entrance) listener(l net.Listener) net.Listener {
@@ -56,7 +68,7 @@ func (e entrance) lend(ctx context.Context, host service.Host, data string, to *
 	if err != nil {
 		return err
 	}
-	to.Tokens, to.Authenticate = tokens, e.authenticate
+	to.Tokens, to.Authenticate, to.Services = tokens, e.authenticate, e.known
 	if !e.authenticate {
 		return nil
 	}
@@ -68,6 +80,9 @@ func (e entrance) lend(ctx context.Context, host service.Host, data string, to *
 			}
 			return access.OfKeyring(k)
 		}
+	}
+	if holdsAdmin(e.known) {
+		return nil
 	}
 	file := filepath.Join(data, access.AdminFile)
 	written, err := tokens.EnsureAdmin(ctx, file, false)

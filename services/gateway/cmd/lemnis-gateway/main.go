@@ -3,10 +3,11 @@
 // without LEMNIS_AUTH), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
 // LEMNIS_LOG, LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to),
 // LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, that subscriptions may push to although they are
-// not public) and LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>).
+// not public), LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>) and what access.go names.
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -27,10 +28,26 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Getenv); err != nil {
+	do := run
+	if service.WantsHealthcheck(os.Args) {
+		do = checkHealth
+	}
+	if err := do(ctx, os.Getenv); err != nil {
 		fmt.Fprintf(os.Stderr, "lemnis-gateway: %v\n", err)
 		os.Exit(1) //nolint:gocritic // nothing is left to stop
 	}
+}
+
+// defaultHTTP is where the gateway listens unless it is told otherwise.
+const defaultHTTP = "127.0.0.1:8080"
+
+// checkHealth asks the running gateway whether it is ready.
+func checkHealth(ctx context.Context, getenv func(string) string) error {
+	who, err := readEntrance(getenv)
+	if err != nil {
+		return err
+	}
+	return service.Healthcheck(ctx, cmp.Or(getenv("LEMNIS_HTTP"), defaultHTTP), who.client())
 }
 
 func run(ctx context.Context, getenv func(string) string) error {
@@ -38,9 +55,7 @@ func run(ctx context.Context, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
-	if env.HTTP == "" {
-		env.HTTP = "127.0.0.1:8080"
-	}
+	env.HTTP = cmp.Or(env.HTTP, defaultHTTP)
 	var who entrance
 	if who, err = readEntrance(getenv); err != nil {
 		return err
