@@ -184,7 +184,7 @@ type Definition struct {
 type Timing struct {
 	Lease                  time.Duration // 5 s: how long a silent owner is waited for
 	Save                   time.Duration // 100 ms between saves of folds and of the floor
-	Workers                int           // 8
+	Workers                int           // 64, as many as a project has partitions: so many facts are on their way at once
 	AckWait                time.Duration // 10 s: silence after which another worker takes an effect over
 	BackoffMin, BackoffMax time.Duration // 200 ms to 30 s between attempts of an effect
 }

@@ -320,6 +320,7 @@ type trouble struct {
 	Duplicate int   // percent of claims that are sent twice, as new messages
 	Rebuilds  int   // that are asked for in the midst of the claims
 	Resends   int   // of claims, each once, in the midst of the others
+	Workers   int   // with few of them partitions share one
 	Seed      uint64
 }
 
@@ -333,13 +334,14 @@ func drawTrouble(rt *rapid.T) trouble {
 		Duplicate: rapid.SampledFrom([]int{0, 0, 100}).Draw(rt, "duplicate"),
 		Rebuilds:  rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "rebuilds"),
 		Resends:   rapid.SampledFrom([]int{0, 0, 1, 4}).Draw(rt, "resends"),
+		Workers:   rapid.SampledFrom([]int{1, 4, events.Partitions}).Draw(rt, "workers"),
 		Seed:      rapid.Uint64().Draw(rt, "seed"),
 	}
 }
 
 // undisturbed is a history of the same claims in which nothing happens to anyone.
 func (tr trouble) undisturbed() trouble {
-	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Resends: tr.Resends, Crashes: make([]int, steps), Seed: tr.Seed}
+	return trouble{Claims: tr.Claims, Duplicate: tr.Duplicate, Resends: tr.Resends, Workers: tr.Workers, Crashes: make([]int, steps), Seed: tr.Seed}
 }
 
 // disturbs reports whether anything happens to the processes.
@@ -366,6 +368,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	if !tr.disturbs() {
 		h.timing = unhurried
 	}
+	h.timing.Workers = tr.Workers
 	h.faults = func(int) *faults {
 		var seen []Message
 		return &faults{
@@ -442,6 +445,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 		h.stop()
 		h.done.Wait()
 		h.timing = unhurried
+		h.timing.Workers = tr.Workers
 		h.start(2)
 	}
 	settle(patience)
@@ -530,7 +534,7 @@ func TestOracleCatches(t *testing.T) {
 			bus := newBus(t)
 			for seed := range uint64(200) {
 				rng := rand.New(rand.NewPCG(seed, 2))
-				tr := trouble{Pause: 60, Again: 500, Crashes: []int{20, 20, 60, 20, 0}, Seed: seed}
+				tr := trouble{Workers: 4, Pause: 60, Again: 500, Crashes: []int{20, 20, 60, 20, 0}, Seed: seed}
 				for range 24 {
 					tr.Claims = append(tr.Claims, rng.IntN(60))
 				}

@@ -68,10 +68,10 @@ func resultMsgID(id string) string { return "r/" + id }
 
 // childSpan continues a W3C trace: the same trace id, and a span id made of the event's id.
 func childSpan(parent, id string) string {
-	sum := sha256.Sum256([]byte(id))
 	if traceID(parent) == "" {
 		return ""
 	}
+	sum := sha256.Sum256([]byte(id))
 	return parent[:36] + hex.EncodeToString(sum[:8]) + "-01"
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -111,13 +112,7 @@ func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
 
 // partition finds or makes the fold of a partition, before the workers begin.
 func (t *term) partition(id fold.PartitionID) *partition {
-	w := t.workerOf(id)
-	p := w.partitions[id]
-	if p == nil {
-		p = newPartition(t.def.Phase, id)
-		w.partitions[id] = p
-	}
-	return p
+	return t.workerOf(id).partition(id)
 }
 
 // placeOf finds the partition of a fact by the subject that the stream stores it under.
@@ -224,8 +219,8 @@ func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, er
 	}
 	all := complete == 0 || known == 0
 	var saves []fold.Save
-	for _, w := range t.workers {
-		for _, c := range w.ask(ctx, snapshotRequest{all: all}) {
+	for w, snapshot := range t.snapshots(ctx, all) {
+		for _, c := range snapshot {
 			encoded, err := t.encode(c)
 			if err != nil {
 				return 0, err
@@ -273,6 +268,21 @@ func (t *term) whole(ctx context.Context, w *worker, id fold.PartitionID, encode
 		}
 	}
 	return encoded
+}
+
+// snapshots asks all workers at once: each answers when the fact that it is at has its ack.
+func (t *term) snapshots(ctx context.Context, all bool) map[*worker][]changed {
+	out := make([][]changed, len(t.workers))
+	var asked sync.WaitGroup
+	for i, w := range t.workers {
+		asked.Go(func() { out[i] = w.ask(ctx, snapshotRequest{all: all}) })
+	}
+	asked.Wait()
+	answers := make(map[*worker][]changed, len(out))
+	for i, w := range t.workers {
+		answers[w] = out[i]
+	}
+	return answers
 }
 
 // ask gets a snapshot of a worker, directly once it has stopped.

@@ -195,7 +195,7 @@ func (s *Service) newTerm(l *lease) *term {
 	t.rebuilds.asked = make(chan *events.Event, 1)
 	for range s.host.Timing.Workers {
 		t.workers = append(t.workers, &worker{
-			term: t, tasks: make(chan task, 256), snapshots: make(chan snapshotRequest), swaps: make(chan *swapping), stopped: make(chan struct{}),
+			term: t, tasks: make(chan task, 64), snapshots: make(chan snapshotRequest), swaps: make(chan *swapping), stopped: make(chan struct{}),
 			partitions: map[fold.PartitionID]*partition{},
 		})
 	}
@@ -214,7 +214,7 @@ func (t Timing) withDefaults() Timing {
 	def(&t.BackoffMin, 200*time.Millisecond)
 	def(&t.BackoffMax, 30*time.Second)
 	if t.Workers == 0 {
-		t.Workers = 8
+		t.Workers = events.Partitions
 	}
 	return t
 }

@@ -51,10 +51,15 @@ type worker struct {
 	swaps      chan *swapping
 	stopped    chan struct{} // closed when run has returned
 	partitions map[fold.PartitionID]*partition
+	bus        *publisher // while it runs
 }
 
-func (w *worker) run(ctx context.Context) error {
+func (w *worker) run(ctx context.Context) (err error) {
 	defer close(w.stopped)
+	if w.bus, err = newPublisher(w.term.host.Conn); err != nil {
+		return err
+	}
+	defer w.bus.close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,12 +83,7 @@ func (w *worker) run(ctx context.Context) error {
 // handle brings one task to its end: a fact, nothing to say, or the dead letter. An error ends
 // the term: the task stays unhandled and the next owner meets it again.
 func (w *worker) handle(ctx context.Context, t task) error {
-	id := fold.PartitionID{Project: t.cause.event.Project, Partition: events.Partition(t.key)}
-	p := w.partitions[id]
-	if p == nil {
-		p = newPartition(w.term.def.Phase, id)
-		w.partitions[id] = p
-	}
+	p := w.partition(fold.PartitionID{Project: t.cause.event.Project, Partition: events.Partition(t.key)})
 	if err := w.term.faults.at(stepReceived, t.cause.event); err != nil {
 		return err
 	}
@@ -108,6 +108,16 @@ func (w *worker) handle(ctx context.Context, t task) error {
 		return nil
 	}
 	return err
+}
+
+// partition finds or makes the fold of a partition that is this worker's.
+func (w *worker) partition(id fold.PartitionID) *partition {
+	p := w.partitions[id]
+	if p == nil {
+		p = newPartition(w.term.def.Phase, id)
+		w.partitions[id] = p
+	}
+	return p
 }
 
 // settle has a task answered and publishes the answer, until it stands; the error is a
@@ -210,25 +220,32 @@ func unbelievable(p events.Project, e events.Event) string {
 	}
 }
 
+// message renders a fact for the place behind the last one of its partition.
+func (w *worker) message(p *partition, fact events.Event) (*nats.Msg, error) {
+	msg, err := events.Encode(fact)
+	if err != nil {
+		return nil, err
+	}
+	msg.Subject = fact.Subject(events.Stated)
+	msg.Header[headerMsgID] = []string{"f/" + fact.ID}
+	if !w.term.faults.broken(breakFence) {
+		msg.Header[headerExpectLast] = []string{formatUint(p.last)}
+		msg.Header[headerExpectFilter] = []string{p.fence}
+	}
+	return msg, nil
+}
+
 // publish puts the fact on the stream behind the last one of its partition. False means that
 // something else stood there: it is folded now, and the task has to be decided again. Duplicates
 // counts the acks that point at a message which was there already.
 func (w *worker) publish(ctx context.Context, p *partition, t task, given answer, try int, duplicates *int) (bool, error) {
 	e := given.fact
-	msg, err := events.Encode(e)
+	msg, err := w.message(p, e)
 	if err != nil {
 		return true, poisonous(err)
 	}
-	msg.Subject = e.Subject(events.Stated)
-	msg.Header[headerMsgID] = []string{"f/" + e.ID}
-	if !w.term.faults.broken(breakFence) {
-		msg.Header[headerExpectLast] = []string{formatUint(p.last)}
-		msg.Header[headerExpectFilter] = []string{p.fence}
-	}
 	began := time.Now()
-	pubCtx, cancel := context.WithTimeout(ctx, publishTimeout)
-	ack, err := w.term.host.JS.PublishMsg(pubCtx, msg)
-	cancel()
+	ack, err := w.bus.publish(ctx, msg)
 	if ctx.Err() != nil {
 		return true, ctx.Err()
 	}
