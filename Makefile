@@ -49,16 +49,18 @@ test-cluster: ## Turn laps on a cluster of containers while each of them is kill
 check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
 	@$(MAKE) test TESTFLAGS="-race $(TESTFLAGS)"
 
-# The rows of the table of goals, one package after the other: nothing else may run beside a measurement.
+# The benchmarks behind the rows of the table of goals; one package after the other: nothing else may run beside a measurement.
+GOALS = ^Benchmark(Decide|Watermill|Rebuild|Growth|Start|TakeOver|Door|FanOut)$$
+
 .PHONY: bench
 bench: ## Measure what has a goal, and print it in a table: [FULL=1 takes longer, and measures the small parts too]
-	@go test -p 1 -run '^$$' -bench '^Benchmark(Decide|Start|TakeOver|Door|FanOut)$$' -benchtime 1x -count $(if $(filter-out 0,$(FULL)),3,1) \
-		-timeout 90m ./internal/service ./services/gateway ./test/integration | go run ./internal/cmd/benchreport
+	@LEMNIS_BENCH_FULL=$(if $(filter-out 0,$(FULL)),1) go test -p 1 -run '^$$' -bench '$(GOALS)' -benchtime 1x -count $(if $(filter-out 0,$(FULL)),3,1) \
+		-timeout 90m ./internal/service ./services/gateway ./test/bench ./test/integration | go run ./internal/cmd/benchreport
 	@$(if $(filter-out 0,$(FULL)),$(MAKE) bench-micro)
 
 .PHONY: bench-micro
 bench-micro: ## Measure the small parts: medians of rounds
-	@go test -p 1 -run '^$$' -bench . -skip '^Benchmark(Decide|Start|TakeOver|Door|FanOut)$$' -benchmem -count 3 -benchtime 300ms -timeout 60m work
+	@go test -p 1 -run '^$$' -bench . -skip '$(GOALS)' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 # Real processes are killed, stopped, cut off, starved and lied to; what broke a promise makes it fail. Nothing else may run beside it.
 .PHONY: chaos

@@ -10,7 +10,7 @@ type goal struct {
 	limit     float64
 }
 
-// goals are those of the first lap. Ratios are to plain nats.go doing the same with the same check, in the same run.
+// goals of the first lap and of the bus. Where nothing else is said, ratios are to plain nats.go doing the same with the same check, in the same run.
 var goals = []goal{
 	{"decide throughput, embedded", "Decide/throughput/embedded", "ratio", "of plain", true, 0.7},
 	{"decide throughput, loopback", "Decide/throughput/loopback", "ratio", "of plain", true, 0.75},
@@ -18,6 +18,13 @@ var goals = []goal{
 	{"phase trigger p99, embedded", "Decide/latency/embedded", "p99-ratio", "times plain", false, 3},
 	{"phase trigger p50, loopback", "Decide/latency/loopback", "p50-ratio", "times plain", false, 1.3},
 	{"phase trigger p99, loopback", "Decide/latency/loopback", "p99-ratio", "times plain", false, 2},
+	{"decide throughput against Watermill, embedded", "Watermill/embedded", "ratio", "times Watermill", true, 2},
+	{"decide throughput against Watermill, loopback", "Watermill/loopback", "ratio", "times Watermill", true, 2},
+	{"rebuild of all folds (200,000 events; FULL=1: 1,000,000)", "Rebuild", "ratio", "times plain replay", false, 1.5},
+	{"the same, memory above before", "Rebuild", "MiB", "MiB", false, 256},
+	{"warm start on saved folds", "Rebuild", "warm-s", "s", false, 1},
+	{"an event at 10,000 to 1,000,000 events, growth", "Growth", "ratio", "times", false, 1.3},
+	{"server at 1,000,000 events, memory above empty", "Growth", "MiB", "MiB", false, 160},
 	{"idle process, memory", "Start", "idle-MiB", "MiB", false, 100},
 	{"start to ready, empty streams", "Start", "empty-s", "s", false, 0.5},
 	{"start to ready, 100,000 events", "Start", "full-s", "s", false, 3},
