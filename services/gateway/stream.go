@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -162,15 +161,10 @@ func (g *Gateway) relay(ctx context.Context, q query, place *reader, last uint64
 	}
 }
 
-// send writes the events that are wanted, in one go.
+// send writes the events that are wanted, and lets them go together. What is written is shared by all readers: one that
+// is written to slowly holds on to no copy.
 func (g *Gateway) send(out *eventWriter, q query, items []*item, last uint64) (uint64, error) {
-	frames := framesPool.Get().(*[]byte)
-	defer func() {
-		if cap(*frames) <= largestPooled {
-			framesPool.Put(frames)
-		}
-	}()
-	b := (*frames)[:0]
+	written := false
 	for _, i := range items {
 		if i.event.Sequence <= last || !q.wants(&i.event) {
 			continue
@@ -179,20 +173,16 @@ func (g *Gateway) send(out *eventWriter, q query, items []*item, last uint64) (u
 			g.log.Error("an event can not be shown", zap.Uint64("sequence", i.event.Sequence), zap.Error(err))
 			continue
 		}
-		b = append(b, i.frame...)
-		last = i.event.Sequence
+		if err := out.write(i.frame, false); err != nil {
+			return last, err
+		}
+		written, last = true, i.event.Sequence
 	}
-	*frames = b
-	if len(b) == 0 {
+	if !written {
 		return last, nil
 	}
-	return last, out.write(b, true)
+	return last, out.control.Flush()
 }
-
-// framesPool holds what is about to be written: readers are written to one after the other, nearly.
-var framesPool = sync.Pool{New: func() any { return new([]byte) }}
-
-const largestPooled = 256 << 10
 
 // endStream answers with a problem while that is possible; afterwards the client notices the end and comes back.
 func (g *Gateway) endStream(w http.ResponseWriter, r *http.Request, out *eventWriter, err error) {

@@ -18,7 +18,8 @@ const (
 	mostAnswer    = 64 << 10 // bytes of an answer's body that are read, so that its connection can be used again
 	dialTimeout   = 5 * time.Second
 	mostIdle      = 2048
-	mostIdleAHost = 256
+	ioBuffer      = 2 << 10 // of a connection, each way: an event and its attributes are about as large
+	mostIdleAHost = 1024
 )
 
 // clients reach sinks: one with TLS, one without. Neither follows redirects or knows of proxies, and both look at the
@@ -34,7 +35,7 @@ func newClients(allow allowed, resolver *net.Resolver, roots *tls.Config) client
 		t := &http.Transport{
 			Proxy: nil, DialContext: dialer.DialContext, TLSClientConfig: roots, ForceAttemptHTTP2: true,
 			MaxIdleConns: mostIdle, MaxIdleConnsPerHost: mostIdleAHost, IdleConnTimeout: 30 * time.Second,
-			TLSHandshakeTimeout: dialTimeout, MaxResponseHeaderBytes: 64 << 10, DisableCompression: true,
+			TLSHandshakeTimeout: dialTimeout, MaxResponseHeaderBytes: 64 << 10, DisableCompression: true, ReadBufferSize: ioBuffer, WriteBufferSize: ioBuffer,
 		}
 		return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	}

@@ -23,6 +23,9 @@ const (
 	windowBytes = 8 << 20
 )
 
+// beside is how long a request is waited for before another of the same subscription is sent.
+const beside = 5 * time.Millisecond
+
 const (
 	saveEvery = time.Second      // while something is delivered
 	saveRead  = 10 * time.Second // while facts are only passed over
@@ -48,6 +51,8 @@ type worker struct {
 	lanes     map[string]*lane
 	ready     []*lane // have something to send now
 	inflight  int
+	slots     int       // requests that there may be at a time now; it grows to what the patience allows
+	widened   time.Time // when it grew last
 	held      int
 	heldBytes int
 	quiet     time.Time // until then nothing is sent
@@ -299,6 +304,9 @@ func (w *worker) launch(sending context.Context) time.Duration {
 		if wait := w.quiet.Sub(now); wait > 0 {
 			return wait
 		}
+		if wait := w.widen(now); wait > 0 {
+			return wait
+		}
 		if w.limiter != nil {
 			r := w.limiter.ReserveN(now, 1)
 			if wait := r.DelayFrom(now); wait > 0 {
@@ -331,6 +339,23 @@ func (w *worker) launch(sending context.Context) time.Duration {
 			}
 		}()
 	}
+	return 0
+}
+
+// widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers
+// at once gets its facts over one connection: each takes memory on both sides, and a burst of facts would open several.
+func (w *worker) widen(now time.Time) time.Duration {
+	w.slots = max(1, w.slots)
+	switch {
+	case w.inflight == 0 && len(w.ready) == 1:
+		w.slots = 1 // it keeps up
+	case w.inflight >= w.slots:
+		if wait := beside - now.Sub(w.widened); wait > 0 {
+			return wait
+		}
+		w.slots++
+	}
+	w.widened = now
 	return 0
 }
 
