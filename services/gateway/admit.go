@@ -44,6 +44,7 @@ type claim struct {
 	event   events.Event
 	message *nats.Msg
 	id      string // the message id, by which the stream knows it again
+	derived bool   // source and id are the gateway's making, of what came: the same is the same, whatever is made of it today
 }
 
 // admit checks an event from outside, takes from it what an outsider may not say, and gives it what a claim has. The

@@ -17,7 +17,8 @@
 // know the project's secret (docs/webhooks.md).
 //
 // The same event (source and id of one principal) again is the same claim: within two minutes by the stream's own
-// memory, later by the index. Prefer: wait=SECONDS on a single event waits for the fact or the refusal that the claim
+// memory, later by the index. Another event (type, subject id or project) under that source and id is refused with 409: it
+// would be lost otherwise. Prefer: wait=SECONDS on a single event waits for the fact or the refusal that the claim
 // causes.
 //
 // # What goes out
@@ -41,7 +42,6 @@
 // # What it does not do yet
 //
 //   - Pulls from the registry and deletions there are not claimed (artifact downloaded, deleted).
-//   - Dead letters can be listed and shown, not sent again.
 //   - A test's phase can be overridden to deploy only; integrate is what clients state who do not care.
 //   - Every project is known: it begins with the first event that names it, under the default configuration.
 //   - The overview is folded from the beginning of the stream at each start.

@@ -11,3 +11,13 @@ func Rules() []string {
 	}
 	return all
 }
+
+// HoldTail keeps what is stored from all who follow the end of the stream until release is called.
+func (g *Gateway) HoldTail() (release func()) { g.tails.mu.Lock(); return g.tails.mu.Unlock }
+
+// Followers counts those who follow the end of the stream by the shared reader.
+func (g *Gateway) Followers() int {
+	g.tails.mu.Lock()
+	defer g.tails.mu.Unlock()
+	return len(g.tails.all)
+}

@@ -81,9 +81,7 @@ func TestClaimsAreIdempotentForEver(t *testing.T) {
 	}
 	same := func(when string) {
 		t.Helper()
-		again := e
-		again.Project = "another" // what stands there is what counts
-		got := w.claim(again)
+		got := w.claim(e)
 		want := first
 		want.Duplicate = true
 		if got != want {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -23,7 +24,7 @@ type receipt struct {
 }
 
 // put publishes a claim and returns when the stream has it. A claim that is there already, by principal, source and id, is
-// not put there twice, however long ago it came: three memories follow one another without a gap. The stream knows the ids
+// not put there twice, however long ago it came; where another event stands under that name, the error says so. Three memories follow one another without a gap. The stream knows the ids
 // of the last two minutes, also of two that come at the same moment; the index knows those that it has taken in; and what
 // this gateway has published and the index has not met yet, recent knows. Where the index can not be asked, nothing is
 // published.
@@ -53,7 +54,10 @@ func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 		return receipt{}, away(fmt.Errorf("publish %s: %w", c.event.Type.Short(), err))
 	}
 	if ack.Duplicate {
-		answer, _, err := g.standing(ctx, c, ack.Sequence)
+		answer, is, err := g.standing(ctx, c, ack.Sequence)
+		if err == nil && !is { // the stream takes it for a message that is none of this principal's claims
+			err = refuse(http.StatusConflict, "source and id are taken by the message at %d; an id may be used once", ack.Sequence)
+		}
 		return answer, err
 	}
 	g.recent.add(c.id, ack.Sequence, g.index.at.Load())
@@ -62,7 +66,8 @@ func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 }
 
 // standing is the receipt of the claim that stands at a sequence, which was made by the same principal with the same
-// source and id; false when another one stands there.
+// source and id; false when another one stands there. The same principal's other event under that source and id is an error:
+// an answer that it is there would lose the new one.
 func (g *Gateway) standing(ctx context.Context, c claim, at uint64) (receipt, bool, error) {
 	e, _, err := g.read(ctx, at)
 	switch {
@@ -72,6 +77,9 @@ func (g *Gateway) standing(ctx context.Context, c claim, at uint64) (receipt, bo
 		return receipt{}, false, err
 	case e.Kind != events.Claim || messageID(e.Type, e.Principal, e.Source, e.ID) != c.id:
 		return receipt{}, false, nil
+	case !c.derived && (e.Type != c.event.Type || e.SubjectID != c.event.SubjectID || e.Project != c.event.Project):
+		return receipt{}, false, refuse(http.StatusConflict,
+			"source and id name another event, %s at %d; an id may be used once", e.Type.Short(), at)
 	}
 	g.metrics.duplicates.Add(1)
 	return receipt{ID: e.ID, Sequence: at, Project: e.Project, Phase: e.Phase, Duplicate: true}, true, nil

@@ -48,7 +48,14 @@ func (g *Gateway) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.live.leave(place)
-	if err := out.say(": hello\n\n"); err != nil {
+	if !resume { // the shared reader may be behind what was stored before
+		if last, err = service.LastSequence(r.Context(), g.host); err != nil {
+			g.endStream(w, r, out, away(err))
+			return
+		}
+	}
+	// The id lets a client that hears nothing before its connection breaks come back without a gap.
+	if err := out.say(fmt.Sprintf(": hello\nid: %d\n\n", last)); err != nil {
 		return
 	}
 	if resume { // what came since, up to where the shared reader took over

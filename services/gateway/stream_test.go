@@ -242,3 +242,20 @@ func TestSlowListenerIsDropped(t *testing.T) {
 	}
 	t.Errorf("it was not told: %v", lines.Err())
 }
+
+// What was stored before a listener came is nothing that comes, also where the reader of the stream's end is behind it.
+func TestStreamBeginsNow(t *testing.T) {
+	w := newWorld(t)
+	w.claim(ticket("t0", "lets the listeners' reader join"))
+	w.until("live events come by the shared reader", func() bool { return w.gw.Followers() > 0 })
+	release := w.gw.HoldTail()
+	w.claim(ticket("t1", "before"))
+	s := w.listen("", "")
+	s.hello(t)
+	if line := <-s.lines; line != "id: 2" { // to come back by, when the connection breaks before the first event
+		t.Errorf("it may resume from %q", line)
+	}
+	release()
+	w.claim(ticket("t2", "after"))
+	s.expect(t, "3 claim t2")
+}

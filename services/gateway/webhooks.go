@@ -116,6 +116,7 @@ func (g *Gateway) claimAll(ctx context.Context, principal string, said []events.
 		if admitted[i], err = g.door.admit(ctx, principal, e, body); err != nil {
 			return nil, err
 		}
+		admitted[i].derived = true // a delivery may be read otherwise by now: by another configuration, or version
 	}
 	claims := make([]webhookClaim, len(admitted))
 	for i, c := range admitted {

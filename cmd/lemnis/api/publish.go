@@ -31,11 +31,19 @@ func (c *Client) publish(ctx context.Context, e events.Event, wait time.Duration
 	if err != nil {
 		return nil, err
 	}
-	// 409 carries what the claim caused, as 200 does: the fact that it was refused.
-	if status >= 300 && status != http.StatusConflict {
+	if status >= 300 && (status != http.StatusConflict || !isAnswer(answer)) {
 		return nil, &Error{Status: status, Reason: reasonOf(status, answer)}
 	}
 	return answer, nil
+}
+
+// isAnswer reports whether a 409 carries what the claim caused, as a 200 does: the fact that it was refused. Without one the
+// gateway has not taken the claim.
+func isAnswer(body []byte) bool {
+	var a struct {
+		Answer json.RawMessage `json:"answer"`
+	}
+	return json.Unmarshal(body, &a) == nil && a.Answer != nil
 }
 
 // RefusedError says that a service took a claim, and said no.
