@@ -1,0 +1,317 @@
+package check
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+func picked(t *testing.T, c cluster, by *metav1.LabelSelector) (names []string) {
+	t.Helper()
+	selector, err := metav1.LabelSelectorAsSelector(by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range c.workloads {
+		if selector.Matches(labels.Set(w.pod.Labels)) {
+			names = append(names, w.name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func TestSelectorsFindTheirPods(t *testing.T) {
+	for _, overlay := range overlays {
+		t.Run(overlay, func(t *testing.T) {
+			c := build(t, overlay)
+			for _, w := range c.workloads {
+				if w.kind == "Job" {
+					continue
+				}
+				if got := picked(t, c, &metav1.LabelSelector{MatchLabels: w.selector}); !slices.Equal(got, []string{w.name}) {
+					t.Errorf("%s selects %v", w.name, got)
+				}
+				for _, s := range w.pod.Spec.TopologySpreadConstraints {
+					if got := picked(t, c, s.LabelSelector); !slices.Equal(got, []string{w.name}) {
+						t.Errorf("%s is spread against %v", w.name, got)
+					}
+				}
+				if got := len(budgetsOf(t, c, w.name)); got != 1 && w.name != "redis" {
+					t.Errorf("%s has %d disruption budgets", w.name, got)
+				}
+			}
+			for _, s := range c.services {
+				found := picked(t, c, &metav1.LabelSelector{MatchLabels: s.Spec.Selector})
+				if len(found) != 1 {
+					t.Errorf("service %s selects %v", s.Name, found)
+				}
+				for _, p := range s.Spec.Ports {
+					if !hasPort(c, found, p.TargetPort.String()) {
+						t.Errorf("service %s: %v has no port %s", s.Name, found, p.TargetPort.String())
+					}
+				}
+			}
+		})
+	}
+}
+
+func budgetsOf(t *testing.T, c cluster, name string) (of []string) {
+	t.Helper()
+	for _, b := range c.budgets {
+		if slices.Contains(picked(t, c, b.Spec.Selector), name) {
+			of = append(of, b.Name)
+		}
+	}
+	return of
+}
+
+func hasPort(c cluster, names []string, port string) bool {
+	for _, w := range c.workloads {
+		for _, one := range w.pod.Spec.Containers {
+			for _, p := range one.Ports {
+				if slices.Contains(names, w.name) && p.Name == port {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// What the policies let through, from whom to whom and where, is the design's list and nothing else.
+func TestTheNetworkIsTheDesigns(t *testing.T) {
+	want := map[string][]string{
+		"nats:4222":            {"builder", "deployer", "feedback", "gateway", "monitor", "planner", "streams"},
+		"nats:6222":            {"nats"},
+		"redis:6379":           {"builder", "deployer", "feedback", "gateway", "monitor", "planner"},
+		"gateway:8080":         {"builder", "deployer"},
+		"deployer:20000-20999": {"monitor"},
+	}
+	for _, overlay := range overlays {
+		c := build(t, overlay)
+		denied := false
+		in, out := map[string][]string{}, map[string][]string{}
+		for _, p := range c.policies {
+			subjects := picked(t, c, &p.Spec.PodSelector)
+			if len(subjects) == 0 {
+				t.Errorf("policy %s selects nobody", p.Name)
+			}
+			denied = denied || len(p.Spec.Ingress)+len(p.Spec.Egress) == 0 && len(p.Spec.PolicyTypes) == 2 && len(subjects) == len(c.workloads)
+			for _, rule := range p.Spec.Ingress {
+				if len(rule.From) == 0 || len(rule.Ports) == 0 {
+					t.Errorf("policy %s lets everybody in", p.Name)
+				}
+				note(t, c, in, subjects, rule.From, rule.Ports, true)
+			}
+			for _, rule := range p.Spec.Egress {
+				if len(rule.To) == 0 || len(rule.Ports) == 0 {
+					t.Errorf("policy %s lets everything out", p.Name)
+				}
+				note(t, c, out, subjects, rule.To, rule.Ports, false)
+			}
+		}
+		if !denied {
+			t.Error("nothing is denied by default")
+		}
+		for direction, got := range map[string]map[string][]string{"in": in, "out": out} {
+			for _, to := range slices.Sorted(maps.Keys(got)) {
+				if !slices.Equal(got[to], want[to]) {
+					t.Errorf("%s, %s to %s: %v, want %v", overlay, direction, to, got[to], want[to])
+				}
+			}
+			if len(got) != len(want) {
+				t.Errorf("%s, %s: %d ways, want %d", overlay, direction, len(got), len(want))
+			}
+		}
+	}
+}
+
+// note keeps, by "<target>:<port>", who may reach it among the pods.
+func note(t *testing.T, c cluster, ways map[string][]string, subjects []string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, inward bool) {
+	t.Helper()
+	for _, peer := range peers {
+		if peer.PodSelector == nil || peer.NamespaceSelector != nil { // of other namespaces, or outside
+			continue
+		}
+		others := picked(t, c, peer.PodSelector)
+		for _, port := range ports {
+			where := port.Port.String()
+			if port.EndPort != nil {
+				where += fmt.Sprintf("-%d", *port.EndPort)
+			}
+			targets, sources := others, subjects
+			if inward {
+				targets, sources = subjects, others
+			}
+			for _, target := range targets {
+				all := append(ways[target+":"+where], sources...)
+				slices.Sort(all)
+				ways[target+":"+where] = slices.Compact(all)
+			}
+		}
+	}
+}
+
+// Every variable is one that a program reads; a misspelt one would be silently ignored.
+func TestVariablesAreRead(t *testing.T) {
+	source := sources(t)
+	read := func(name string) bool { return bytes.Contains(source, []byte(`"`+name+`"`)) }
+	if read("LEMNIS_NAT_URL") {
+		t.Fatal("everything is read")
+	}
+	for _, overlay := range overlays {
+		c := build(t, overlay)
+		for _, w := range c.workloads {
+			for _, one := range w.pod.Spec.Containers {
+				var names []string
+				for _, e := range one.Env {
+					names = append(names, e.Name)
+				}
+				for _, from := range one.EnvFrom {
+					if c.configs[from.ConfigMapRef.Name] == nil {
+						t.Fatalf("%s: there is no %s", w.name, from.ConfigMapRef.Name)
+					}
+					names = slices.AppendSeq(names, maps.Keys(c.configs[from.ConfigMapRef.Name].Data))
+				}
+				for _, name := range names {
+					if strings.HasPrefix(name, "LEMNIS_") && !read(name) {
+						t.Errorf("%s: no program reads %s", w.name, name)
+					}
+				}
+			}
+		}
+	}
+}
+
+// sources are all Go files of the programs, without tests.
+func sources(t *testing.T) []byte {
+	t.Helper()
+	var all bytes.Buffer
+	for _, root := range []string{"../../services", "../../internal", "../../cmd"} {
+		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			all.Write(text)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.Bytes()
+}
+
+// Every secret, and every key of it, is in the table of the documentation; configuration and volumes are there.
+func TestReferencesLead(t *testing.T) {
+	text, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := regexp.MustCompile("(?m)^\\| `(lemnis-[a-z-]+)` \\| (.*?) \\|").FindAllStringSubmatch(string(text), -1)
+	for _, overlay := range overlays {
+		c := build(t, overlay)
+		used := map[string]bool{}
+		for _, w := range c.workloads {
+			for _, r := range references(c, w.pod.Spec) {
+				if r.missing != "" {
+					t.Errorf("%s, %s: %s", overlay, w.name, r.missing)
+					continue
+				}
+				used[r.secret] = true
+				if !slices.ContainsFunc(documented, func(row []string) bool { return row[1] == r.secret && strings.Contains(row[2], "`"+r.key+"`") }) {
+					t.Errorf("%s, %s: docs/kubernetes.md has no row for %s of the secret %s", overlay, w.name, r.key, r.secret)
+				}
+			}
+		}
+		for _, row := range documented {
+			if !used[row[1]] && overlay == "ha" {
+				t.Errorf("the documented secret %s is not used", row[1])
+			}
+		}
+	}
+}
+
+type reference struct{ secret, key, missing string }
+
+func references(c cluster, pod corev1.PodSpec) (all []reference) {
+	items := func(secret string, items []corev1.KeyToPath) {
+		if len(items) == 0 {
+			all = append(all, reference{missing: "the whole of secret " + secret + " is mounted"})
+		}
+		for _, i := range items {
+			all = append(all, reference{secret: secret, key: i.Key})
+		}
+	}
+	for _, v := range pod.Volumes {
+		if v.Secret != nil {
+			items(v.Secret.SecretName, v.Secret.Items)
+		}
+		if v.Projected != nil {
+			for _, s := range v.Projected.Sources {
+				if s.Secret != nil {
+					items(s.Secret.Name, s.Secret.Items)
+				}
+				if s.ConfigMap != nil && c.configs[s.ConfigMap.Name] == nil {
+					all = append(all, reference{missing: "there is no ConfigMap " + s.ConfigMap.Name})
+				}
+			}
+		}
+		if v.PersistentVolumeClaim != nil && c.claims[v.PersistentVolumeClaim.ClaimName] == nil {
+			all = append(all, reference{missing: "there is no claim " + v.PersistentVolumeClaim.ClaimName})
+		}
+	}
+	for i := range pod.Containers {
+		for _, e := range pod.Containers[i].Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				all = append(all, reference{secret: e.ValueFrom.SecretKeyRef.Name, key: e.ValueFrom.SecretKeyRef.Key})
+			}
+		}
+	}
+	return all
+}
+
+func TestTheHighlyAvailableOverlay(t *testing.T) {
+	c := build(t, "ha")
+	for _, w := range c.workloads {
+		want := int32(2)
+		switch w.name {
+		case "nats":
+			want = 3
+		case "redis", "streams":
+			want = 1
+		}
+		if w.replicas != want {
+			t.Errorf("%s has %d replicas, want %d", w.name, w.replicas, want)
+		}
+	}
+	found := 0
+	for name, m := range c.configs {
+		if strings.HasPrefix(name, "lemnis-") && m.Data["LEMNIS_REPLICAS"] == "3" && m.Data["LEMNIS_NATS_URL"] != "" {
+			found++
+		}
+		if strings.HasPrefix(name, "nats-") && strings.Contains(m.Data["nats.conf"], "cluster {") {
+			found++
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d of 2 configurations are those of a cluster", found)
+	}
+	if modes := c.claims["gateway"].Spec.AccessModes; len(modes) != 1 || modes[0] != corev1.ReadWriteMany {
+		t.Errorf("the gateways' volume is %v", modes)
+	}
+}
