@@ -123,7 +123,7 @@ func TestAMisspeltFieldFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for right, wrong := range map[string]string{
-		"readinessProbe": "readynessProbe", "periodSeconds: 5": "periodSeconds: five", "kind: Deployment": "kind: Deplyoment", "containers": "container",
+		"readinessProbe": "readynessProbe", "periodSeconds: 5": "periodSeconds: five", "kind: Deployment": "kind: Deploymentt", "containers": "container",
 	} {
 		if _, err := decode([]byte(strings.Replace(good, right, wrong, 1))); err == nil {
 			t.Errorf("%s passes", wrong)

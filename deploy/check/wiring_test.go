@@ -157,7 +157,7 @@ func note(t *testing.T, c cluster, ways map[string][]string, subjects []string, 
 				targets, sources = subjects, others
 			}
 			for _, target := range targets {
-				all := append(ways[target+":"+where], sources...)
+				all := slices.Concat(ways[target+":"+where], sources)
 				slices.Sort(all)
 				ways[target+":"+where] = slices.Compact(all)
 			}
