@@ -15,7 +15,7 @@ import (
 func delivery(ctx context.Context, sc *Scene) (Row, error) {
 	laps := pick(sc, 24, 3)
 	calm, undisturbed, err := sc.play(ctx, act{
-		options: Options{Nodes: 1, Copies: 1}, laps: laps, atOnce: 12, limit: 90 * time.Second,
+		options: Options{Nodes: 1, Copies: 1}, laps: laps, exactly: true, atOnce: 12, limit: 90 * time.Second,
 		disturb: func(context.Context, *Stack, *Probe) (string, error) { return "", nil },
 	})
 	if err != nil {
@@ -24,7 +24,7 @@ func delivery(ctx context.Context, sc *Scene) (Row, error) {
 	latest := pick(sc, 30*time.Second, 2*time.Second)
 	row, disturbed, err := sc.play(ctx, act{
 		options: Options{Nodes: 1, Copies: 2, Env: func(string, int) []string { return []string{"CHAOS_TWICE=1", "CHAOS_LATEST=" + latest.String()} }},
-		laps:    laps, atOnce: 12, limit: pick(sc, 5*time.Minute, time.Minute),
+		laps:    laps, exactly: true, atOnce: 12, limit: pick(sc, 5*time.Minute, time.Minute),
 		disturb: func(context.Context, *Stack, *Probe) (string, error) {
 			return fmt.Sprintf("every message met twice, 3 of 10 a third time, work asked for twice; out of order between aggregates and up to %s late", latest), nil
 		},

@@ -89,6 +89,7 @@ func (sc *Scene) between(least, most time.Duration) time.Duration {
 type act struct {
 	options Options // Programs, Dir, Lease and Seed are filled in
 	laps    int     // at least
+	exactly bool    // and no more
 	atOnce  int
 	// limit is for the load to close its laps once disturb has returned.
 	limit   time.Duration
@@ -172,6 +173,9 @@ func (sc *Scene) run(ctx context.Context, a act, s *Stack, load *Load, probe *Pr
 	}
 	plan, n := Plan{Seed: sc.Seed, Name: name}, 0
 	next := func() (Lap, bool) {
+		if a.exactly && n >= a.laps {
+			return Lap{}, false
+		}
 		select {
 		case <-ended:
 			if n >= a.laps {
