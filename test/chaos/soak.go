@@ -90,7 +90,7 @@ func (l *Load) steady(ctx context.Context, lap Lap, done func()) error {
 	for round := 1; ; round++ {
 		t.journal.forget()
 		if err := t.claim(ctx, fmt.Sprintf("rename-%d", round), wish, "", events.TicketUpdated{
-			Ticket: events.Ticket{Summary: fmt.Sprintf("A faster checkout, %d", round%10), URI: "urn:chaos:" + wish}, UpdatedBy: "sam"}); err != nil {
+			Ticket: events.Ticket{Summary: fmt.Sprintf("A faster checkout, %d", round%10), Creator: "sam", URI: "urn:chaos:" + wish}, UpdatedBy: "sam"}); err != nil {
 			return err
 		}
 		digest := digests[(round+1)%2]
