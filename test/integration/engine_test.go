@@ -19,6 +19,11 @@ func engine(t *testing.T) {
 	t.Helper()
 	// The reaper is an image that would have to be pulled; each container ends with its test.
 	t.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+	if os.Getenv("DOCKER_HOST") == "" && os.Getenv("TESTCONTAINERS_HOST_OVERRIDE") == "" {
+		// An engine that is reached by its socket is on this machine. In a machine that looks like a container the library would
+		// take the default gateway for it.
+		t.Setenv("TESTCONTAINERS_HOST_OVERRIDE", "127.0.0.1")
+	}
 	if err := engineAnswers(t.Context()); err != nil {
 		t.Skipf("SKIPPED: no container engine answers (%v): the images were NOT tried. The same laps ran with the programs as processes", err)
 	}
