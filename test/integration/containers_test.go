@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -233,7 +234,7 @@ func (s *containers) startServices(servers, each int) {
 		},
 		"builder": {
 			env: token("builder"), secrets: []string{"builder.token"},
-			volumes: map[string]string{"builder": "/var/lib/lemnis", "builder-cache": "/var/cache/lemnis", "origins": "/srv/git"},
+			volumes: map[string]string{"builder": "/var/lib/lemnis", "origins": "/srv/git"},
 		},
 		"deployer": {env: token("deployer"), secrets: []string{"deployer.token"}, volumes: map[string]string{"deployer": "/var/lib/lemnis"}},
 	}
@@ -252,8 +253,10 @@ func (s *containers) startServices(servers, each int) {
 				"LEMNIS_REDIS_URL": "redis://redis:6379", "LEMNIS_REDIS_PASSWORD_FILE": "/run/secrets/redis.password",
 				"LEMNIS_REGISTRY_URL": "http://gateway:8080", "LEMNIS_HTTP": "0.0.0.0:9090", "LEMNIS_LOG": "warn",
 			}
-			for name, value := range special.env {
-				o.env[name] = value
+			maps.Copy(o.env, special.env)
+			if service == "builder" { // two that fill one new volume from the image fall over each other
+				o.volumes = map[string]string{o.name + "-cache": "/var/cache/lemnis"}
+				maps.Copy(o.volumes, special.volumes)
 			}
 			all = append(all, o)
 		}
