@@ -116,9 +116,9 @@ func TestBridge(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 
-	close := exec.CommandContext(t.Context(), program, "events", "publish", "ticket.closed", "--id", "T-1", "--resolution", "completed", "--event-id", "by-hand")
-	close.Env = append(os.Environ(), "LEMNIS_SERVER="+httpURL, "LEMNIS_PROJECT=shop")
-	if out, err := close.CombinedOutput(); err != nil {
+	closing := exec.CommandContext(t.Context(), program, "events", "publish", "ticket.closed", "--id", "T-1", "--resolution", "completed", "--event-id", "by-hand")
+	closing.Env = append(os.Environ(), "LEMNIS_SERVER="+httpURL, "LEMNIS_PROJECT=shop")
+	if out, err := closing.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if got, want := next(facts), "T-1 ticket.closed by-hand"; got != want {

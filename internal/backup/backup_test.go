@@ -186,9 +186,9 @@ func TestUnderLoad(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var load sync.WaitGroup
 	begun := make(chan struct{})
-	load.Go(func() { //nolint:contextcheck // what is published is published whole
+	load.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
-			from.publish(t, fmt.Sprintf("lifecycle.shop.plan.ticket.updated.T-%d", n), fmt.Sprintf("g/%d", n))
+			from.publish(t, fmt.Sprintf("lifecycle.shop.plan.ticket.updated.T-%d", n), fmt.Sprintf("g/%d", n)) //nolint:contextcheck // what is published is published whole
 			if n == 50 {
 				close(begun)
 			}

@@ -103,7 +103,7 @@ func (p *Pair) get() (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(p.files.Cert, p.files.Key)
 	if err != nil {
 		if p.current != nil {
-			return p.current, nil //nolint:nilerr // as documented
+			return p.current, nil
 		}
 		return nil, fmt.Errorf("read the certificate: %w", err)
 	}

@@ -200,7 +200,8 @@ func (k *Keyring) Rotate(name string, grace time.Duration, now time.Time) (seed 
 	if grace == 0 {
 		kept = nil
 	}
-	e.Keys = append(kept, PublicKey{Public: public, Created: now.UTC()})
+	kept = append(kept, PublicKey{Public: public, Created: now.UTC()})
+	e.Keys = kept
 	return seed, nil
 }
 
@@ -220,11 +221,6 @@ func (k *Keyring) find(name string) *Entry {
 		}
 	}
 	return nil
-}
-
-// principals are the entries from outside.
-func (k Keyring) principals() []Entry {
-	return slices.DeleteFunc(slices.Clone(k.Entries), func(e Entry) bool { return e.Service })
 }
 
 func newUserKey() (seed []byte, public string, err error) {

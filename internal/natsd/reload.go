@@ -62,7 +62,7 @@ func (s *Server) Reload() error {
 	for i := range outsiders {
 		if g := s.guards[outsiders[i].name]; g != nil {
 			g.mu.Lock()
-			defer g.mu.Unlock()
+			defer g.mu.Unlock() //nolint:gocritic // all of them until it has changed
 			outsiders[i].opened = sortedKeys(g.opened)
 		}
 	}

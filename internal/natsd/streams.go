@@ -63,8 +63,8 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	// A service's key may look, but not make: where all is there, that is enough.
-	if identity, ok := whole(ctx, js, replicas); ok {
-		return identity, nil
+	if known, ok := whole(ctx, js, replicas); ok {
+		return known, nil
 	}
 	var leases jetstream.KeyValue
 	err = insist(ctx, func(ctx context.Context) error {

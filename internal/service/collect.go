@@ -85,7 +85,7 @@ var families = []family{
 			return 0, false
 		}
 		return s.metrics.behind.get(func(ctx context.Context) (float64, error) {
-			n, err := pendingFor(ctx, t.host, causeFilters(t.def.Phase, t.takes), t.firstOpen())
+			n, err := pendingFor(ctx, t.host.JS, causeFilters(t.def.Phase, t.takes), t.firstOpen())
 			return float64(n), err
 		})
 	}},

@@ -206,7 +206,7 @@ func TestTimersFireOnceHoweverLongAProcessIsDown(t *testing.T) {
 // count counts the messages that a filter lets through.
 func count(t *testing.T, b *bus, filter string) uint64 {
 	t.Helper()
-	n, err := pendingFor(t.Context(), b.host, []string{filter}, 1)
+	n, err := pendingFor(t.Context(), b.js, []string{filter}, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

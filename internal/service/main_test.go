@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -21,5 +22,6 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 	}
+	quietFor = time.Second
 	goleak.VerifyTestMain(m)
 }

@@ -28,7 +28,7 @@ func project(ctx context.Context, h Host, p Projection, ready func()) error {
 	for {
 		var err error
 		if end, err = lastSequence(ctx, h.JS); err == nil {
-			pending, err = pendingFor(ctx, h, filters, 1)
+			pending, err = pendingFor(ctx, h.JS, filters, 1)
 		}
 		if err == nil {
 			break

@@ -160,7 +160,7 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 func (t *term) foldAgain(ctx context.Context, end uint64, report *events.RebuildReported, tell func()) (map[fold.PartitionID]*partition, error) {
 	fresh := map[fold.PartitionID]*partition{}
 	facts := fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase)
-	pending, err := pendingFor(ctx, t.host, []string{facts}, 1)
+	pending, err := pendingFor(ctx, t.host.JS, []string{facts}, 1)
 	if err != nil || pending == 0 {
 		return fresh, err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -92,12 +94,20 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
+	var progress watched
+	watching, unwatch := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { watchReader(watching, js, filters, *from, &progress, msgs.Stop) })
 	defer func() {
+		unwatch()
 		msgs.Stop()
+		watcher.Wait()
 		dropConsumer(ctx, js, c)
 	}()
 	for {
+		progress.busy.Store(false)
 		m, err := msgs.Next(jetstream.NextContext(ctx))
+		progress.busy.Store(true)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -111,7 +121,52 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 			return &givenError{err}
 		}
 		*from = s.Sequence + 1
+		progress.seen.Store(s.Sequence)
 	}
+}
+
+// watched is how far a reader has come.
+type watched struct {
+	seen atomic.Uint64 // sequence of the last message
+	busy atomic.Bool   // a message is being handled: nothing comes for the reader's own sake
+}
+
+// quietFor is how long nothing may come before it is asked whether something should have.
+var quietFor = 10 * time.Second
+
+// watchReader stops a reader to which nothing comes although something is there for it. In a cluster a consumer can stand on
+// a server whose copy of the stream does not move: it says every now and then that it lives, so that the client is content,
+// and hands out nothing, for ever.
+func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop func()) {
+	var seen, last uint64
+	for {
+		if wait(ctx, quietFor); ctx.Err() != nil {
+			return
+		}
+		before := seen
+		if seen = progress.seen.Load(); seen != before || progress.busy.Load() {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, createTimeout)
+		now, err := lastSequence(asking, js)
+		if err == nil && now > last { // else there is nothing that was not there when it was asked before
+			var pending uint64
+			if pending, err = pendingFor(asking, js, filters, max(from, seen+1)); err == nil && pending == 0 {
+				last = now
+			} else if err == nil && progress.seen.Load() == seen && !progress.busy.Load() && wasThere(ctx, progress, seen) {
+				cancel()
+				stop()
+				return
+			}
+		}
+		cancel()
+	}
+}
+
+// wasThere gives what is on its way a moment to come; true when nothing did.
+func wasThere(ctx context.Context, progress *watched, seen uint64) bool {
+	wait(ctx, quietFor/4)
+	return ctx.Err() == nil && progress.seen.Load() == seen && !progress.busy.Load()
 }
 
 // lastSequence asks the stream's leader where the stream ends.
@@ -128,15 +183,15 @@ func lastSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 }
 
 // pendingFor counts the messages from a sequence on that the filters let through.
-func pendingFor(ctx context.Context, h Host, filters []string, from uint64) (uint64, error) {
-	c, err := h.JS.CreateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
+func pendingFor(ctx context.Context, js jetstream.JetStream, filters []string, from uint64) (uint64, error) {
+	c, err := js.CreateConsumer(ctx, natsd.Lifecycle, jetstream.ConsumerConfig{
 		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: inactive, MemoryStorage: true, Replicas: 1,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("count what is pending: %w", err)
 	}
-	defer dropConsumer(ctx, h.JS, c)
+	defer dropConsumer(ctx, js, c)
 	return c.CachedInfo().NumPending, nil
 }
 

@@ -72,10 +72,10 @@ func TestHostileOtherProject(t *testing.T) {
 		strings.Replace(said(t, ticket("t3", "x")), `"project":"shop"`, `"project":"shop","project":"other"`, 1),
 		strings.Replace(said(t, other), `"project":"other"`, `"project":"other","PROJECT":"shop"`, 1),
 	} {
-		if resp, answer := c.as("speaks", "POST", "/events", body, "Content-Type", cloudJSON); resp.StatusCode == http.StatusAccepted {
+		if taken, text := c.as("speaks", "POST", "/events", body, "Content-Type", cloudJSON); taken.StatusCode == http.StatusAccepted {
 			var r receipt
-			if json.Unmarshal([]byte(answer), &r) != nil || r.Project != "shop" {
-				t.Errorf("%s: %s", body, answer)
+			if json.Unmarshal([]byte(text), &r) != nil || r.Project != "shop" {
+				t.Errorf("%s: %s", body, text)
 			}
 		}
 	}

@@ -112,8 +112,8 @@ func (o *overview) keepSaved(ctx context.Context, h service.Host, base uint64) e
 			select {
 			case <-o.ready:
 				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
-				defer cancel()
 				save(last, 1)
+				cancel()
 			default: // hardly begun
 			}
 			return ctx.Err()

@@ -80,7 +80,7 @@ func (g *Gateway) webhook(w http.ResponseWriter, r *http.Request, sender webhook
 	var unknown *webhook.UnknownError
 	switch {
 	case errors.As(err, &unknown):
-		if err = g.keepWebhook(r.Context(), sender.Kind, name, unknown.Event, r.Header, body); err != nil {
+		if err := g.keepWebhook(r.Context(), sender.Kind, name, unknown.Event, r.Header, body); err != nil {
 			return 0, none, outcomeOf(err), err
 		}
 		none.Event, none.Detail = unknown.Event, "no claim is made of this event; it is kept for inspection at /api/v1/webhooks/unknown?project="+name

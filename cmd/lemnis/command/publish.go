@@ -55,7 +55,7 @@ func newPublish(f *flags) *cobra.Command {
 		types = append(types, newPublishType(f, &p, entry))
 	}
 	group(c, types...)
-	c.Args = func(c *cobra.Command, args []string) error {
+	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return nil
 		}

@@ -47,7 +47,9 @@ func TestAsyncAPI(t *testing.T) {
 	for _, change := range []func(map[string]any){
 		func(d map[string]any) { delete(d, "info") },
 		func(d map[string]any) { d["channels"] = []any{} },
-		func(d map[string]any) { d["operations"].(map[string]any)["receive.http"].(map[string]any)["action"] = "shout" },
+		func(d map[string]any) {
+			d["operations"].(map[string]any)["receive.http"].(map[string]any)["action"] = "shout"
+		},
 	} {
 		changed := read(t, text).(map[string]any)
 		change(changed)

@@ -136,9 +136,9 @@ func (b *builder) members(t reflect.Type, closed bool, properties schema, requir
 		if f.Anonymous && name == "" {
 			b.members(f.Type, closed, properties, required)
 			for _, rule := range rules {
-				name, names, _ := strings.Cut(rule, "=")
+				what, names, _ := strings.Cut(rule, "=")
 				of := strings.Split(names, "|")
-				switch name {
+				switch what {
 				case "optional":
 					*required = slices.DeleteFunc(*required, func(n string) bool { return slices.Contains(of, n) })
 				case "nonempty":

@@ -45,9 +45,8 @@ func TestCustomSchemasAreThoseOfCDEvents(t *testing.T) {
 		if !entry.Type.Custom() {
 			continue
 		}
-		official, own := read(t, api.SchemasById[url]), map[string]any{}
 		text, _ := contract.Schema(entry.Type)
-		own = read(t, string(text))
+		official, own := read(t, api.SchemasById[url]), read(t, string(text))
 		at(official, "properties", "context", "properties")["type"] = map[string]any{"const": string(entry.Type)}
 		content := at(own, "properties", "subject", "properties", "content")
 		clear(content)

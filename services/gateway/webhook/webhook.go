@@ -88,9 +88,9 @@ func (s Sender) Event(h http.Header) string {
 
 // payload is the JSON of a body, which GitHub, Gitea and Forgejo can also send as a form.
 func payload(h http.Header, body []byte) ([]byte, error) {
-	media, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	media, _, unreadable := mime.ParseMediaType(h.Get("Content-Type"))
 	switch {
-	case err != nil || media == "application/json" || strings.HasSuffix(media, "+json"):
+	case unreadable != nil || media == "application/json" || strings.HasSuffix(media, "+json"):
 		return body, nil
 	case media == "application/x-www-form-urlencoded":
 		form, err := url.ParseQuery(string(body))
