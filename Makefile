@@ -134,6 +134,18 @@ $(GOLANGCI):
 	GOWORK=off GOBIN='$(CURDIR)/bin/tools' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv bin/tools/golangci-lint $@
 
+# The nats CLI, an official client that a test runs against Lemnis where it was built.
+NATS_CLI := bin/tools/nats-v0.5.1
+export LEMNIS_NATS_CLI ?= $(abspath $(wildcard $(NATS_CLI)))
+
+.PHONY: tools-nats
+tools-nats: $(NATS_CLI) ## Build the pinned nats CLI into bin/tools; make test uses it from then on
+
+$(NATS_CLI):
+	@mkdir -p bin/tools
+	GOWORK=off GOBIN='$(CURDIR)/bin/tools' go install github.com/nats-io/natscli/nats@v0.5.1
+	@mv bin/tools/nats $@
+
 .PHONY: clean
 clean: ## Remove what was built
 	rm -rf bin
