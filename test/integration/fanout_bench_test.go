@@ -23,15 +23,16 @@ import (
 
 // Fan-out is measured from the outside too: `lemnis up` is a process of its own, those who listen are in this one, and
 // share the machine's processors with it. How far somebody is behind is the time from when the stream stored an event
-// (recordedtime) to when it was read; memory is what the process takes more than it did under the same load before
-// anybody listened.
+// (recordedtime) to when it was read. Memory is the resident memory with them minus that of another process which took in
+// the same events for as long while nobody but the one that paces the load listened, divided by the listeners: a process
+// that has stored more events keeps more of them at hand, whoever listens.
 const (
 	fanReaders       = 1000
 	fanReaderRate    = 100 // events a second
 	fanSubscriptions = 100
 	fanSinkRate      = 50
-	fanWarm          = 5 * time.Second
-	fanLast          = 20 * time.Second
+	fanWarm          = 3 * time.Second
+	fanLast          = 16 * time.Second
 )
 
 // BenchmarkFanOut is 1,000 readers of server-sent events, and 100 subscriptions over HTTP.
@@ -44,32 +45,48 @@ func BenchmarkFanOut(b *testing.B) {
 		name      string
 		listeners int
 		rate      int
-		listen    func(ctx context.Context, b *testing.B, url string, n int) (*heard, func())
+		listen    listen
 	}{
 		{"sse", fanReaders, fanReaderRate, readStreams},
 		{"subscriptions", fanSubscriptions, fanSinkRate, receive},
 	} {
 		b.Run(one.name, func(b *testing.B) {
 			for range b.N {
-				p, _ := launch(b, dir, b.TempDir(), "--allow-private-sinks", "127.0.0.0/8")
-				ctx, cancel := context.WithCancel(b.Context())
-				first, leave := one.listen(ctx, b, p.url, 1)
-				claims := &fanClaims{url: p.url}
-				claims.keep(ctx, b, first, one.rate, fanWarm)
-				before := p.memory(b)
-				all, end := one.listen(ctx, b, p.url, one.listeners)
-				claims.keep(ctx, b, all, one.rate, fanLast)
-				after := p.memory(b)
-				all.report(b, one.listeners, fanLast)
-				b.ReportMetric((after-before)*1024/float64(one.listeners), "KiB-each")
-				cancel()
-				end()
-				leave()
-				p.stop()
+				without := fanOut(b, dir, 0, one.rate, one.listen)
+				with := fanOut(b, dir, one.listeners, one.rate, one.listen)
+				b.ReportMetric((with-without)*1024/float64(one.listeners), "KiB-each")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+}
+
+type listen func(ctx context.Context, b *testing.B, url string, n int) (*heard, func())
+
+// fanOut is the resident memory of an installation, in MiB, while so many listen, or while one does for 0.
+func fanOut(b *testing.B, dir string, listeners, rate int, to listen) float64 {
+	b.Helper()
+	p, _ := launch(b, dir, b.TempDir(), "--allow-private-sinks", "127.0.0.0/8")
+	defer p.stop()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	paces, leave := to(ctx, b, p.url, 1)
+	claims := &fanClaims{url: p.url}
+	claims.keep(ctx, b, p.program, paces, rate, fanWarm)
+	all, end := paces, func() {}
+	if listeners > 0 {
+		all, end = to(ctx, b, p.url, listeners)
+	} else {
+		paces.of[0].Store(0)
+	}
+	resident := claims.keep(ctx, b, p.program, all, rate, fanLast)
+	if listeners > 0 {
+		all.report(b, listeners, fanLast)
+	}
+	cancel()
+	end()
+	leave()
+	return resident
 }
 
 // heard is what listeners have read.
@@ -136,12 +153,17 @@ type fanClaims struct {
 	n   int64
 }
 
-// keep makes claims so that the first listener hears so many events a second: a claim causes one or more.
-func (c *fanClaims) keep(ctx context.Context, b *testing.B, h *heard, rate int, lasts time.Duration) {
+// keep makes claims so that the first listener hears so many events a second: a claim causes one or more. It returns the
+// mean of the resident memory in the last quarter, in MiB: one look would see how full the heap is at that moment.
+func (c *fanClaims) keep(ctx context.Context, b *testing.B, p *program, h *heard, rate int, lasts time.Duration) (resident float64) {
 	b.Helper()
+	looks, look := 0.0, lasts*3/4
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for began := time.Now(); time.Since(began) < lasts; <-tick.C {
+		if time.Since(began) >= look {
+			resident, looks, look = resident+p.memory(b), looks+1, look+100*time.Millisecond
+		}
 		if h.of[0].Load() >= int64(time.Since(began).Seconds()*float64(rate)) {
 			continue
 		}
@@ -150,6 +172,7 @@ func (c *fanClaims) keep(ctx context.Context, b *testing.B, h *heard, rate int, 
 		}
 		c.n++
 	}
+	return resident / looks
 }
 
 // readStreams opens event streams, and waits until each hears what comes.

@@ -18,7 +18,7 @@ import (
 
 // What the feed keeps for whoever is not quite as fast.
 const (
-	feedItems = 4096
+	feedItems = 1024
 	feedBytes = 32 << 20
 )
 

@@ -24,7 +24,7 @@ const (
 )
 
 // beside is how long a request is waited for before another of the same subscription is sent.
-const beside = 5 * time.Millisecond
+const beside = 50 * time.Millisecond
 
 const (
 	saveEvery = time.Second      // while something is delivered
