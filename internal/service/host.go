@@ -29,6 +29,7 @@ type Host struct {
 	Instance string
 	Timing   Timing
 
+	needs   *needs   // shared by all that this was lent to
 	metrics *metrics // of the service that this was lent to
 	faults  *faults  // tests only: where to crash and what to break
 }
@@ -47,7 +48,7 @@ func NewHost(ctx context.Context, nc *nats.Conn, folds *fold.Store, replicas int
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{Conn: nc, JS: js, Stream: identity, Forks: forks, Replicas: replicas, Folds: folds, Log: log, Clock: WallClock{}}, nil
+	return Host{Conn: nc, JS: js, Stream: identity, Forks: forks, Replicas: replicas, Folds: folds, Log: log, Clock: WallClock{}, needs: &needs{}}, nil
 }
 
 // Identity is that of the stream at a sequence, for ids: what stood there before a restore has another.

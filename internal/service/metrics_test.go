@@ -127,7 +127,7 @@ func TestWhatAServiceMeasures(t *testing.T) {
 		t.Errorf("the stream ends at %d, %v are read, %v handled", end, read, floor)
 	}
 	w := httptest.NewRecorder()
-	health([]*Service{s}, registry).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
+	health(s.host, []*Service{s}, registry).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody))
 	for _, line := range []string{`lemnis_owner{phase="plan"} 1`, `lemnis_effect_attempts_total{effect="note",outcome="done",phase="plan"} 1`, "go_goroutines ", "process_resident_memory_bytes "} {
 		if !strings.Contains(w.Body.String(), "\n"+line) {
 			t.Errorf("/metrics has no %s", line)

@@ -116,7 +116,7 @@ func TestPoisonIsAnswered(t *testing.T) {
 
 func ready(s *Service) (int, string) {
 	w := httptest.NewRecorder()
-	health([]*Service{s}, NewRegistry(s.host, s)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
+	health(s.host, []*Service{s}, NewRegistry(s.host, s)).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
 	return w.Code, w.Body.String()
 }
 

@@ -208,7 +208,7 @@ func ServeHealth(ctx context.Context, addr string, host Host, services []*Servic
 	if err != nil {
 		return fmt.Errorf("listen for health: %w", err)
 	}
-	server := &http.Server{Handler: health(services, NewRegistry(host, Collectors(services)...)), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: health(host, services, NewRegistry(host, Collectors(services)...)), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -217,12 +217,17 @@ func ServeHealth(ctx context.Context, addr string, host Host, services []*Servic
 	return nil
 }
 
-// health answers 503 under /readyz while a service has not caught up, or can not decide on something.
-func health(services []*Service, metrics prometheus.Gatherer) http.Handler {
+// health answers 503 under /readyz while a service has not caught up, or can not decide on something, or the process lacks the bus,
+// the store or room on the stream.
+func health(host Host, services []*Service, metrics prometheus.Gatherer) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { SayVersion(w); _, _ = w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		SayVersion(w)
+		if missing := host.Missing(r.Context()); len(missing) > 0 {
+			http.Error(w, strings.Join(missing, "\n"), http.StatusServiceUnavailable)
+			return
+		}
 		for _, s := range services {
 			select {
 			case <-s.Ready():

@@ -57,7 +57,7 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	ack, err := r.host.JS.PublishMsg(ctx, msg)
-	if err != nil {
+	if r.host.Noted(err) != nil {
 		r.host.metrics.notPublished()
 		return 0, fmt.Errorf("publish result %s: %w", typ.Short(), err)
 	}

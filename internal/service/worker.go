@@ -249,6 +249,7 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, given answer
 	if ctx.Err() != nil {
 		return true, ctx.Err()
 	}
+	_ = w.term.host.Noted(err) // what follows looks at it
 	w.term.metrics.publish.Observe(time.Since(began).Seconds())
 	if err == nil && !ack.Duplicate {
 		if err := w.term.faults.at(stepPublished, t.cause.event); err != nil {

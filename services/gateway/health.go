@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -36,8 +37,13 @@ func (g *Gateway) Ready() string {
 	return ""
 }
 
-// readyz answers whether the read models have reached the end that the stream had at the start.
+// readyz answers whether the read models have reached the end that the stream had at the start, and whether the
+// bus, the store and room on the stream are there now.
 func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
+	if missing := g.host.Missing(r.Context()); len(missing) > 0 {
+		g.fail(w, r, refuse(http.StatusServiceUnavailable, "not ready: %s", strings.Join(missing, "; ")))
+		return
+	}
 	if missing := g.Ready(); missing != "" {
 		g.fail(w, r, refuse(http.StatusServiceUnavailable, "not ready: %s", missing))
 		return

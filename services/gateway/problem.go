@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -62,6 +63,11 @@ func problemOf(err error) (p problem, ok bool) {
 // fail answers with a problem.
 func (g *Gateway) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p, known := problemOf(err)
+	if errors.Is(err, errAway) {
+		if missing := g.host.Missing(r.Context()); len(missing) > 0 {
+			p.Detail = strings.Join(missing, "; ") + "; try again"
+		}
+	}
 	if !known {
 		g.logRequest(r, err)
 	}

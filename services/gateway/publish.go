@@ -50,7 +50,7 @@ func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
 	ack, err := g.host.JS.PublishMsg(ctx, c.message, jetstream.WithRetryAttempts(0))
-	if err != nil {
+	if g.host.Noted(err) != nil {
 		return receipt{}, away(fmt.Errorf("publish %s: %w", c.event.Type.Short(), err))
 	}
 	if ack.Duplicate {
