@@ -263,11 +263,37 @@ func TestEverySubject(t *testing.T) {
 	})
 }
 
-// What headers ask of a stream, in an inbox and, by the keys of services, in the streams behind it.
+// door is a subject that a credential may publish to.
+type door struct {
+	js      jetstream.JetStream
+	subject string
+	outside bool
+}
+
+// What headers ask of a stream, in the inbox of each principal and, by the key of each service, in the streams behind it.
 func TestHeadersThatReachFurther(t *testing.T) {
 	c := startClosed(t)
-	_, jenkins := c.as("jenkins")
-	_, planner := connect(t, func(o ...nats.Option) (*nats.Conn, error) { return c.ConnectAs("planner", o...) })
+	// Each credential with what it may publish; elsewhere it may not publish at all (TestEverySubject).
+	var doors []door
+	for _, name := range []string{"jenkins", "audit", "mute"} {
+		_, js := c.as(name)
+		doors = append(doors, door{js, "submit." + name + ".x", true})
+	}
+	for name, subjects := range map[string][]string{
+		"planner": {"plan.ticket.created.t1"}, "builder": {"develop.change.created.c1", "integrate.change.merged.c1"}, "deployer": {"deploy.service.deployed.s1"},
+		"monitor": {"operate.incident.detected.i1"}, "feedback": {"learn.lemnis-insight.found.i1"}, "gateway": {"plan.ticket.created.t1"},
+	} {
+		_, js := connect(t, func(o ...nats.Option) (*nats.Conn, error) { return c.ConnectAs(name, o...) })
+		kinds := []string{"results", "lifecycle"}
+		if name == "gateway" {
+			kinds = []string{"claims"}
+		}
+		for _, subject := range subjects {
+			for _, kind := range kinds {
+				doors = append(doors, door{js, kind + ".shop." + subject, false})
+			}
+		}
+	}
 	later := time.Now().Add(time.Hour).UTC().Format(time.RFC3339)
 	for name, headers := range map[string]map[string]string{
 		"a schedule":         {"Nats-Schedule": "@at " + later, "Nats-Schedule-Target": "lifecycle.shop.plan.ticket.created.t9"},
@@ -283,18 +309,18 @@ func TestHeadersThatReachFurther(t *testing.T) {
 		for k, v := range headers {
 			h[k] = []string{v}
 		}
-		for subject, js := range map[string]jetstream.JetStream{"submit.jenkins.x": jenkins, "results.shop.plan.ticket.created.t1": planner, "lifecycle.shop.plan.ticket.created.t1": planner} {
-			if name == "another stream" && js == planner {
+		for _, d := range doors {
+			if name == "another stream" && !d.outside {
 				continue // it is that stream
 			}
-			ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: h, Data: []byte("x")}, jetstream.WithRetryAttempts(0))
+			ack, err := d.js.PublishMsg(t.Context(), &nats.Msg{Subject: d.subject, Header: h, Data: []byte("x")}, jetstream.WithRetryAttempts(0))
 			var refused *jetstream.APIError
 			if !errors.As(err, &refused) {
-				t.Errorf("%s on %s: %+v, %v", name, subject, ack, err)
+				t.Errorf("%s on %s: %+v, %v", name, d.subject, ack, err)
 			}
 		}
 	}
-	for _, stream := range []string{"SUBMIT_jenkins", natsd.Lifecycle, natsd.Timers} {
+	for _, stream := range []string{"SUBMIT_jenkins", "SUBMIT_audit", "SUBMIT_mute", natsd.Lifecycle, natsd.Timers} {
 		st, err := c.service.Stream(t.Context(), stream)
 		if err != nil {
 			t.Fatal(err)
@@ -310,12 +336,13 @@ func TestPredictedIDs(t *testing.T) {
 	c := startClosed(t)
 	_, jenkins := c.as("jenkins")
 	_, audit := c.as("audit")
+	_, mute := c.as("mute")
 	for _, id := range []string{"c/7:jenkins4:/src2:id", "f/8f6f0c2e-0000-5000-8000-000000000000"} {
 		h := nats.Header{"Nats-Msg-Id": {id}}
 		if _, err := jenkins.PublishMsg(t.Context(), &nats.Msg{Subject: "submit.jenkins.x", Header: h}); err != nil {
 			t.Fatal(err)
 		}
-		for subject, js := range map[string]jetstream.JetStream{"submit.audit.x": audit, "claims.shop.plan.ticket.created.t1": c.service} {
+		for subject, js := range map[string]jetstream.JetStream{"submit.audit.x": audit, "submit.mute.x": mute, "claims.shop.plan.ticket.created.t1": c.service} {
 			if ack, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: subject, Header: h}); err != nil || ack.Duplicate {
 				t.Errorf("%s under %s: %+v, %v", subject, id, ack, err)
 			}

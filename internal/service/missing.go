@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +26,7 @@ type needs struct {
 	asked  time.Time
 	redis  string
 
+	full    atomic.Bool // refused is set: looked at for each message
 	mu      sync.Mutex
 	refused time.Time // when the stream last took nothing; zero when it has taken something since
 	why     string
@@ -33,7 +35,7 @@ type needs struct {
 // Noted remembers whether LIFECYCLE took a message, for [Host.Missing]; it returns the error as it is.
 func (h Host) Noted(err error) error {
 	n := h.needs
-	if n == nil {
+	if n == nil || err == nil && !n.full.Load() {
 		return err
 	}
 	why := fullBy(err)
@@ -42,6 +44,7 @@ func (h Host) Noted(err error) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.full.Store(why != "")
 	if n.why = why; why == "" {
 		n.refused = time.Time{}
 	} else {
@@ -122,6 +125,7 @@ func (h Host) ask(ctx context.Context, connected bool) string {
 		n.mu.Lock()
 		if over && n.refused.Equal(refused) {
 			n.refused = time.Time{}
+			n.full.Store(false)
 		}
 		n.mu.Unlock()
 	}
