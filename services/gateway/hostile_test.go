@@ -169,3 +169,75 @@ func (c *closed) claimAs(who string, e events.Event) receipt {
 	}
 	return r
 }
+
+// Only the body is signed. Who has overheard a delivery sends it again: as it was, as another event, to another project.
+func TestHostileReplayedWebhook(t *testing.T) {
+	w := hooked(t)
+	body := payload(t, "github_pull_request_opened")
+	signed := proof("github", hookSecret, body)
+	if status, a := w.deliver("github", "pull_request", body, signed...); status != http.StatusAccepted || len(a.Claims) == 0 {
+		t.Fatalf("%d %+v", status, a)
+	}
+	end := w.end()
+	if status, a := w.deliver("github", "pull_request", body, append(signed, "X-GitHub-Delivery", "another")...); status != http.StatusOK || !a.Claims[0].Duplicate {
+		t.Errorf("again: %d %+v", status, a)
+	}
+	if status, a := w.deliver("github", "pull_request_review", body, signed...); status != http.StatusBadRequest {
+		t.Errorf("as another event: %d %+v", status, a)
+	}
+	for _, project := range []string{"lost", "other"} {
+		resp, answer := w.send(http.MethodPost, "/webhooks/github/"+project, body, append(signed, "X-GitHub-Event", "pull_request")...)
+		if resp.StatusCode < 400 {
+			t.Errorf("to %s: %d %s", project, resp.StatusCode, answer)
+		}
+	}
+	if w.end() != end {
+		t.Error("something reached the stream")
+	}
+}
+
+// steered submits an event with a header that the bus obeys, then one without, and returns what stands on the stream when
+// the second one does.
+func steered(t *testing.T, header, value string) (*world, page) {
+	t.Helper()
+	w := newWorld(t)
+	w.claim(ticket("before", "x"))
+	js := w.submitter()
+	m := &nats.Msg{Subject: "submit.local.x", Data: []byte(structured(t, ticket("steered", "x"))), Header: nats.Header{header: {value}}}
+	if header == "Nats-Schedule" {
+		m.Header["Nats-Schedule-Target"] = []string{"lifecycle.shop.plan.ticket.created.forged"}
+	}
+	if _, err := js.PublishMsg(t.Context(), m); err == nil {
+		t.Logf("the inbox took %s", header)
+	}
+	w.submit(js, "submit.local.x", structured(t, ticket("end", "x")))
+	var p page
+	w.until("the last one is a claim", func() bool { w.get("/events", &p); return strings.HasSuffix(p.ids(), "claim:end") })
+	return w, p
+}
+
+// A schedule would have the bus itself put a fact on the stream, now and again.
+func TestHostileSchedule(t *testing.T) {
+	for _, at := range []string{"@at 2020-01-01T00:00:00Z", "@every 1s"} {
+		_, p := steered(t, "Nats-Schedule", at)
+		for _, e := range p.Events {
+			if e["kind"] != "claim" {
+				t.Errorf("%s: %v", at, e)
+			}
+		}
+	}
+}
+
+// A rollup would drop what stands on the stream.
+func TestHostileRollup(t *testing.T) {
+	for _, what := range []string{"all", "sub"} {
+		w, p := steered(t, "Nats-Rollup", what)
+		if !strings.HasPrefix(p.ids(), "claim:before") {
+			t.Errorf("%s: %s", what, p.ids())
+		}
+		s, err := w.host.JS.Stream(t.Context(), "LIFECYCLE")
+		if err != nil || s.CachedInfo().State.FirstSeq != 1 || s.CachedInfo().State.NumDeleted != 0 {
+			t.Errorf("%s: %+v %v", what, s.CachedInfo().State, err)
+		}
+	}
+}

@@ -50,8 +50,8 @@ func (r *round) service(ctx context.Context, url string) {
 	case err != nil:
 		r.find(Error, "if no other process of it runs, nothing is decided in its phases", "start the service; its address is in LEMNIS_HTTP", "nobody answers at %s: %v", url, err)
 	case a.Status != http.StatusOK:
-		r.find(Error, "what concerns the trouble goes to the dead letter; everything else goes on",
-			"install a version that can read the stream, then `lemnis deadletters list`", "%s is not ready: %s", url, said(a, nil))
+		r.find(Error, "what it can not decide on waits, or goes to the dead letter; everything else goes on",
+			"where the bus, Redis or room on the stream is missing, bring it back; where a fact can not be read, install a version that can, then `lemnis deadletters list`", "%s is not ready: %s", url, said(a, nil))
 	default:
 		r.says("ready")
 	}
