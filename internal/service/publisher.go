@@ -14,7 +14,7 @@ import (
 // publisher puts the facts of one worker on the stream, one at a time, and waits for each ack. It
 // does what jetstream's PublishMsg does, but takes the acks on an inbox of its own: they come from
 // the connection's reader straight to the worker, without the goroutine between them that hands out
-// all replies of a connection. That hand-over is a tenth of the time that a fact takes.
+// all replies of a connection.
 type publisher struct {
 	nc      *nats.Conn
 	sub     *nats.Subscription
