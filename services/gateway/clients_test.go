@@ -226,7 +226,7 @@ func TestCurlAsInTheReadme(t *testing.T) {
 	w.planner()
 	run := func(command string) string {
 		t.Helper()
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput() //nolint:gosec // the README's
+		out, err := exec.CommandContext(t.Context(), "sh", "-c", command).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%s: %v\n%s", command, err, out)
 		}
@@ -242,7 +242,7 @@ func TestCurlAsInTheReadme(t *testing.T) {
 	query := w.readme("phase=plan")
 	w.until("the fact is found", func() bool { return strings.Contains(run(query), `"kind":"fact"`) })
 
-	stream := exec.CommandContext(t.Context(), "sh", "-c", "exec "+w.readme("/events/stream")) //nolint:gosec // the README's
+	stream := exec.CommandContext(t.Context(), "sh", "-c", "exec "+w.readme("/events/stream"))
 	out := &told{found: make(chan struct{}), want: "gift-vouchers"}
 	stream.Stdout = out
 	if err := stream.Start(); err != nil {
@@ -291,7 +291,7 @@ func TestOfficialNATSClient(t *testing.T) {
 	w.planner()
 	home := t.TempDir()
 	command := func(line string) *exec.Cmd {
-		c := exec.CommandContext(t.Context(), "sh", "-c", "nats() { exec '"+program+"' \"$@\"; }; "+line) //nolint:gosec // the README's
+		c := exec.CommandContext(t.Context(), "sh", "-c", "nats() { exec '"+program+"' \"$@\"; }; "+line)
 		c.Dir, c.Env = home, append(os.Environ(), "NATS_URL="+w.server.URL(), "HOME="+home, "XDG_CONFIG_HOME="+home)
 		return c
 	}

@@ -122,7 +122,7 @@ func TestRedisAway(t *testing.T) {
 	var running *exec.Cmd
 	stop := func() { _ = running.Process.Kill(); _ = running.Wait() }
 	begin := func() {
-		running = exec.Command(program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir()) //nolint:gosec // found on the PATH
+		running = exec.Command(program, "--bind", "127.0.0.1", "--port", port, "--save", "", "--dir", t.TempDir())
 		if err := running.Start(); err != nil {
 			t.Fatal(err)
 		}
