@@ -2,6 +2,7 @@ package natsd_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -170,6 +171,7 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.DIRECT.GET.KV_LEASES.$KV.LEASES.plan":         services,
 		"$JS.API.DIRECT.GET.LIFECYCLE":                         services,
 		"$JS.API.STREAM.MSG.GET.LIFECYCLE":                     services,
+		"$JS.API.STREAM.MSG.GET.TIMERS":                        services,
 		"$JS.API.STREAM.INFO.LIFECYCLE":                        services + " " + outsiders,
 		"$JS.API.STREAM.INFO.TIMERS":                           services,
 		"$JS.API.STREAM.NAMES":                                 "gateway",
@@ -347,6 +349,41 @@ func TestPredictedIDs(t *testing.T) {
 				t.Errorf("%s under %s: %+v, %v", subject, id, ack, err)
 			}
 		}
+	}
+}
+
+// A consumer's name that is a wildcard opens nobody's, and none keeps the server from taking other keys over.
+func TestNamesOfConsumers(t *testing.T) {
+	c := startClosed(t)
+	nc, jenkins := c.as("jenkins")
+	if _, err := c.service.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Durable: "effect-plan-x", FilterSubject: "lifecycle.*.plan.>", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.service.Publish(t.Context(), "lifecycle.food.plan.ticket.created.t1", []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"*", ">", "a\u200bb", "a b", "ä", "a*", strings.Repeat("a", 129)} {
+		config, err := json.Marshal(map[string]any{"stream_name": natsd.Lifecycle, "config": map[string]any{"name": name, "filter_subject": "lifecycle.shop.>"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := nc.Request("$JS.API.CONSUMER.CREATE.LIFECYCLE."+strings.ReplaceAll(name, " ", "_")+".lifecycle.shop.>", config, 2*time.Second)
+		if err == nil && !strings.Contains(string(m.Data), `"error"`) {
+			t.Errorf("%q: %s", name, m.Data)
+		}
+	}
+	if m, err := nc.Request("$JS.API.CONSUMER.MSG.NEXT.LIFECYCLE.effect-plan-x", []byte("1"), 300*time.Millisecond); err == nil && len(m.Data) > 0 {
+		t.Errorf("a service's work: %s %s", m.Subject, m.Data)
+	}
+	c.change(func(k *natsd.Keyring) error { return k.Remove("mute") })
+	if err := c.Reload(); err != nil {
+		t.Error(err)
+	}
+	if _, err := jenkins.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Name: "Own_1-x", FilterSubject: "lifecycle.shop.>"}); err == nil {
+		t.Error("a name with a hyphen that is not its own")
+	}
+	if _, err := jenkins.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Name: "jenkins-Own_1", FilterSubject: "lifecycle.shop.>"}); err != nil {
+		t.Error(err)
 	}
 }
 

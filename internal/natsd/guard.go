@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -138,10 +139,18 @@ func (g *guard) reopen() {
 	}
 }
 
+// A consumer's name becomes part of subjects and of the server's configuration: one with a wildcard would open everybody's.
+var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
+
+const whichNames = "a consumer's name has 1 to 128 of the characters A to Z, a to z, 0 to 9, _ and -"
+
 // open lets the outside account ask for a consumer's messages and ack them.
 // The server offers no way to take an import back, so what a deleted consumer
 // leaves is counted, and bounded.
 func (g *guard) open(name string) error {
+	if !plainName.MatchString(name) {
+		return fmt.Errorf("open consumer %q: %s", name, whichNames)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.opened[name] {
@@ -212,18 +221,32 @@ func (g *guard) create(rest string, m *nats.Msg) {
 		g.refuse(m, 400, err.Error())
 		return
 	}
-	if err := g.open(name); err != nil {
-		g.refuse(m, 429, err.Error())
+	// The way is opened for a consumer that is there, and before its maker knows of it.
+	made, err := g.nc.Request(apiPrefix+"CONSUMER.CREATE."+Lifecycle+"."+name+"."+filter, body, apiTimeout)
+	if err != nil {
+		g.refuse(m, 503, err.Error())
 		return
 	}
-	g.publish(g.prefix+"open", []byte(name))
-	g.relay(m, "CONSUMER.CREATE."+Lifecycle+"."+name+"."+filter, body)
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := json.Unmarshal(made.Data, &answer); err == nil && answer.Error == nil {
+		if err := g.open(name); err != nil {
+			_, _ = g.nc.Request(apiPrefix+"CONSUMER.DELETE."+Lifecycle+"."+name, nil, apiTimeout) // else it goes when nobody reads it
+			g.refuse(m, 429, err.Error())
+			return
+		}
+		g.publish(g.prefix+"open", []byte(name))
+	}
+	g.answer(m, made.Data)
 }
 
 func (g *guard) whyNot(name, filter, stream string, c *jetstream.ConsumerConfig) string {
 	switch {
 	case stream != Lifecycle:
 		return "the request names another stream"
+	case !plainName.MatchString(name):
+		return whichNames
 	case strings.Contains(name, "-") && !strings.HasPrefix(name, g.principal+"-"):
 		return "a consumer's name either starts with " + g.principal + "- or has no hyphen"
 	case c.Name != "" && c.Name != name, c.Durable != "" && c.Durable != name:

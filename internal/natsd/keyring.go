@@ -99,7 +99,7 @@ func checkEntry(e Entry) error {
 	switch {
 	case e.Service && !known:
 		return fmt.Errorf("keys: there is no service %q; there are %s", e.Name, strings.Join(Services(), ", "))
-	case !e.Service && (known || e.Name == Local):
+	case !e.Service && (known || e.Name == Local || e.Name == "effect" || strings.HasPrefix(e.Name, "effect-")): // effects' consumers begin with it
 		return fmt.Errorf("keys: the name %q is reserved", e.Name)
 	}
 	for _, project := range e.Reads {

@@ -59,6 +59,8 @@ func permissionsOf(service string) permissions {
 			"$JS.API.CONSUMER.CREATE." + Lifecycle + ".>", "$JS.API.CONSUMER.INFO." + Lifecycle + ".*",
 			"$JS.API.CONSUMER.DELETE." + Lifecycle + ".*", "$JS.API.CONSUMER.MSG.NEXT." + Lifecycle + ".*", "$JS.ACK." + Lifecycle + ".>",
 			"$JS.API.DIRECT.GET." + Lifecycle, "$JS.API.DIRECT.GET." + Lifecycle + ".>", "$JS.API.STREAM.MSG.GET." + Lifecycle,
+			// Whether a timer was set: a second attempt looks.
+			"$JS.API.STREAM.MSG.GET." + Timers,
 			// Leases are watched, and read.
 			"$JS.API.DIRECT.GET.KV_" + Leases + ".>", "$JS.API.STREAM.MSG.GET.KV_" + Leases,
 			"$JS.API.CONSUMER.CREATE.KV_" + Leases + ".>", "$JS.API.CONSUMER.DELETE.KV_" + Leases + ".*", "$JS.FC.KV_" + Leases + ".>",

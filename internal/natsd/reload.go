@@ -86,8 +86,11 @@ func (s *Server) Reload() error {
 			return fmt.Errorf("take over the keys: %w", err)
 		}
 	}
+	if err := s.guardAll(outsiders); err != nil {
+		return err // the same again, next time
+	}
 	s.config = config
-	return s.guardAll(outsiders)
+	return nil
 }
 
 // guardAll begins, changes and ends guards as there are outsiders. The locks of
