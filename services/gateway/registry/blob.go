@@ -69,10 +69,7 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 		}
 		return r.beginUpload(w, req, name)
 	}
-	u := r.uploads.find(id, name)
-	if u == nil {
-		u = r.adopt(id, name)
-	}
+	u := r.uploads.find(id, name, r.adopt)
 	if u == nil {
 		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "no upload %q", id)
 	}
@@ -137,7 +134,7 @@ func (r *Registry) uploadPath(id, repository string) string {
 	return r.path("uploads", id+"."+hex.EncodeToString(sum[:8]))
 }
 
-// adopt goes on with an upload that another process has begun; nil when there is none.
+// adopt goes on with an upload that another process has begun; nil when there is none. uploads.mu is held.
 func (r *Registry) adopt(id, repository string) *upload {
 	if !uploadPattern.MatchString(id) {
 		return nil
@@ -146,9 +143,7 @@ func (r *Registry) adopt(id, repository string) *upload {
 	if err != nil {
 		return nil
 	}
-	u := &upload{file: f, repository: repository}
-	r.uploads.add(id, u)
-	return u
+	return &upload{file: f, repository: repository}
 }
 
 // sweep removes uploads that no process has touched since, such as those of one that was killed.
@@ -180,7 +175,8 @@ func (r *Registry) grow(u *upload, w http.ResponseWriter, req *http.Request) err
 	if _, err := u.file.Seek(u.size, io.SeekStart); err != nil {
 		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended") // while we waited for it
 	}
-	n, err := io.Copy(u.file, http.MaxBytesReader(w, req.Body, r.options.MaxBlob-u.size))
+	body := http.MaxBytesReader(w, lively{req.Body, http.NewResponseController(w)}, r.options.MaxBlob-u.size)
+	n, err := io.Copy(u.file, body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
@@ -203,24 +199,12 @@ func (r *Registry) finish(w http.ResponseWriter, req *http.Request, id string, u
 	if err := r.grow(u, w, req); err != nil {
 		return err
 	}
-	if _, err := u.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	sum := sha256.New()
-	if _, err := io.Copy(sum, u.file); err != nil {
-		return err
-	}
-	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
+	err := r.publish(u, digest)
+	var no *refusal
+	if errors.As(err, &no) {
 		r.uploads.drop(id, u)
-		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "the content has digest %s, not %s", got, digest)
 	}
-	if err := u.file.Sync(); err != nil {
-		return err
-	}
-	if err := os.Rename(u.file.Name(), r.blobPath(digest)); err != nil {
-		return err
-	}
-	if err := syncDir(r.path("blobs", "sha256")); err != nil {
+	if err != nil {
 		return err
 	}
 	r.uploads.drop(id, u)
@@ -230,6 +214,72 @@ func (r *Registry) finish(w http.ResponseWriter, req *http.Request, id string, u
 	return nil
 }
 
+// publish makes a blob of what was uploaded: of a copy, since another process may have the upload's file open and write to it.
+func (r *Registry) publish(u *upload, digest string) error {
+	f, err := os.CreateTemp(r.path("uploads"), partial)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(f.Name()) }() // unless it has become the blob
+	got, err := digestOf(io.NewSectionReader(u.file, 0, u.size), f)
+	if err == nil && got != digest {
+		err = refuse(http.StatusBadRequest, "DIGEST_INVALID", "the content has digest %s, not %s", got, digest)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	if r.hasBlob(digest) {
+		return nil
+	}
+	if err := os.Rename(f.Name(), r.blobPath(digest)); err != nil {
+		return err
+	}
+	return syncDir(r.path("blobs", "sha256"))
+}
+
+// hasBlob reports whether a blob is there, and is what its digest says.
+func (r *Registry) hasBlob(digest string) bool {
+	f, err := os.Open(r.blobPath(digest))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	got, err := digestOf(f, io.Discard)
+	return err == nil && got == digest
+}
+
+// digestOf copies, and says the digest of what was copied.
+func digestOf(from io.Reader, to io.Writer) (string, error) {
+	sum := sha256.New()
+	_, err := io.Copy(io.MultiWriter(sum, to), from)
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), err
+}
+
+// chunkIdle is how long the next bytes of a chunk are waited for.
+const chunkIdle = 30 * time.Second
+
+// lively is a body whose next bytes have to come in time.
+type lively struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read gives the deadline back with the end: net/http goes on to read, to notice a client that goes away.
+func (l lively) Read(p []byte) (int, error) {
+	_ = l.control.SetReadDeadline(time.Now().Add(chunkIdle)) // not every writer of a test can
+	n, err := l.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = l.control.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
 func (s *uploads) add(id string, u *upload) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,18 +287,25 @@ func (s *uploads) add(id string, u *upload) {
 	s.open[id] = u
 }
 
-func (s *uploads) find(id, repository string) *upload {
+// find is the upload of a repository with that id, adopted once where another process has begun it; nil when there is none.
+func (s *uploads) find(id, repository string, adopt func(id, repository string) *upload) *upload {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.open[id]
-	if u == nil || u.repository != repository {
+	if u == nil {
+		if u = adopt(id, repository); u == nil {
+			return nil
+		}
+		s.open[id] = u
+	}
+	if u.repository != repository {
 		return nil
 	}
 	u.touched = time.Now()
 	return u
 }
 
-// drop forgets an upload; its file, if it was not renamed to a blob, goes too.
+// drop forgets an upload; its file goes too.
 func (s *uploads) drop(id string, u *upload) {
 	s.mu.Lock()
 	delete(s.open, id)

@@ -1,11 +1,16 @@
 package registry_test
 
 import (
+	"crypto/sha256"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -101,5 +106,72 @@ func TestUploadsOfOthers(t *testing.T) {
 	}
 	if _, err := os.Stat(old); err == nil {
 		t.Error("an upload that nobody touched for two hours is still there")
+	}
+}
+
+// A chunk that still arrives at one process when another has made the blob is not written into the blob, nor cut from it.
+func TestChunkBehindTheBlob(t *testing.T) {
+	dir := t.TempDir()
+	a, b := serve(t, dir, registry.Options{}), serve(t, dir, registry.Options{})
+	answer := func(method, url string, body io.Reader) *http.Response {
+		request, err := http.NewRequestWithContext(t.Context(), method, url, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Error(err)
+			return &http.Response{Header: http.Header{}}
+		}
+		_ = response.Body.Close()
+		return response
+	}
+	begun := answer(http.MethodPost, "http://"+a+"/v2/shop/api/blobs/uploads/", nil)
+	location := begun.Header.Get("Location")
+	content := "what was agreed"
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content)))
+	blob := filepath.Join(dir, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
+
+	slow, end := io.Pipe()
+	var patch sync.WaitGroup
+	patch.Go(func() { answer(http.MethodPatch, "http://"+a+location, slow) })
+	if _, err := io.WriteString(end, content); err != nil {
+		t.Fatal(err)
+	}
+	uploads, err := filepath.Glob(filepath.Join(dir, "uploads", "*"))
+	if err != nil || len(uploads) != 1 {
+		t.Fatal(uploads, err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		if got, err := os.ReadFile(uploads[0]); err == nil && string(got) == content {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the chunk does not arrive")
+		}
+	}
+	if got := answer(http.MethodPut, "http://"+b+location+"?digest="+digest, nil); got.StatusCode != http.StatusCreated {
+		t.Fatal(got.Status)
+	}
+	published, err := os.Stat(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(end, " and then some"); err != nil {
+		t.Fatal(err)
+	}
+	_ = end.Close()
+	patch.Wait()
+	if got, err := os.ReadFile(blob); err != nil || string(got) != content {
+		t.Errorf("the blob is %q: %v", got, err)
+	}
+	// The same blob again leaves the file that is there.
+	again := answer(http.MethodPost, "http://"+b+"/v2/shop/other/blobs/uploads/?digest="+digest, strings.NewReader(content))
+	now, err := os.Stat(blob)
+	if again.StatusCode != http.StatusCreated || err != nil || !os.SameFile(published, now) {
+		t.Errorf("the blob was replaced by another of the same content: %s, %v", again.Status, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "uploads")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
