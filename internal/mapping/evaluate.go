@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"time"
 
 	"github.com/google/cel-go/cel"
-	"google.golang.org/protobuf/types/known/structpb"
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -53,8 +53,7 @@ func (o one) takes(ctx context.Context, with map[string]any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("%s.when: %w", o.name, err)
 	}
-	matches, _ := v.(bool)
-	return matches, nil
+	return v == types.True, nil
 }
 
 // body is the JSON of the CDEvent.
@@ -70,8 +69,13 @@ func (o one) body(ctx context.Context, in Event, with map[string]any) ([]byte, e
 		}
 	}
 	root := map[string]any{}
+	left := newRoom()
 	for _, f := range o.fields {
-		v, err := evaluate(ctx, f.program, with)
+		made, err := evaluate(ctx, f.program, with)
+		if err != nil {
+			return nil, fmt.Errorf("fields.%s: %w", f.path, err)
+		}
+		v, err := left.native(made, 0)
 		if err != nil {
 			return nil, fmt.Errorf("fields.%s: %w", f.path, err)
 		}
@@ -108,24 +112,29 @@ func text(ctx context.Context, name string, p cel.Program, with map[string]any) 
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
-	s, ok := v.(string)
-	if !ok || s == "" {
-		return "", fmt.Errorf("%s: has to make text, not %v; string(…) makes it", name, v)
+	s, ok := v.(types.String)
+	switch {
+	case !ok:
+		return "", fmt.Errorf("%s: has to make text, not %s; string(…) makes it", name, brief(v))
+	case s == "":
+		return "", fmt.Errorf("%s: has to make text, not an empty one", name)
+	case len(s) > mostBytes:
+		return "", fmt.Errorf("%s: it makes more than %d bytes of text", name, mostBytes)
 	}
-	return s, nil
+	return string(s), nil
 }
 
-var jsonValue = reflect.TypeFor[*structpb.Value]()
+// brief is a number or truth value itself, and the type of what may be large.
+func brief(v ref.Val) string {
+	switch v.(type) {
+	case types.Bool, types.Int, types.Uint, types.Double:
+		return fmt.Sprint(v.Value())
+	}
+	return v.Type().TypeName()
+}
 
-// evaluate runs an expression and returns what JSON has: nil, bool, float64, string, []any, map[string]any.
-func evaluate(ctx context.Context, p cel.Program, with map[string]any) (any, error) {
+// evaluate runs an expression. What it returns may be far larger than the memory it takes.
+func evaluate(ctx context.Context, p cel.Program, with map[string]any) (ref.Val, error) {
 	out, _, err := p.ContextEval(ctx, with)
-	if err != nil {
-		return nil, err
-	}
-	v, err := out.ConvertToNative(jsonValue)
-	if err != nil {
-		return nil, fmt.Errorf("it makes %s, which JSON does not have", out.Type().TypeName())
-	}
-	return v.(*structpb.Value).AsInterface(), nil
+	return out, err
 }

@@ -22,9 +22,13 @@ type Event struct {
 
 // Structured reads an event in structured mode.
 func Structured(text []byte) (Event, error) {
-	var all map[string]any
-	if err := json.Unmarshal(text, &all); err != nil {
+	v, err := decode(text)
+	if err != nil {
 		return Event{}, fmt.Errorf("%w: %w", events.ErrNoCloudEvent, err)
+	}
+	all, ok := v.(map[string]any)
+	if !ok {
+		return Event{}, fmt.Errorf("%w: it is no JSON object", events.ErrNoCloudEvent)
 	}
 	if all["data_base64"] != nil {
 		return Event{}, fmt.Errorf("%w: its data is no JSON, which a mapping could read", events.ErrNoCloudEvent)
@@ -43,7 +47,8 @@ func Binary(attributes map[string]string, body []byte) (Event, error) {
 	}
 	var data any
 	if len(body) > 0 {
-		if err := json.Unmarshal(body, &data); err != nil {
+		var err error
+		if data, err = decode(body); err != nil {
 			return Event{}, fmt.Errorf("%w: its data is no JSON: %w", events.ErrNoCloudEvent, err)
 		}
 		whole["data"] = json.RawMessage(body)
