@@ -153,14 +153,15 @@ func (t *term) work(ctx, alive context.Context, fail context.CancelCauseFunc) {
 	}
 	<-ctx.Done()
 	world.Wait()
+	// What the workers still hold then is met again by the next owner. The saver may wait for one of them.
+	limit := time.AfterFunc(drainLimit, stopWorking)
+	defer limit.Stop()
 	stopReading()
 	readers.Wait()
 	for _, w := range t.workers {
 		close(w.tasks)
 	}
-	limit := time.AfterFunc(drainLimit, stopWorking) // what they still hold is met again by the next owner
 	workers.Wait()
-	limit.Stop()
 }
 
 // drainLimit bounds how long a stopping owner finishes what it has read.

@@ -125,6 +125,13 @@ func (w *worker) partition(id fold.PartitionID) *partition {
 func (w *worker) settle(ctx context.Context, p *partition, t task, decide func(*partition, aggregate, task) (answer, bool, error)) error {
 	duplicates := 0
 	for try := 0; ; try++ {
+		if try > 0 { // whoever saves waits for no answer that may never stand
+			select {
+			case r := <-w.snapshots:
+				w.snapshot(r)
+			default:
+			}
+		}
 		a := p.peek(field{t.kind.kind, t.key})
 		if t.cause.event.Sequence <= a.watermark && !w.term.faults.broken(breakWatermark) {
 			if try > 0 { // it stands after all: the answer was lost, or another owner was faster
