@@ -227,17 +227,24 @@ func (w *worker) save(ctx context.Context) error {
 	return nil
 }
 
+// reopen has what was left open open again, with its tries, until it is read again.
+func (w *worker) reopen() []unsettled {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = make(map[uint64]*attempt, len(w.s.Open))
+	for _, u := range w.s.Open {
+		w.open[u.Sequence] = &attempt{tries: u.Tries, since: u.Since}
+	}
+	return w.s.Open
+}
+
 // run delivers until ctx ends.
 func (w *worker) run(ctx context.Context) error {
-	w.lanes, w.open = map[string]*lane{}, map[uint64]*attempt{}
-	w.results, w.due = make(chan result), make(chan *lane)
+	w.lanes, w.results, w.due = map[string]*lane{}, make(chan result), make(chan *lane)
+	left := w.reopen()
 	if perMinute := w.s.Rate; perMinute > 0 {
 		perSecond := float64(perMinute) / 60
 		w.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Floor(perSecond))))
-	}
-	left := w.s.Open
-	for _, u := range left { // until they are read again they are as open as before
-		w.open[u.Sequence] = &attempt{tries: u.Tries, since: u.Since}
 	}
 	// Requests outlive ctx by a little, so that what arrives is not sent again by whoever goes on.
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
