@@ -119,19 +119,15 @@ func (l *lease) take(ctx context.Context, seen jetstream.KeyValueEntry) (bool, e
 	return err == nil, err
 }
 
-// renew holds on to the lease and moves the floor up.
+// renew holds on to the lease and moves the floor: up, but for one that lay ahead of the stream.
 func (l *lease) renew(ctx context.Context, floor uint64) error {
-	if floor > l.floor {
-		l.floor = floor
-	}
+	l.floor = floor
 	return l.put(ctx, l.revision, l.owner)
 }
 
 // release gives the lease back, so that another takes it at once.
 func (l *lease) release(ctx context.Context, floor uint64) error {
-	if floor > l.floor {
-		l.floor = floor
-	}
+	l.floor = floor
 	return l.put(ctx, l.revision, "")
 }
 

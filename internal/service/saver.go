@@ -80,10 +80,9 @@ func (t *term) completeName() string {
 	return "complete/" + s.Stream + "/" + s.Phase + "/" + s.Version
 }
 
-// loadFolds restores the folds: what the store holds, then the facts behind it up to the
-// barrier. It returns the position up to which the store is complete.
-func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
-	complete, saved := t.loadSaved(ctx)
+// loadFolds restores the folds: what the store holds, complete up to a position, then the facts behind it up to the
+// barrier.
+func (t *term) loadFolds(ctx context.Context, barrier, complete uint64, saved map[fold.PartitionID]*partition) error {
 	for id, p := range saved {
 		w := t.workerOf(id)
 		w.partitions[id] = p
@@ -91,7 +90,7 @@ func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
 	filters := []string{
 		fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase), barrierFilter(t.def.Phase),
 	}
-	err := t.readUntil(ctx, filters, complete+1, barrier, func(m Message) error {
+	return t.readUntil(ctx, filters, complete+1, barrier, func(m Message) error {
 		if m.Kind != events.Stated {
 			return nil
 		}
@@ -107,7 +106,6 @@ func (t *term) loadFolds(ctx context.Context, barrier uint64) (uint64, error) {
 		t.foldInto(t.partition(fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}), e)
 		return nil
 	})
-	return complete, err
 }
 
 // partition finds or makes the fold of a partition, before the workers begin.

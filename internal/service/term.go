@@ -107,13 +107,21 @@ func (t *term) load(ctx context.Context, elected *lease) error {
 	if err != nil {
 		return err
 	}
+	complete, saved := t.loadSaved(ctx)
+	if ahead := aheadOf(barrier, elected.floor, complete, saved); ahead > 0 {
+		if err := t.beginAnew(ctx, barrier, ahead); err != nil {
+			return err
+		}
+		complete, saved = 0, nil
+	}
 	if err := t.loadProjects(ctx, barrier); err != nil {
 		return err
 	}
-	if t.complete, err = t.loadFolds(ctx, barrier); err != nil {
+	if err := t.loadFolds(ctx, barrier, complete, saved); err != nil {
 		return err
 	}
-	t.log.Info("owns the phase", zap.Uint64("floor", elected.floor), zap.Uint64("folded", barrier))
+	t.complete = complete
+	t.log.Info("owns the phase", zap.Uint64("floor", t.handled()), zap.Uint64("folded", barrier))
 	return nil
 }
 
