@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ func ticket(i, aggregates int) events.Event {
 type testBus struct {
 	host service.Host
 	nc   *nats.Conn
+	end  func() // of the server and what hangs on it; once is enough
 }
 
 // embedded starts a server in this process.
@@ -73,8 +75,8 @@ func embedded(b *testing.B, loopback bool) testBus {
 		b.Fatal(err)
 	}
 	out := hosted(b, nc)
-	b.Cleanup(server.Stop) // after the connection: what is registered last is cleaned up first
-	b.Cleanup(nc.Close)
+	out.end = sync.OnceFunc(func() { nc.Close(); server.Stop() })
+	b.Cleanup(out.end)
 	return out
 }
 
@@ -129,7 +131,7 @@ func (bus testBus) last(b *testing.B) uint64 {
 // awaitEnd waits until the stream has come to a sequence, and says where it ends then.
 func (bus testBus) awaitEnd(b *testing.B, sequence uint64) uint64 {
 	b.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(5 * time.Minute); ; <-tick.C {
 		if n := bus.last(b); n >= sequence {

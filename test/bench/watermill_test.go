@@ -29,7 +29,7 @@ func route(ctx context.Context, nc *nats.Conn, ready chan<- struct{}) error {
 	sub, err := wmnats.NewSubscriberWithNatsConn(nc, wmnats.SubscriberSubscriptionConfig{
 		SubscribersCount: subscribers, QueueGroupPrefix: "bench", Unmarshaler: &wmnats.NATSMarshaler{},
 		JetStream: wmnats.JetStreamConfig{
-			DurablePrefix: "bench", AckAsync: true, TrackMsgId: true,
+			DurablePrefix: "bench", TrackMsgId: true, // acks are waited for, which is the default
 			SubscribeOptions: []nats.SubOpt{nats.BindStream(natsd.Lifecycle), nats.DeliverAll(), nats.AckExplicit()},
 		},
 	}, log)
@@ -79,6 +79,7 @@ func route(ctx context.Context, nc *nats.Conn, ready chan<- struct{}) error {
 func decided(b *testing.B, loopback, withWatermill bool) float64 {
 	b.Helper()
 	bus := embedded(b, loopback)
+	defer bus.end()
 	bus.publish(b, watermillClaims, func(i int) *nats.Msg { return encoded(ticket(i, aggregates), events.Claim) })
 	filled := bus.last(b)
 	rate := func() float64 {
