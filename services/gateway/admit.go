@@ -115,7 +115,7 @@ func judge(e events.Event, body []byte) (events.Entry, error) {
 	if !utf8.Valid(body) {
 		return entry, refuse(http.StatusBadRequest, "%v: it is no UTF-8", events.ErrNotCDEvent)
 	}
-	if name, err := repeatedMember(body); err != nil || name != "" {
+	if name, err := repeatedMember(body, nil); err != nil || name != "" {
 		if err != nil {
 			return entry, refuse(http.StatusBadRequest, "%v: %v", events.ErrNotCDEvent, err)
 		}

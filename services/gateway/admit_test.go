@@ -156,8 +156,37 @@ func TestRepeatedMember(t *testing.T) {
 		`{"a":1,"b":{"a":2},"c":[{"a":1},{"a":2}]}`: "", `{"a":1,"a":2}`: "a", `{"x":{"b":[1,{"c":1,"c":2}]}}`: "c", `{"a":"a","b":"a"}`: "",
 		`{"a":1,"\u0061":2}`: "a", `["a","a"]`: "", `{"a":{},"a":[]}`: "a", `1`: "", `{"a":null,"b":{"a":[]},"a":1}`: "a",
 	} {
-		if got, err := repeatedMember([]byte(text)); got != want || err != nil {
+		if got, err := repeatedMember([]byte(text), nil); got != want || err != nil {
 			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+}
+
+// What differs in case only is one member to encoding/json, by which the services read.
+func TestFoldedMember(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"sink":1,"Sink":2}`: "Sink", `{"sink":1,"\u017fin\u212a":2}`: "\u017fin\u212a", `{"a":{"b":1},"b":2}`: "", `{"sink":1,"sinks":2}`: "",
+	} {
+		if got, err := repeatedMember([]byte(text), folded); got != want || err != nil {
+			t.Errorf("%s: %q, %v", text, got, err)
+		}
+	}
+	body, err := os.ReadFile("../../pkg/events/testdata/approval.given.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Environment", "ENVIRONMENT"} {
+		evil := bytes.Replace(body, []byte(`"environment": "prod"`), []byte(`"environment": "prod", "`+name+`": "evil"`), 1)
+		if bytes.Equal(evil, body) {
+			t.Fatal("the environment is not there")
+		}
+		e, err := events.DecodeBody(evil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var no *refusal
+		if _, err := judge(e, evil); !errors.As(err, &no) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
+	"unicode"
 )
 
 // repeatedMember finds a name that an object of a JSON text has twice; empty when there is none. Readers differ in
-// which of the two they take, so that what was judged need not be what is acted on.
-func repeatedMember(text []byte) (string, error) {
+// which of the two they take, so that what was judged need not be what is acted on. same makes names equal that are taken
+// for one another; nil: only a name itself is.
+func repeatedMember(text []byte, same func(string) string) (string, error) {
 	type level struct {
 		names map[string]bool // nil in an array
 		value bool            // the next token is a value
@@ -27,10 +30,14 @@ func repeatedMember(text []byte) (string, error) {
 		}
 		top := len(open) - 1
 		if name, ok := token.(string); ok && top >= 0 && open[top].names != nil && !open[top].value {
-			if open[top].names[name] {
+			known := name
+			if same != nil {
+				known = same(name)
+			}
+			if open[top].names[known] {
 				return name, nil
 			}
-			open[top].names[name], open[top].value = true, true
+			open[top].names[known], open[top].value = true, true
 			continue
 		}
 		switch token {
@@ -47,4 +54,16 @@ func repeatedMember(text []byte) (string, error) {
 			open[top].value = false
 		}
 	}
+}
+
+// folded is one for all names that encoding/json takes for the same member: case does not count, also not that of the
+// Kelvin sign and the long s.
+func folded(name string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return least
+	}, name)
 }

@@ -111,7 +111,7 @@ func (g *Gateway) readSubscription(w http.ResponseWriter, r *http.Request) (subs
 	if err != nil {
 		return subscription.Subscription{}, err
 	}
-	if name, err := repeatedMember(body); err == nil && name != "" { // what is no JSON, Parse refuses
+	if name, err := repeatedMember(body, folded); err == nil && name != "" { // what is no JSON, Parse refuses
 		return subscription.Subscription{}, refuse(http.StatusBadRequest, "the member %s is there twice", quote(name))
 	}
 	return subscription.Parse(body)

@@ -254,7 +254,7 @@ func (r *reader) object(s *shape, i, depth int) int {
 			met |= 1 << m.number
 			of = m.shape
 		} else {
-			if of == nil || others == mostNames || among(names[:others], name) {
+			if of == nil || others == mostNames || among(names[:others], name) || s.nearly(string(name)) != "" {
 				return 0
 			}
 			names[others] = name

@@ -56,6 +56,13 @@ func Validate(body []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
+	s, err := shapeOf(t)
+	if err == nil {
+		err = s.misspelled(value, "", 0)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	return nil
 }
 
