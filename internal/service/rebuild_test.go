@@ -133,3 +133,25 @@ func TestStatesAreComparedByWhatTheySay(t *testing.T) {
 		}
 	}
 }
+
+// A fold that stands behind the last fact is given up only by what the leader of the stream says.
+func TestAFoldThatIsAheadIsReplaced(t *testing.T) {
+	b := newBus(t)
+	s, _ := running(t, b.host, proofDefinition())
+	awaitOwner(t, s)
+	mustClaim(t, b, "new", ticket("x"), "k")
+	expectFact(t, b, "new")
+	term := s.metrics.term.Load()
+	for key, want := range map[string]bool{"k": true, "nothing": false} {
+		id := fold.PartitionID{Project: "shop", Partition: events.Partition(key)}
+		fresh, old := newPartition(events.Plan, id), newPartition(events.Plan, id)
+		old.last = 1000
+		if err := term.level(t.Context(), fresh, old); err != nil {
+			t.Fatal(err)
+		}
+		last, err := term.lastOf(t.Context(), fresh.fence)
+		if err != nil || fresh.last != last || (last > 0) != want {
+			t.Errorf("%s: folded up to %d of %d, %v", key, fresh.last, last, err)
+		}
+	}
+}

@@ -94,10 +94,13 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
+	// Stopping alone can miss a reader that the client is making anew.
+	reading, endReading := context.WithCancel(ctx)
+	defer endReading()
 	var progress watched
 	watching, unwatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
-	watcher.Go(func() { watchReader(watching, js, filters, *from, &progress, msgs.Stop) })
+	watcher.Go(func() { watchReader(watching, js, filters, *from, &progress, func() { endReading(); msgs.Stop() }) })
 	defer func() {
 		unwatch()
 		msgs.Stop()
@@ -106,7 +109,7 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	}()
 	for {
 		progress.busy.Store(false)
-		m, err := msgs.Next(jetstream.NextContext(ctx))
+		m, err := msgs.Next(jetstream.NextContext(reading))
 		progress.busy.Store(true)
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
@@ -151,7 +154,7 @@ func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, 
 		now, err := lastSequence(asking, js)
 		if err == nil && now > last { // else there is nothing that was not there when it was asked before
 			var pending uint64
-			if pending, err = pendingFor(asking, js, filters, max(from, seen+1)); err == nil && pending == 0 {
+			if pending, err = pendingFor(asking, js, filters, max(from, seen+1, last+1)); err == nil && pending == 0 {
 				last = now
 			} else if err == nil && progress.seen.Load() == seen && !progress.busy.Load() && wasThere(ctx, progress, seen) {
 				cancel()
