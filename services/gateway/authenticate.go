@@ -50,7 +50,7 @@ func (g *Gateway) authorize(pattern string, next http.Handler) http.Handler {
 				}
 			}
 		}
-		if err == nil && g.authenticated && !open {
+		if err == nil && g.authenticated && !open && one.signed == nil { // or strangers would use up what a sender may
 			err = g.within(r.Context(), who)
 		}
 		if err != nil {

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/service"
@@ -77,7 +76,7 @@ type Gateway struct {
 	subscriptions *subscription.Manager
 
 	secrets       string // folder
-	webhookRoom   *semaphore.Weighted
+	webhookRoom   bodyRoom
 	webhookStream atomic.Bool // the stream of unknown deliveries is there
 
 	door     door
@@ -131,7 +130,7 @@ func New(o Options) (*Gateway, error) {
 		Tail: g.tails.tail,
 	})
 	g.measure(o.Metrics)
-	g.secrets, g.webhookRoom = o.SigningSecrets, semaphore.NewWeighted(mostWebhooks)
+	g.secrets, g.webhookRoom.each = o.SigningSecrets, map[string]int64{}
 	return g, nil
 }
 

@@ -7,10 +7,10 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -21,6 +21,9 @@ import (
 // mostWebhooks bounds the bytes of the bodies that are held at a time, since they have to be read before it is known
 // whose they are.
 const mostWebhooks = 64 << 20
+
+// mostWebhooksOfOne is how much of that one project may hold, so that there is room for the others. The largest body has room.
+const mostWebhooksOfOne = 26 << 20
 
 // What became of a delivery, as it is counted.
 const (
@@ -74,6 +77,11 @@ func (g *Gateway) webhook(w http.ResponseWriter, r *http.Request, sender webhook
 	defer release()
 	if err != nil {
 		return 0, none, outcomeOf(err), err
+	}
+	if g.authenticated {
+		if err := g.counted(g.limiter.Request(r.Context(), access.From(r.Context()).Principal+"/"+name)); err != nil {
+			return 0, none, outcomeOf(err), err
+		}
 	}
 	none.Event = sender.Event(r.Header)
 	said, err := sender.Translate(r.Header, body, p, time.Now().UTC())
@@ -133,14 +141,44 @@ func (g *Gateway) claimAll(ctx context.Context, principal string, said []events.
 // little.
 type metered struct {
 	io.ReadCloser
-	room *semaphore.Weighted
+	room *bodyRoom
+	of   string // project
 	held int64
 	full bool // there was no room
 }
 
+// bodyRoom is the room that all bodies have, and how much of it each project holds.
+type bodyRoom struct {
+	mu   sync.Mutex
+	all  int64
+	each map[string]int64
+}
+
+func (b *bodyRoom) take(project string, n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.all+n > mostWebhooks || b.each[project]+n > mostWebhooksOfOne {
+		return false
+	}
+	if n > 0 {
+		b.all += n
+		b.each[project] += n
+	}
+	return true
+}
+
+func (b *bodyRoom) give(project string, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all -= n
+	if b.each[project] -= n; b.each[project] <= 0 {
+		delete(b.each, project)
+	}
+}
+
 func (m *metered) Read(p []byte) (int, error) {
 	n, err := m.ReadCloser.Read(p)
-	if !m.room.TryAcquire(int64(n)) {
+	if !m.room.take(m.of, int64(n)) {
 		m.full = true
 		return 0, errNoRoom
 	}
@@ -148,7 +186,7 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (m *metered) release() { m.room.Release(m.held) }
+func (m *metered) release() { m.room.give(m.of, m.held) }
 
 var errNoRoom = refuse(http.StatusServiceUnavailable, "too many webhooks arrive at the same time; try again")
 
@@ -165,10 +203,10 @@ func (g *Gateway) authenticWebhook(w http.ResponseWriter, r *http.Request, sende
 	if err != nil {
 		return p, nil, release, err
 	}
-	if !sender.Signs() && !sender.Authentic(r.Header, nil, secrets) {
+	if len(secrets) == 0 || !sender.Signs() && !sender.Authentic(r.Header, nil, secrets) {
 		return p, nil, release, errNoProof
 	}
-	arriving := &metered{ReadCloser: r.Body, room: g.webhookRoom}
+	arriving := &metered{ReadCloser: r.Body, room: &g.webhookRoom, of: name}
 	r.Body, release = arriving, arriving.release
 	if body, err = readBody(w, r, sender.MaxBytes); err != nil {
 		var no *refusal
