@@ -311,7 +311,7 @@ func (s *uploads) drop(id string, u *upload) {
 	delete(s.open, id)
 	s.mu.Unlock()
 	_ = u.file.Close()
-	_ = os.Remove(u.file.Name())
+	_ = os.Remove(u.file.Name()) //nolint:gosec // uploadPath names it, of an id that was checked
 }
 
 func (s *uploads) expire(before time.Time) {
