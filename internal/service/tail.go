@@ -100,7 +100,8 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	var progress watched
 	watching, unwatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
-	watcher.Go(func() { watchReader(watching, js, filters, *from, &progress, func() { endReading(); msgs.Stop() }) })
+	begin := *from // it moves on while the watcher looks
+	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, func() { endReading(); msgs.Stop() }) })
 	defer func() {
 		unwatch()
 		msgs.Stop()
