@@ -47,7 +47,7 @@ func judge(t *testing.T, client *api.Client, project string) {
 // The images, with keys, tokens and passwords, read-only, without a capability: the lap closes.
 func TestLapOfContainers(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes a minute")
+		t.Skip("SKIPPED in short mode: takes a minute, so the images were NOT run")
 	}
 	s := startContainers(t, 1, 1)
 	judge(t, s.client("gateway-1"), s.demo("demo", func() {}))

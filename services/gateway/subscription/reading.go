@@ -1,0 +1,143 @@
+package subscription
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+)
+
+// read hands over what was open before, then what the feed has, or the stream where the feed does not reach back.
+func (w *worker) read(ctx context.Context, left []unsettled, in chan<- input) {
+	give := func(i input) bool {
+		select {
+		case in <- i:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if !w.readOpen(ctx, left, give) {
+		return
+	}
+	at := w.status().Read
+	for ctx.Err() == nil {
+		items, upTo, ok, changed := w.feed.after(at, behindBatch)
+		if !ok {
+			first, _ := w.feed.ends()
+			var err error
+			if items, upTo, err = behind(ctx, w.host, w.record.Spec.Config.Project, at, first); err != nil {
+				if ctx.Err() == nil {
+					w.log.Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
+				}
+				pause(ctx, 500*time.Millisecond)
+				continue
+			}
+		}
+		for _, i := range items {
+			wanted, err := w.wants(i)
+			if !wanted {
+				if err != nil && !give(input{read: i.sequence, unjudged: err}) {
+					return
+				}
+				continue
+			}
+			if !give(input{item: i, read: i.sequence}) {
+				return
+			}
+		}
+		at = upTo
+		if (len(items) > 0 || !ok) && !give(input{read: at}) { // what was passed over
+			return
+		}
+		if !ok || len(items) >= behindBatch {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// readOpen reads again what was on its way when an earlier worker ended.
+func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input) bool) bool {
+	if len(left) == 0 {
+		return true
+	}
+	var stream jetstream.Stream
+	for _, u := range left {
+		for {
+			m, err := w.message(ctx, &stream, u.Sequence)
+			if errors.Is(err, jetstream.ErrMsgNotFound) {
+				if err = lost(ctx, stream, u.Sequence); err == nil {
+					err = errGone
+				}
+			}
+			if err != nil && !errors.Is(err, errGone) {
+				if ctx.Err() != nil {
+					return false
+				}
+				w.log.Warn("an event can not be read again; trying", zap.Uint64("sequence", u.Sequence), zap.Error(err))
+				pause(ctx, time.Second)
+				continue
+			}
+			i := input{attempt: &attempt{tries: u.Tries, since: u.Since}, read: u.Sequence}
+			if err == nil {
+				i.item = newItem(m.Sequence, m.Time, m.Subject, m.Header, m.Data)
+				if wanted, filterErr := w.wants(i.item); !wanted { // it was changed in the meantime
+					i.item, i.unjudged = nil, filterErr
+				}
+			}
+			if !give(i) {
+				return false
+			}
+			break
+		}
+	}
+	return true
+}
+
+// errGone says that a fact is no longer on the stream.
+var errGone = errors.New("it is gone")
+
+// lost asks the stream's leader whether a fact that was not found is no longer there: any replica answers a direct read,
+// and one may be behind. nil: it is gone.
+func lost(ctx context.Context, stream jetstream.Stream, sequence uint64) error {
+	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
+	if err != nil {
+		return err
+	}
+	if s := info.State; sequence >= s.FirstSeq && sequence <= s.LastSeq && !slices.Contains(s.Deleted, sequence) {
+		return errors.New("a replica that is behind was asked")
+	}
+	return nil
+}
+
+// message reads from the stream, which it looks up when it has to.
+func (w *worker) message(ctx context.Context, stream *jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
+	if *stream == nil {
+		found, err := w.host.JS.Stream(ctx, natsd.Lifecycle)
+		if err != nil {
+			return nil, err
+		}
+		*stream = found
+	}
+	return (*stream).GetMsg(ctx, sequence)
+}
+
+// wants judges a fact by all that the subscription says.
+func (w *worker) wants(i *item) (bool, error) {
+	s := &w.record.Spec
+	if i.project != s.Config.Project || s.Source != "" && s.Source != i.attributes["source"] ||
+		len(s.Types) > 0 && !slices.Contains(s.Types, i.attributes["type"]) {
+		return false, nil
+	}
+	return w.wanted(i)
+}
