@@ -219,10 +219,14 @@ func learn(content any) string {
 		if c.Confirmed {
 			state = "confirmed"
 		}
-		return fmt.Sprintf("%s, %d users, %s", c.Title, len(c.Users), state)
+		return fmt.Sprintf("%s, %s, %s", c.Title, count(len(c.Users), "user"), state)
 	case events.MetricsComputed:
 		m := c.Metrics
-		return fmt.Sprintf("%d deployments, %.0f %% failed, recovery %.1f s%s", m.Deployments, 100*m.ChangeFailRate, m.RecoveryTime, dash(c.Reason))
+		text := fmt.Sprintf("%s, %.0f %% failed", count(m.Deployments, "deployment"), 100*m.ChangeFailRate)
+		if m.RecoveryTime >= 0 { // negative: nothing had to recover
+			text += fmt.Sprintf(", recovery %.1f s", m.RecoveryTime)
+		}
+		return text + dash(c.Reason)
 	case events.LessonLearned:
 		return c.Action + dash(c.Reason)
 	case events.ClaimRefused:
@@ -231,6 +235,14 @@ func learn(content any) string {
 		return "of " + c.FactType.Short()
 	}
 	return ""
+}
+
+// count says how many of a thing there are.
+func count(n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %ss", n, one)
 }
 
 func reference(r *events.Reference) string {

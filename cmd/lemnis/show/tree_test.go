@@ -31,6 +31,8 @@ func TestTree(t *testing.T) {
 		event(events.Stated, "t1", "x1", "r", 70*time.Millisecond, events.CanaryObserved{Tick: 1}),
 		event(events.Stated, "t2", "x2", "r", 80*time.Millisecond, events.CanaryObserved{Tick: 2}),
 		event(events.Stated, "e7", "t2", "r", 90*time.Millisecond, events.CanaryJudged{Verdict: "promote"}),
+		event(events.Stated, "e8", "e7", "r", 95*time.Millisecond, events.MetricsComputed{Metrics: events.DeliveryMetrics{Deployments: 1, RecoveryTime: -1}}),
+		event(events.Stated, "e9", "e8", "r", 96*time.Millisecond, events.MetricsComputed{Metrics: events.DeliveryMetrics{Deployments: 2, ChangeFailRate: 0.5, RecoveryTime: 3}}),
 		event(events.Claim, "c2", "", "chg", 11*time.Minute, events.ChangeCreated{Lemnis: events.ChangeDetail{Title: "Fix it", Author: "ann", Branch: "fix", Head: strings.Repeat("a", 40)}}),
 	}
 	var b strings.Builder
@@ -39,12 +41,14 @@ func TestTree(t *testing.T) {
 	}
 	want := `   +0.00s  learn      feedback.received (claim)  f1  from u1 on search
    +0.01s  learn      feedback.received  f1  from u1 on search
-   +0.02s  learn      ⋯ insight.found  shop  Search fails, 1 users, confirmed
+   +0.02s  learn      ⋯ insight.found  shop  Search fails, 1 user, confirmed
    +0.03s  plan       ├─ ticket.created  i1  Search [31m fails
    +0.04s  plan       ticket.created  i2  the longer history
    +0.05s  plan       value.estimated  i2  i2 is worth 3 for 2: stakeholder says 3
    +0.06s  deploy     canary.stepped  r  10 % of users; 2 ticks
    +0.09s  deploy     canary.judged  r  promote
+   +0.10s  learn      metrics.computed  r  1 deployment, 0 % failed
+   +0.10s  learn      metrics.computed  r  2 deployments, 50 % failed, recovery 3.0 s
    +11m0s  develop    change.created (claim)  chg  Fix it by ann, fix at aaaaaaaaaaaa
 `
 	if b.String() != want {
