@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/lemnis/lemnis/internal/document"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -126,7 +127,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 	for _, test := range tests {
 		_, err := Parse("p.yaml", []byte(test.text))
-		var all Errors
+		var all document.Errors
 		if !errors.As(err, &all) || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%q:\n got %v\nwant %s", test.text, err, test.want)
 		}
@@ -167,59 +168,25 @@ func TestEncode(t *testing.T) {
 }
 
 func TestSchemaIsUpToDate(t *testing.T) {
-	schema, err := Schema()
+	made, err := Schema()
 	if err != nil {
 		t.Fatal(err)
 	}
 	const file = "project.schema.json"
 	if *write {
-		if err = os.WriteFile(file, schema, 0o644); err != nil {
+		if err = os.WriteFile(file, made, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if stored, err := os.ReadFile(file); err != nil || !bytes.Equal(stored, schema) {
+	if stored, err := os.ReadFile(file); err != nil || !bytes.Equal(stored, made) {
 		t.Errorf("%s is not what the Go types say: run go generate (%v)", file, err)
 	}
 }
 
 // TestEveryFieldIsDescribed keeps the notes and the types together.
 func TestEveryFieldIsDescribed(t *testing.T) {
-	seen := map[string]bool{}
-	var walk func(path string, t reflect.Type)
-	walk = func(path string, typ reflect.Type) {
-		switch typ.Kind() {
-		case reflect.Pointer:
-			walk(path, typ.Elem())
-			return
-		case reflect.Slice:
-			walk(path+"[]", typ.Elem())
-			return
-		case reflect.Map:
-			if typ.Key() != reflect.TypeFor[string]() { // the keys of the others are words of their own
-				return
-			}
-			if seen[path+".*"] = true; notes[path+".*"].text == "" {
-				t.Errorf("%s.* is not described", path)
-			}
-			walk(path+".*", typ.Elem())
-			return
-		case reflect.Struct:
-		default:
-			return
-		}
-		for _, f := range fields(typ) {
-			at := join(path, f.name)
-			if seen[at] = true; notes[at].text == "" {
-				t.Errorf("%s is not described", at)
-			}
-			walk(at, typ.Field(f.index).Type)
-		}
-	}
-	walk("", reflect.TypeFor[events.Project]())
-	for at := range notes {
-		if !seen[at] {
-			t.Errorf("%s is described, and is not there", at)
-		}
+	for _, amiss := range schema.Amiss(reflect.TypeFor[events.Project]()) {
+		t.Error(amiss)
 	}
 }
 
@@ -229,7 +196,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte("? {a: b}\n: c"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		p, err := Parse("p.yaml", text)
-		var all Errors
+		var all document.Errors
 		switch {
 		case err == nil && p.Validate() != nil:
 			t.Errorf("accepts what is not valid: %v", p.Validate())

@@ -1,4 +1,4 @@
-package project
+package document
 
 import (
 	"encoding/json"
@@ -13,18 +13,8 @@ import (
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
 
-// notYet are fields that the format foresees, and that nothing yet looks at. A check that nothing produces evidence
-// for would be passed unseen, so it is refused.
-var notYet = map[string]string{
-	"review.codeowners":                   "nothing reads it yet",
-	"review.pair-counts":                  "nothing reads it yet",
-	"review.red-green":                    "nothing produces evidence for it yet",
-	"environments[].gate.vulnerabilities": "nothing produces evidence for it yet",
-	"objectives[].latency":                "nothing measures it against an objective yet",
-}
-
 // value decodes a node into a Go value, which keeps what it holds where the node says nothing.
-func (d *decoder) value(field string, n ast.Node, v reflect.Value) {
+func (d *Document) value(field string, n ast.Node, v reflect.Value) {
 	at := place(n)
 	if field != "" {
 		d.at[field] = at
@@ -64,8 +54,14 @@ func (d *decoder) value(field string, n ast.Node, v reflect.Value) {
 		d.number(field, n, v)
 	case reflect.Int:
 		d.integer(field, n, v)
+	case reflect.Bool:
+		if b, ok := n.(*ast.BoolNode); ok {
+			v.SetBool(b.Value)
+		} else {
+			d.mismatch(field, n, "true or false")
+		}
 	default:
-		panic(fmt.Sprintf("project: %s is of kind %s, which no configuration has", field, v.Kind()))
+		panic(fmt.Sprintf("document: %s is of kind %s, which no file has", field, v.Kind()))
 	}
 }
 
@@ -80,7 +76,7 @@ func plain(n ast.Node) (string, bool) {
 	return "", false
 }
 
-func (d *decoder) mismatch(field string, n ast.Node, want string) {
+func (d *Document) mismatch(field string, n ast.Node, want string) {
 	reason := fmt.Sprintf("has to be %s, not %s", want, kindOf(n))
 	switch n.(type) {
 	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
@@ -106,7 +102,7 @@ func kindOf(n ast.Node) string {
 }
 
 // text decodes what writes itself as JSON text: durations, percentages.
-func (d *decoder) text(field string, n ast.Node, v reflect.Value) {
+func (d *Document) text(field string, n ast.Node, v reflect.Value) {
 	s, ok := plain(n)
 	if !ok {
 		s = n.GetToken().Value // a number without its unit: let the type say how it is written
@@ -124,7 +120,7 @@ func (d *decoder) text(field string, n ast.Node, v reflect.Value) {
 	}
 }
 
-func (d *decoder) number(field string, n ast.Node, v reflect.Value) {
+func (d *Document) number(field string, n ast.Node, v reflect.Value) {
 	switch x := n.(type) {
 	case *ast.FloatNode:
 		v.SetFloat(x.Value)
@@ -140,7 +136,7 @@ func (d *decoder) number(field string, n ast.Node, v reflect.Value) {
 	}
 }
 
-func (d *decoder) integer(field string, n ast.Node, v reflect.Value) {
+func (d *Document) integer(field string, n ast.Node, v reflect.Value) {
 	x, ok := n.(*ast.IntegerNode)
 	if !ok {
 		d.mismatch(field, n, "a whole number")
@@ -159,7 +155,7 @@ func (d *decoder) integer(field string, n ast.Node, v reflect.Value) {
 }
 
 // pairs are the fields of a mapping, each key once and plain text.
-func (d *decoder) pairs(field string, n ast.Node) (keys []string, values []*ast.MappingValueNode, ok bool) {
+func (d *Document) pairs(field string, n ast.Node) (keys []string, values []*ast.MappingValueNode, ok bool) {
 	var all []*ast.MappingValueNode
 	switch m := n.(type) {
 	case *ast.MappingNode:
@@ -184,7 +180,7 @@ func (d *decoder) pairs(field string, n ast.Node) (keys []string, values []*ast.
 	return keys, values, true
 }
 
-func (d *decoder) structure(field string, n ast.Node, v reflect.Value) {
+func (d *Document) structure(field string, n ast.Node, v reflect.Value) {
 	keys, pairs, ok := d.pairs(field, n)
 	if !ok {
 		return
@@ -194,14 +190,14 @@ func (d *decoder) structure(field string, n ast.Node, v reflect.Value) {
 		path := join(field, key)
 		at := slices.IndexFunc(known, func(f jsonField) bool { return f.name == key })
 		if at < 0 {
-			d.add(place(pairs[i].Key), path, "%s", unknown(path, key, known))
+			d.add(place(pairs[i].Key), path, "%s", d.unknown(path, key, known))
 			continue
 		}
 		d.value(path, pairs[i].Value, v.Field(known[at].index))
 	}
 }
 
-func (d *decoder) mapping(field string, n ast.Node, v reflect.Value) {
+func (d *Document) mapping(field string, n ast.Node, v reflect.Value) {
 	keys, pairs, ok := d.pairs(field, n)
 	if !ok {
 		return
@@ -215,7 +211,7 @@ func (d *decoder) mapping(field string, n ast.Node, v reflect.Value) {
 	v.Set(all)
 }
 
-func (d *decoder) sequence(field string, n ast.Node, v reflect.Value) {
+func (d *Document) sequence(field string, n ast.Node, v reflect.Value) {
 	s, ok := n.(*ast.SequenceNode)
 	if !ok {
 		d.mismatch(field, n, "a list")
@@ -255,8 +251,8 @@ func join(field, name string) string {
 }
 
 // unknown says what may have been meant.
-func unknown(path, key string, known []jsonField) string {
-	if why, ok := notYet[pattern(path)]; ok {
+func (d *Document) unknown(path, key string, known []jsonField) string {
+	if why, ok := d.format.NotYet[pattern(path)]; ok {
 		return why
 	}
 	nearest, distance := "", 3
