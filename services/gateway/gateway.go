@@ -209,6 +209,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.tokens != nil {
 		group.Go(func() error { return g.tokens.Run(run) })
 	}
+	if keeper, ok := g.registry.(interface{ Keep(context.Context) error }); ok {
+		group.Go(func() error { return keeper.Keep(run) })
+	}
 	if err := group.Wait(); ctx.Err() == nil {
 		return err
 	}

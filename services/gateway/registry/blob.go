@@ -36,32 +36,6 @@ type uploads struct {
 	open map[string]*upload
 }
 
-func (r *Registry) blobPath(digest string) string {
-	return r.path("blobs", "sha256", strings.TrimPrefix(digest, "sha256:"))
-}
-
-func (r *Registry) blob(w http.ResponseWriter, req *http.Request, digest string) error {
-	if !isDigest(digest) {
-		return refuse(http.StatusBadRequest, "DIGEST_INVALID", "digest %q", digest)
-	}
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return notAllowed(req)
-	}
-	f, err := os.Open(r.blobPath(digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return refuse(http.StatusNotFound, "BLOB_UNKNOWN", "no blob %s", digest)
-	}
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	w.Header().Set("Docker-Content-Digest", digest)
-	w.Header().Set("Content-Type", "application/octet-stream")
-	w.Header().Set("Etag", `"`+digest+`"`)
-	http.ServeContent(w, req, "", time.Time{}, f)
-	return nil
-}
-
 func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id string) error {
 	if req.Method == http.MethodPost {
 		if id != "" {
@@ -104,6 +78,10 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 }
 
 func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name string) error {
+	query := req.URL.Query()
+	if mounted, err := r.mount(w, name, query.Get("from"), query.Get("mount")); mounted || err != nil {
+		return err
+	}
 	r.uploads.expire(time.Now().Add(-uploadIdle))
 	id := rand.Text()
 	f, err := os.OpenFile(r.uploadPath(id, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -114,7 +92,7 @@ func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name st
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	r.uploads.add(id, u)
-	if req.URL.Query().Has("digest") { // the whole blob in one request
+	if query.Has("digest") { // the whole blob in one request
 		err := r.finish(w, req, id, u)
 		if err != nil {
 			r.uploads.drop(id, u)
@@ -212,53 +190,6 @@ func (r *Registry) finish(w http.ResponseWriter, req *http.Request, id string, u
 	w.Header().Set("Docker-Content-Digest", digest)
 	w.WriteHeader(http.StatusCreated)
 	return nil
-}
-
-// publish makes a blob of what was uploaded: of a copy, since another process may have the upload's file open and write to it.
-func (r *Registry) publish(u *upload, digest string) error {
-	f, err := os.CreateTemp(r.path("uploads"), partial)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // unless it has become the blob
-	got, err := digestOf(io.NewSectionReader(u.file, 0, u.size), f)
-	if err == nil && got != digest {
-		err = refuse(http.StatusBadRequest, "DIGEST_INVALID", "the content has digest %s, not %s", got, digest)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
-		return err
-	}
-	if r.hasBlob(digest) {
-		return nil
-	}
-	if err := os.Rename(f.Name(), r.blobPath(digest)); err != nil {
-		return err
-	}
-	return syncDir(r.path("blobs", "sha256"))
-}
-
-// hasBlob reports whether a blob is there, and is what its digest says.
-func (r *Registry) hasBlob(digest string) bool {
-	f, err := os.Open(r.blobPath(digest))
-	if err != nil {
-		return false
-	}
-	defer func() { _ = f.Close() }()
-	got, err := digestOf(f, io.Discard)
-	return err == nil && got == digest
-}
-
-// digestOf copies, and says the digest of what was copied.
-func digestOf(from io.Reader, to io.Writer) (string, error) {
-	sum := sha256.New()
-	_, err := io.Copy(io.MultiWriter(sum, to), from)
-	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), err
 }
 
 // chunkIdle is how long the next bytes of a chunk are waited for.

@@ -5,19 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 )
 
-// Under manifests/<repository>/ each repository has two folders. No part of a repository's name
+// Under manifests/<repository>/ each repository has three folders. No part of a repository's name
 // starts with an underscore, so they cannot be taken for one.
 const (
 	recordFolder = "_manifests" // <hex of the digest>: a record
 	tagFolder    = "_tags"      // <tag>: the digest
+	blobFolder   = "_blobs"     // <hex of the digest>: empty, the blob is in this repository
 	partial      = ".part-"     // files that are being written
 )
 
@@ -29,7 +32,7 @@ type record struct {
 }
 
 func (r *Registry) recordPath(name, digest string) string {
-	return r.path("manifests", filepath.FromSlash(name), recordFolder, hex64(digest))
+	return r.path("manifests", filepath.FromSlash(name), recordFolder, digits(digest))
 }
 
 func (r *Registry) tagPath(name, tag string) string {
@@ -91,11 +94,11 @@ func readRecord(path string) (descriptor, record, error) {
 	if err := json.Unmarshal(b, &rec); err != nil {
 		return descriptor{}, rec, err
 	}
-	d, _, err := describe(rec.MediaType, rec.Body)
+	d, _, err := describe(rec.MediaType, rec.Body, algorithmOf(filepath.Base(path)))
 	if err != nil {
 		return descriptor{}, rec, err
 	}
-	if hex64(d.Digest) != filepath.Base(path) {
+	if digits(d.Digest) != filepath.Base(path) {
 		return descriptor{}, rec, fmt.Errorf("content has digest %s", d.Digest)
 	}
 	return d, rec, nil
@@ -157,10 +160,24 @@ func (r *Registry) meet(name string) error {
 	return r.readRepository(name)
 }
 
-// load meets every repository there is. A file that no longer is being written goes.
+// load meets every repository there is.
 func (r *Registry) load() error {
+	names, err := r.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := r.meet(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names lists the repositories that have a folder.
+func (r *Registry) names() ([]string, error) {
 	root := r.path("manifests")
-	names := map[string]bool{}
+	found := map[string]bool{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // another process has just removed it
@@ -170,27 +187,19 @@ func (r *Registry) load() error {
 		}
 		base := entry.Name()
 		switch {
-		case entry.IsDir() && (base == recordFolder || base == tagFolder):
+		case entry.IsDir() && (base == recordFolder || base == tagFolder || base == blobFolder):
 			name, err := filepath.Rel(root, filepath.Dir(path))
 			if err != nil {
 				return err
 			}
-			names[filepath.ToSlash(name)] = true
+			found[filepath.ToSlash(name)] = true
 			return fs.SkipDir
 		case !entry.IsDir():
 			r.skip(path, errors.New("neither a manifest nor a tag"))
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	for name := range names {
-		if err := r.meet(name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return slices.Sorted(maps.Keys(found)), err
 }
 
 // readRepository reads one repository from its files. The lock is held by the caller. The stamp is taken first: what is

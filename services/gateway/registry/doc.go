@@ -14,8 +14,9 @@
 // It is written out here rather than taken from go-containerregistry's pkg/registry, which keeps
 // manifests and unfinished uploads in memory, reads a client's upload while it holds the lock of
 // all others, and takes a manifest under a digest that it does not have, or with layers that were
-// never uploaded. Its client is used in the tests as a second opinion.
+// never uploaded. Its client is used in the tests as a second opinion; the conformance suite of the specification
+// runs in test/conformance.
 //
-// Not here yet: blobs are not deleted (they may be shared), are not kept apart by repository (who
-// knows a digest can read it), and nothing collects those that no manifest names.
+// A blob is stored once, and is in those repositories that it was pushed to or taken over into; who knows a digest alone
+// reads nothing. What no manifest has named for a day is collected, in the background.
 package registry

@@ -1,15 +1,13 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"strings"
+	"slices"
 )
 
 // repository is the index of one repository; the manifests' bytes stay on disk.
@@ -28,6 +26,7 @@ type descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 
 	subject string
+	parts   []string // digests of the blobs and the manifests that it names
 }
 
 // content is the part of a manifest or an index that the registry looks at.
@@ -48,7 +47,16 @@ type part struct {
 	URLs      []string `json:"urls"`
 }
 
-func describe(mediaType string, body []byte) (descriptor, content, error) {
+// blobs are the config and the layers.
+func (c content) blobs() []part {
+	if c.Config == nil {
+		return c.Layers
+	}
+	return append([]part{*c.Config}, c.Layers...)
+}
+
+// describe reads a manifest, and names it by a digest of the algorithm.
+func describe(mediaType string, body []byte, algorithm string) (descriptor, content, error) {
 	var c content
 	if err := json.Unmarshal(body, &c); err != nil {
 		return descriptor{}, c, err
@@ -62,9 +70,10 @@ func describe(mediaType string, body []byte) (descriptor, content, error) {
 	if c.MediaType != "" && c.MediaType != mediaType {
 		return descriptor{}, c, fmt.Errorf("sent as %q, says %q", mediaType, c.MediaType)
 	}
-	sum := sha256.Sum256(body)
+	sum := newHash(algorithm)
+	sum.Write(body)
 	d := descriptor{
-		MediaType: mediaType, Digest: "sha256:" + hex.EncodeToString(sum[:]), Size: int64(len(body)),
+		MediaType: mediaType, Digest: sumOf(algorithm, sum), Size: int64(len(body)),
 		ArtifactType: c.ArtifactType, Annotations: c.Annotations,
 	}
 	if d.ArtifactType == "" && c.Config != nil {
@@ -72,6 +81,9 @@ func describe(mediaType string, body []byte) (descriptor, content, error) {
 	}
 	if c.Subject != nil {
 		d.subject = c.Subject.Digest
+	}
+	for _, p := range slices.Concat(c.blobs(), c.Manifests) {
+		d.parts = append(d.parts, p.Digest)
 	}
 	return d, c, nil
 }
@@ -145,7 +157,11 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 		}
 		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "the body did not arrive whole")
 	}
-	d, c, err := describe(req.Header.Get("Content-Type"), body)
+	named := algorithm256
+	if isDigest(ref) {
+		named = algorithm(ref)
+	}
+	d, c, err := describe(req.Header.Get("Content-Type"), body, named)
 	if err != nil {
 		return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "%v", err)
 	}
@@ -155,6 +171,11 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	if err := r.meet(name); err != nil {
 		return err
 	}
+	unlock, err := r.share() // what it names is not collected meanwhile
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.complete(name, c); err != nil {
@@ -186,18 +207,14 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 
 // complete refuses a manifest that names what is not here: it could not be pulled.
 func (r *Registry) complete(name string, c content) error {
-	parts := c.Layers
-	if c.Config != nil {
-		parts = append([]part{*c.Config}, parts...)
-	}
-	for _, p := range parts {
+	for _, p := range c.blobs() {
 		if len(p.URLs) > 0 {
 			continue // kept elsewhere, by its own word
 		}
 		if !isDigest(p.Digest) {
 			return refuse(http.StatusBadRequest, "MANIFEST_INVALID", "digest %q", p.Digest)
 		}
-		if _, err := os.Stat(r.blobPath(p.Digest)); err != nil {
+		if !r.holds(name, p.Digest) {
 			return refuse(http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "no blob %s", p.Digest)
 		}
 	}
@@ -251,5 +268,3 @@ func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, name
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
-
-func hex64(digest string) string { return strings.TrimPrefix(digest, "sha256:") }

@@ -3,8 +3,10 @@ package registry_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -53,7 +55,7 @@ func TestUploads(t *testing.T) {
 	base := "http://" + host
 	begin := base + "/v2/shop/api/blobs/uploads/"
 	blob := []byte("hello, registry")
-	digest := digestOf(blob)
+	digest, long := digestOf(blob), fmt.Sprintf("sha512:%x", sha512.Sum512(blob))
 
 	at := base + do(t, "POST", begin, nil, nil).header.Get("Location")
 	steps := []struct {
@@ -76,7 +78,20 @@ func TestUploads(t *testing.T) {
 		{"too large", "POST", begin + "?digest=" + digestOf(make([]byte, 101)), nil, make([]byte, 101), 413},
 		{"unknown", "GET", base + "/v2/shop/api/blobs/" + digestOf([]byte("x")), nil, nil, 404},
 		{"climb", "GET", base + "/v2/shop/api/blobs/..%2f..%2fmanifests", nil, nil, 400},
-		{"no delete", "DELETE", base + "/v2/shop/api/blobs/" + digest, nil, nil, 405},
+		{"of another repository", "GET", base + "/v2/shop/web/blobs/" + digest, nil, nil, 404},
+		{"taken over", "POST", base + "/v2/shop/web/blobs/uploads/?mount=" + digest + "&from=shop/api", nil, nil, 201},
+		{"mine too", "GET", base + "/v2/shop/web/blobs/" + digest, nil, nil, 200},
+		{"nobody's", "POST", base + "/v2/other/web/blobs/uploads/?mount=" + digest, nil, nil, 202},
+		{"not there", "POST", base + "/v2/other/web/blobs/uploads/?mount=" + digest + "&from=shop/cart", nil, nil, 202},
+		{"out of the folder", "POST", base + "/v2/other/web/blobs/uploads/?mount=" + digest + "&from=../shop/api", nil, nil, 202},
+		{"delete", "DELETE", base + "/v2/shop/api/blobs/" + digest, nil, nil, 202},
+		{"deleted", "HEAD", base + "/v2/shop/api/blobs/" + digest, nil, nil, 404},
+		{"deleted again", "DELETE", base + "/v2/shop/api/blobs/" + digest, nil, nil, 404},
+		{"still mine", "HEAD", base + "/v2/shop/web/blobs/" + digest, nil, nil, 200},
+		{"long digest", "POST", begin + "?digest=" + long, nil, blob, 201},
+		{"by its long digest", "GET", base + "/v2/shop/api/blobs/" + long, nil, nil, 200},
+		{"wrong long digest", "POST", begin + "?digest=sha512:" + strings.Repeat("0", 128), nil, blob, 400},
+		{"digits of another length", "GET", base + "/v2/shop/api/blobs/sha512:" + strings.Repeat("0", 64), nil, nil, 400},
 		{"ping", "GET", base + "/v2/", nil, nil, 200},
 	}
 	for _, s := range steps {
@@ -84,7 +99,7 @@ func TestUploads(t *testing.T) {
 			t.Errorf("%s: %d, want %d: %s", s.name, got.status, s.status, got.body)
 		}
 	}
-	if left, _ := os.ReadDir(filepath.Join(dir, "uploads")); len(left) > 0 {
+	if left, _ := os.ReadDir(filepath.Join(dir, "uploads")); len(left) != 3 { // what could not be taken over waits for its bytes
 		t.Errorf("uploads left: %v", left)
 	}
 }

@@ -30,7 +30,9 @@ type Options struct {
 	OnDelete func(ctx context.Context, repository, reference string)
 	// MaxBlob is the largest blob that is taken, in bytes; 0: 2 GiB.
 	MaxBlob int64
-	// Log is told what is skipped at start; nil: nobody.
+	// Grace is how long what no manifest names is kept from being collected; 0: a day.
+	Grace time.Duration
+	// Log is told what is skipped at start, and what was collected; nil: nobody.
 	Log *zap.Logger
 }
 
@@ -52,12 +54,15 @@ func New(dir string, options Options) (*Registry, error) {
 	if options.MaxBlob <= 0 {
 		options.MaxBlob = defaultMaxBlob
 	}
+	if options.Grace <= 0 {
+		options.Grace = defaultGrace
+	}
 	if options.Log == nil {
 		options.Log = zap.NewNop()
 	}
 	r := &Registry{dir: dir, options: options, index: map[string]*repository{}}
 	r.uploads.open = map[string]*upload{}
-	for _, folder := range []string{r.path("uploads"), r.path("blobs", "sha256"), r.path("manifests")} {
+	for _, folder := range []string{r.path("uploads"), r.path("blobs", algorithm256), r.path("blobs", algorithm512), r.path("manifests")} {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return nil, fmt.Errorf("registry: %w", err)
 		}
@@ -78,11 +83,6 @@ var (
 	// A manifest is served as what it was sent as: as a page, others' words would run in the reader's browser.
 	kindPattern = regexp.MustCompile(`^application/([a-zA-Z0-9][a-zA-Z0-9!#$&^_.-]*\+)?json$`)
 )
-
-func isDigest(s string) bool {
-	digits, ok := strings.CutPrefix(s, "sha256:")
-	return ok && len(digits) == 64 && strings.Trim(digits, "0123456789abcdef") == ""
-}
 
 // refusal is an answer of the API's error form.
 type refusal struct {
@@ -159,7 +159,7 @@ func (r *Registry) route(w http.ResponseWriter, req *http.Request) error {
 	case isUpload:
 		return r.upload(w, req, name, id)
 	case kind == "blobs":
-		return r.blob(w, req, ref)
+		return r.blob(w, req, name, ref)
 	case kind == "manifests":
 		return r.manifest(w, req, name, ref)
 	case kind == "tags" && ref == "list":
