@@ -244,8 +244,9 @@ func (r *Registry) readRepository(name string) error {
 	if err != nil {
 		return err
 	}
-	if len(repo.manifests) == 0 && r.index[name] == nil {
-		return nil // its folders alone make no repository
+	if len(repo.manifests) == 0 {
+		delete(r.index, name) // its folders alone make no repository
+		return nil
 	}
 	r.index[name] = repo
 	return nil

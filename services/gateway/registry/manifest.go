@@ -257,6 +257,9 @@ func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, name
 			}
 			delete(repo.manifests, ref)
 		}
+		if len(repo.manifests) == 0 {
+			delete(r.index, name) // as a registry that starts will find it
+		}
 		return r.syncFolders(name)
 	}()
 	if err != nil {
