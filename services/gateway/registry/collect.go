@@ -77,7 +77,8 @@ func (r *Registry) Collect(ctx context.Context) (Collected, error) {
 			return got, err
 		}
 	}
-	return got, r.collectBlobs(ctx, before, kept, &got)
+	err = r.collectBlobs(ctx, before, kept, &got)
+	return got, err
 }
 
 func (r *Registry) collectRepository(name string, before time.Time, kept map[string]bool, got *Collected) error {

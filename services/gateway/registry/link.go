@@ -43,7 +43,7 @@ func (r *Registry) readBlob(w http.ResponseWriter, req *http.Request, name, dige
 		return err
 	}
 	unknown := refuse(http.StatusNotFound, "BLOB_UNKNOWN", "no blob %s in %s", digest, name)
-	there := false
+	var there bool
 	if req.Method == http.MethodHead {
 		var err error
 		if there, err = r.touch(name, digest); err != nil {
@@ -90,7 +90,7 @@ func (r *Registry) touch(name, digest string) (there bool, err error) {
 	}
 	defer unlock()
 	if _, err := os.Stat(r.blobPath(digest)); err != nil {
-		return false, nil //nolint:nilerr // it was collected, or cannot be read: the client sends it again
+		return false, nil // it was collected, or cannot be read: the client sends it again
 	}
 	return true, r.link(name, digest)
 }
