@@ -95,8 +95,8 @@ var families = []family{
 	})},
 	{name: "lemnis_effect_attempts_total", help: "Attempts at effects by what became of them: done, failed (tried again), rejected (dead letter), interrupted.", kind: counter, variable: []string{"outcome"}, effect: func(m *effectMetrics) []labelled {
 		return []labelled{
-			{"done", float64(m.done.Load())}, {"failed", float64(m.failed.Load())},
-			{"rejected", float64(m.rejected.Load())}, {"interrupted", float64(m.interrupted.Load())},
+			{effectDone, float64(m.done.Load())}, {effectFailed, float64(m.failed.Load())},
+			{effectRejected, float64(m.rejected.Load())}, {effectInterrupted, float64(m.interrupted.Load())},
 		}
 	}},
 	{name: "lemnis_effect_redeliveries_total", help: "Facts that came to an effect of this process not for the first time.", kind: counter, effect: func(m *effectMetrics) []labelled {

@@ -216,7 +216,7 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		}
 		typ := events.TypeOf(r.Content)
 		o := outcome{
-			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: try, trace: fact.TraceParent,
+			Report: r, project: fact.Project, chain: fact.Chain, cause: fact.ID, attempt: try,
 			id: events.FactID(h.Identity(fact.Sequence), fact.Sequence, fmt.Sprintf("%s#%d#%s", e.Name, try, r.Once), fact.Project, r.Key, typ),
 		}
 		_, err := out.publish(ctx, o)
@@ -230,18 +230,17 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 	stop()
 	h.Log.Debug("effect", append(logEvent(fact), zap.String("effect", e.Name), zap.Uint64("attempt", job.Attempt),
 		zap.Duration("took", time.Since(started)), zap.Error(err))...)
-	switch {
-	case err == nil:
-		e.metrics.ended(started, effectDone)
+	outcome := outcomeOf(ctx, err)
+	e.metrics.ended(started, outcome)
+	h.Trace.Attempt(fact, e.Name, try, started, outcome, err)
+	switch outcome {
+	case effectDone:
 		verdict(h, e, m, m.Ack())
-	case events.Rejected(err):
-		e.metrics.ended(started, effectRejected)
+	case effectRejected:
 		verdict(h, e, m, bury(ctx, h, phase, e, s, tries, err))
-	case ctx.Err() != nil: // stopped in the middle: another worker may begin at once
-		e.metrics.ended(started, effectInterrupted)
+	case effectInterrupted: // another worker may begin at once
 		verdict(h, e, m, m.Nak())
 	default:
-		e.metrics.ended(started, effectFailed)
 		delay := backoff(h.Timing, meta.NumDelivered)
 		if d, ok := events.RetryAfter(err); ok {
 			delay = d
@@ -250,6 +249,19 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 			zap.Uint64("attempt", job.Attempt), zap.Duration("after", delay), zap.Error(err))...)
 		verdict(h, e, m, m.NakWithDelay(delay))
 	}
+}
+
+// outcomeOf is what became of an attempt that ended with this error.
+func outcomeOf(ctx context.Context, err error) string {
+	switch {
+	case err == nil:
+		return effectDone
+	case events.Rejected(err):
+		return effectRejected
+	case ctx.Err() != nil: // stopped in the middle
+		return effectInterrupted
+	}
+	return effectFailed
 }
 
 // bury puts a fact whose effect can never be done into the dead letter, then ends its delivery.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/fold"
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/trace"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -28,6 +29,7 @@ type Host struct {
 	// (it holds a lock): it takes its predecessor's leases over at once. Empty when nothing is known.
 	Instance string
 	Timing   Timing
+	Trace    *trace.Tracer // nil: nobody is told
 
 	needs   *needs   // shared by all that this was lent to
 	metrics *metrics // of the service that this was lent to

@@ -93,11 +93,29 @@ func (m *effectMetrics) begun(delivered uint64) {
 	}
 }
 
-// ended counts an attempt by its verdict.
-func (m *effectMetrics) ended(began time.Time, verdict func(*effectMetrics) *atomic.Uint64) {
-	if m != nil {
-		m.took.Observe(time.Since(began).Seconds())
-		verdict(m).Add(1)
+// What became of an attempt at an effect.
+const (
+	effectDone        = "done"
+	effectFailed      = "failed" // it is tried again
+	effectRejected    = "rejected"
+	effectInterrupted = "interrupted"
+)
+
+// ended counts an attempt by what became of it.
+func (m *effectMetrics) ended(began time.Time, outcome string) {
+	if m == nil {
+		return
+	}
+	m.took.Observe(time.Since(began).Seconds())
+	switch outcome {
+	case effectDone:
+		m.done.Add(1)
+	case effectRejected:
+		m.rejected.Add(1)
+	case effectInterrupted:
+		m.interrupted.Add(1)
+	default:
+		m.failed.Add(1)
 	}
 }
 
@@ -107,11 +125,6 @@ func (m *effectMetrics) buried() {
 		m.of.deadLetters.Add(1)
 	}
 }
-
-func effectDone(m *effectMetrics) *atomic.Uint64        { return &m.done }
-func effectFailed(m *effectMetrics) *atomic.Uint64      { return &m.failed }
-func effectRejected(m *effectMetrics) *atomic.Uint64    { return &m.rejected }
-func effectInterrupted(m *effectMetrics) *atomic.Uint64 { return &m.interrupted }
 
 // notPublished counts what the bus did not take. The nil one counts nothing.
 func (m *metrics) notPublished() {
@@ -169,7 +182,7 @@ func (s *sample) get(ask func(context.Context) (float64, error)) (float64, bool)
 // is the process's own; nothing is registered globally.
 func NewRegistry(h Host, of ...prometheus.Collector) *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &busMetrics{host: h})
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &busMetrics{host: h}, h.Trace)
 	r.MustRegister(of...)
 	return r
 }

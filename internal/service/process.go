@@ -22,6 +22,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/fold"
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/trace"
 )
 
 // Environment is the configuration of a service process, read from its environment.
@@ -170,19 +171,25 @@ func Main(name string, define func(Environment, Host) ([]Definition, error)) int
 	log = log.Named(name)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, env, log, define); err != nil && !errors.Is(err, context.Canceled) {
+	if err := run(ctx, name, env, log, define); err != nil && !errors.Is(err, context.Canceled) {
 		log.Error("stopped", zap.Error(err))
 		return 1
 	}
 	return 0
 }
 
-func run(ctx context.Context, env Environment, log *zap.Logger, define func(Environment, Host) ([]Definition, error)) error {
+func run(ctx context.Context, name string, env Environment, log *zap.Logger, define func(Environment, Host) ([]Definition, error)) error {
+	tracer, err := trace.Open(ctx, name, Version(), log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close(ctx)
 	host, closeHost, err := env.Connect(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer closeHost()
+	host.Trace = tracer
 	defs, err := define(env, host)
 	if err != nil {
 		return err

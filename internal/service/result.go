@@ -2,10 +2,9 @@ package service
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -25,7 +24,6 @@ type outcome struct {
 	chain   string // begins with this result when empty
 	cause   string
 	attempt uint64
-	trace   string
 }
 
 // publish returns the sequence at which the result stands.
@@ -37,11 +35,12 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	e := events.Event{
 		ID: o.id, Source: "/lemnis/" + string(r.phase) + "/" + r.source, Type: typ, Time: r.host.Clock.Now(),
 		Project: o.project, Phase: r.phase, Key: o.Key, Cause: o.cause, Chain: o.chain, Attempt: o.attempt,
-		SubjectID: o.SubjectID, Content: o.Content, TraceParent: childSpan(o.trace, o.id),
+		SubjectID: o.SubjectID, Content: o.Content,
 	}
 	if e.Chain == "" {
 		e.Chain = o.id
 	}
+	e.TraceParent = events.TraceContext(e.Project, e.Chain, e.ID)
 	if e.SubjectID == "" {
 		e.SubjectID = o.Key
 	}
@@ -56,23 +55,18 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	msg.Header[headerMsgID] = []string{resultMsgID(e.ID)}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	began := time.Now()
 	ack, err := r.host.JS.PublishMsg(ctx, msg)
 	if r.host.Noted(err) != nil {
 		r.host.metrics.notPublished()
 		return 0, fmt.Errorf("publish result %s: %w", typ.Short(), err)
 	}
+	if !ack.Duplicate {
+		r.host.Trace.Result(e, ack.Sequence, began)
+	}
 	return ack.Sequence, nil
 }
 
 func resultMsgID(id string) string { return "r/" + id }
-
-// childSpan continues a W3C trace: the same trace id, and a span id made of the event's id.
-func childSpan(parent, id string) string {
-	if traceID(parent) == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte(id))
-	return parent[:36] + hex.EncodeToString(sum[:8]) + "-01"
-}
 
 func formatUint(n uint64) string { return strconv.FormatUint(n, 10) }

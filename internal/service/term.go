@@ -255,10 +255,10 @@ func (t *term) state(f events.Fact, k task) events.Event {
 		CauseSequence: c.Sequence, ConfigRevision: k.cause.project.Revision, Attempt: c.Attempt,
 		Chain: f.Chain, SubjectID: f.SubjectID, Content: f.Content,
 	}
-	e.TraceParent = childSpan(c.TraceParent, e.ID)
 	if e.Chain == "" {
 		e.Chain = c.Chain
 	}
+	e.TraceParent = events.TraceContext(e.Project, e.Chain, e.ID)
 	if e.SubjectID == "" {
 		e.SubjectID = k.key
 	}

@@ -58,10 +58,11 @@ func setTimers(h Host, types []events.Type) Effect {
 func deadlineReached(h Host, e events.Event) events.Event {
 	c := events.DeadlineReached{Fact: e.ID, FactType: e.Type, Aggregate: e.Aggregate, Key: e.Key, Due: e.Deadline.UTC().Format(time.RFC3339)}
 	typ := events.TypeOf(c)
+	id := events.FactID(h.Identity(e.Sequence), e.Sequence, "timer", e.Project, e.Key, typ)
 	return events.Event{
-		ID:     events.FactID(h.Identity(e.Sequence), e.Sequence, "timer", e.Project, e.Key, typ),
+		ID:     id,
 		Source: "/lemnis/" + string(e.Phase) + "/timer", Type: typ, Time: e.Deadline, Project: e.Project, Phase: e.Phase,
-		Key: e.Key, Cause: e.ID, Chain: e.Chain, TraceParent: e.TraceParent, SubjectID: e.Key, Content: c,
+		Key: e.Key, Cause: e.ID, Chain: e.Chain, TraceParent: events.TraceContext(e.Project, e.Chain, id), SubjectID: e.Key, Content: c,
 		Links: []events.Link{{Type: events.Path, Context: e.ID}},
 	}
 }
@@ -161,6 +162,10 @@ func publishFiring(ctx context.Context, h Host, m jetstream.Msg, e events.Event)
 	moved := events.EncodeWith(e, m.Data())
 	moved.Subject = e.Subject(events.Result)
 	moved.Header[headerMsgID] = []string{resultMsgID(e.ID)}
-	_, err := h.JS.PublishMsg(ctx, moved)
+	began := time.Now()
+	ack, err := h.JS.PublishMsg(ctx, moved)
+	if err == nil && !ack.Duplicate {
+		h.Trace.Result(e, ack.Sequence, began)
+	}
 	return err
 }

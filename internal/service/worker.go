@@ -268,6 +268,9 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, given answer
 		}
 		p.put(e, given.state)
 		w.term.metrics.decided.Add(1)
+		if w.term.host.Trace != nil {
+			w.term.host.Trace.Fact(t.cause.event, e, began)
+		}
 		return true, w.term.faults.at(stepFolded, t.cause.event)
 	}
 	if err == nil {

@@ -2,11 +2,8 @@ package gateway
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -44,6 +41,7 @@ type claim struct {
 	event   events.Event
 	message *nats.Msg
 	id      string // the message id, by which the stream knows it again
+	outside string // the traceparent with which it came
 	derived bool   // source and id are the gateway's making, of what came: the same is the same, whatever is made of it today
 }
 
@@ -74,9 +72,8 @@ func (d door) admit(ctx context.Context, principal string, e events.Event, body 
 	if err := checkNames(e); err != nil {
 		return claim{}, err
 	}
-	if !traceParent.MatchString(e.TraceParent) {
-		e.TraceParent = newTrace()
-	}
+	outside := e.TraceParent
+	e.TraceParent = events.TraceContext(e.Project, e.Chain, e.ID)
 	if err := d.may(ctx, e); err != nil {
 		return claim{}, err
 	}
@@ -92,7 +89,7 @@ func (d door) admit(ctx context.Context, principal string, e events.Event, body 
 	if m.Size() > natsd.MaxEvent {
 		return claim{}, tooLarge()
 	}
-	return claim{event: e, message: m, id: id}, nil
+	return claim{event: e, message: m, id: id, outside: outside}, nil
 }
 
 func tooLarge() error {
@@ -237,13 +234,4 @@ func (d door) sealed(ctx context.Context, e events.Event, c events.FeedbackRecei
 	}
 	body, err := e.AppendBody(nil)
 	return e, body, err
-}
-
-var traceParent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
-
-// newTrace begins a W3C trace.
-func newTrace() string {
-	var b [24]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return "00-" + hex.EncodeToString(b[:16]) + "-" + hex.EncodeToString(b[16:]) + "-01"
 }

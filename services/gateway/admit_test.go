@@ -45,7 +45,7 @@ func checkAdmitted(t *testing.T, c claim, body []byte) {
 	if e.Principal != "local" || e.Cause != "" || e.Aggregate != "" || e.CauseSequence != 0 || e.ConfigRevision != 0 || e.Attempt != 0 || !e.Deadline.IsZero() {
 		t.Errorf("an outsider's word: %+v", e)
 	}
-	if e.Key != e.SubjectID || e.Chain == "" || !traceParent.MatchString(e.TraceParent) || !e.Phase.Valid() || events.ValidProject(e.Project) != nil {
+	if e.Key != e.SubjectID || e.Chain == "" || e.TraceParent != events.TraceContext(e.Project, e.Chain, e.ID) || !e.Phase.Valid() || events.ValidProject(e.Project) != nil {
 		t.Errorf("no claim: %+v", e)
 	}
 	if e.ID != c.event.ID || e.Source != c.event.Source || e.Chain != c.event.Chain {

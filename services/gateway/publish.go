@@ -49,6 +49,7 @@ func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
+	began := time.Now()
 	ack, err := g.host.JS.PublishMsg(ctx, c.message, jetstream.WithRetryAttempts(0))
 	if g.host.Noted(err) != nil {
 		return receipt{}, away(fmt.Errorf("publish %s: %w", c.event.Type.Short(), err))
@@ -62,6 +63,7 @@ func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 	}
 	g.recent.add(c.id, ack.Sequence, g.index.at.Load())
 	g.metrics.claims.Add(1)
+	g.host.Trace.Claim(c.event, ack.Sequence, began, c.outside)
 	return receipt{ID: c.event.ID, Sequence: ack.Sequence, Project: c.event.Project, Phase: c.event.Phase}, nil
 }
 

@@ -133,17 +133,17 @@ func TestReceiveStamps(t *testing.T) {
 		t.Errorf("on %s, want %s", subject, want)
 	}
 	if stored.Cause != "" || stored.Principal != "local" || stored.Aggregate != "" || stored.CauseSequence != 0 || stored.ConfigRevision != 0 ||
-		stored.Attempt != 0 || !stored.Deadline.IsZero() || stored.Key != "team/1.2" || stored.Chain != "chain-7" || len(stored.TraceParent) != 55 {
+		stored.Attempt != 0 || !stored.Deadline.IsZero() || stored.Key != "team/1.2" || stored.Chain != "chain-7" || stored.TraceParent != events.TraceContext("shop", "chain-7", e.ID) {
 		t.Errorf("stored %+v", stored)
 	}
-	// Without a chain it begins one, and a trace goes on.
+	// Without a chain it begins one; its trace is the chain's, and not what the caller's was.
 	e = ticket("t2", "x")
 	resp, answer = w.send(http.MethodPost, "/events", structured(t, e), "Content-Type", "application/cloudevents+json",
 		"Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 	if err := json.Unmarshal([]byte(answer), &got); err != nil || resp.StatusCode != http.StatusAccepted {
 		t.Fatalf("%d: %s", resp.StatusCode, answer)
 	}
-	if stored, _, _ = w.stored(got.Sequence); stored.Chain != e.ID || stored.TraceParent != "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" {
+	if stored, _, _ = w.stored(got.Sequence); stored.Chain != e.ID || stored.TraceParent != events.TraceContext("shop", e.ID, e.ID) {
 		t.Errorf("chain %q, trace %q", stored.Chain, stored.TraceParent)
 	}
 	// A key near the limit passes the bus, which reads a subject as one line.

@@ -193,7 +193,8 @@ func (g *Gateway) record(ctx context.Context, principal, key string, content any
 // say puts a claim of the gateway's own on the stream, in the name of whoever asked for it.
 func (g *Gateway) say(ctx context.Context, principal string, e events.Event) (receipt, error) {
 	e.Type = events.TypeOf(e.Content)
-	e.Source, e.Principal, e.Chain, e.TraceParent = "/gateway", principal, e.ID, newTrace()
+	e.Source, e.Principal, e.Chain = "/gateway", principal, e.ID
+	e.TraceParent = events.TraceContext(e.Project, e.Chain, e.ID)
 	body, err := e.AppendBody(nil)
 	if err != nil {
 		return receipt{}, err

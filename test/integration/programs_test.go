@@ -5,9 +5,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/lemnis/lemnis/internal/trace/tracetest"
 )
 
-// The six services as programs of their own, on a plain nats-server and a redis-server, turn the same lap.
+// The six services as programs of their own, on a plain nats-server and a redis-server, turn the same lap, and tell one receiver of it.
 func TestLapOfSinglePrograms(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
@@ -27,11 +29,11 @@ func TestLapOfSinglePrograms(t *testing.T) {
 	start(t, filepath.Join(dir, "nats-server"), nil, "-js", "-sd", filepath.Join(data, "nats"), "-a", "127.0.0.1", "-p", fmt.Sprint(nats))
 
 	url := fmt.Sprintf("http://127.0.0.1:%d", http)
+	traces := tracetest.New(t)
 	env := func(health string) []string {
-		return []string{
-			fmt.Sprintf("LEMNIS_NATS_URL=nats://127.0.0.1:%d", nats), "LEMNIS_REDIS_URL=unix://" + socket, "LEMNIS_REGISTRY_URL=" + url,
-			"LEMNIS_DATA=" + data, "LEMNIS_HTTP=" + health, "LEMNIS_LOG=warn",
-		}
+		return append(tracing(traces),
+			fmt.Sprintf("LEMNIS_NATS_URL=nats://127.0.0.1:%d", nats), "LEMNIS_REDIS_URL=unix://"+socket, "LEMNIS_REGISTRY_URL="+url,
+			"LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=warn")
 	}
 	waitForSocket(t, socket)
 	gateway := start(t, filepath.Join(dir, "lemnis-gateway"), env(fmt.Sprintf("127.0.0.1:%d", http)))
@@ -40,5 +42,7 @@ func TestLapOfSinglePrograms(t *testing.T) {
 		health := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 		answers(t, "http://"+health+"/readyz", start(t, filepath.Join(dir, "lemnis-"+name), env(health)))
 	}
-	eachFactOnce(t, turn(t, url, shop(t)).Events)
+	result := turn(t, url, shop(t))
+	eachFactOnce(t, result.Events)
+	oneTraceAChain(t, traces, result)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/internal/trace"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway"
 )
@@ -75,10 +76,16 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, fmt.Errorf("listen for HTTP: %w; is another installation running? choose another address with --http", err)
 	}
 	s.closers = append(s.closers, func() error { return ignoreClosed(s.listener.Close()) })
+	tracer, err := trace.Open(ctx, "lemnis", service.Version(), o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { tracer.Close(context.Background()); return nil }) //nolint:contextcheck // it is closed when ctx has ended
 	host, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
+	host.Trace = tracer
 	vault, err := privacy.NewVault(ctx, host.JS, host.Replicas)
 	if err != nil {
 		return nil, fmt.Errorf("vault of the users' keys: %w", err)

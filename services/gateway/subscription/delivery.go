@@ -33,6 +33,9 @@ func (w *worker) delivery(ctx context.Context, i *item) outcome {
 	at, signature := sign(w.key, id, time.Now(), body)
 	h["User-Agent"] = []string{userAgent}
 	h[HeaderID], h[HeaderTimestamp], h[HeaderSignature] = []string{id}, []string{at}, []string{signature}
+	began := time.Now()
 	status, answer, err := w.clients.do(ctx, w.patience.Timeout, http.MethodPost, s.Sink, h, body)
-	return judge(status, answer, err, time.Now())
+	o := judge(status, answer, err, time.Now())
+	w.host.Trace.Delivery(i.project, i.attributes["chainid"], id, w.record.Spec.ID, began, o.reason)
+	return o
 }

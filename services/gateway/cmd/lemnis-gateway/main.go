@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/internal/trace"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/registry"
 	"github.com/lemnis/lemnis/services/gateway/subscription"
@@ -82,11 +83,17 @@ func run(ctx context.Context, getenv func(string) string) error {
 	if err != nil {
 		return err
 	}
+	tracer, err := trace.Open(ctx, "lemnis-gateway", service.Version(), log)
+	if err != nil {
+		return err
+	}
+	defer tracer.Close(ctx)
 	host, closeHost, err := env.Connect(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer closeHost()
+	host.Trace = tracer
 	options := gateway.Options{Host: host, Registry: reg, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
 	if err := who.lend(ctx, host, env.Data, &options); err != nil {
 		return err
