@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -248,7 +249,11 @@ func TestMetricsAreThere(t *testing.T) {
 // exposed are the metrics that `lemnis up` shows at its gateway once it works.
 func exposed(t *testing.T) map[string]bool {
 	t.Helper()
-	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
+	quotas := filepath.Join(t.TempDir(), "quotas.yaml")
+	if err := os.WriteFile(quotas, []byte("projects: {bounded: {registry: 1B}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), Quotas: quotas, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,8 +271,8 @@ func exposed(t *testing.T) map[string]bool {
 	case <-time.After(time.Minute):
 		t.Fatal("it is not ready")
 	}
-	get := func(method, path string) string {
-		r, err := http.NewRequestWithContext(ctx, method, stack.URL()+path, http.NoBody)
+	ask := func(method, path, body string) string {
+		r, err := http.NewRequestWithContext(ctx, method, stack.URL()+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -282,9 +287,11 @@ func exposed(t *testing.T) map[string]bool {
 		}
 		return string(text)
 	}
-	get(http.MethodPost, "/webhooks/github/shop") // what is counted by its outcome is there once there is one
+	// What is counted by its outcome is there once there is one.
+	ask(http.MethodPost, "/webhooks/github/shop", "")
+	ask(http.MethodPost, "/v2/bounded/x/blobs/uploads/?digest=sha256:"+strings.Repeat("0", 64), "more than one byte")
 	for deadline := time.Now().Add(time.Minute); ; {
-		shown, text := map[string]bool{}, get(http.MethodGet, "/metrics")
+		shown, text := map[string]bool{}, ask(http.MethodGet, "/metrics", "")
 		for _, line := range regexp.MustCompile(`(?m)^# TYPE (\S+)`).FindAllStringSubmatch(text, -1) {
 			shown[line[1]] = true
 		}

@@ -188,6 +188,7 @@ func TestEveryEndpoint(t *testing.T) {
 		"GET /api/v1/registry.tar":                   {{"GET", "/api/v1/registry.tar", "", "", admins, false}},
 		"POST /api/v1/rebuilds":                      {{"POST", "/api/v1/rebuilds", `{"service":"nothing"}`, "application/json", admins, false}},
 		"GET /api/v1/rebuilds/{id}":                  {{"GET", "/api/v1/rebuilds/nothing", "", "", admins, false}},
+		"GET /api/v1/quotas":                         {{"GET", "/api/v1/quotas", "", "", admins, false}},
 		"GET /api/v1/tokens":                         {{"GET", "/api/v1/tokens", "", "", admins, false}},
 		"POST /api/v1/tokens":                        {{"POST", "/api/v1/tokens", `{}`, "application/json", admins, false}},
 		"DELETE /api/v1/tokens/{name}":               {{"DELETE", "/api/v1/tokens/nobody", "", "", admins, false}},

@@ -148,10 +148,7 @@ func (g *Gateway) mayClaim(ctx context.Context, e events.Event) error {
 	if err := access.From(ctx).May(access.OfClaim(e)); err != nil {
 		return err
 	}
-	if !g.authenticated {
-		return nil
-	}
-	return g.counted(g.limiter.Event(ctx, e.Project))
+	return g.withinQuota(e.Project, g.counted(g.limiter.Event(ctx, e.Project)))
 }
 
 // deny answers a request that its rule does not let through.

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/privacy"
+	"github.com/lemnis/lemnis/internal/quota"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -43,6 +44,8 @@ type Options struct {
 	Principals func() ([]access.Identity, error)
 	// Limits of tokens and projects, where they are asked for.
 	Limits access.Limits
+	// Quotas of projects; nil: there are none.
+	Quotas *quota.File
 	// PrivateSinks are ranges of addresses, closed to subscriptions otherwise, that these may push to.
 	PrivateSinks []netip.Prefix
 	// SigningSecrets is a folder that holds <project>/<name> for signing secrets of subscriptions and secrets of webhooks;
@@ -71,6 +74,7 @@ type Gateway struct {
 	services      []serviceToken
 	principals    func() ([]access.Identity, error)
 	limiter       *access.Limiter
+	quotas        *quota.File
 	limitless     atomic.Int64 // when it was last said that nothing is limited; Unix nanoseconds
 
 	subscriptions *subscription.Manager
@@ -115,7 +119,11 @@ func New(o Options) (*Gateway, error) {
 		o.Buffer = 1024
 	}
 	g := &Gateway{host: o.Host, log: log.Named("gateway"), registry: o.Registry, allowed: o.AllowedHosts, heartbeat: o.Heartbeat}
-	g.tokens, g.authenticated, g.principals, g.limiter = o.Tokens, o.Authenticate, o.Principals, access.NewLimiter(o.Host.Folds.Client(), o.Limits)
+	if !o.Authenticate { // nobody is told apart; what a project may use counts all the same
+		o.Limits.Events = -1
+	}
+	g.tokens, g.authenticated, g.principals, g.quotas = o.Tokens, o.Authenticate, o.Principals, o.Quotas
+	g.limiter = access.NewLimiter(o.Host.Folds.Client(), o.Limits, o.Quotas.Of)
 	for text, who := range o.Services {
 		g.services = append(g.services, serviceToken{sha256.Sum256([]byte(text)), who})
 	}
@@ -130,6 +138,7 @@ func New(o Options) (*Gateway, error) {
 		Tail: g.tails.tail,
 	})
 	g.measure(o.Metrics)
+	g.boundStorage()
 	g.secrets, g.webhookRoom.each = o.SigningSecrets, map[string]int64{}
 	return g, nil
 }
@@ -178,6 +187,7 @@ func (g *Gateway) routes() *routes {
 	}
 	mux.HandleFunc("GET /api/v1/registry.tar", g.copyRegistry)
 	mux.HandleFunc("GET /api/v1/whoami", g.whoami)
+	mux.HandleFunc("GET /api/v1/quotas", g.listQuotas)
 	mux.HandleFunc("GET /api/v1/tokens", g.listTokens)
 	mux.HandleFunc("POST /api/v1/tokens", g.createToken)
 	mux.HandleFunc("DELETE /api/v1/tokens/{name}", g.revokeToken)

@@ -22,6 +22,9 @@ const (
 	inboxReader  = "gateway"
 	inboxAckWait = 15 * time.Second // a claim has reached the stream by then, or is not asked for any more
 	inboxPull    = 5 * time.Second
+	// inboxPatience is how long an inbox waits for a limit's next window. What waits would keep the principal's other projects
+	// from being heard.
+	inboxPatience = time.Minute
 )
 
 // takeFromInbox moves what a principal submits over NATS onto the stream as claims, in order, in one gateway at a time.
@@ -103,8 +106,8 @@ func (g *Gateway) submitOnce(ctx context.Context, principal string, m jetstream.
 	}
 	c, err := g.door.admit(ctx, principal, e, body)
 	var limit *access.LimitError
-	if errors.As(err, &limit) {
-		return e, fmt.Errorf("%w: %w", errAway, err) // it waits for the next window
+	if errors.As(err, &limit) && limit.After <= inboxPatience {
+		return e, fmt.Errorf("%w: %w", errAway, err) // it waits for the next window, and what is behind it too
 	}
 	if err != nil {
 		return e, err

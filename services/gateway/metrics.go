@@ -16,6 +16,7 @@ type metrics struct {
 
 	refusals *prometheus.CounterVec // by HTTP status
 	webhooks *prometheus.CounterVec // by sender, and by what became of them
+	quotas   *prometheus.CounterVec // what was refused since a quota is used up, by project and by what of
 	handler  http.Handler           // of /metrics
 }
 
@@ -28,6 +29,7 @@ func (g *Gateway) measure(others []prometheus.Collector) {
 	m := &g.metrics
 	m.refusals = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lemnis_gateway_refusals_total", Help: "Requests and events that were refused."}, []string{"status"})
 	m.webhooks = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lemnis_gateway_webhooks_total", Help: "Deliveries of webhooks by sender and by what became of them."}, []string{"kind", "outcome"})
+	m.quotas = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "lemnis_gateway_quota_refusals_total", Help: "Events and uploads that were refused since a project's quota is used up."}, []string{"project", "quota"})
 	registry := service.NewRegistry(g.host, others...)
 	counter := func(name, help string, value func() uint64) {
 		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) }))
@@ -59,7 +61,7 @@ func (g *Gateway) measure(others []prometheus.Collector) {
 		defer g.overview.mu.RUnlock()
 		return g.overview.sequence
 	})
-	registry.MustRegister(m.refusals, m.webhooks)
+	registry.MustRegister(m.refusals, m.webhooks, m.quotas)
 	m.handler = service.ShowMetrics(registry)
 }
 

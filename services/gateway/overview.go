@@ -70,6 +70,19 @@ func (o *overview) project(ctx context.Context, name string) (events.Project, er
 	return events.DefaultProject(name), nil
 }
 
+// names are the projects that were spoken of, in no order.
+func (o *overview) names() []string {
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	var all []string
+	for name := range o.projects {
+		if events.ValidProject(name) == nil {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
 // meet counts a message by its subject, and decodes it only when it moves something.
 func (o *overview) meet(m service.Message) {
 	tokens := strings.Split(m.Subject(), ".")

@@ -72,6 +72,7 @@ func newUp() *cobra.Command {
 	f.StringVar(&o.TLS.Key, "tls-key", os.Getenv("LEMNIS_TLS_KEY"), "its key, PEM ($LEMNIS_TLS_KEY)")
 	f.IntVar(&o.Limits.Requests, "limit-requests", 0, "requests of a token in ten seconds, with --auth; 0: 20000, -1: no limit")
 	f.IntVar(&o.Limits.Events, "limit-events", 0, "events of a project in a day, with --auth; 0: 10000000, -1: no limit")
+	f.StringVar(&o.Quotas, "quotas", os.Getenv("LEMNIS_QUOTAS"), "file of what projects may use ($LEMNIS_QUOTAS; default: quotas.yaml in the data folder, where there is one)")
 	f.StringVar(&level, "log", level, "debug, info, warn or error ($LEMNIS_LOG)")
 	return c
 }

@@ -68,6 +68,7 @@ func Examine(ctx context.Context, o Options) Report {
 	r.examine(ctx, "gateway", r.gateway)
 	r.examine(ctx, "registry", r.registry)
 	r.examine(ctx, "tokens", r.tokens)
+	r.examine(ctx, "quotas", r.quotas)
 	for _, url := range o.Health {
 		r.examine(ctx, "service "+url, func(ctx context.Context) { r.service(ctx, url) })
 	}

@@ -125,3 +125,34 @@ func (r *round) registry(ctx context.Context) {
 		r.says("takes uploads")
 	}
 }
+
+// quotas looks for projects that have used up, or nearly, what they may.
+func (r *round) quotas(ctx context.Context) {
+	_, all, err := r.options.Client.Quotas(ctx)
+	var answer *api.Error
+	switch {
+	case errors.As(err, &answer) && (answer.Status == http.StatusUnauthorized || answer.Status == http.StatusForbidden):
+		r.skip("needs a token with the scope admin (--token-file)")
+		return
+	case err != nil:
+		r.skip("%v", err)
+		return
+	}
+	why, mend := "what is said beyond it is refused with 429, over NATS it goes to the dead letter", "raise it in the gateway's quotas.yaml, or ask the project to say less"
+	bounded := 0
+	for _, p := range all {
+		for _, q := range p.Quotas {
+			if q.Limit <= 0 {
+				continue
+			}
+			bounded++
+			switch {
+			case q.Used >= q.Limit:
+				r.find(Error, why, mend, "the project %s has used up its %d %s", p.Project, q.Limit, q.Of)
+			case q.Used*10 >= q.Limit*8:
+				r.find(Warning, why, mend, "the project %s uses %d of its %d %s", p.Project, q.Used, q.Limit, q.Of)
+			}
+		}
+	}
+	r.says("%d quotas of %d projects", bounded, len(all))
+}

@@ -1,11 +1,13 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/quota"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/registry"
@@ -17,8 +19,12 @@ func (s *Stack) newGateway(ctx context.Context, host service.Host) (*gateway.Gat
 	if err != nil {
 		return nil, err
 	}
+	quotas, err := quota.Open(cmp.Or(o.Quotas, filepath.Join(o.Data, quota.FileName)), host.Log)
+	if err != nil {
+		return nil, err
+	}
 	options := gateway.Options{
-		Host: host, Registry: binaries, PrivateSinks: o.PrivateSinks, SigningSecrets: o.SecretsDir,
+		Host: host, Registry: binaries, Quotas: quotas, PrivateSinks: o.PrivateSinks, SigningSecrets: o.SecretsDir,
 		Metrics: service.Collectors(s.services),
 	}
 	if err := s.lend(ctx, host, &options); err != nil {

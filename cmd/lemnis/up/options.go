@@ -25,6 +25,7 @@ type Options struct {
 	Redis      string // URL of a Redis to use instead of the embedded store
 	Config     string // project file that is applied at start; empty: none
 	Durability string // "fsync": nothing is lost when the power fails; "": up to some seconds
+	Quotas     string // file of what projects may use; empty: quotas.yaml in Data
 	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; empty: there are none
 	Log        *zap.Logger
 

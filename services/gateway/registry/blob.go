@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,7 +29,8 @@ type upload struct {
 	file       *os.File
 	repository string
 	size       int64
-	touched    time.Time // guarded by uploads.mu
+	counted    atomic.Int64 // size, for whoever adds up
+	touched    time.Time    // guarded by uploads.mu
 }
 
 type uploads struct {
@@ -56,10 +58,13 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 	case http.MethodGet:
 	case http.MethodPatch:
 		if err := r.grow(u, w, req); err != nil {
+			r.dropFull(id, u, err)
 			return err
 		}
 	case http.MethodPut:
-		return r.finish(w, req, id, u)
+		err := r.finish(w, req, id, u)
+		r.dropFull(id, u, err)
+		return err
 	case http.MethodDelete:
 		r.uploads.drop(id, u)
 		w.WriteHeader(http.StatusNoContent)
@@ -78,6 +83,9 @@ func (r *Registry) upload(w http.ResponseWriter, req *http.Request, name, id str
 }
 
 func (r *Registry) beginUpload(w http.ResponseWriter, req *http.Request, name string) error {
+	if err := r.mayBegin(projectOf(name)); err != nil {
+		return err
+	}
 	query := req.URL.Query()
 	if mounted, err := r.mount(w, name, query.Get("from"), query.Get("mount")); mounted || err != nil {
 		return err
@@ -153,12 +161,23 @@ func (r *Registry) grow(u *upload, w http.ResponseWriter, req *http.Request) err
 	if _, err := u.file.Seek(u.size, io.SeekStart); err != nil {
 		return refuse(http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN", "the upload has ended") // while we waited for it
 	}
-	body := http.MaxBytesReader(w, lively{req.Body, http.NewResponseController(w)}, r.options.MaxBlob-u.size)
+	most, project := r.options.MaxBlob-u.size, projectOf(u.repository)
+	left, err := r.left(project)
+	if err != nil {
+		return err
+	}
+	if left >= 0 {
+		most = min(most, left)
+	}
+	body := http.MaxBytesReader(w, lively{req.Body, http.NewResponseController(w)}, most)
 	n, err := io.Copy(u.file, body)
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
 			err = refuse(http.StatusRequestEntityTooLarge, "SIZE_INVALID", "a blob has at most %d bytes", r.options.MaxBlob)
+			if most == left {
+				err = r.tooMuch(project)
+			}
 		}
 		if cut := u.file.Truncate(u.size); cut != nil {
 			return cut
@@ -166,6 +185,7 @@ func (r *Registry) grow(u *upload, w http.ResponseWriter, req *http.Request) err
 		return err
 	}
 	u.size += n
+	u.counted.Store(u.size)
 	return nil
 }
 

@@ -181,6 +181,9 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	if err := r.complete(name, c); err != nil {
 		return err
 	}
+	if err := r.roomFor(projectOf(name), d); err != nil {
+		return err
+	}
 	if err := r.writeRecord(name, d, body); err != nil {
 		return err
 	}

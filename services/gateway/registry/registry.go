@@ -44,6 +44,7 @@ type Registry struct {
 	mu      sync.RWMutex // guards the index; held while a manifest is put on disk
 	index   map[string]*repository
 	uploads uploads
+	usage   usage
 }
 
 var _ http.Handler = (*Registry)(nil)
@@ -62,6 +63,7 @@ func New(dir string, options Options) (*Registry, error) {
 	}
 	r := &Registry{dir: dir, options: options, index: map[string]*repository{}}
 	r.uploads.open = map[string]*upload{}
+	r.usage.sizes = map[string]int64{}
 	for _, folder := range []string{r.path("uploads"), r.path("blobs", algorithm256), r.path("blobs", algorithm512), r.path("manifests")} {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return nil, fmt.Errorf("registry: %w", err)
@@ -113,6 +115,9 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	type entry struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
+	}
+	if f.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", fullFor)
 	}
 	writeJSON(w, req, f.status, "application/json", map[string][]entry{"errors": {{f.code, f.message}}})
 }

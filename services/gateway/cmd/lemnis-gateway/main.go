@@ -3,7 +3,8 @@
 // without LEMNIS_AUTH), LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL, LEMNIS_DATA, LEMNIS_REPLICAS,
 // LEMNIS_LOG, LEMNIS_ALLOWED_HOSTS (names, separated by commas, that requests may be addressed to),
 // LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, that subscriptions may push to although they are
-// not public), LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>) and what access.go names.
+// not public), LEMNIS_SECRETS_DIR (signing secrets that subscriptions call secret:<name>), LEMNIS_QUOTAS (file of what projects may use,
+// default quotas.yaml in LEMNIS_DATA) and what access.go names.
 package main
 
 import (
@@ -19,6 +20,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lemnis/lemnis/internal/quota"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/internal/trace"
 	"github.com/lemnis/lemnis/services/gateway"
@@ -94,7 +96,11 @@ func run(ctx context.Context, getenv func(string) string) error {
 	}
 	defer closeHost()
 	host.Trace = tracer
-	options := gateway.Options{Host: host, Registry: reg, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
+	quotas, err := quota.Open(cmp.Or(getenv("LEMNIS_QUOTAS"), filepath.Join(env.Data, quota.FileName)), log)
+	if err != nil {
+		return err
+	}
+	options := gateway.Options{Host: host, Registry: reg, Quotas: quotas, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
 	if err := who.lend(ctx, host, env.Data, &options); err != nil {
 		return err
 	}
