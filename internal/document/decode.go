@@ -255,18 +255,28 @@ func (d *Document) unknown(path, key string, known []jsonField) string {
 	if why, ok := d.format.NotYet[pattern(path)]; ok {
 		return why
 	}
-	nearest, distance := "", 3
 	names := make([]string, len(known))
 	for i, f := range known {
 		names[i] = f.name
-		if n := edits(key, f.name); n < distance {
-			nearest, distance = f.name, n
-		}
 	}
-	if nearest != "" {
-		return fmt.Sprintf("there is no such field; is %q meant?", nearest)
+	if meant := Nearest(key, names); meant != "" {
+		return "there is no such field" + meant
 	}
 	return "there is no such field; there are " + strings.Join(names, ", ")
+}
+
+// Nearest asks whether one of the known words is meant by a mistyped one; empty when none is near.
+func Nearest(typed string, known []string) string {
+	nearest, distance := "", 3
+	for _, k := range known {
+		if n := edits(typed, k); n < distance {
+			nearest, distance = k, n
+		}
+	}
+	if nearest == "" {
+		return ""
+	}
+	return fmt.Sprintf("; is %q meant?", nearest)
 }
 
 // pattern is a path without the numbers of list elements.

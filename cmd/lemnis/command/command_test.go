@@ -43,6 +43,9 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"deadletters resend seven", "no sequence"},
 		{"deadletters resend 7 --id x", "not both"},
 		{"up --durabilty fsync", `"--durability"`},
+		{"pipeline shwo", `"show"`},
+		{"pipeline show a b", `"b" is too much`},
+		{"pipeline import", "FILE is missing"},
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {

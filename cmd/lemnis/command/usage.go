@@ -47,6 +47,16 @@ func exactly(names ...string) cobra.PositionalArgs {
 	}
 }
 
+// atMost takes one argument or none.
+func atMost(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) > 1 {
+			return usage("%s: %q is too much; %s is one; write: %s", c.CommandPath(), args[1], name, c.UseLine())
+		}
+		return nil
+	}
+}
+
 // flagError names the flag that was probably meant.
 func flagError(c *cobra.Command, err error) error {
 	text := err.Error()

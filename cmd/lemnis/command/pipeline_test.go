@@ -1,0 +1,61 @@
+package command_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestPipeline(t *testing.T) {
+	dir := t.TempDir()
+	put := func(name, text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, _, complaint := lemnis(t.Context(), "pipeline", "show", dir); code != 1 || !strings.Contains(complaint, "no .lemnis.yaml") {
+		t.Errorf("of nothing: exit %d: %s", code, complaint)
+	}
+
+	put("go.mod", "module example.org/shop\n")
+	put("main.go", "package main\n\nfunc main() {}\n")
+	code, detected, complaint := lemnis(t.Context(), "pipeline", "show", dir)
+	if code != 0 || !strings.Contains(detected, "# go.mod: a Go module\n") || !strings.Contains(detected, "executable: bin/app") {
+		t.Fatalf("exit %d: %s%s", code, detected, complaint)
+	}
+
+	// What is shown is a file to edit.
+	put(".lemnis.yaml", detected)
+	_, again, _ := lemnis(t.Context(), "pipeline", "show", dir)
+	if strings.TrimPrefix(again, "# .lemnis.yaml\n") != detected[strings.Index(detected, "steps:"):] {
+		t.Errorf("shown again:\n%s\nwas:\n%s", again, detected)
+	}
+	code, tasks, _ := lemnis(t.Context(), "pipeline", "show", dir, "--tasks")
+	if want := "compile\ntest after compile\npackage after test\n"; code != 0 || tasks != want {
+		t.Errorf("tasks, exit %d:\n%s", code, tasks)
+	}
+
+	put(".lemnis.yaml", "steps:\n  - name: a\n    run: x\n    need: []\n")
+	if code, _, complaint := lemnis(t.Context(), "pipeline", "show", dir); code != 1 || complaint != "lemnis: .lemnis.yaml:4:5: steps[0].need: there is no such field; is \"needs\" meant?\n" {
+		t.Errorf("a mistake, exit %d: %s", code, complaint)
+	}
+}
+
+func TestPipelineImport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "woodpecker.yaml")
+	if err := os.WriteFile(file, []byte("steps:\n  - {name: test, image: golang, commands: [go test ./...], privileged: true}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, out, complaint := lemnis(t.Context(), "pipeline", "import", file)
+	if code != 0 || !strings.Contains(out, "image: golang") || !strings.Contains(complaint, "steps.test.privileged: has no like here") {
+		t.Errorf("exit %d: %s%s", code, out, complaint)
+	}
+	if code, _, complaint := lemnis(t.Context(), "pipeline", "import", file+"x"); code != 1 || !strings.Contains(complaint, "no such file") {
+		t.Errorf("exit %d: %s", code, complaint)
+	}
+	if code, out, _ := lemnis(t.Context(), "pipeline", "schema"); code != 0 || !strings.Contains(out, `"steps"`) {
+		t.Errorf("schema, exit %d: %s", code, out)
+	}
+}
