@@ -2,40 +2,151 @@ package subscription
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
 )
 
 const userAgent = "Lemnis"
 
+// beside is how long a request is waited for before another of the same subscription is sent.
+const beside = 50 * time.Millisecond
+
+// structuredHead is the header of an event that is one JSON object.
+var structuredHead = lines(http.Header{"Content-Type": {"application/cloudevents+json"}})
+
 // delivery is one try to push a fact.
 func (w *worker) delivery(ctx context.Context, i *item) outcome {
-	s := &w.record.Spec
-	h := make(http.Header, 24)
-	var body []byte
-	if s.Settings.ContentMode == structured {
+	head, body := structuredHead, []byte(nil)
+	if w.record.Spec.Settings.ContentMode == structured {
 		var err error
 		if body, err = i.structuredMode(); err != nil {
 			return outcome{verdict: refused, reason: "the event has no structured form: " + err.Error()}
 		}
-		h["Content-Type"] = []string{"application/cloudevents+json"}
 	} else {
-		var attributes http.Header
-		attributes, body = i.binaryMode()
-		for name, values := range attributes {
-			h[name] = values
-		}
+		head, body = i.binaryMode()
 	}
-	for name, value := range s.Settings.Headers {
+	q := request{method: http.MethodPost, to: w.to, head: [][]byte{head, w.head, w.signature(i.attributes["id"], body)}, body: body}
+	began := time.Now()
+	status, answer, err := w.clients.send(ctx, w.patience.Timeout, q)
+	o := judge(status, answer, err, time.Now())
+	w.host.Trace.Delivery(i.project, i.attributes["chainid"], i.attributes["id"], w.record.Spec.ID, began, o.reason)
+	return o
+}
+
+// prepare makes what is the same for all deliveries of a subscription.
+func (w *worker) prepare() (err error) {
+	if w.to, err = newTarget(w.record.Spec.Sink); err != nil {
+		return err
+	}
+	h := http.Header{}
+	for name, value := range w.record.Spec.Settings.Headers {
 		h.Set(name, value)
 	}
-	id := i.attributes["id"]
-	at, signature := sign(w.key, id, time.Now(), body)
-	h["User-Agent"] = []string{userAgent}
-	h[HeaderID], h[HeaderTimestamp], h[HeaderSignature] = []string{id}, []string{at}, []string{signature}
-	began := time.Now()
-	status, answer, err := w.clients.do(ctx, w.patience.Timeout, http.MethodPost, s.Sink, h, body)
-	o := judge(status, answer, err, time.Now())
-	w.host.Trace.Delivery(i.project, i.attributes["chainid"], id, w.record.Spec.ID, began, o.reason)
-	return o
+	h.Set("User-Agent", userAgent)
+	w.head = lines(h)
+	return w.prepareKey()
+}
+
+// signature is the header that signs a body now.
+func (w *worker) signature(id string, body []byte) []byte {
+	w.signing.Lock()
+	defer w.signing.Unlock()
+	at, signature := sign(w.mac, id, time.Now(), body)
+	b := make([]byte, 0, 256)
+	for _, s := range [...]string{HeaderID, ": ", oneHeader.Replace(id), "\r\n", HeaderTimestamp, ": ", at, "\r\n", HeaderSignature, ": ", signature, "\r\n"} {
+		b = append(b, s...)
+	}
+	return b
+}
+
+// oneHeader keeps a value in its line.
+var oneHeader = strings.NewReplacer("\r", " ", "\n", " ")
+
+// launch starts what may be sent now; it says how long to wait when time alone is missing.
+func (w *worker) launch(sending context.Context) time.Duration {
+	for len(w.ready) > 0 && w.inflight < w.patience.Parallel {
+		now := time.Now()
+		if wait := w.quiet.Sub(now); wait > 0 {
+			return wait
+		}
+		if wait := w.widen(now); wait > 0 {
+			return wait
+		}
+		if w.limiter != nil {
+			r := w.limiter.ReserveN(now, 1)
+			if wait := r.DelayFrom(now); wait > 0 {
+				r.CancelAt(now)
+				return wait
+			}
+		}
+		l := w.ready[0]
+		w.ready = w.ready[1:]
+		w.inflight++
+		a := l.queue[0]
+		w.mu.Lock()
+		a.tries++
+		if a.since.IsZero() {
+			a.since = now
+		}
+		w.mu.Unlock()
+		last := a.tries >= w.tries() || now.Sub(a.since) >= w.age()
+		go func() {
+			o := w.delivery(sending, a.item)
+			if o.verdict == again && last && sending.Err() == nil {
+				o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
+			}
+			if o.verdict == refused && !w.bury(sending, a, o.reason) {
+				o.verdict = again
+			}
+			select {
+			case w.results <- result{l, o}:
+			case <-sending.Done():
+			}
+		}()
+	}
+	return 0
+}
+
+// widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers
+// at once gets its facts over one connection: each takes memory on both sides, and a burst of facts would open several.
+func (w *worker) widen(now time.Time) time.Duration {
+	w.slots = max(1, w.slots)
+	switch {
+	case w.inflight == 0 && len(w.ready) == 1:
+		w.slots = 1 // it keeps up
+	case w.inflight >= w.slots:
+		if wait := beside - now.Sub(w.widened); wait > 0 {
+			return wait
+		}
+		w.slots++
+	}
+	w.widened = now
+	return 0
+}
+
+func (w *worker) tries() int {
+	if n := w.record.Spec.Config.Tries; n > 0 {
+		return n
+	}
+	return w.patience.Tries
+}
+
+func (w *worker) age() time.Duration {
+	if d, err := time.ParseDuration(w.record.Spec.Config.Age); err == nil {
+		return d
+	}
+	return w.patience.Age
+}
+
+// bury puts a fact into the dead letters; false when ctx ended before it was there.
+func (w *worker) bury(ctx context.Context, a *attempt, reason string) bool {
+	return service.Bury(ctx, w.host, service.Letter{
+		Header: a.item.stored, Data: a.item.body, Subject: a.item.subject, Sequence: a.item.sequence, Project: a.item.project,
+		Inbox: DeadLetters, Aggregate: LetterPrefix + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
+	}) == nil
 }

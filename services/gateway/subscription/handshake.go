@@ -22,7 +22,7 @@ type grant struct {
 
 // ask is the validation of the CloudEvents HTTP webhook rules: an OPTIONS request that names who wants to send, and how
 // much. Whoever did not agree gets no events, so that a subscription can not be aimed at somebody who knows nothing of it.
-func ask(ctx context.Context, c clients, timeout time.Duration, sink, origin string, rate int, headers map[string]string) grant {
+func ask(ctx context.Context, c *clients, timeout time.Duration, sink, origin string, rate int, headers map[string]string) grant {
 	if rate == 0 {
 		rate = defaultRate
 	}

@@ -31,7 +31,7 @@ type item struct {
 	body       []byte
 
 	binaryOnce sync.Once
-	binary     http.Header
+	binary     []byte
 
 	structuredOnce sync.Once
 	structured     []byte
@@ -86,20 +86,21 @@ func unescape(s string) string {
 }
 
 // binaryMode is the fact in the binary content mode: attributes as headers, the body as it stands on the stream.
-func (i *item) binaryMode() (http.Header, []byte) {
+func (i *item) binaryMode() (head, body []byte) {
 	i.binaryOnce.Do(func() {
-		i.binary = make(http.Header, len(i.attributes)+1)
+		h := make(http.Header, len(i.attributes)+1)
 		for name, values := range i.stored {
 			lower := strings.ToLower(name)
 			if attribute, ok := strings.CutPrefix(lower, prefixCE); (ok && isAttribute(attribute) || lower == "content-type") && len(values) > 0 {
-				i.binary.Set(name, values[0]) // escaped as HTTP has it
+				h.Set(name, values[0]) // escaped as HTTP has it
 			}
 		}
-		i.binary.Set("Ce-Kind", i.attributes["kind"])
-		i.binary.Set("Ce-Sequence", i.attributes["sequence"])
+		h.Set("Ce-Kind", i.attributes["kind"])
+		h.Set("Ce-Sequence", i.attributes["sequence"])
 		if recorded, ok := i.attributes["recordedtime"]; ok {
-			i.binary.Set("Ce-Recordedtime", recorded)
+			h.Set("Ce-Recordedtime", recorded)
 		}
+		i.binary = lines(h)
 	})
 	return i.binary, i.body
 }

@@ -55,7 +55,7 @@ type Manager struct {
 	options Options
 	host    service.Host
 	log     *zap.Logger
-	clients clients
+	clients *clients
 
 	openMu sync.Mutex
 	opened *store

@@ -12,8 +12,59 @@ import (
 	"github.com/lemnis/lemnis/internal/natsd"
 )
 
-// read hands over what was open before, then what the feed has, or the stream where the feed does not reach back.
-func (w *worker) read(ctx context.Context, left []unsettled, in chan<- input) {
+// takeNew takes in what the feed has, as long as there is room. What it returns is closed when there is more; nil without
+// room, or where the feed does not reach back and the stream is read instead.
+func (w *worker) takeNew(ctx context.Context) <-chan struct{} {
+	for w.behind == nil && !w.full() {
+		items, upTo, ok, changed := w.feed.after(w.at, behindBatch)
+		if !ok {
+			w.readBehind(ctx, nil)
+			return nil
+		}
+		for _, i := range items {
+			if w.full() {
+				return nil
+			}
+			w.at = i.sequence
+			if in, is := w.judge(i); is {
+				w.take(in)
+			}
+		}
+		w.at = upTo
+		if len(items) > 0 {
+			w.take(input{read: upTo}) // what was passed over
+		}
+		if len(items) < behindBatch {
+			return changed
+		}
+	}
+	return nil
+}
+
+// judge is what to take of a fact: itself, or that it could not be judged; false for nothing.
+func (w *worker) judge(i *item) (input, bool) {
+	wanted, err := w.wants(i)
+	switch {
+	case wanted:
+		return input{item: i, read: i.sequence}, true
+	case err != nil:
+		return input{read: i.sequence, unjudged: err}, true
+	}
+	return input{}, false
+}
+
+// readBehind has a goroutine hand over what was open before, then what stands on the stream up to where the feed begins.
+func (w *worker) readBehind(ctx context.Context, left []unsettled) {
+	in := make(chan input)
+	w.behind = in
+	at := w.at
+	w.readers.Go(func() {
+		defer close(in)
+		w.read(ctx, left, at, in)
+	})
+}
+
+func (w *worker) read(ctx context.Context, left []unsettled, at uint64, in chan<- input) {
 	give := func(i input) bool {
 		select {
 		case in <- i:
@@ -25,42 +76,25 @@ func (w *worker) read(ctx context.Context, left []unsettled, in chan<- input) {
 	if !w.readOpen(ctx, left, give) {
 		return
 	}
-	at := w.status().Read
 	for ctx.Err() == nil {
-		items, upTo, ok, changed := w.feed.after(at, behindBatch)
-		if !ok {
-			first, _ := w.feed.ends()
-			var err error
-			if items, upTo, err = behind(ctx, w.host, w.record.Spec.Config.Project, at, first); err != nil {
-				if ctx.Err() == nil {
-					w.log.Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
-				}
-				pause(ctx, 500*time.Millisecond)
-				continue
+		first, _ := w.feed.ends()
+		if at+1 >= first {
+			return
+		}
+		items, upTo, err := behind(ctx, w.host, w.record.Spec.Config.Project, at, first)
+		if err != nil {
+			if ctx.Err() == nil {
+				w.log.Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
 			}
+			pause(ctx, 500*time.Millisecond)
+			continue
 		}
 		for _, i := range items {
-			wanted, err := w.wants(i)
-			if !wanted {
-				if err != nil && !give(input{read: i.sequence, unjudged: err}) {
-					return
-				}
-				continue
-			}
-			if !give(input{item: i, read: i.sequence}) {
+			if taken, is := w.judge(i); is && !give(taken) {
 				return
 			}
 		}
-		at = upTo
-		if (len(items) > 0 || !ok) && !give(input{read: at}) { // what was passed over
-			return
-		}
-		if !ok || len(items) >= behindBatch {
-			continue
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		if at = upTo; !give(input{read: at}) { // what was passed over
 			return
 		}
 	}

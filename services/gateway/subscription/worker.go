@@ -3,7 +3,7 @@ package subscription
 import (
 	"context"
 	"errors"
-	"fmt"
+	"hash"
 	"math"
 	"slices"
 	"sync"
@@ -21,9 +21,6 @@ const (
 	windowBytes = 8 << 20
 )
 
-// beside is how long a request is waited for before another of the same subscription is sent.
-const beside = 50 * time.Millisecond
-
 const (
 	saveEvery = time.Second      // while something is delivered
 	saveRead  = 10 * time.Second // while facts are only passed over
@@ -38,14 +35,20 @@ type worker struct {
 	log      *zap.Logger
 	store    store
 	feed     *feed
-	clients  clients
+	clients  *clients
 	patience Patience
 	record   record
 	wanted   predicate
-	key      []byte
+	to       *target
+	head     []byte // that its deliveries have in common
+	signing  sync.Mutex
+	mac      hash.Hash
 
 	// Of run alone.
 	revision  uint64
+	at        uint64       // what has been taken in, or passed over
+	behind    <-chan input // while the stream is read, which the feed does not reach back to
+	readers   sync.WaitGroup
 	lanes     map[string]*lane
 	ready     []*lane // have something to send now
 	inflight  int
@@ -134,7 +137,7 @@ func (w *worker) begin(ctx context.Context) error {
 func (w *worker) agree(ctx context.Context) error {
 	spec := &w.record.Spec
 	for tries := 1; w.status().State != Active; tries++ {
-		if err := w.prepareKey(); err != nil {
+		if err := w.prepare(); err != nil {
 			w.note(Pending, err.Error())
 		} else {
 			g := ask(ctx, w.clients, w.patience.Timeout, spec.Sink, w.manager.options.Origin, spec.Config.Rate, spec.Settings.Headers)
@@ -161,7 +164,7 @@ func (w *worker) agree(ctx context.Context) error {
 			}
 		}
 	}
-	return w.prepareKey()
+	return w.prepare()
 }
 
 func (w *worker) prepareKey() error {
@@ -172,9 +175,12 @@ func (w *worker) prepareKey() error {
 			return err
 		}
 	}
-	var err error
-	w.key, err = keyOf(secret)
-	return err
+	key, err := keyOf(secret)
+	if err != nil {
+		return err
+	}
+	w.mac = newMAC(key)
+	return nil
 }
 
 func (w *worker) note(to, reason string) {
@@ -247,12 +253,13 @@ func (w *worker) run(ctx context.Context) error {
 	// Requests outlive ctx by a little, so that what arrives is not sent again by whoever goes on.
 	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
 	reading, stopReading := context.WithCancel(ctx)
-	in := make(chan input)
-	var readers sync.WaitGroup
-	readers.Go(func() { w.read(reading, left, in) })
-	defer func() { stopReading(); readers.Wait(); stopSending() }()
+	defer func() { stopReading(); w.readers.Wait(); stopSending() }()
+	w.at = w.status().Read
+	if len(left) > 0 {
+		w.readBehind(reading, left)
+	}
 
-	err := w.loop(ctx, sending, in)
+	err := w.loop(reading, sending)
 	stopReading()
 	if errors.Is(err, ErrConflict) {
 		return err // somebody else delivers
@@ -264,23 +271,30 @@ func (w *worker) run(ctx context.Context) error {
 	return err
 }
 
-func (w *worker) loop(ctx, sending context.Context, in <-chan input) error {
+func (w *worker) loop(ctx, sending context.Context) error {
 	tick := time.NewTicker(saveEvery)
 	defer tick.Stop()
 	wake := time.NewTimer(time.Hour)
 	defer wake.Stop()
 	for {
+		changed := w.takeNew(ctx)
 		if wait := w.launch(sending); wait > 0 {
 			wake.Reset(wait)
 		}
-		from := in
-		if w.held >= window || w.heldBytes >= windowBytes {
-			from = nil
+		behind := w.behind
+		if w.full() {
+			behind = nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case i := <-from:
+		case <-changed:
+		case i, more := <-behind:
+			if !more {
+				w.behind = nil
+				continue
+			}
+			w.at = max(w.at, i.read)
 			w.take(i)
 		case l := <-w.due:
 			w.ready = append(w.ready, l)
@@ -302,89 +316,8 @@ func (w *worker) loop(ctx, sending context.Context, in <-chan input) error {
 	}
 }
 
-// launch starts what may be sent now; it says how long to wait when time alone is missing.
-func (w *worker) launch(sending context.Context) time.Duration {
-	for len(w.ready) > 0 && w.inflight < w.patience.Parallel {
-		now := time.Now()
-		if wait := w.quiet.Sub(now); wait > 0 {
-			return wait
-		}
-		if wait := w.widen(now); wait > 0 {
-			return wait
-		}
-		if w.limiter != nil {
-			r := w.limiter.ReserveN(now, 1)
-			if wait := r.DelayFrom(now); wait > 0 {
-				r.CancelAt(now)
-				return wait
-			}
-		}
-		l := w.ready[0]
-		w.ready = w.ready[1:]
-		w.inflight++
-		a := l.queue[0]
-		w.mu.Lock()
-		a.tries++
-		if a.since.IsZero() {
-			a.since = now
-		}
-		w.mu.Unlock()
-		last := a.tries >= w.tries() || now.Sub(a.since) >= w.age()
-		go func() {
-			o := w.delivery(sending, a.item)
-			if o.verdict == again && last && sending.Err() == nil {
-				o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
-			}
-			if o.verdict == refused && !w.bury(sending, a, o.reason) {
-				o.verdict = again
-			}
-			select {
-			case w.results <- result{l, o}:
-			case <-sending.Done():
-			}
-		}()
-	}
-	return 0
-}
-
-// widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers
-// at once gets its facts over one connection: each takes memory on both sides, and a burst of facts would open several.
-func (w *worker) widen(now time.Time) time.Duration {
-	w.slots = max(1, w.slots)
-	switch {
-	case w.inflight == 0 && len(w.ready) == 1:
-		w.slots = 1 // it keeps up
-	case w.inflight >= w.slots:
-		if wait := beside - now.Sub(w.widened); wait > 0 {
-			return wait
-		}
-		w.slots++
-	}
-	w.widened = now
-	return 0
-}
-
-func (w *worker) tries() int {
-	if n := w.record.Spec.Config.Tries; n > 0 {
-		return n
-	}
-	return w.patience.Tries
-}
-
-func (w *worker) age() time.Duration {
-	if d, err := time.ParseDuration(w.record.Spec.Config.Age); err == nil {
-		return d
-	}
-	return w.patience.Age
-}
-
-// bury puts a fact into the dead letters; false when ctx ended before it was there.
-func (w *worker) bury(ctx context.Context, a *attempt, reason string) bool {
-	return service.Bury(ctx, w.host, service.Letter{
-		Header: a.item.stored, Data: a.item.body, Subject: a.item.subject, Sequence: a.item.sequence, Project: a.item.project,
-		Inbox: DeadLetters, Aggregate: LetterPrefix + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
-	}) == nil
-}
+// full tells that no more may be held.
+func (w *worker) full() bool { return w.held >= window || w.heldBytes >= windowBytes }
 
 // take queues a fact, or notes that others were passed over.
 func (w *worker) take(i input) {
