@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -360,5 +362,35 @@ func TestLargePipeline(t *testing.T) {
 		if err != nil || cmds[15].(*redis.StringCmd).Val() != value {
 			t.Errorf("pipeline: %v", err)
 		}
+	})
+}
+
+// More than goes into one pipeline is saved whole too, by a store that has forgotten the script, and each save has its own
+// answer.
+func TestManySaves(t *testing.T) {
+	onEach(t, func(t *testing.T, s *fold.Store) {
+		want, saves := map[fold.PartitionID]fold.Partition{}, []fold.Save(nil)
+		older := fold.PartitionID{Project: "shop", Partition: 17}
+		if err := s.Save(t.Context(), scope, []fold.Save{{ID: older, Sequence: 9, Whole: whole(content("item/later", "9"))}}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 40 {
+			id, m := fold.PartitionID{Project: "shop", Partition: i}, map[string][]byte{}
+			for j := range 1000 {
+				m[fmt.Sprintf("item/%d-%d", i, j)] = []byte(strconv.Itoa(j))
+			}
+			saves = append(saves, fold.Save{ID: id, Sequence: 5, Whole: whole(m)})
+			if want[id] = (fold.Partition{Sequence: 5, Fields: m}); id == older {
+				want[id] = fold.Partition{Sequence: 9, Fields: content("item/later", "9")}
+			}
+		}
+		if err := s.Client().ScriptFlush(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		var refused *fold.OlderError
+		if err := s.Save(t.Context(), scope, saves); !errors.As(err, &refused) || !slices.Equal(refused.IDs, []fold.PartitionID{older}) {
+			t.Errorf("%v", err)
+		}
+		expect(t, s, scope, want)
 	})
 }

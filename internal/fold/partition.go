@@ -204,56 +204,73 @@ type call struct {
 	args  []any
 }
 
-// run makes all saves in one pipeline of few calls. A Redis that was restarted
-// has forgotten the script; those calls are made once more.
+// pipelineLimit is how many arguments are on their way at a time: they are in memory several times over.
+const pipelineLimit = 4 * callLimit
+
+// run makes saves in pipelines of few calls. A Redis that was restarted has forgotten the script; those calls are made once
+// more.
 func (s *Store) run(ctx context.Context, sc Scope, saves []Save, entire bool) ([]int64, error) {
 	answers := make([]int64, len(saves))
-	pending := gather(sc, saves, entire)
-	for attempt := 0; len(pending) > 0; attempt++ {
-		cmds := make([]*redis.Cmd, len(pending))
-		// The first error of the pipeline is one of those looked at below.
-		_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for i, c := range pending {
-				cmds[i] = saveScript.EvalSha(ctx, p, c.keys, c.args...)
+	for from := 0; from < len(saves); {
+		var pending []call
+		pending, from = gather(sc, saves, from, entire)
+		for attempt := 0; len(pending) > 0; attempt++ {
+			again, err := s.pipeline(ctx, pending, saves, answers, attempt == 0)
+			if err != nil {
+				return nil, err
 			}
-			return nil
-		})
-		var again []call
-		for i, cmd := range cmds {
-			c := pending[i]
-			got, err := cmd.Int64Slice()
-			switch {
-			case err == nil && len(got) == len(c.saves):
-				for j, at := range c.saves {
-					answers[at] = got[j]
+			if pending = again; len(again) > 0 {
+				if err := saveScript.Load(ctx, s.client).Err(); err != nil {
+					return nil, errors.Join(errors.New("load the script that saves partitions"), err)
 				}
-			case redis.HasErrorPrefix(err, "NOSCRIPT") && attempt == 0:
-				again = append(again, c)
-			default:
-				return nil, fmt.Errorf("save %d partitions, the first %s: %w", len(c.saves), saves[c.saves[0]].ID.member(), err)
-			}
-		}
-		if pending = again; len(again) > 0 {
-			if err := saveScript.Load(ctx, s.client).Err(); err != nil {
-				return nil, errors.Join(errors.New("load the script that saves partitions"), err)
 			}
 		}
 	}
 	return answers, nil
 }
 
-func gather(sc Scope, saves []Save, entire bool) []call {
-	var calls []call
-	for i := range saves {
+// pipeline makes calls and notes their answers; it returns those whose script was not there, when that is no error.
+func (s *Store) pipeline(ctx context.Context, calls []call, saves []Save, answers []int64, unknown bool) (again []call, err error) {
+	cmds := make([]*redis.Cmd, len(calls))
+	// The first error of the pipeline is one of those looked at below.
+	_, _ = s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range calls {
+			cmds[i] = saveScript.EvalSha(ctx, p, c.keys, c.args...)
+		}
+		return nil
+	})
+	for i, cmd := range cmds {
+		c := calls[i]
+		got, err := cmd.Int64Slice()
+		switch {
+		case err == nil && len(got) == len(c.saves):
+			for j, at := range c.saves {
+				answers[at] = got[j]
+			}
+		case redis.HasErrorPrefix(err, "NOSCRIPT") && unknown:
+			again = append(again, c)
+		default:
+			return nil, fmt.Errorf("save %d partitions, the first %s: %w", len(c.saves), saves[c.saves[0]].ID.member(), err)
+		}
+	}
+	return again, nil
+}
+
+// gather makes calls of the saves from one on, as many as go into a pipeline, and says which is the next.
+func gather(sc Scope, saves []Save, from int, entire bool) (calls []call, next int) {
+	total := 0
+	for next = from; next < len(saves) && total < pipelineLimit; next++ {
 		if n := len(calls); n == 0 || len(calls[n-1].args) >= callLimit {
 			calls = append(calls, call{keys: []string{sc.index()}})
 		}
 		c := &calls[len(calls)-1]
-		c.saves = append(c.saves, i)
-		c.keys = append(c.keys, sc.key(saves[i].ID))
-		c.args = appendArguments(c.args, saves[i], entire)
+		c.saves = append(c.saves, next)
+		c.keys = append(c.keys, sc.key(saves[next].ID))
+		before := len(c.args)
+		c.args = appendArguments(c.args, saves[next], entire)
+		total += len(c.args) - before
 	}
-	return calls
+	return calls, next
 }
 
 func appendArguments(args []any, save Save, entire bool) []any {

@@ -87,25 +87,27 @@ func (t *term) loadFolds(ctx context.Context, barrier, complete uint64, saved ma
 		w := t.workerOf(id)
 		w.partitions[id] = p
 	}
-	filters := []string{
-		fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase), barrierFilter(t.def.Phase),
-	}
-	return t.readUntil(ctx, filters, complete+1, barrier, func(m Message) error {
-		if m.Kind != events.Stated {
-			return nil
-		}
-		e, err := m.Event()
-		if err != nil {
-			id, placed := placeOf(m)
-			if !placed {
-				return fmt.Errorf("fact %d can not be read, nor where it belongs: %w", m.Sequence, err)
-			}
-			t.stopPartition(t.partition(id), m.Sequence, err)
-			return nil
-		}
-		t.foldInto(t.partition(fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}), e)
+	facts := fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase)
+	next := t.readMost(ctx, facts, complete+1, barrier, t.foldLoaded)
+	return t.readUntil(ctx, []string{facts, barrierFilter(t.def.Phase)}, next, barrier, t.foldLoaded)
+}
+
+// foldLoaded folds what is read before the workers begin.
+func (t *term) foldLoaded(m Message) error {
+	if m.Kind != events.Stated {
 		return nil
-	})
+	}
+	e, err := m.Event()
+	if err != nil {
+		id, placed := placeOf(m)
+		if !placed {
+			return fmt.Errorf("fact %d can not be read, nor where it belongs: %w", m.Sequence, err)
+		}
+		t.stopPartition(t.partition(id), m.Sequence, err)
+		return nil
+	}
+	t.foldInto(t.partition(fold.PartitionID{Project: e.Project, Partition: events.Partition(e.Key)}), e)
+	return nil
 }
 
 // partition finds or makes the fold of a partition, before the workers begin.
