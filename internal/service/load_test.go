@@ -45,7 +45,7 @@ func TestFoldsAreLoadedUpToTheBarrier(t *testing.T) {
 				Route:  func(events.Project, events.Event) []string { return nil },
 				Decide: func(string, []string, events.Project, events.Event) (f events.Fact, ok bool) { return f, false },
 				Evolve: func(s []string, e events.Event) []string {
-					folded[e.Key] = append(folded[e.Key], e.Content.(events.TicketUpdated).Ticket.Summary)
+					folded[e.Key] = append(folded[e.Key], e.Content.(events.TicketUpdated).Summary)
 					return append(slices.Clip(s), e.ID)
 				},
 			})}}

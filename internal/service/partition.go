@@ -12,8 +12,10 @@ import (
 
 // aggregate is the fold of one aggregate's facts.
 type aggregate struct {
+	name      field
 	state     any
 	watermark uint64 // highest cause that it stated a fact for; causes at or below it are done
+	dirty     bool   // it is among those of its partition that are to be saved
 	broken    error  // why a fact of it can not be folded: its state is unknown, nothing is decided on it
 }
 
@@ -29,7 +31,7 @@ type partition struct {
 	fence  string // filter whose last sequence every writer expects
 	last   uint64 // sequence of the last fact that is folded
 	folded map[field]*aggregate
-	dirty  map[field]struct{} // folded since the last save
+	dirty  []*aggregate // folded since the last save
 	saved  uint64             // sequence that the store is believed to hold
 	// stopped says why nothing is decided in this partition any more: the fact at stoppedAt can not
 	// be read, so whose state it changed, and which cause it answered, is unknown.
@@ -44,7 +46,7 @@ var stoppedField = field{kind: "!stopped"}
 func newPartition(phase events.Phase, id fold.PartitionID) *partition {
 	return &partition{
 		id: id, fence: events.FenceFilter(id.Project, phase, id.Partition),
-		folded: map[field]*aggregate{}, dirty: map[field]struct{}{},
+		folded: map[field]*aggregate{},
 	}
 }
 
@@ -71,31 +73,51 @@ func (p *partition) fold(kinds map[string]*Aggregate, fact events.Event) error {
 	f := field{fact.Aggregate, fact.Key}
 	a := p.at(f)
 	if fact.CauseSequence <= a.watermark {
-		p.dirty[f] = struct{}{} // it was saved ahead of its place: now the place is known
+		p.touch(a) // it was saved ahead of its place: now the place is known
 		return nil
 	}
 	state, err := kind.next(*a, p, fact)
 	if err != nil {
 		state, a.broken = nil, fmt.Errorf("fact %d can not be folded: %s", fact.Sequence, reasonOf(err))
 	}
-	p.put(fact, state)
+	p.set(a, fact, state)
 	return err
 }
 
 // put notes a fact of this partition and the state that its aggregate has by it.
 func (p *partition) put(fact events.Event, state any) {
 	p.last = max(p.last, fact.Sequence)
-	f := field{fact.Aggregate, fact.Key}
-	a := p.at(f)
-	a.state, a.watermark = state, fact.CauseSequence
-	p.dirty[f] = struct{}{}
+	p.set(p.at(field{fact.Aggregate, fact.Key}), fact, state)
 }
 
+func (p *partition) set(a *aggregate, fact events.Event, state any) {
+	a.state, a.watermark = state, fact.CauseSequence
+	p.touch(a)
+}
+
+// touch has an aggregate saved the next time.
+func (p *partition) touch(a *aggregate) {
+	if !a.dirty {
+		a.dirty = true
+		p.dirty = append(p.dirty, a)
+	}
+}
+
+// saving forgets what was to be saved.
+func (p *partition) saving() {
+	for _, a := range p.dirty {
+		a.dirty = false
+	}
+	p.dirty, p.saved = nil, p.last
+}
+
+// at finds or makes the fold of an aggregate. Its name is a copy: that of a fact is a part of the fact's whole header, which
+// would stay in memory with it.
 func (p *partition) at(f field) *aggregate {
 	a := p.folded[f]
 	if a == nil {
-		a = &aggregate{}
-		p.folded[f] = a
+		a = &aggregate{name: field{strings.Clone(f.kind), strings.Clone(f.key)}}
+		p.folded[a.name] = a
 	}
 	return a
 }
@@ -105,8 +127,9 @@ func (p *partition) stop(sequence uint64, reason error) {
 	p.last = max(p.last, sequence)
 	if p.stopped == nil {
 		p.stopped = fmt.Errorf("fact %d can not be read: %w", sequence, reason)
-		p.folded[stoppedField] = &aggregate{broken: p.stopped}
-		p.dirty[stoppedField] = struct{}{}
+		a := p.at(stoppedField)
+		a.broken = p.stopped
+		p.touch(a)
 	}
 	p.stoppedAt = max(p.stoppedAt, sequence)
 }
@@ -155,7 +178,8 @@ func loadPartition(phase events.Phase, kinds map[string]*Aggregate, id fold.Part
 		if err != nil {
 			return nil, err
 		}
-		p.folded[field{kindName, key}] = &aggregate{state: state, watermark: binary.BigEndian.Uint64(value)}
+		a := p.at(field{kindName, key})
+		a.state, a.watermark = state, binary.BigEndian.Uint64(value)
 	}
 	return p, nil
 }

@@ -51,13 +51,12 @@ func (w *worker) snapshot(r snapshotRequest) {
 				c.folded[f] = *a
 			}
 		} else {
-			for f := range p.dirty {
-				c.folded[f] = *p.folded[f]
+			for _, a := range p.dirty {
+				c.folded[a.name] = *a
 			}
 		}
 		if r.only == nil {
-			clear(p.dirty)
-			p.saved = p.last
+			p.saving()
 		}
 		out = append(out, c)
 	}

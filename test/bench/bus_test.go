@@ -131,7 +131,13 @@ func (bus testBus) last(b *testing.B) uint64 {
 // awaitEnd waits until the stream has come to a sequence, and says where it ends then.
 func (bus testBus) awaitEnd(b *testing.B, sequence uint64) uint64 {
 	b.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	return bus.watchEnd(b, sequence, 10*time.Millisecond)
+}
+
+// watchEnd is awaitEnd with a look at the stream every so often.
+func (bus testBus) watchEnd(b *testing.B, sequence uint64, every time.Duration) uint64 {
+	b.Helper()
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for deadline := time.Now().Add(5 * time.Minute); ; <-tick.C {
 		if n := bus.last(b); n >= sequence {
@@ -156,9 +162,6 @@ func (bus testBus) run(b *testing.B) (s *service.Service, stop func()) {
 		}
 	}
 }
-
-// full reports whether `make bench FULL=1` asks for the long way.
-func full() bool { return os.Getenv("LEMNIS_BENCH_FULL") == "1" }
 
 // residentMiB is the memory that a process holds, from /proc.
 func residentMiB(b *testing.B, pid int) float64 {

@@ -20,7 +20,7 @@ var goals = []goal{
 	{"phase trigger p99, loopback", "Decide/latency/loopback", "p99-ratio", "times plain", false, 2},
 	{"decide throughput against Watermill, embedded", "Watermill/embedded", "ratio", "times Watermill", true, 2},
 	{"decide throughput against Watermill, loopback", "Watermill/loopback", "ratio", "times Watermill", true, 2},
-	{"rebuild of all folds (200,000 events; FULL=1: 1,000,000)", "Rebuild", "ratio", "times plain replay", false, 1.5},
+	{"rebuild of all folds, 1,000,000 events", "Rebuild", "ratio", "times plain replay", false, 1.5},
 	{"the same, memory above before", "Rebuild", "MiB", "MiB", false, 256},
 	{"warm start on saved folds", "Rebuild", "warm-s", "s", false, 1},
 	{"an event at 10,000 to 1,000,000 events, growth", "Growth", "ratio", "times", false, 1.3},

@@ -61,7 +61,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	c := newClients(loopback, nil, nil)
 	defer c.close()
 	status, h, err := c.do(t.Context(), time.Second, http.MethodPost, outer.URL, http.Header{}, nil)
-	if o := judge(status, h, err, time.Now()); reached.Load() || o.verdict != again || !strings.Contains(o.reason, "redirect") {
+	if o := judge(heard{status, h, err}, time.Now()); reached.Load() || o.verdict != again || !strings.Contains(o.reason, "redirect") {
 		t.Errorf("%+v, reached %v", o, reached.Load())
 	}
 }

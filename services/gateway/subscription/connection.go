@@ -67,46 +67,110 @@ func (c *clients) do(ctx context.Context, timeout time.Duration, method, sink st
 	if err != nil {
 		return 0, nil, err
 	}
-	return c.send(ctx, timeout, request{method: method, to: to, head: [][]byte{lines(header)}, body: body})
+	h := c.send(ctx, timeout, request{method: method, to: to, head: [][]byte{lines(header)}, body: body})
+	return h.status, h.header, h.err
+}
+
+// heard is what was heard of a receiver.
+type heard struct {
+	status int
+	header http.Header
+	err    error
 }
 
 // send sends one request and reads its answer's header; the body is thrown away. What an error says names no URL, which
 // may hold a token. A connection that turns out to have been closed while it waited is replaced, and the request sent
 // again: the receiver knows a delivery by its id.
-func (c *clients) send(ctx context.Context, timeout time.Duration, q request) (status int, answer http.Header, err error) {
+func (c *clients) send(ctx context.Context, timeout time.Duration, q request) heard {
 	deadline := time.Now().Add(timeout)
 	for {
 		k, err := c.connection(ctx, deadline, q.to)
 		if err != nil {
-			return 0, nil, unnamed(ctx, err, timeout)
+			return heard{err: unnamed(ctx, err, timeout)}
 		}
 		a, err := k.exchange(ctx, deadline, q)
-		if a.reusable {
-			c.keep(k)
-		} else {
-			_ = k.Close()
-		}
-		switch {
-		case err == nil:
-			return a.status, a.header, nil
-		case !k.used || a.begun || ctx.Err() != nil || late(err):
-			return 0, nil, unnamed(ctx, err, timeout)
+		c.finished(k, a)
+		if err == nil || !stale(ctx, k, a, err) {
+			return heard{a.status, a.header, unnamed(ctx, err, timeout)}
 		}
 	}
 }
 
+// stale tells that a connection had been closed while it waited.
+func stale(ctx context.Context, k *connection, a answered, err error) bool {
+	return k.used && !a.begun && ctx.Err() == nil && !late(err)
+}
+
+// finished keeps a connection, or closes it.
+func (c *clients) finished(k *connection, a answered) {
+	if a.reusable {
+		c.keep(k)
+		return
+	}
+	_ = k.Close()
+}
+
+// small is how large a body is that can be sent without waiting for the receiver: the system has room for it.
+const small = 32 << 10
+
+// sendSoon is send in the caller's goroutine for as long as it takes little: over a connection that waits, to a receiver that
+// begins to answer within so long. Else it returns what is left to do, which may take up to the timeout.
+func (c *clients) sendSoon(ctx context.Context, within, timeout time.Duration, q request) (done heard, rest func() heard) {
+	anew := func() heard { return c.send(ctx, timeout, q) }
+	if len(q.body) > small {
+		return heard{}, anew
+	}
+	k := c.waiting(q.to.origin)
+	if k == nil {
+		return heard{}, anew
+	}
+	began := time.Now()
+	sent := k.ask(began.Add(within), q)
+	if late(sent) {
+		_ = k.Close()
+		return heard{}, anew
+	}
+	h := newHearing(k)
+	hear := func() (heard, bool) {
+		defer h.end()
+		a, err := h.answer(ctx, began.Add(timeout), sent)
+		c.finished(k, a)
+		return heard{a.status, a.header, unnamed(ctx, err, timeout)}, err == nil || !stale(ctx, k, a, err)
+	}
+	if _, err := h.br.Peek(1); late(err) {
+		return heard{}, func() heard {
+			if now, good := hear(); good {
+				return now
+			}
+			return anew()
+		}
+	}
+	if now, good := hear(); good {
+		return now, nil
+	}
+	return heard{}, anew
+}
+
+// waiting takes an idle connection; nil when there is none.
+func (c *clients) waiting(origin string) *connection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	idle := c.idle[origin]
+	if len(idle) == 0 {
+		return nil
+	}
+	k := idle[len(idle)-1]
+	idle[len(idle)-1] = nil
+	c.put(origin, idle[:len(idle)-1])
+	c.count--
+	return k
+}
+
 // connection takes an idle one, or dials.
 func (c *clients) connection(ctx context.Context, deadline time.Time, to *target) (*connection, error) {
-	c.mu.Lock()
-	if waiting := c.idle[to.origin]; len(waiting) > 0 {
-		k := waiting[len(waiting)-1]
-		waiting[len(waiting)-1] = nil
-		c.put(to.origin, waiting[:len(waiting)-1])
-		c.count--
-		c.mu.Unlock()
+	if k := c.waiting(to.origin); k != nil {
 		return k, nil
 	}
-	c.mu.Unlock()
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	dialer := c.plain
@@ -157,7 +221,7 @@ func (c *clients) keep(k *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count >= mostIdle || len(c.idle[k.origin]) >= mostIdleAHost {
-		go k.Close() // which over TLS says goodbye
+		go func() { _ = k.Close() }() // which over TLS says goodbye
 		return
 	}
 	c.idle[k.origin] = append(c.idle[k.origin], k)
@@ -210,45 +274,73 @@ var (
 )
 
 // exchange sends a request and reads the answer.
-func (k *connection) exchange(ctx context.Context, deadline time.Time, q request) (a answered, err error) {
+func (k *connection) exchange(ctx context.Context, deadline time.Time, q request) (answered, error) {
+	sent := k.ask(deadline, q)
+	if late(sent) {
+		return answered{}, sent
+	}
+	h := newHearing(k)
+	defer h.end()
+	return h.answer(ctx, deadline, sent)
+}
+
+// ask sends a request. A receiver that does not want all of it may have answered and closed: an error that does not say that
+// the time was up says nothing yet.
+func (k *connection) ask(deadline time.Time, q request) error {
 	if err := k.SetDeadline(deadline); err != nil {
+		return err
+	}
+	bw := writers.Get().(*bufio.Writer)
+	bw.Reset(k)
+	defer func() { bw.Reset(nil); writers.Put(bw) }()
+	return q.write(bw)
+}
+
+// hearing reads one answer.
+type hearing struct {
+	k  *connection
+	in io.LimitedReader
+	br *bufio.Reader
+}
+
+func newHearing(k *connection) *hearing {
+	h := &hearing{k: k, in: io.LimitedReader{R: k, N: mostHeader}, br: readers.Get().(*bufio.Reader)}
+	h.br.Reset(&h.in)
+	return h
+}
+
+func (h *hearing) end() {
+	h.br.Reset(nil)
+	readers.Put(h.br)
+}
+
+// answer reads all of it; sent is what became of the request.
+func (h *hearing) answer(ctx context.Context, deadline time.Time, sent error) (a answered, err error) {
+	if err := h.k.SetDeadline(deadline); err != nil {
 		return a, err
 	}
-	release := context.AfterFunc(ctx, func() { _ = k.SetDeadline(time.Unix(1, 0)) })
+	release := context.AfterFunc(ctx, func() { _ = h.k.SetDeadline(time.Unix(1, 0)) })
 	defer func() {
 		if !release() {
 			a.reusable = false
 		}
 	}()
-	bw := writers.Get().(*bufio.Writer)
-	bw.Reset(k)
-	// A receiver that does not want all of it may have answered and closed: that not all was sent says nothing yet.
-	sent := q.write(bw)
-	bw.Reset(nil)
-	writers.Put(bw)
-	if late(sent) {
-		return a, sent
-	}
-	in := &io.LimitedReader{R: k, N: mostHeader}
-	br := readers.Get().(*bufio.Reader)
-	br.Reset(in)
-	defer func() { br.Reset(nil); readers.Put(br) }()
-	_, err = br.Peek(1)
+	_, err = h.br.Peek(1)
 	if a.begun = err == nil; !a.begun {
 		return a, errors.Join(sent, err)
 	}
-	resp, err := readAnswer(br)
+	resp, err := readAnswer(h.br)
 	if err != nil {
-		if in.N <= 0 {
+		if h.in.N <= 0 {
 			err = fmt.Errorf("its answer's header has more than %d bytes", mostHeader)
 		}
 		return a, err
 	}
-	in.N = mostAnswer + mostHeader // with what frames it
+	h.in.N = mostAnswer + mostHeader // with what frames it
 	defer func() { _ = resp.Body.Close() }()
 	_, err = io.CopyN(io.Discard, resp.Body, mostAnswer+1)
 	a.status, a.header = resp.StatusCode, resp.Header
-	a.reusable = errors.Is(err, io.EOF) && sent == nil && !resp.Close && br.Buffered() == 0 && resp.StatusCode != http.StatusSwitchingProtocols
+	a.reusable = errors.Is(err, io.EOF) && sent == nil && !resp.Close && h.br.Buffered() == 0 && resp.StatusCode != http.StatusSwitchingProtocols
 	return a, nil // its status has been heard, whatever became of the body
 }
 
@@ -271,10 +363,12 @@ func late(err error) bool {
 
 // unnamed says what an error was without the URL.
 func unnamed(ctx context.Context, err error, timeout time.Duration) error {
-	if ctx.Err() != nil {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if late(err) {
+	case late(err):
 		return fmt.Errorf("no answer within %s", timeout)
 	}
 	return err

@@ -233,3 +233,52 @@ func TestIdleConnectionsAreClosed(t *testing.T) {
 		t.Errorf("%d wait, looked at again: %v", c.count, c.sweep != nil)
 	}
 }
+
+// What a receiver answers at once is heard at once; whoever takes longer, or has closed the connection, is waited for
+// elsewhere, and in no case is a request sent twice that may have been taken.
+func TestSendSoon(t *testing.T) {
+	var asked atomic.Int32
+	slow := make(chan struct{})
+	s, opened := counted(t, func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.URL.Path == "/slow" {
+			<-slow
+		}
+		w.WriteHeader(http.StatusAccepted)
+	}, (*httptest.Server).Start)
+	c := newClients(loopback, nil, nil)
+	t.Cleanup(c.close)
+	soon := func(path string) (heard, func() heard) {
+		to, err := newTarget(s.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.sendSoon(t.Context(), beside, patience, request{method: http.MethodPost, to: to, body: []byte("hello")})
+	}
+	expect := func(what string, h heard, requests, connections int32) {
+		t.Helper()
+		if h.err != nil || h.status != http.StatusAccepted || asked.Load() != requests || opened.Load() != connections {
+			t.Errorf("%s: %+v after %d requests over %d connections", what, h, asked.Load(), opened.Load())
+		}
+	}
+	_, rest := soon("/")
+	if rest == nil || asked.Load() != 0 {
+		t.Fatal("there was no connection, and it did not leave dialling to others")
+	}
+	expect("the first", rest(), 1, 1)
+	h, rest := soon("/")
+	if rest != nil {
+		t.Fatal("not at once")
+	}
+	expect("at once", h, 2, 1)
+	if _, rest = soon("/slow"); rest == nil {
+		t.Fatal("it waited")
+	}
+	close(slow)
+	expect("slow", rest(), 3, 1)
+	s.CloseClientConnections()
+	if h, rest = soon("/"); rest != nil { // it may have been seen only when the answer was to be read
+		h = rest()
+	}
+	expect("closed meanwhile", h, 4, 2)
+}

@@ -19,23 +19,19 @@ const beside = 50 * time.Millisecond
 // structuredHead is the header of an event that is one JSON object.
 var structuredHead = lines(http.Header{"Content-Type": {"application/cloudevents+json"}})
 
-// delivery is one try to push a fact.
-func (w *worker) delivery(ctx context.Context, i *item) outcome {
-	head, body := structuredHead, []byte(nil)
+// request is what pushes a fact.
+func (w *worker) request(i *item) (q request, err error) {
+	q = request{method: http.MethodPost, to: w.to}
+	head := structuredHead
 	if w.record.Spec.Settings.ContentMode == structured {
-		var err error
-		if body, err = i.structuredMode(); err != nil {
-			return outcome{verdict: refused, reason: "the event has no structured form: " + err.Error()}
+		if q.body, err = i.structuredMode(); err != nil {
+			return q, fmt.Errorf("the event has no structured form: %w", err)
 		}
 	} else {
-		head, body = i.binaryMode()
+		head, q.body = i.binaryMode()
 	}
-	q := request{method: http.MethodPost, to: w.to, head: [][]byte{head, w.head, w.signature(i.attributes["id"], body)}, body: body}
-	began := time.Now()
-	status, answer, err := w.clients.send(ctx, w.patience.Timeout, q)
-	o := judge(status, answer, err, time.Now())
-	w.host.Trace.Delivery(i.project, i.attributes["chainid"], i.attributes["id"], w.record.Spec.ID, began, o.reason)
-	return o
+	q.head = [][]byte{head, w.head, w.signature(i.attributes["id"], q.body)}
+	return q, nil
 }
 
 // prepare makes what is the same for all deliveries of a subscription.
@@ -95,21 +91,54 @@ func (w *worker) launch(sending context.Context) time.Duration {
 		}
 		w.mu.Unlock()
 		last := a.tries >= w.tries() || now.Sub(a.since) >= w.age()
-		go func() {
-			o := w.delivery(sending, a.item)
-			if o.verdict == again && last && sending.Err() == nil {
-				o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
-			}
-			if o.verdict == refused && !w.bury(sending, a, o.reason) {
-				o.verdict = again
-			}
-			select {
-			case w.results <- result{l, o}:
-			case <-sending.Done():
-			}
-		}()
+		if w.push(sending, l, a, last) {
+			return time.Nanosecond // there may be more, but others want to be heard too
+		}
 	}
 	return 0
+}
+
+// push tries to send a fact. While nothing else is under way that is begun here, and, when the receiver answers at once, done:
+// true. Otherwise a goroutine goes on, and what becomes of it is a result.
+func (w *worker) push(sending context.Context, l *lane, a *attempt, last bool) (done bool) {
+	conclude := func(o outcome) {
+		if o.verdict == again && last && sending.Err() == nil {
+			o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
+		}
+		if o.verdict == refused && !w.bury(sending, a, o.reason) {
+			o.verdict = again
+		}
+		select {
+		case w.results <- result{l, o}:
+		case <-sending.Done():
+		}
+	}
+	q, err := w.request(a.item)
+	if err != nil {
+		go conclude(outcome{verdict: refused, reason: err.Error()})
+		return false
+	}
+	began := time.Now()
+	tried := func(h heard) outcome {
+		o := judge(h, time.Now())
+		w.host.Trace.Delivery(a.item.project, a.item.attributes["chainid"], a.item.attributes["id"], w.record.Spec.ID, began, o.reason)
+		return o
+	}
+	rest := func() heard { return w.clients.send(sending, w.patience.Timeout, q) }
+	if w.inflight == 1 {
+		var now heard
+		if now, rest = w.clients.sendSoon(sending, beside, w.patience.Timeout, q); rest == nil {
+			o := tried(now)
+			if o.verdict != delivered {
+				go conclude(o)
+				return false
+			}
+			_ = w.settle(sending, result{l, o}) // only what is not delivered can fail
+			return true
+		}
+	}
+	go func() { conclude(tried(rest())) }()
+	return false
 }
 
 // widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers

@@ -618,6 +618,7 @@ func TestFieldErrors(t *testing.T) {
 		{`{"protocol":"HTTP","sink":"https://example.org/","config":{"project":"shop","age":"1 day"}}`, "config.age"},
 		{`{"protocol":"HTTP","config":{"project":"shop"}}`, "sink"},
 		{`{"protocol":"HTTP","sink":"ftp://example.org/","config":{"project":"shop"}}`, "sink"},
+		{`{"protocol":"HTTP","sink":"https://bücher.example/","config":{"project":"shop"}}`, "sink"},
 		{`{"protocol":"HTTP","sink":"https://u:p@example.org/","config":{"project":"shop"}}`, "sink"},
 		{`{"protocol":"HTTP","sink":"https://[::ffff:10.0.0.1]/","config":{"project":"shop"}}`, "sink"},
 		{`{"protocol":"HTTP","sink":"http://1.1.1.1/","config":{"project":"shop"}}`, "sink"},

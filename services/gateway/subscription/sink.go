@@ -26,7 +26,8 @@ type outcome struct {
 }
 
 // judge reads the answer to a delivery.
-func judge(status int, h http.Header, err error, now time.Time) outcome {
+func judge(h heard, now time.Time) outcome {
+	status, err := h.status, h.err
 	if err != nil {
 		return outcome{verdict: again, reason: oneLine(err.Error())}
 	}
@@ -42,7 +43,7 @@ func judge(status int, h http.Header, err error, now time.Time) outcome {
 		status == http.StatusUnprocessableEntity:
 		o.verdict = refused
 	default:
-		o.verdict, o.after = again, retryAfter(h, now)
+		o.verdict, o.after = again, retryAfter(h.header, now)
 		o.whole = o.after > 0 || status == http.StatusTooManyRequests
 	}
 	return o

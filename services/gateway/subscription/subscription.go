@@ -234,6 +234,8 @@ func checkSink(sink string, allow allowed) error {
 		return fail("sink", "has to begin with https://")
 	case u.Hostname() == "":
 		return fail("sink", "names no host")
+	case strings.ContainsFunc(u.Host, func(r rune) bool { return r > '~' }):
+		return fail("sink", "names its host in other letters than ASCII; write it as it is looked up, xn--…")
 	case u.User != nil:
 		return fail("sink", "holds a name or password; send credentials in protocolsettings.headers")
 	case u.Fragment != "":
