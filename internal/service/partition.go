@@ -32,7 +32,7 @@ type partition struct {
 	last   uint64 // sequence of the last fact that is folded
 	folded map[field]*aggregate
 	dirty  []*aggregate // folded since the last save
-	saved  uint64             // sequence that the store is believed to hold
+	saved  uint64       // sequence that the store is believed to hold
 	// stopped says why nothing is decided in this partition any more: the fact at stoppedAt can not
 	// be read, so whose state it changed, and which cause it answered, is unknown.
 	stopped   error
