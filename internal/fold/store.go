@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/lemnis/lemnis/internal/secret"
 )
 
 // Store is a Redis or the embedded store.
@@ -16,20 +19,43 @@ type Store struct {
 	embedded *embedded // nil for a Redis
 }
 
-// Open connects to a Redis: redis://[user:password@]host:port/db, rediss:// for
-// TLS, unix://path for a socket. It fails when the Redis does not answer.
+// Open connects to a Redis, as At names it. It fails when the Redis does not
+// answer.
 func Open(ctx context.Context, url string) (*Store, error) {
+	s, err := At(url)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Reach(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// At is a Redis that need not be there yet: redis://[user:password@]host:port/db,
+// rediss:// for TLS, unix://path for a socket. The error does not quote the
+// address, which may hold a password.
+func At(url string) (*Store, error) {
 	opts, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, fmt.Errorf("redis address: %w", err)
+		return nil, fmt.Errorf("redis address: %w", secret.RedactError(err))
 	}
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	client := redis.NewClient(opts)
-	if err := client.Ping(ctx).Err(); err != nil {
-		return nil, errors.Join(fmt.Errorf("reach redis: %w", err), client.Close())
-	}
-	return &Store{client: client}, nil
+	return &Store{client: redis.NewClient(opts)}, nil
 }
+
+// Reach says why the store does not answer; nil when it does.
+func (s *Store) Reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("reach redis: %w", err)
+	}
+	return nil
+}
+
+// reachTimeout bounds one try.
+const reachTimeout = 5 * time.Second
 
 // Client is for read models and rate windows, which choose their own keys:
 // other than fold: and position:.

@@ -50,7 +50,7 @@ func newDoctor(f *flags) *cobra.Command {
 	}
 	bus.add(c)
 	c.Flags().StringArrayVar(&health, "health", nil, "URL of a service's health (LEMNIS_HTTP of its process); may be given several times")
-	c.Flags().StringVar(&redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis of the installation ($LEMNIS_REDIS_URL)")
+	addressVar(c.Flags(), &redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis of the installation ($LEMNIS_REDIS_URL)")
 	outputFlag(c, &output)
 	return c
 }

@@ -9,8 +9,10 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/internal/secret"
 )
 
 // Exit codes.
@@ -74,7 +76,7 @@ func newRoot() *cobra.Command {
 	})
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().StringVar(&f.server, "server", cmp.Or(os.Getenv("LEMNIS_SERVER"), api.DefaultServer), "URL of the gateway ($LEMNIS_SERVER)")
+	addressVar(root.PersistentFlags(), &f.server, "server", cmp.Or(os.Getenv("LEMNIS_SERVER"), api.DefaultServer), "URL of the gateway ($LEMNIS_SERVER)")
 	root.PersistentFlags().StringVar(&f.project, "project", os.Getenv("LEMNIS_PROJECT"), "project ($LEMNIS_PROJECT)")
 	f.access.add(root)
 	root.SetFlagErrorFunc(flagError)
@@ -96,4 +98,10 @@ func (f *flags) needProject() (string, error) {
 		return "", usage("which project? say --project NAME, or set LEMNIS_PROJECT")
 	}
 	return f.project, nil
+}
+
+// addressVar is a flag of an address, whose default is shown without the password that may be in it.
+func addressVar(flags *pflag.FlagSet, to *string, name, def, usage string) {
+	flags.StringVar(to, name, def, usage)
+	flags.Lookup(name).DefValue = secret.Redact(def)
 }

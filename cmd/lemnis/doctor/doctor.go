@@ -10,6 +10,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/reach"
+	"github.com/lemnis/lemnis/internal/secret"
 )
 
 // The states of a check.
@@ -148,7 +149,7 @@ func (r *round) redis(ctx context.Context) {
 	why := "folds are then only in memory: a new owner folds the whole stream, and rates are not limited"
 	o, err := redis.ParseURL(r.options.Redis)
 	if err != nil {
-		r.find(Error, why, "correct --redis", "the address of Redis is none: %v", err)
+		r.find(Error, why, "correct --redis", "the address of Redis is none: %v", secret.RedactError(err))
 		return
 	}
 	c := redis.NewClient(o)
