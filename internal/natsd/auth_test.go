@@ -170,7 +170,7 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.DIRECT.GET.KV_KEYS.$KV.KEYS.shop.x":           "gateway feedback",
 		"$JS.API.DIRECT.GET.KV_LEASES.$KV.LEASES.plan":         services,
 		"$JS.API.DIRECT.GET.LIFECYCLE":                         services,
-		"$JS.API.STREAM.MSG.GET.LIFECYCLE":                     services,
+		"$JS.API.STREAM.MSG.GET.LIFECYCLE":                     services + " " + outsiders, // theirs ends at the guard, which answers with a last fact only
 		"$JS.API.STREAM.MSG.GET.TIMERS":                        services,
 		"$JS.API.STREAM.INFO.LIFECYCLE":                        services + " " + outsiders,
 		"$JS.API.STREAM.INFO.TIMERS":                           services,
@@ -384,6 +384,63 @@ func TestNamesOfConsumers(t *testing.T) {
 	}
 	if _, err := jenkins.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Name: "jenkins-Own_1", FilterSubject: "lifecycle.shop.>"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// One principal's consumers take no room from another's, and one that goes makes room for the next.
+func TestRoomForConsumers(t *testing.T) {
+	c := startClosed(t)
+	_, jenkins := c.as("jenkins")
+	_, audit := c.as("audit")
+	make := func(js jetstream.JetStream, name string) error {
+		_, err := js.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Name: name, FilterSubject: "lifecycle.shop.>"})
+		return err
+	}
+	for n := range 200 {
+		if err := make(jenkins, fmt.Sprintf("c%d", n)); err != nil {
+			t.Fatalf("consumer %d: %v", n, err)
+		}
+	}
+	var refused *jetstream.APIError
+	if err := make(jenkins, "more"); !errors.As(err, &refused) || refused.Code != 429 || !strings.Contains(refused.Description, "jenkins has 200 consumers") {
+		t.Errorf("one more: %v", err)
+	}
+	if err := make(audit, "other"); err != nil {
+		t.Errorf("another principal: %v", err)
+	}
+	if err := jenkins.DeleteConsumer(t.Context(), natsd.Lifecycle, "c7"); err != nil {
+		t.Fatal(err)
+	}
+	if err := make(jenkins, "instead"); err != nil {
+		t.Errorf("in the place of one that went: %v", err)
+	}
+	// One that goes without the guard's knowing is found out.
+	if err := c.service.DeleteConsumer(t.Context(), natsd.Lifecycle, "c8"); err != nil {
+		t.Fatal(err)
+	}
+	err := make(jenkins, "later")
+	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
+		err = make(jenkins, "later")
+	}
+	if err != nil {
+		t.Errorf("in the place of one that went by itself: %v", err)
+	}
+}
+
+// The last fact can be asked for by a filter that may be read, and by no other.
+func TestLastFact(t *testing.T) {
+	c := startClosed(t)
+	nc, _ := c.as("jenkins")
+	for _, project := range []string{"shop", "food"} {
+		if _, err := c.service.Publish(t.Context(), "lifecycle."+project+".plan.ticket.created.t1", []byte(project)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for filter, want := range map[string]string{"lifecycle.shop.>": `"seq":1`, "lifecycle.food.>": "403", "lifecycle.>": "403", ">": "403", "": "403"} {
+		m, err := nc.Request("$JS.API.STREAM.MSG.GET.LIFECYCLE", fmt.Appendf(nil, `{"last_by_subj":%q,"seq":2}`, filter), 2*time.Second)
+		if err != nil || !strings.Contains(string(m.Data), want) {
+			t.Errorf("%q: %s, %v", filter, m.Data, err)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@
 //	submit.local.>                         publish, acknowledged by SUBMIT_local
 //	lifecycle.>                            facts as they happen
 //	$JS.API.STREAM.INFO.LIFECYCLE          answered by the server
+//	$JS.API.STREAM.MSG.GET.LIFECYCLE       the last fact by a filter that may be read, where a replay ends
 //	$JS.API.CONSUMER.*.LIFECYCLE.…, acks   answered by a guard in this package
 //
 // Two accounts, because permissions of one account are not enough: a server

@@ -21,8 +21,6 @@ const (
 	// Consumers of outsiders vanish when nobody has used them for this long.
 	defaultInactive = 5 * time.Minute
 	maxInactive     = 7 * 24 * time.Hour
-	// maxConsumers is how many the stream may have before outsiders get no more.
-	maxConsumers = 1000
 	// maxOpened is how many outsiders may make while the server runs.
 	maxOpened  = 20_000
 	apiTimeout = 5 * time.Second
@@ -47,7 +45,8 @@ type guard struct {
 
 	mu     sync.Mutex
 	opened map[string]bool // names of consumers with a way through
-	facts  []string        // prefixes of the filters that it may read by
+	held   held
+	facts  []string // prefixes of the filters that it may read by
 }
 
 func startGuard(ns *server.Server, nc *nats.Conn, o outsider) (*guard, error) {
@@ -69,6 +68,7 @@ func startGuard(ns *server.Server, nc *nats.Conn, o outsider) (*guard, error) {
 		// What the request asks for beside, as the subjects that there are, is
 		// left out: they name other projects.
 		"stream":   func(_ string, m *nats.Msg) { g.relay(m, "STREAM.INFO."+Lifecycle, nil) },
+		"last":     func(_ string, m *nats.Msg) { g.last(m) },
 		"create.>": g.create,
 		"info.*":   func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.INFO.") },
 		"delete.*": func(name string, m *nats.Msg) { g.ifOwned(name, m, "CONSUMER.DELETE.") },
@@ -105,36 +105,51 @@ func (g *guard) stop() {
 // reopen opens the way for the consumers that are there from before, as soon
 // as the stream can be asked, which in a cluster takes an election.
 func (g *guard) reopen() {
-	for offset := 0; ; {
-		var list struct {
-			Error     *jetstream.APIError `json:"error"`
-			Total     int                 `json:"total"`
-			Consumers []consumerInfo      `json:"consumers"`
-		}
-		err := g.ask("CONSUMER.LIST."+Lifecycle, fmt.Appendf(nil, `{"offset":%d}`, offset), &list)
-		if err == nil && list.Error != nil && list.Error.ErrorCode == jetstream.JSErrCodeStreamNotFound {
+	for {
+		all, err := g.consumers()
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return
 		}
-		if err == nil && list.Error == nil {
-			for _, c := range list.Consumers {
-				if c.Config.Metadata[principalKey] != g.principal {
-					continue
-				}
+		if err == nil {
+			for _, c := range all {
 				if !g.reads(c.Config.FilterSubject) { // it was let read more once
 					_ = g.ask("CONSUMER.DELETE."+Lifecycle+"."+c.Name, nil, &struct{}{})
 					continue
 				}
 				_ = g.open(c.Name)
 			}
-			if offset += len(list.Consumers); offset >= list.Total || len(list.Consumers) == 0 {
-				return
-			}
-			continue
+			return
 		}
 		select {
 		case <-g.done:
 			return
 		case <-time.After(time.Second):
+		}
+	}
+}
+
+// consumers lists those of the principal.
+func (g *guard) consumers() ([]consumerInfo, error) {
+	var own []consumerInfo
+	for offset := 0; ; {
+		var list struct {
+			Error     *jetstream.APIError `json:"error"`
+			Total     int                 `json:"total"`
+			Consumers []consumerInfo      `json:"consumers"`
+		}
+		if err := g.ask("CONSUMER.LIST."+Lifecycle, fmt.Appendf(nil, `{"offset":%d}`, offset), &list); err != nil {
+			return nil, err
+		}
+		if list.Error != nil {
+			return nil, list.Error
+		}
+		for _, c := range list.Consumers {
+			if c.Config.Metadata[principalKey] == g.principal {
+				own = append(own, c)
+			}
+		}
+		if offset += len(list.Consumers); offset >= list.Total || len(list.Consumers) == 0 {
+			return own, nil
 		}
 	}
 }
@@ -165,6 +180,7 @@ func (g *guard) open(name string) error {
 		}
 	}
 	g.opened[name] = true
+	g.held.add(name)
 	return nil
 }
 
@@ -298,6 +314,9 @@ func (g *guard) ifOwned(name string, m *nats.Msg, operation string) {
 	case err != nil:
 		g.refuse(m, 503, err.Error())
 	default:
+		if operation == "CONSUMER.DELETE." {
+			g.held.drop(name)
+		}
 		g.relay(m, operation+Lifecycle+"."+name, nil)
 	}
 }
@@ -327,25 +346,6 @@ func (g *guard) owner(name string) (string, error) {
 		return "", info.Error
 	}
 	return info.Config.Metadata[principalKey], nil
-}
-
-func (g *guard) roomForOneMore() error {
-	var info struct {
-		Error *jetstream.APIError `json:"error"`
-		State struct {
-			Consumers int `json:"consumer_count"`
-		} `json:"state"`
-	}
-	if err := g.ask("STREAM.INFO."+Lifecycle, nil, &info); err != nil {
-		return err
-	}
-	if info.Error != nil {
-		return info.Error
-	}
-	if info.State.Consumers >= maxConsumers {
-		return fmt.Errorf("the stream has %d consumers, no more for outsiders", info.State.Consumers)
-	}
-	return nil
 }
 
 func (g *guard) ask(operation string, body []byte, answer any) error {

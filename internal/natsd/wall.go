@@ -22,6 +22,7 @@ func gates(principal string) []gate {
 	return []gate{
 		{outside: "submit." + principal + ".>", inside: "submit." + principal + ".>"},
 		{outside: "$JS.API.STREAM.INFO." + Lifecycle, inside: wall + ".stream"},
+		{outside: "$JS.API.STREAM.MSG.GET." + Lifecycle, inside: wall + ".last"},
 		{outside: "$JS.API.CONSUMER.CREATE." + Lifecycle + ".>", inside: wall + ".create.>"},
 		{outside: "$JS.API.CONSUMER.INFO." + Lifecycle + ".*", inside: wall + ".info.*"},
 		{outside: "$JS.API.CONSUMER.DELETE." + Lifecycle + ".*", inside: wall + ".delete.*"},
