@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -62,6 +63,8 @@ type Server struct {
 	config string     // accounts, as of the last change
 	guards map[string]*guard
 
+	outOfSpace atomic.Bool // the store met a full disk
+
 	stopped chan struct{}
 	once    sync.Once
 	follows sync.WaitGroup
@@ -98,9 +101,10 @@ func Start(o Options) (*Server, error) {
 	if s.nats, err = server.NewServer(opts); err != nil {
 		return nil, fmt.Errorf("create nats server: %w", err)
 	}
-	if o.Logger != nil {
-		s.nats.SetLoggerV2(serverLog(o.Logger), false, false, false)
+	if o.Logger == nil {
+		o.Logger = func(string, ...any) {}
 	}
+	s.nats.SetLoggerV2(serverLog(s.watchSpace(o.Logger)), false, false, false)
 	s.nats.Start()
 	if !s.nats.ReadyForConnections(startTimeout) {
 		s.Stop()
@@ -117,6 +121,7 @@ func Start(o Options) (*Server, error) {
 	if o.Auth {
 		s.follows.Go(s.follow)
 	}
+	s.follows.Go(s.heal)
 	return s, nil
 }
 

@@ -40,8 +40,8 @@ const (
 	attemptTimeout = 5 * time.Second
 )
 
-// duplicates is how long a stream remembers message ids.
-const duplicates = 2 * time.Minute
+// DuplicateWindow is how long a stream remembers message ids.
+const DuplicateWindow = 2 * time.Minute
 
 // EnsureStreams creates what is missing of LIFECYCLE, TIMERS, DEADLETTER,
 // SUBMIT_local and the bucket LEASES, brings what is there up to date, and
@@ -195,7 +195,7 @@ func submitConfig(principal string, replicas int) jetstream.StreamConfig {
 		Discard:    jetstream.DiscardNew,
 		MaxBytes:   submitBytes,
 		MaxMsgSize: MaxEvent,
-		Duplicates: duplicates,
+		Duplicates: DuplicateWindow,
 		Storage:    jetstream.FileStorage,
 		Replicas:   max(replicas, 1),
 	}
@@ -214,7 +214,7 @@ func lifecycleConfig(replicas int) jetstream.StreamConfig {
 		Storage:     jetstream.FileStorage,
 		Replicas:    replicas,
 		MaxMsgSize:  MaxEvent,
-		Duplicates:  duplicates,
+		Duplicates:  DuplicateWindow,
 		AllowDirect: true,
 		DenyDelete:  true,
 		DenyPurge:   true,
@@ -232,7 +232,7 @@ func timersConfig(replicas int) jetstream.StreamConfig {
 		Storage:           jetstream.FileStorage,
 		Replicas:          replicas,
 		MaxMsgSize:        MaxEvent,
-		Duplicates:        duplicates,
+		Duplicates:        DuplicateWindow,
 	}
 }
 
@@ -244,7 +244,7 @@ func deadLetterConfig(replicas int) jetstream.StreamConfig {
 		Storage:     jetstream.FileStorage,
 		Replicas:    replicas,
 		MaxMsgSize:  MaxEvent + headroom, // a whole event and the reason
-		Duplicates:  duplicates,
+		Duplicates:  DuplicateWindow,
 		AllowDirect: true,
 	}
 }
