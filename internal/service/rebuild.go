@@ -228,13 +228,10 @@ func (w *worker) swap(ctx context.Context, s *swapping) {
 	s.done <- nil
 }
 
-// levelTimeout bounds how long a worker waits for a follower of the stream to have what its leader has.
-const levelTimeout = 10 * time.Second
-
 // level reads until both stand at the same fact, or the fresh one has all that the leader has and the old one claims to
 // have met more. Facts are read of any server of a cluster, and one that lags behind answers that there are none.
 func (t *term) level(ctx context.Context, fresh, old *partition) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, levelTimeout, errors.New("the servers do not give what the stream has"))
+	ctx, cancel := context.WithTimeoutCause(ctx, lagTimeout, errLagging)
 	defer cancel()
 	for fresh.last != old.last {
 		err := t.catchUp(ctx, fresh)
@@ -243,12 +240,12 @@ func (t *term) level(ctx context.Context, fresh, old *partition) error {
 		}
 		if err == nil && fresh.last < old.last {
 			var last uint64
-			if last, err = t.lastOf(ctx, fresh.fence); err == nil && last < old.last && fresh.last >= last {
+			if last, err = LastOf(ctx, t.host, natsd.Lifecycle, fresh.fence); err == nil && last < old.last && fresh.last >= last {
 				return nil
 			}
 		}
 		if err == nil && fresh.last != old.last {
-			wait(ctx, 20*time.Millisecond)
+			wait(ctx, lagPause)
 			err = ctx.Err()
 		}
 		if err != nil {
@@ -256,33 +253,6 @@ func (t *term) level(ctx context.Context, fresh, old *partition) error {
 		}
 	}
 	return nil
-}
-
-// lastOf asks the leader of the stream for the last sequence that a filter lets through, 0 when there is none.
-func (t *term) lastOf(ctx context.Context, filter string) (uint64, error) {
-	ask, err := json.Marshal(map[string]string{"last_by_subj": filter})
-	if err != nil {
-		return 0, err
-	}
-	reply, err := t.host.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+natsd.Lifecycle, ask)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the last fact of %s: %w", filter, err)
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Sequence uint64 `json:"seq"`
-		} `json:"message"`
-	}
-	switch err := json.Unmarshal(reply.Data, &answer); {
-	case err != nil:
-		return 0, fmt.Errorf("the last fact of %s: %w", filter, err)
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return 0, nil
-	case answer.Error != nil:
-		return 0, fmt.Errorf("the last fact of %s: %w", filter, answer.Error)
-	}
-	return answer.Message.Sequence, nil
 }
 
 // compare finds the aggregates that the worker had otherwise than the stream says.

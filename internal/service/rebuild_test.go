@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/lemnis/lemnis/internal/fold"
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -149,7 +150,7 @@ func TestAFoldThatIsAheadIsReplaced(t *testing.T) {
 		if err := term.level(t.Context(), fresh, old); err != nil {
 			t.Fatal(err)
 		}
-		last, err := term.lastOf(t.Context(), fresh.fence)
+		last, err := LastOf(t.Context(), term.host, natsd.Lifecycle, fresh.fence)
 		if err != nil || fresh.last != last || (last > 0) != want {
 			t.Errorf("%s: folded up to %d of %d, %v", key, fresh.last, last, err)
 		}

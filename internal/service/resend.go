@@ -93,7 +93,6 @@ func original(ctx context.Context, h Host, r events.DeadLetterResent) (e events.
 // readAgain reads one event of the stream, however long that takes.
 func readAgain(ctx context.Context, h Host, sequence uint64) (events.Event, error) {
 	var stream jetstream.Stream
-	lagging := 0
 	for {
 		var m *jetstream.RawStreamMsg
 		get, cancel := context.WithTimeout(ctx, publishTimeout)
@@ -102,16 +101,15 @@ func readAgain(ctx context.Context, h Host, sequence uint64) (events.Event, erro
 			stream, err = h.JS.Stream(get, natsd.Lifecycle)
 		}
 		if err == nil {
-			m, err = stream.GetMsg(get, sequence)
+			m, err = MessageAt(get, h, stream, sequence)
 		}
 		cancel()
 		switch {
 		case ctx.Err() != nil:
 			return events.Event{}, ctx.Err()
-		case errors.Is(err, jetstream.ErrMsgNotFound) && (h.Replicas < 2 || lagging >= strangers):
+		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return events.Event{}, poisonous(fmt.Errorf("event %d is not on the stream any more", sequence))
-		case err != nil: // also a replica that lags behind
-			lagging++
+		case err != nil:
 			h.Log.Warn("a dead letter's original can not be read; trying again", zap.Uint64("sequence", sequence), zap.Error(err))
 			wait(ctx, 100*time.Millisecond)
 			continue

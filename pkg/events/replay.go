@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -39,51 +40,109 @@ func (c *Client) replay(ctx context.Context, sel Selector, from uint64, yield fu
 	if c.isClosed() {
 		return ErrClosed
 	}
-	end, err := c.lastSequence(ctx)
-	if err != nil || end < from {
-		return err
-	}
-	consumer, cleanup, err := c.orderedConsumer(ctx, sel, from)
+	end, copies, err := c.end(ctx)
 	if err != nil {
 		return err
+	}
+	quiet := time.Now()
+	for next := from; next <= end; {
+		before := next
+		done, err := c.replayOnce(ctx, sel, &next, end, yield)
+		if err != nil || done || copies < 2 {
+			return err
+		}
+		// A reader hands out what one server of a cluster has: while that is behind the stream's leader, its end is none.
+		last, err := c.lastOf(ctx, sel.subject())
+		switch {
+		case err != nil || next > last:
+			return err
+		case next > before:
+			quiet = time.Now()
+		case time.Since(quiet) > lagTimeout:
+			return errors.New("the servers do not give what the stream has")
+		default:
+			wait(ctx, lagPause)
+		}
+	}
+	return nil
+}
+
+const (
+	lagTimeout = 10 * time.Second      // for a server of a cluster to have what the stream's leader has
+	lagPause   = 20 * time.Millisecond // before another reader is made, which may be placed elsewhere
+)
+
+// replayOnce reads from next on to where a copy of the stream ends, and moves next; true when nothing is to be read any more.
+func (c *Client) replayOnce(ctx context.Context, sel Selector, next *uint64, end uint64, yield func(Event, error) bool) (done bool, err error) {
+	consumer, cleanup, err := c.orderedConsumer(ctx, sel, *next)
+	if err != nil {
+		return false, err
 	}
 	defer cleanup()
 	if consumer.CachedInfo().NumPending == 0 {
-		return nil
+		return false, nil
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer messages.Stop()
 	for {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return err
+			return false, err
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return err
+			return false, err
 		}
 		if meta.Sequence.Stream > end {
-			return nil
+			return true, nil
 		}
 		e, err := fromStream(m)
 		if (err != nil || sel.wants(&e)) && !yield(e, err) {
-			return nil
+			return true, nil
 		}
-		if meta.NumPending == 0 || meta.Sequence.Stream == end {
-			return nil
+		*next = meta.Sequence.Stream + 1
+		if meta.NumPending == 0 || *next > end {
+			return *next > end, nil
 		}
 	}
 }
 
-func (c *Client) lastSequence(ctx context.Context) (uint64, error) {
-	stream, err := c.js.Stream(ctx, streamName)
+// lastOf asks the stream's leader for the last sequence that a filter lets through, 0 when there is none.
+func (c *Client) lastOf(ctx context.Context, filter string) (uint64, error) {
+	ask, err := json.Marshal(map[string]string{"last_by_subj": filter})
 	if err != nil {
 		return 0, err
 	}
-	return stream.CachedInfo().State.LastSeq, nil
+	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+streamName, ask)
+	if err != nil {
+		return 0, err
+	}
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Sequence uint64 `json:"seq"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil {
+		return 0, err
+	}
+	if answer.Error != nil && answer.Error.ErrorCode != jetstream.JSErrCodeMessageNotFound {
+		return 0, answer.Error
+	}
+	return answer.Message.Sequence, nil
+}
+
+// end asks the stream's leader where the stream ends, and how many copies there are of it.
+func (c *Client) end(ctx context.Context) (sequence uint64, copies int, err error) {
+	stream, err := c.js.Stream(ctx, streamName)
+	if err != nil {
+		return 0, 0, err
+	}
+	info := stream.CachedInfo()
+	return info.State.LastSeq, info.Config.Replicas, nil
 }
 
 // ordered opens an ordered consumer; cleanup removes it from the server.

@@ -77,7 +77,7 @@ func (s *subscription) openOrdered(ctx context.Context) error {
 	if from == 0 {
 		// Not "what is new" by the server's word: a consumer that has to be made again before its first message
 		// would begin later than this one.
-		last, err := s.client.lastSequence(ctx)
+		last, _, err := s.client.end(ctx)
 		if err != nil {
 			return err
 		}

@@ -109,7 +109,7 @@ func (g *Gateway) deadLetters(w http.ResponseWriter, r *http.Request) {
 		DeadLetters []deadLetterAnswer `json:"deadletters"`
 		Next        *string            `json:"next"`
 	}{DeadLetters: []deadLetterAnswer{}}
-	ended, err := scan(r.Context(), g.host.JS, natsd.DeadLetter, []string{"deadletter.>"}, after, func(m service.Message) bool {
+	ended, err := scan(r.Context(), g.host, natsd.DeadLetter, []string{"deadletter.>"}, after, func(m service.Message) bool {
 		if a := letterOf(m.Sequence, m.Stored, m.Subject(), m.Headers()); q.wants(a) {
 			answer.DeadLetters = append(answer.DeadLetters, a)
 		}
@@ -158,7 +158,7 @@ func (g *Gateway) letter(ctx context.Context, number string) (*jetstream.RawStre
 	if err != nil {
 		return nil, away(err)
 	}
-	m, err := stream.GetMsg(ctx, sequence)
+	m, err := service.MessageAt(ctx, g.host, stream, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, refuse(http.StatusNotFound, "there is no dead letter %d", sequence)
 	}

@@ -161,7 +161,7 @@ func (g *Gateway) page(ctx context.Context, q query, after uint64, limit int) (p
 	if q.chain != "" {
 		ended, err = g.pageOfChain(ctx, q, after, take)
 	} else {
-		ended, err = scan(ctx, g.host.JS, lifecycle, q.filters(), after, func(m service.Message) bool {
+		ended, err = scan(ctx, g.host, lifecycle, q.filters(), after, func(m service.Message) bool {
 			e, err := m.Event()
 			if err != nil {
 				g.log.Error("an event can not be read", zap.Uint64("sequence", m.Sequence), zap.Error(err))
@@ -241,14 +241,7 @@ func (g *Gateway) read(ctx context.Context, sequence uint64) (events.Event, []by
 	if err != nil {
 		return events.Event{}, nil, away(err)
 	}
-	m, err := stream.GetMsg(ctx, sequence)
-	for range laggingTries {
-		if g.host.Replicas < 2 || !errors.Is(err, jetstream.ErrMsgNotFound) {
-			break
-		}
-		pause(ctx, 20*time.Millisecond) // any replica answers; this one may be behind
-		m, err = stream.GetMsg(ctx, sequence)
-	}
+	m, err := service.MessageAt(ctx, g.host, stream, sequence)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return events.Event{}, nil, err
 	}
@@ -263,8 +256,6 @@ func (g *Gateway) read(ctx context.Context, sequence uint64) (events.Event, []by
 	e.Kind, e.Sequence, e.Stored = events.Kind(kind), m.Sequence, m.Time
 	return e, m.Data, nil
 }
-
-const laggingTries = 5
 
 // stored is the stream, asked for once.
 func (g *Gateway) stored(ctx context.Context) (jetstream.Stream, error) {

@@ -48,7 +48,7 @@ func (x *index) rebuild(ctx context.Context) (report modelRebuilt, err error) {
 			}
 			return failed == nil
 		}
-		_, err := scan(ctx, x.host.JS, lifecycle, nil, at, func(m service.Message) bool {
+		_, err := scan(ctx, x.host, lifecycle, nil, at, func(m service.Message) bool {
 			if m.Kind != events.Result {
 				batch = append(batch, entryOf(m))
 				report.Events++
@@ -196,7 +196,7 @@ func (o *overview) rebuild(ctx context.Context, h service.Host) (report modelReb
 	fresh := newOverview(o.log)
 	at := uint64(0)
 	read := func(upTo uint64) error {
-		_, err := scan(ctx, h.JS, lifecycle, nil, at, func(m service.Message) bool {
+		_, err := scan(ctx, h, lifecycle, nil, at, func(m service.Message) bool {
 			if m.Sequence > upTo {
 				return false
 			}

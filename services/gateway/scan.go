@@ -16,10 +16,24 @@ import (
 const forget = 10 * time.Second
 
 // scan reads a stream in order, behind a sequence, to the end that it has when the reader arrives there, or until each
-// returns false. ended says that the end was reached.
-func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []string, after uint64, each func(service.Message) bool) (ended bool, err error) {
+// returns false. ended says that the end was reached: where the stream has copies, the leader says so.
+func scan(ctx context.Context, h service.Host, stream string, filters []string, after uint64, each func(service.Message) bool) (ended bool, err error) {
+	pass := func() (uint64, bool, error) {
+		ended, err = scanOnce(ctx, h.JS, stream, filters, &after, each)
+		return after, ended, err
+	}
+	if h.Replicas < 2 {
+		_, _, err = pass()
+		return ended, err
+	}
+	err = service.ReadToEnd(ctx, pass, func(ctx context.Context) (uint64, error) { return service.LastOf(ctx, h, stream, filters...) })
+	return ended && err == nil, err
+}
+
+// scanOnce reads to where the copy ends that it is placed at, and keeps the last sequence that it met in after.
+func scanOnce(ctx context.Context, js jetstream.JetStream, stream string, filters []string, after *uint64, each func(service.Message) bool) (ended bool, err error) {
 	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: forget,
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1, InactiveThreshold: forget,
 		MaxResetAttempts: 1, // the caller tries again with another reader, which a cluster may place on a server that lives
 	})
 	if err != nil {
@@ -49,6 +63,7 @@ func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []
 		}
 		kind, _, _ := strings.Cut(m.Subject(), ".")
 		s := service.Message{Msg: m, Kind: events.Kind(kind), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp.UTC(), Pending: meta.NumPending}
+		*after = s.Sequence
 		if !each(s) {
 			return false, nil
 		}
@@ -64,7 +79,7 @@ func scan(ctx context.Context, js jetstream.JetStream, stream string, filters []
 func follow(ctx context.Context, h service.Host, after uint64, each func(service.Message) error, caughtUp func(at uint64)) error {
 	for {
 		var failed error
-		_, err := scan(ctx, h.JS, lifecycle, nil, after, func(m service.Message) bool {
+		_, err := scan(ctx, h, lifecycle, nil, after, func(m service.Message) bool {
 			if failed = each(m); failed != nil {
 				return false
 			}

@@ -110,7 +110,7 @@ func (g *Gateway) catchUp(ctx context.Context, q query, last *uint64, out *event
 	filter := q
 	filter.chain = "" // not by the index, which is behind
 	var failed error
-	_, err := scan(ctx, g.host.JS, lifecycle, filter.filters(), *last, func(m service.Message) bool {
+	_, err := scan(ctx, g.host, lifecycle, filter.filters(), *last, func(m service.Message) bool {
 		*last = m.Sequence
 		e, err := m.Event()
 		if err != nil {
@@ -197,7 +197,9 @@ func (g *Gateway) endStream(w http.ResponseWriter, r *http.Request, out *eventWr
 		g.fail(w, r, err)
 		return
 	}
-	g.log.Warn("an event stream ended early", zap.Error(err))
+	if r.Context().Err() == nil { // else the client went away
+		g.log.Warn("an event stream ended early", zap.Error(err))
+	}
 }
 
 // eventWriter writes server-sent events. A client that takes nothing for a while is left.
@@ -231,7 +233,7 @@ func (o *eventWriter) write(b []byte, flush bool) error {
 
 // causedBy finds the first event of a query, behind the cause's sequence, that the cause has caused.
 func (g *Gateway) causedBy(ctx context.Context, q query, cause uint64) (answer []byte, e events.Event, ok bool) {
-	_, err := scan(ctx, g.host.JS, lifecycle, q.filters(), cause, func(m service.Message) bool {
+	_, err := scan(ctx, g.host, lifecycle, q.filters(), cause, func(m service.Message) bool {
 		var err error
 		if e, err = m.Event(); err != nil || e.CauseSequence != cause {
 			return true

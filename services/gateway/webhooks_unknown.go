@@ -115,7 +115,7 @@ func (g *Gateway) unknownWebhooks(w http.ResponseWriter, r *http.Request) {
 		Next       *string         `json:"next"`
 	}{Deliveries: []unknownAnswer{}}
 	bytes, visible := 0, access.From(r.Context()).MayRead
-	ended, err := scan(r.Context(), g.host.JS, webhookStream, []string{filter}, after, func(m service.Message) bool {
+	ended, err := scan(r.Context(), g.host, webhookStream, []string{filter}, after, func(m service.Message) bool {
 		if a := unknownOf(m); visible(a.Project) {
 			answer.Deliveries = append(answer.Deliveries, a)
 			bytes += len(a.Body) + len(a.Text)

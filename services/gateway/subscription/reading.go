@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/service"
 )
 
 // takeNew takes in what the feed has, as long as there is room. What it returns is closed when there is more; nil without
@@ -109,12 +110,7 @@ func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input
 	for _, u := range left {
 		for {
 			m, err := w.message(ctx, &stream, u.Sequence)
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				if err = lost(ctx, stream, u.Sequence); err == nil {
-					err = errGone
-				}
-			}
-			if err != nil && !errors.Is(err, errGone) {
+			if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
 				if ctx.Err() != nil {
 					return false
 				}
@@ -138,22 +134,6 @@ func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input
 	return true
 }
 
-// errGone says that a fact is no longer on the stream.
-var errGone = errors.New("it is gone")
-
-// lost asks the stream's leader whether a fact that was not found is no longer there: any replica answers a direct read,
-// and one may be behind. nil: it is gone.
-func lost(ctx context.Context, stream jetstream.Stream, sequence uint64) error {
-	info, err := stream.Info(ctx, jetstream.WithDeletedDetails(true))
-	if err != nil {
-		return err
-	}
-	if s := info.State; sequence >= s.FirstSeq && sequence <= s.LastSeq && !slices.Contains(s.Deleted, sequence) {
-		return errors.New("a replica that is behind was asked")
-	}
-	return nil
-}
-
 // message reads from the stream, which it looks up when it has to.
 func (w *worker) message(ctx context.Context, stream *jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
 	if *stream == nil {
@@ -163,7 +143,7 @@ func (w *worker) message(ctx context.Context, stream *jetstream.Stream, sequence
 		}
 		*stream = found
 	}
-	return (*stream).GetMsg(ctx, sequence)
+	return service.MessageAt(ctx, w.host, *stream, sequence)
 }
 
 // wants judges a fact by all that the subscription says.
