@@ -209,7 +209,10 @@ func attempt(ctx context.Context, h Host, phase events.Phase, e Effect, m jetstr
 		return
 	}
 	out := resulter{host: h, phase: phase, source: e.Name}
-	try := h.attempt(tries)
+	try := h.attempt(meta.NumDelivered)
+	if s.Kind == events.Claim { // work that was given up: later than all that was tried for the fact, and for earlier claims
+		try = h.attemptOfClaim(s.Sequence, meta.NumDelivered)
+	}
 	job := NewJob(fact, project(fact.Project), try, func(ctx context.Context, r Report) error {
 		if r.Key == "" {
 			r.Key = fact.Key

@@ -59,13 +59,19 @@ func (h Host) Identity(sequence uint64) string { return h.Forks.Identity(h.Strea
 // FoldIdentity is that of the stream as a whole, for folds: a store may still hold those of an end that is lost.
 func (h Host) FoldIdentity() string { return h.Forks.Identity(h.Stream, math.MaxUint64) }
 
-// attemptsOfFork is how many attempts at an effect are counted between two restores. A restored consumer begins to count
-// anew, and an attempt has to be higher than all before.
+// attemptsOfFork is how many attempts at an effect are counted between two restores, or for one claim that asks for it again. A
+// restored consumer begins to count anew, and an attempt has to be higher than all before.
 const attemptsOfFork = 1 << 20
 
 // attempt is the number of a delivery over all restores.
 func (h Host) attempt(delivered uint64) uint64 {
 	return uint64(len(h.Forks))*attemptsOfFork + delivered
+}
+
+// attemptOfClaim is the number of a delivery of the claim at a sequence, which asks for work that was given up. However many
+// claims ask for the same, and in whatever order workers meet them, one that came later counts for more.
+func (h Host) attemptOfClaim(sequence, delivered uint64) uint64 {
+	return sequence*attemptsOfFork + h.attempt(delivered)
 }
 
 // logEvent names an event in a log line.
