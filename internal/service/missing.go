@@ -81,7 +81,7 @@ func (h Host) Missing(ctx context.Context) []string {
 	var lines []string
 	connected := h.Conn.IsConnected()
 	if !connected {
-		lines = append(lines, "the bus (NATS) is away")
+		lines = append(lines, busAway)
 	}
 	if h.needs == nil {
 		return lines
@@ -110,7 +110,7 @@ func (h Host) ask(ctx context.Context, connected bool) string {
 	n.redis = ""
 	ping, cancel := context.WithTimeout(ctx, needsTimeout)
 	if h.Folds != nil && h.Folds.Client().Ping(ping).Err() != nil {
-		n.redis = "the store of folds (Redis) is away"
+		n.redis = foldsAway
 	}
 	cancel()
 	n.mu.Lock()

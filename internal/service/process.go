@@ -14,14 +14,11 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/lemnis/lemnis/internal/fold"
-	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/trace"
 )
 
@@ -96,60 +93,6 @@ func NewLog(level string) (*zap.Logger, error) {
 	return c.Build()
 }
 
-// Connect reaches the bus and the store of folds that the environment names, and waits for them
-// to be there.
-func (env Environment) Connect(ctx context.Context, log *zap.Logger) (Host, func(), error) {
-	opts := []nats.Option{
-		nats.Name("lemnis"), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.RetryOnFailedConnect(true),
-		// A server that is cut off ends no connection: its silence has to be noticed, to go on with another of the cluster.
-		nats.PingInterval(2 * time.Second), nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("the bus is away; going on when it is back", zap.Error(err))
-			}
-		}),
-	}
-	if env.Key != "" {
-		key, err := natsd.ServiceOptionsFromFile(env.Key)
-		if err != nil {
-			return Host{}, nil, fmt.Errorf("LEMNIS_NATS_KEY_FILE: %w", err)
-		}
-		opts = append(opts, key...)
-	}
-	nc, err := nats.Connect(env.NATS, opts...)
-	if err != nil {
-		return Host{}, nil, fmt.Errorf("connect to %s: %w", env.NATS, err)
-	}
-	var folds *fold.Store
-	if env.Redis == "" {
-		folds, err = fold.Embedded("") //nolint:contextcheck // it lives as long as the process
-	} else {
-		folds, err = fold.Open(ctx, env.Redis)
-	}
-	if err != nil {
-		nc.Close()
-		return Host{}, nil, err
-	}
-	closeAll := func() {
-		if err := folds.Close(); err != nil {
-			log.Warn("closing the store of folds", zap.Error(err))
-		}
-		nc.Close()
-	}
-	for {
-		h, err := NewHost(ctx, nc, folds, env.Replicas, log)
-		if err == nil {
-			return h, closeAll, nil
-		}
-		if ctx.Err() != nil {
-			closeAll()
-			return Host{}, nil, err
-		}
-		log.Warn("the streams are not ready; trying again", zap.Error(err))
-		wait(ctx, time.Second)
-	}
-}
-
 // Main is the main function of a service's program: it reads the environment, runs what define
 // gives until SIGTERM or SIGINT, drains, and returns the exit code.
 //
@@ -179,12 +122,27 @@ func Main(name string, define func(Environment, Host) ([]Definition, error)) int
 }
 
 func run(ctx context.Context, name string, env Environment, log *zap.Logger, define func(Environment, Host) ([]Definition, error)) error {
+	front := &Front{}
+	group, ctx := errgroup.WithContext(ctx)
+	if env.HTTP != "" {
+		listener, err := net.Listen("tcp", loopbackUnlessNamed(env.HTTP))
+		if err != nil {
+			return fmt.Errorf("listen for health: %w", err)
+		}
+		group.Go(func() error { return serveHealth(ctx, listener, front) })
+	}
+	group.Go(func() error { return serve(ctx, name, env, log, define, front) })
+	return group.Wait()
+}
+
+// serve runs the services of a process once what they need is there.
+func serve(ctx context.Context, name string, env Environment, log *zap.Logger, define func(Environment, Host) ([]Definition, error), front *Front) error {
 	tracer, err := trace.Open(ctx, name, Version(), log)
 	if err != nil {
 		return err
 	}
 	defer tracer.Close(ctx)
-	host, closeHost, err := env.Connect(ctx, log)
+	host, closeHost, err := env.Connect(ctx, log, front)
 	if err != nil {
 		return err
 	}
@@ -198,12 +156,10 @@ func run(ctx context.Context, name string, env Environment, log *zap.Logger, def
 	for i, d := range defs {
 		services[i] = New(host, d)
 	}
+	front.Open(health(host, services, NewRegistry(host, Collectors(services)...)))
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range services {
 		group.Go(func() error { return s.Run(ctx) })
-	}
-	if env.HTTP != "" {
-		group.Go(func() error { return ServeHealth(ctx, env.HTTP, host, services) })
 	}
 	return group.Wait()
 }
@@ -215,7 +171,11 @@ func ServeHealth(ctx context.Context, addr string, host Host, services []*Servic
 	if err != nil {
 		return fmt.Errorf("listen for health: %w", err)
 	}
-	server := &http.Server{Handler: health(host, services, NewRegistry(host, Collectors(services)...)), ReadHeaderTimeout: 5 * time.Second}
+	return serveHealth(ctx, listener, health(host, services, NewRegistry(host, Collectors(services)...)))
+}
+
+func serveHealth(ctx context.Context, listener net.Listener, handler http.Handler) error {
+	server := &http.Server{Handler: handler, ReadTimeout: healthTimeout, WriteTimeout: healthTimeout, IdleTimeout: 2 * time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -223,6 +183,9 @@ func ServeHealth(ctx context.Context, addr string, host Host, services []*Servic
 	}
 	return nil
 }
+
+// healthTimeout bounds a request for health or metrics, its body and its answer.
+const healthTimeout = 10 * time.Second
 
 // health answers 503 under /readyz while a service has not caught up, or can not decide on something, or the process lacks the bus,
 // the store or room on the stream.

@@ -210,6 +210,8 @@ func (g *Gateway) wrongMethod(w http.ResponseWriter, r *http.Request) {
 
 // Run keeps the read models, the live events and the inbox going until ctx ends; then listeners are sent away.
 func (g *Gateway) Run(ctx context.Context) error {
+	// Listeners would be waited for by whoever serves.
+	defer context.AfterFunc(ctx, g.live.close)()
 	defer g.live.close()
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.live.run(run) })
@@ -226,40 +228,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return err
 	}
 	return nil // what ends with ctx has not failed
-}
-
-const drainTimeout = 5 * time.Second
-
-// Serve answers requests from the listener until ctx ends, then lets those under way finish. It refuses an address that
-// other machines can reach where nobody is authenticated.
-func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
-	if !g.authenticated {
-		if err := CheckAddress(listener.Addr().String()); err != nil {
-			return err
-		}
-	}
-	server := &http.Server{
-		Handler: g.Handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: zap.NewStdLog(g.log),
-	}
-	stopped := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(stopped)
-		g.live.close() // or the listeners would be waited for
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-		defer cancel()
-		if server.Shutdown(drain) != nil {
-			_ = server.Close()
-		}
-	})
-	err := server.Serve(listener)
-	if !stop() {
-		<-stopped
-	}
-	if !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve: %w", err)
-	}
-	return nil
 }
 
 // CheckAddress refuses a host:port that is not this machine's loopback.

@@ -28,7 +28,7 @@ func newStreams() *cobra.Command {
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), patience)
 			defer cancel()
-			host, done, err := env.Connect(ctx, log)
+			host, done, err := env.Connect(ctx, log, nil)
 			if err != nil {
 				return fmt.Errorf("streams: %w", err)
 			}

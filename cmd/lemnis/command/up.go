@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
@@ -43,7 +44,7 @@ func newUp() *cobra.Command {
 				return err
 			}
 			at := stack.Addresses()
-			fmt.Fprintf(c.OutOrStdout(), "dashboard and HTTP  %s\nNATS                %s\ndata                %s\n", at.HTTP, at.NATS, o.Data)
+			fmt.Fprintf(c.OutOrStdout(), "dashboard and HTTP  %s\nNATS                %s\ndata                %s\n", at.HTTP, secret.Redact(at.NATS), o.Data)
 			if file := stack.AdminToken(); file != "" {
 				fmt.Fprintf(c.OutOrStdout(), "first token         %s\n", file)
 			}
@@ -61,8 +62,8 @@ func newUp() *cobra.Command {
 	f.StringVar(&o.Data, "data", os.Getenv("LEMNIS_DATA"), "folder for all that is kept ($LEMNIS_DATA; default: lemnis in the user's cache folder)")
 	f.StringVar(&o.HTTP, "http", up.DefaultHTTP, "address of the gateway, on loopback without --auth; port 0 takes a free one")
 	f.StringVar(&o.NATSListen, "nats-listen", up.DefaultNATS, "address for NATS clients, on loopback without --auth; port 0 takes a free one")
-	f.StringVar(&o.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server to use instead of the embedded one ($LEMNIS_NATS_URL)")
-	f.StringVar(&o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
+	addressVar(f, &o.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server to use instead of the embedded one ($LEMNIS_NATS_URL)")
+	addressVar(f, &o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
 	f.StringVar(&o.Config, "config", "", "project file to apply at start")
 	f.StringVar(&o.Durability, "durability", "", "fsync: nothing is lost when the power fails, for fewer events a second")
 	f.StringVar(&private, "allow-private-sinks", private, "ranges like 10.0.0.0/8 that subscriptions may push to although they are not public ($LEMNIS_ALLOW_PRIVATE_SINKS)")

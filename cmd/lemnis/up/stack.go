@@ -42,6 +42,9 @@ type Stack struct {
 	doors     doors
 	bus       *natsd.Server // nil: it is not embedded
 	listener  net.Listener
+	front     *service.Front // answers from the start on
+	served    chan error     // what serving ended with
+	stopServe func()         // lets requests under way finish
 	gateway   *gateway.Gateway
 	services  []*service.Service
 
@@ -81,6 +84,7 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, func() error { tracer.Close(context.Background()); return nil }) //nolint:contextcheck // it is closed when ctx has ended
+	s.serve(ctx)
 	host, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -104,7 +108,21 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 	if err := s.writeAddresses(); err != nil {
 		return nil, err
 	}
+	s.front.Open(s.gateway.Handler())
 	return s, nil
+}
+
+// serve answers requests from now on: until the gateway is there, with what is missing.
+func (s *Stack) serve(ctx context.Context) {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan struct{})
+	s.front, s.served = &service.Front{}, make(chan error, 1)
+	go func() {
+		defer close(ended)
+		s.served <- gateway.Serve(ctx, s.doors.listener(s.listener), s.front, s.options.Log)
+	}()
+	s.stopServe = func() { stop(); <-ended }
+	s.closers = append(s.closers, func() error { s.stopServe(); return nil })
 }
 
 // connect starts what is embedded, or reaches what is not.
@@ -113,13 +131,7 @@ func (s *Stack) connect(ctx context.Context) (service.Host, error) {
 		return s.outside(ctx)
 	}
 	o := s.options
-	var folds *fold.Store
-	var err error
-	if o.Redis == "" {
-		folds, err = fold.Embedded(filepath.Join(o.Data, "folds"), fold.WithLogger(o.Log.Sugar().Warnf)) //nolint:contextcheck // it lives as long as the process, not as the start
-	} else {
-		folds, err = fold.Open(ctx, o.Redis)
-	}
+	folds, err := s.folds(ctx)
 	if err != nil {
 		return service.Host{}, err
 	}
@@ -144,10 +156,19 @@ func (s *Stack) connect(ctx context.Context) (service.Host, error) {
 	return host, err
 }
 
+// folds opens the store, and waits for one that is not embedded.
+func (s *Stack) folds(ctx context.Context) (*fold.Store, error) {
+	o := s.options
+	if o.Redis == "" {
+		return fold.Embedded(filepath.Join(o.Data, "folds"), fold.WithLogger(o.Log.Sugar().Warnf)) //nolint:contextcheck // it lives as long as the process, not as the start
+	}
+	return service.ReachFolds(ctx, o.Redis, o.Log, s.front)
+}
+
 // outside reaches a bus that others use too: then nothing says that an earlier holder of a lease is gone.
 func (s *Stack) outside(ctx context.Context) (service.Host, error) {
 	o := s.options
-	host, done, err := service.Environment{NATS: o.NATS, Key: o.NATSKey, Redis: o.Redis, Replicas: max(o.Replicas, 1)}.Connect(ctx, o.Log)
+	host, done, err := service.Environment{NATS: o.NATS, Key: o.NATSKey, Redis: o.Redis, Replicas: max(o.Replicas, 1)}.Connect(ctx, o.Log, s.front)
 	if err != nil {
 		return service.Host{}, err
 	}
@@ -186,7 +207,15 @@ func (s *Stack) Ready() <-chan struct{} { return s.ready }
 func (s *Stack) Run(ctx context.Context) error {
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.gateway.Run(running) })
-	group.Go(func() error { return s.gateway.Serve(running, s.doors.listener(s.listener)) })
+	group.Go(func() error {
+		select {
+		case err := <-s.served:
+			return err
+		case <-running.Done():
+			s.stopServe()
+			return nil
+		}
+	})
 	for _, one := range s.services {
 		group.Go(func() error {
 			if err := one.Run(running); err != nil {

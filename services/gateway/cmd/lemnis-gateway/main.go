@@ -53,7 +53,7 @@ func checkHealth(ctx context.Context, getenv func(string) string) error {
 	return service.Healthcheck(ctx, cmp.Or(getenv("LEMNIS_HTTP"), defaultHTTP), who.client())
 }
 
-func run(ctx context.Context, getenv func(string) string) error {
+func run(stopped context.Context, getenv func(string) string) error {
 	env, err := service.ReadEnvironment(getenv)
 	if err != nil {
 		return err
@@ -81,35 +81,45 @@ func run(ctx context.Context, getenv func(string) string) error {
 		return err
 	}
 	defer func() { _ = listener.Close() }()
-	reg, err := registry.New(filepath.Join(env.Data, "registry"), registry.Options{Log: log})
-	if err != nil {
+	front := &service.Front{}
+	closeHost := func() {}
+	group, ctx := errgroup.WithContext(stopped)
+	group.Go(func() error { return gateway.Serve(ctx, who.listener(listener), front, log) })
+	group.Go(func() error {
+		reg, err := registry.New(filepath.Join(env.Data, "registry"), registry.Options{Log: log})
+		if err != nil {
+			return err
+		}
+		tracer, err := trace.Open(ctx, "lemnis-gateway", service.Version(), log)
+		if err != nil {
+			return err
+		}
+		closeHost = func() { tracer.Close(stopped) }
+		quotas, err := quota.Open(cmp.Or(getenv("LEMNIS_QUOTAS"), filepath.Join(env.Data, quota.FileName)), log)
+		if err != nil {
+			return err
+		}
+		host, done, err := env.Connect(ctx, log, front)
+		if err != nil {
+			return err
+		}
+		closeHost = func() { done(); tracer.Close(stopped) } // when the last request was answered
+		host.Trace = tracer
+		options := gateway.Options{Host: host, Registry: reg, Quotas: quotas, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
+		if err := who.lend(ctx, host, env.Data, &options); err != nil {
+			return err
+		}
+		gw, err := gateway.New(options)
+		if err != nil {
+			return err
+		}
+		front.Open(gw.Handler())
+		return gw.Run(ctx)
+	})
+	err = group.Wait()
+	closeHost()
+	if stopped.Err() == nil {
 		return err
 	}
-	tracer, err := trace.Open(ctx, "lemnis-gateway", service.Version(), log)
-	if err != nil {
-		return err
-	}
-	defer tracer.Close(ctx)
-	host, closeHost, err := env.Connect(ctx, log)
-	if err != nil {
-		return err
-	}
-	defer closeHost()
-	host.Trace = tracer
-	quotas, err := quota.Open(cmp.Or(getenv("LEMNIS_QUOTAS"), filepath.Join(env.Data, quota.FileName)), log)
-	if err != nil {
-		return err
-	}
-	options := gateway.Options{Host: host, Registry: reg, Quotas: quotas, PrivateSinks: private, SigningSecrets: getenv("LEMNIS_SECRETS_DIR"), AllowedHosts: strings.FieldsFunc(getenv("LEMNIS_ALLOWED_HOSTS"), func(r rune) bool { return r == ',' || r == ' ' })}
-	if err := who.lend(ctx, host, env.Data, &options); err != nil {
-		return err
-	}
-	gw, err := gateway.New(options)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return gw.Run(ctx) })
-	group.Go(func() error { return gw.Serve(ctx, who.listener(listener)) })
-	return group.Wait()
+	return nil // what ends with the process has not failed
 }

@@ -58,7 +58,7 @@ func run(ctx context.Context, name string) error {
 		return err
 	}
 	log = log.Named(name)
-	host, closeHost, err := env.Connect(ctx, log)
+	host, closeHost, err := env.Connect(ctx, log, nil)
 	if err != nil {
 		return err
 	}
