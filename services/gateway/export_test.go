@@ -1,5 +1,7 @@
 package gateway
 
+import "time"
+
 // Patterns are those of every endpoint.
 func (g *Gateway) Patterns() []string { return g.routes().patterns }
 
@@ -21,3 +23,6 @@ func (g *Gateway) Followers() int {
 	defer g.tails.mu.Unlock()
 	return len(g.tails.all)
 }
+
+// BoundLag changes how far the index may be behind.
+func (g *Gateway) BoundLag(d time.Duration) { g.index.lag.bound.Store(int64(d)) }

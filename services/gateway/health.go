@@ -34,6 +34,9 @@ func (g *Gateway) Ready() string {
 			return part.name
 		}
 	}
+	if g.index.lag.tooFar() {
+		return "index, which is too far behind the stream to take claims"
+	}
 	return ""
 }
 

@@ -45,11 +45,14 @@ type index struct {
 	ready chan struct{} // closed when it has met the end that the stream had at the start
 
 	asking asking
+	lag    lag
 }
 
 func newIndex(h service.Host, log *zap.Logger) *index {
 	scope := fold.Scope{Stream: h.FoldIdentity(), Phase: "gateway", Version: indexVersion}
-	return &index{host: h, log: log, scope: scope, name: scope.Name("index"), ready: make(chan struct{})}
+	x := &index{host: h, log: log, scope: scope, name: scope.Name("index"), ready: make(chan struct{})}
+	x.lag.init()
+	return x
 }
 
 // entry is what the index keeps of one event.
@@ -215,9 +218,11 @@ func (x *index) keep(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return follow(ctx, x.host, at, func(m service.Message) error {
-			if m.Kind != events.Result && !own.give(ctx, step{message: m}) {
+			given := m.Kind != events.Result
+			if given && !own.give(ctx, step{message: m}) {
 				return ctx.Err()
 			}
+			x.lag.handed(m.Sequence, given)
 			return nil
 		}, func(uint64) { own.give(ctx, step{caughtUp: true}) })
 	})

@@ -26,6 +26,7 @@ func (g *Gateway) runModels(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return x.run(ctx, shared) })
+	group.Go(func() error { return x.watchLag(ctx) })
 	group.Go(func() error { return o.keepSaved(ctx, g.host, saved) })
 	group.Go(func() error {
 		together := err == nil
@@ -50,6 +51,9 @@ func (g *Gateway) runModels(ctx context.Context) error {
 				if m.Sequence > saved {
 					o.meet(m)
 				}
+			}
+			if together {
+				x.lag.handed(m.Sequence, m.Kind != events.Result)
 			}
 			if !waits {
 				g.tails.meet(m)

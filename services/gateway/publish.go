@@ -26,11 +26,14 @@ type receipt struct {
 // put publishes a claim and returns when the stream has it. A claim that is there already, by principal, source and id, is
 // not put there twice, however long ago it came; where another event stands under that name, the error says so. Three memories follow one another without a gap. The stream knows the ids
 // of the last two minutes, also of two that come at the same moment; the index knows those that it has taken in; and what
-// this gateway has published and the index has not met yet, recent knows. Where the index can not be asked, nothing is
-// published.
+// this gateway has published and the index has not met yet, recent knows. Where the index can not be asked, or is behind by
+// so much of the two minutes that what another gateway has published may be known to none of them, nothing is published.
 func (g *Gateway) put(ctx context.Context, c claim) (receipt, error) {
 	if !g.host.Conn.IsConnected() {
 		return receipt{}, errAway
+	}
+	if g.index.lag.tooFar() {
+		return receipt{}, fmt.Errorf("%w: the index is too far behind", errAway)
 	}
 	at, ok := g.recent.find(c.id)
 	if !ok {
