@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -139,9 +140,23 @@ func (g *Gateway) readSubmitted(ctx context.Context, header nats.Header, data []
 			}
 			return d.Event, d.Body, d.Err
 		}
-		return events.Event{Project: first(h["ce-project"]...)}, nil, badEvent(err)
+		return events.Event{Project: projectSaid(h, data)}, nil, badEvent(err)
 	}
 	return e, body, nil
+}
+
+// projectSaid is the project that a message names which is no event, so that its dead letter is found by it.
+func projectSaid(h nats.Header, data []byte) string {
+	if name := first(h["ce-project"]...); name != "" {
+		return name
+	}
+	var said struct {
+		Project string `json:"project"`
+	}
+	if json.Unmarshal(data, &said) != nil {
+		return ""
+	}
+	return said.Project
 }
 
 // steering tells the headers that the bus obeys from those of an event.

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -125,7 +126,7 @@ func (f *flags) resend(c *cobra.Command, letters []api.DeadLetter, dry, again bo
 	}
 	sent, already, failed := 0, 0, 0
 	for _, l := range letters {
-		what := fmt.Sprintf("%d %s of %s (%s)", l.Sequence, l.Type, l.Project, l.Where)
+		what := fmt.Sprintf("%d %s of %s (%s)", l.Sequence, cmp.Or(l.Type, "of no type"), cmp.Or(l.Project, "no project"), l.Where)
 		if dry {
 			fmt.Fprintf(c.OutOrStdout(), "%s would be sent again; it failed: %s\n", what, l.Reason)
 			continue
