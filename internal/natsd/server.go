@@ -63,7 +63,8 @@ type Server struct {
 	config string     // accounts, as of the last change
 	guards map[string]*guard
 
-	outOfSpace atomic.Bool // the store met a full disk
+	store      *server.JetStreamConfig // as it was opened first
+	outOfSpace atomic.Bool             // the store met a full disk
 
 	stopped chan struct{}
 	once    sync.Once
@@ -114,6 +115,7 @@ func Start(o Options) (*Server, error) {
 		s.Stop()
 		return nil, fmt.Errorf("nats server started without its store in %s: is another process using it?", o.Dir)
 	}
+	s.store = s.nats.JetStreamConfig()
 	if err := s.guardAll(outsiders); err != nil {
 		s.Stop()
 		return nil, err

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 )
 
 const (
@@ -65,7 +63,9 @@ func (s *Server) reopen() error {
 	if err := s.nats.ShutdownJetStream(); err != nil {
 		return fmt.Errorf("close the store: %w", err)
 	}
-	if err := s.nats.EnableJetStream(&server.JetStreamConfig{StoreDir: s.options.Dir}); err != nil {
+	again := *s.store // with the limits of the start: a disk that is fuller now has to do for what was promised then
+	again.StoreDir = s.options.Dir
+	if err := s.nats.EnableJetStream(&again); err != nil {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	return nil

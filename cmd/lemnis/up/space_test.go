@@ -48,7 +48,7 @@ func stuff(t *testing.T, file string) {
 // A full disk refuses publishers with 503 and says so; when there is room again all goes on by itself, and what was
 // accepted is there.
 func TestAFullDisk(t *testing.T) {
-	disk := smallDisk(t, "160m")
+	disk := smallDisk(t, "512m")
 	o := options(filepath.Join(disk, "data"))
 	stack, stop := run(t, o)
 	defer stop()
