@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -70,6 +71,27 @@ func TestGoneOnlyByTheLeader(t *testing.T) {
 	}
 	if _, err := MessageAt(t.Context(), host, behind{stream}, 2); !errors.Is(err, jetstream.ErrMsgNotFound) {
 		t.Errorf("one that has never been: %v", err)
+	}
+}
+
+// A stream that does not answer is missing, until it takes something again.
+func TestASilentStreamIsMissing(t *testing.T) {
+	b := newBus(t)
+	for _, err := range []error{context.DeadlineExceeded, nats.ErrNoResponders} {
+		if b.host.Noted(err) != err { //nolint:errorlint // the very one
+			t.Error("the error is another")
+		}
+		if missing := b.host.Missing(t.Context()); len(missing) != 1 || !strings.Contains(missing[0], "takes nothing") {
+			t.Errorf("%v: %q", err, missing)
+		}
+		_ = b.host.Noted(nil)
+		if missing := b.host.Missing(t.Context()); len(missing) != 0 {
+			t.Errorf("it took something: %q", missing)
+		}
+	}
+	_ = b.host.Noted(context.Canceled)
+	if missing := b.host.Missing(t.Context()); len(missing) != 0 {
+		t.Errorf("somebody went away: %q", missing)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lemnis/lemnis/internal/natsd"
@@ -38,7 +39,7 @@ func (h Host) Noted(err error) error {
 	if n == nil || err == nil && !n.full.Load() {
 		return err
 	}
-	why := fullBy(err)
+	why := h.lackBy(err)
 	if why == "" && err != nil {
 		return err
 	}
@@ -51,6 +52,19 @@ func (h Host) Noted(err error) error {
 		n.refused = time.Now()
 	}
 	return err
+}
+
+// lackBy says what a publisher lacked, by the error that it got; empty when it was nothing that others would lack, too.
+func (h Host) lackBy(err error) string {
+	if why := fullBy(err); why != "" {
+		return "the stream " + natsd.Lifecycle + " is full: " + why
+	}
+	// A server whose disk is full may be silent, and one that has turned its store off has nobody to answer.
+	silent := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse)
+	if silent && h.Conn.IsConnected() {
+		return "the stream " + natsd.Lifecycle + " takes nothing: the bus does not answer; is its disk full?"
+	}
+	return ""
 }
 
 // fullBy says which want of room an error is about; empty when it is about none.
@@ -92,7 +106,7 @@ func (h Host) Missing(ctx context.Context) []string {
 	h.needs.mu.Lock()
 	defer h.needs.mu.Unlock()
 	if !h.needs.refused.IsZero() {
-		lines = append(lines, "the stream "+natsd.Lifecycle+" is full: "+h.needs.why)
+		lines = append(lines, h.needs.why)
 	}
 	return lines
 }

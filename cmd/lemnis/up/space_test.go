@@ -100,7 +100,7 @@ func TestAFullDisk(t *testing.T) {
 			n++
 			_ = publish(n)
 			status, text := ready()
-			return status == http.StatusServiceUnavailable && strings.Contains(text, "no space left")
+			return status == http.StatusServiceUnavailable && strings.Contains(text, "the stream LIFECYCLE")
 		})
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
