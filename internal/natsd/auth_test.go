@@ -392,35 +392,35 @@ func TestRoomForConsumers(t *testing.T) {
 	c := startClosed(t)
 	_, jenkins := c.as("jenkins")
 	_, audit := c.as("audit")
-	make := func(js jetstream.JetStream, name string) error {
+	create := func(js jetstream.JetStream, name string) error {
 		_, err := js.CreateConsumer(t.Context(), natsd.Lifecycle, jetstream.ConsumerConfig{Name: name, FilterSubject: "lifecycle.shop.>"})
 		return err
 	}
 	for n := range 200 {
-		if err := make(jenkins, fmt.Sprintf("c%d", n)); err != nil {
+		if err := create(jenkins, fmt.Sprintf("c%d", n)); err != nil {
 			t.Fatalf("consumer %d: %v", n, err)
 		}
 	}
 	var refused *jetstream.APIError
-	if err := make(jenkins, "more"); !errors.As(err, &refused) || refused.Code != 429 || !strings.Contains(refused.Description, "jenkins has 200 consumers") {
+	if err := create(jenkins, "more"); !errors.As(err, &refused) || refused.Code != 429 || !strings.Contains(refused.Description, "jenkins has 200 consumers") {
 		t.Errorf("one more: %v", err)
 	}
-	if err := make(audit, "other"); err != nil {
+	if err := create(audit, "other"); err != nil {
 		t.Errorf("another principal: %v", err)
 	}
 	if err := jenkins.DeleteConsumer(t.Context(), natsd.Lifecycle, "c7"); err != nil {
 		t.Fatal(err)
 	}
-	if err := make(jenkins, "instead"); err != nil {
+	if err := create(jenkins, "instead"); err != nil {
 		t.Errorf("in the place of one that went: %v", err)
 	}
 	// One that goes without the guard's knowing is found out.
 	if err := c.service.DeleteConsumer(t.Context(), natsd.Lifecycle, "c8"); err != nil {
 		t.Fatal(err)
 	}
-	err := make(jenkins, "later")
+	err := create(jenkins, "later")
 	for deadline := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(deadline); <-time.After(50 * time.Millisecond) {
-		err = make(jenkins, "later")
+		err = create(jenkins, "later")
 	}
 	if err != nil {
 		t.Errorf("in the place of one that went by itself: %v", err)

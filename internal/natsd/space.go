@@ -45,7 +45,7 @@ func (s *Server) heal() {
 			continue
 		}
 		var disk syscall.Statfs_t
-		if err := syscall.Statfs(s.options.Dir, &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < enoughSpace { //nolint:gosec // a size is positive
+		if err := syscall.Statfs(s.options.Dir, &disk); err != nil || disk.Bavail*uint64(disk.Bsize) < enoughSpace {
 			continue
 		}
 		s.outOfSpace.Store(false) // what is met from here on counts again
