@@ -5,6 +5,8 @@
 //	purl := ref.PURL() // pkg:oci/api@sha256%3A…?repository_url=127.0.0.1:8080/shop/api
 //	ref, err = oci.ParsePURL(purl)
 //	file, err := oci.Pull(ctx, ref, "releases/api")
+//	_, err = oci.Attach(ctx, ref, oci.Attachment{MediaType: "application/vnd.cyclonedx+json", Content: bill})
+//	all, err := oci.Attached(ctx, ref, "application/vnd.cyclonedx+json", 10)
 //
 // The artifact is an OCI 1.1 image manifest with an artifactType, the empty config and one layer:
 // the file's bytes as they are, so the layer's digest is the file's. The same file and metadata

@@ -40,6 +40,7 @@ type manifest struct {
 	ArtifactType  string            `json:"artifactType"`
 	Config        descriptor        `json:"config"`
 	Layers        []descriptor      `json:"layers"`
+	Subject       *descriptor       `json:"subject,omitempty"`
 	Annotations   map[string]string `json:"annotations,omitempty"`
 }
 

@@ -109,7 +109,7 @@ func TestParseRefuses(t *testing.T) {
 		{"project: shop\nreview: {approvals: yes}\n", "p.yaml:2:21: review.approvals: has to be a whole number, not text"},
 		{"project: shop\nreview:\n", "p.yaml:2:9: review: has no value"},
 		{"project: shop\nenvironments:\n  - {name: dev, target: process, gate: {tests: passed, coverage: 70}}\n  - name: prod\n    target: process\n    gate:\n      coverage: 60\n      tests: passed\n", "p.yaml:7:17: environments[1].gate.coverage: is 60, weaker than the 70 of dev before it"},
-		{"project: shop\nenvironments:\n  - {name: dev, target: process, gate: {vulnerabilities: {critical: 0}}}\n", "environments[0].gate.vulnerabilities: nothing produces evidence for it yet"},
+		{"project: shop\nenvironments:\n  - {name: dev, target: process, gate: {vulnerabilities: {grave: 0}}}\n", "environments[0].gate.vulnerabilities.grave: there is no such severity"},
 		{"project: shop\nenvironments:\n  - {name: dev, gate: {}}\n", "p.yaml:3:5: environments[0].target: "},
 		{"project: shop\ncapacity: {every: 3}\n", `p.yaml:2:19: capacity.every: "3" is no duration`},
 		{"project: shop\nobjectives: [{service: api, availability: 0.999}]\n", `objectives[0].availability: "0.999" is no percentage`},

@@ -1,7 +1,9 @@
-package main
+// Package sbom lists what is in a Go program, as the linker wrote it there, in CycloneDX.
+package sbom
 
 import (
 	"crypto/sha256"
+	"debug/buildinfo"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -15,21 +17,74 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// billOf lists the Go standard library and every module of a program. digest is the program's, SHA-256 in hexadecimal.
-func billOf(info *debug.BuildInfo, digest string) *cdx.BOM {
+// MediaType of a bill.
+const MediaType = "application/vnd.cyclonedx+json"
+
+// Program is a Go executable.
+type Program struct {
+	Info   *debug.BuildInfo
+	Digest string // SHA-256 of the file, in hexadecimal
+}
+
+// Read reads what a Go executable says of itself.
+func Read(file string) (Program, error) {
+	digest, err := digestOf(file)
+	if err != nil {
+		return Program{}, err
+	}
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		return Program{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return Program{Info: info, Digest: digest}, nil
+}
+
+// Go is the version of Go that the program was built with, like 1.26.0.
+func (p Program) Go() string {
+	return strings.TrimPrefix(strings.Fields(p.Info.GoVersion + " ")[0], "go")
+}
+
+// Linked is a module as it is linked: what replaces it. One that is replaced by a folder has no version.
+func Linked(m *debug.Module) *debug.Module {
+	if m.Replace != nil {
+		return m.Replace
+	}
+	return m
+}
+
+// Options add to a bill what a program does not say of itself.
+type Options struct {
+	Name     string                                // of the program; empty: of its package
+	Revision string                                // commit of its source; empty: what the go command wrote into it
+	Licences func(module, version string) []string // SPDX identifiers; nil: none are told
+}
+
+// Bill lists the Go standard library and every module of the program. The same program and options give the same bill.
+func (p Program) Bill(o Options) *cdx.BOM {
+	if o.Name == "" {
+		o.Name = path.Base(p.Info.Path)
+	}
+	if o.Revision == "" {
+		o.Revision = revision(p.Info)
+	}
 	bom := cdx.NewBOM()
-	bom.SerialNumber = serial(digest)
+	bom.SerialNumber = serial(p.Digest)
 	program := cdx.Component{
-		BOMRef: "program", Type: cdx.ComponentTypeApplication, Name: path.Base(info.Path), Version: revision(info),
-		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: digest}},
+		BOMRef: "program", Type: cdx.ComponentTypeApplication, Name: o.Name, Version: o.Revision,
+		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: p.Digest}},
 	}
 	bom.Metadata = &cdx.Metadata{Component: &program}
-	toolchain := strings.TrimPrefix(strings.Fields(info.GoVersion)[0], "go")
+	std := "pkg:golang/std@" + p.Go()
 	components := []cdx.Component{{
-		BOMRef: "pkg:golang/std@" + toolchain, Type: cdx.ComponentTypeLibrary, Name: "std", Version: toolchain, PackageURL: "pkg:golang/std@" + toolchain,
+		BOMRef: std, Type: cdx.ComponentTypeLibrary, Name: "std", Version: p.Go(), PackageURL: std, Licenses: choices([]string{"BSD-3-Clause"}),
 	}}
-	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
-		components = append(components, componentOf(m, revision(info)))
+	components = append(components, componentOf(&p.Info.Main, o.Revision))
+	for _, m := range p.Info.Deps {
+		c := componentOf(m, o.Revision)
+		if at := Linked(m); o.Licences != nil && at.Version != "" {
+			c.Licenses = choices(o.Licences(at.Path, at.Version))
+		}
+		components = append(components, c)
 	}
 	slices.SortFunc(components, func(a, b cdx.Component) int { return strings.Compare(a.BOMRef, b.BOMRef) })
 	refs := make([]string, len(components))
@@ -39,6 +94,18 @@ func billOf(info *debug.BuildInfo, digest string) *cdx.BOM {
 	bom.Components = &components
 	bom.Dependencies = &[]cdx.Dependency{{Ref: program.BOMRef, Dependencies: &refs}}
 	return bom
+}
+
+// choices are licences that all count.
+func choices(ids []string) *cdx.Licenses {
+	if len(ids) == 0 {
+		return nil
+	}
+	all := cdx.Licenses{}
+	for _, id := range ids {
+		all = append(all, cdx.LicenseChoice{License: &cdx.License{ID: id}})
+	}
+	return &all
 }
 
 // componentOf is a module as it is linked: what replaces it. A module of this repository has no version of its own.
@@ -96,6 +163,7 @@ func digestOf(file string) (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-func write(out io.Writer, bom *cdx.BOM) error {
+// Write writes a bill as JSON.
+func Write(out io.Writer, bom *cdx.BOM) error {
 	return cdx.NewBOMEncoder(out, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bom)
 }

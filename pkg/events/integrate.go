@@ -142,6 +142,7 @@ type BuildDetail struct {
 	Seconds  float64     `json:"seconds,omitempty"`
 	Outcome  string      `json:"outcome,omitempty" schema:"enum=success|failure|error"` // success, failure, error
 	Reason   string      `json:"reason,omitempty"`
+	Supply   *Supply     `json:"supply,omitempty"`
 }
 
 // BuildQueued says that a commit waits to be packaged.
@@ -275,6 +276,62 @@ type SBOM struct {
 	URI string `json:"uri" schema:"nonempty,format=uri-reference"`
 }
 
+// Supply is what is known of where an artifact comes from and of what is in it.
+type Supply struct {
+	SBOM       string   `json:"sbom,omitempty"`       // CycloneDX: reference in the registry, by digest
+	Provenance string   `json:"provenance,omitempty"` // SLSA, in a signed envelope: reference in the registry, by digest
+	Signature  string   `json:"signature,omitempty"`  // in that envelope, base64
+	Key        string   `json:"key,omitempty"`        // fingerprint of the key that signed
+	Licenses   []string `json:"licenses,omitempty"`   // SPDX ids of the modules within, sorted
+	Unlicensed []string `json:"unlicensed,omitempty"` // modules whose licence is not known
+
+	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"` // nil: not known, which is not none
+	Missing         []string         `json:"missing,omitempty"`         // what could not be made or found out, each with the reason
+	Seconds         float64          `json:"seconds,omitempty"`         // that all this took
+}
+
+// Severity of a vulnerability.
+type Severity string
+
+// The severities, in falling order, in the bands of CVSS. Unrated is what no database rates.
+const (
+	SeverityCritical Severity = "critical"
+	SeverityHigh     Severity = "high"
+	SeverityMedium   Severity = "medium"
+	SeverityLow      Severity = "low"
+	SeverityUnrated  Severity = "unrated"
+)
+
+// Severities lists them.
+func Severities() []Severity {
+	return []Severity{SeverityCritical, SeverityHigh, SeverityMedium, SeverityLow, SeverityUnrated}
+}
+
+// Vulnerabilities are those known of the modules and the Go version in an artifact. One that has several names counts once.
+type Vulnerabilities struct {
+	Critical int    `json:"critical"`
+	High     int    `json:"high"`
+	Medium   int    `json:"medium"`
+	Low      int    `json:"low"`
+	Unrated  int    `json:"unrated"`
+	Database string `json:"database,omitempty"` // when it was changed last, RFC 3339
+
+	Found []Vulnerability `json:"found,omitempty"` // the worst first, 50 at most
+}
+
+// Count is the number of a severity.
+func (v Vulnerabilities) Count(s Severity) int {
+	return map[Severity]int{SeverityCritical: v.Critical, SeverityHigh: v.High, SeverityMedium: v.Medium, SeverityLow: v.Low, SeverityUnrated: v.Unrated}[s]
+}
+
+// Vulnerability is one of them.
+type Vulnerability struct {
+	ID       string   `json:"id"`
+	Module   string   `json:"module"` // path@version
+	Fixed    string   `json:"fixed,omitempty"`
+	Severity Severity `json:"severity"`
+}
+
 // ArtifactDetail is what Lemnis knows of an artifact; subject.id is its purl.
 type ArtifactDetail struct {
 	ID         string    `json:"id,omitempty"` // purl
@@ -290,6 +347,7 @@ type ArtifactDetail struct {
 	Title      string    `json:"title,omitempty"`
 	Author     string    `json:"author,omitempty"`
 	Evidence   *Evidence `json:"evidence,omitempty"`
+	Supply     *Supply   `json:"supply,omitempty"`
 }
 
 // ArtifactPackaged says that an artifact was made.

@@ -25,6 +25,7 @@ type Project struct {
 	Feedback     FeedbackPolicy   `json:"feedback"`
 
 	Webhooks map[WebhookKind]Webhook `json:"webhooks,omitempty"` // that the gateway takes, by sender
+	Signing  *Signing                `json:"signing,omitempty"`  // nil: with a key that the builder makes
 	Mappings []Mapping               `json:"mappings,omitempty"` // of CloudEvents that are no CDEvents; the first that takes an event counts
 
 	// Revision counts the accepted configurations; 0 is the default one. It is not part of the file.
@@ -39,6 +40,12 @@ type Mapping struct {
 	Subject string            `json:"subject"`          // makes the id of what the claim is about
 	Chain   string            `json:"chain,omitempty"`  // makes the id of the turn of the loop; a turn of its own without it
 	Fields  map[string]string `json:"fields,omitempty"` // makes the fields of the content, by their path
+}
+
+// Signing says what artifacts are signed with, and whose signatures count.
+type Signing struct {
+	Key     string   `json:"key,omitempty"` // "secret:<name>" of a private key: PEM, Ed25519 or ECDSA over P-256; a key is made when it is empty
+	Trusted []string `json:"trusted"`       // "secret:<name>" each of a public key, PEM
 }
 
 // RepositoryRef is a repository of the project. Its name is that of the service it builds.
@@ -89,6 +96,9 @@ type Gate struct {
 	Approvals int      `json:"approvals,omitempty"` // of people other than the author
 	Soak      Duration `json:"soak,omitempty"`      // time in the environment before
 	Runtime   string   `json:"runtime,omitempty"`   // "passed": runtime tests of the environment before
+
+	Signature       string           `json:"signature,omitempty"`       // "verified": of a key that the project trusts
+	Vulnerabilities map[Severity]int `json:"vulnerabilities,omitempty"` // known ones, at most
 }
 
 // Objective is what the users of a service may expect.

@@ -2,6 +2,7 @@ package events
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"net/url"
 	"path"
@@ -51,6 +52,7 @@ func (p Project) Validate() error {
 		v.add("capacity.every", "is less than a second; deadlines fire on whole seconds")
 	}
 	v.count("feedback.users", p.Feedback.Users, 1e6)
+	v.signing(p.Signing)
 	v.webhooks(p.Webhooks)
 	v.mappings(p.Mappings)
 	if len(v.errors) > 0 {
@@ -380,6 +382,32 @@ func (v *validation) gate(at string, g Gate) {
 	v.count(at+".approvals", g.Approvals, 20)
 	v.duration(at+".soak", g.Soak)
 	v.oneOf(at+".runtime", g.Runtime, "", "passed")
+	v.oneOf(at+".signature", g.Signature, "", "verified")
+	for _, s := range slices.Sorted(maps.Keys(g.Vulnerabilities)) {
+		field := at + ".vulnerabilities." + string(s)
+		if !slices.Contains(Severities(), s) {
+			v.add(field, "there is no such severity; there are critical, high, medium, low, unrated")
+		} else {
+			v.count(field, g.Vulnerabilities[s], 1e6)
+		}
+	}
+}
+
+func (v *validation) signing(s *Signing) {
+	if s == nil {
+		return
+	}
+	v.secret("signing.key", s.Key)
+	if len(s.Trusted) == 0 {
+		v.add("signing.trusted", "names no key: with a key of your own, name the public half, like \"secret:signing.pub\"")
+	}
+	for i, name := range s.Trusted {
+		field := fmt.Sprintf("signing.trusted[%d]", i)
+		if name == "" {
+			v.add(field, "is empty")
+		}
+		v.secret(field, name)
+	}
 }
 
 // firstGate refuses checks that nothing produces evidence for: they look at the environment before.
@@ -415,6 +443,18 @@ func (v *validation) stricter(at string, before Environment, g Gate) {
 	}
 	if g.Soak < b.Soak {
 		weaker("soak", time.Duration(g.Soak).String(), time.Duration(b.Soak).String())
+	}
+	if b.Signature != "" && g.Signature == "" {
+		weaker("signature", none(g.Signature), b.Signature)
+	}
+	for _, s := range Severities() {
+		most, asked := b.Vulnerabilities[s]
+		switch now, still := g.Vulnerabilities[s]; {
+		case asked && !still:
+			weaker("vulnerabilities."+string(s), "not bounded", fmt.Sprint(most))
+		case asked && now > most:
+			weaker("vulnerabilities."+string(s), fmt.Sprint(now), fmt.Sprint(most))
+		}
 	}
 	if b.Runtime != "" && g.Runtime == "" {
 		weaker("runtime", none(g.Runtime), b.Runtime)

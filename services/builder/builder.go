@@ -23,6 +23,9 @@ type Options struct {
 	Registry string       // the OCI registry, as host:port or URL; artifacts go to <Registry>/<project>/<service>
 	Push     []oci.Option // how to reach it
 	Parallel int          // pipeline runs at once; 1 when zero
+
+	SecretsDir string // holds <project>/<name>: the keys that artifacts are signed with; empty: nothing is signed
+	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 }
 
 // New is the builder: develop and integrate.

@@ -91,7 +91,7 @@ func textOrigin(t *testing.T) origin {
 
 func ociRegistry(t *testing.T) string {
 	t.Helper()
-	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	t.Cleanup(s.Close)
 	return s.URL
 }

@@ -25,7 +25,7 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	if err := job.Report(ctx, service.Report{Content: events.BuildStarted{Lemnis: d}}); err != nil {
 		return err
 	}
-	made, ref, err := b.ship(ctx, job, &d)
+	made, ref, err := b.ship(ctx, job, &d, started)
 	finished := events.BuildFinished{}
 	if err != nil {
 		f, result, again := outcome(ctx, job, err)
@@ -46,8 +46,9 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	return nil
 }
 
-// ship makes the executable, unless its merge was packaged here when it was tested, and pushes it.
-func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDetail) (executable, oci.Reference, error) {
+// ship makes the executable, unless its merge was packaged here when it was tested, and pushes it with the evidence of where
+// it comes from.
+func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDetail, started time.Time) (executable, oci.Reference, error) {
 	if b.options.Registry == "" {
 		return executable{}, oci.Reference{}, found("the builder is given no registry to push to")
 	}
@@ -70,6 +71,10 @@ func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDet
 	if err == nil && ref.Layer != made.digest {
 		b.workshop.discard(made)
 		err = fmt.Errorf("the executable was %s when it was made and %s when it was pushed", made.digest, ref.Layer)
+	}
+	if err == nil {
+		evidence := proof{builder: b, job: job, build: *d, made: made, ref: ref, started: started}
+		d.Supply, err = evidence.prove(ctx)
 	}
 	return made, ref, err
 }

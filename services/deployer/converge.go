@@ -74,11 +74,14 @@ func (s *site) converge(ctx context.Context, where at) error {
 func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, error) {
 	running := p.instances[v.id]
 	if running == nil {
+		environment, name := rollout.SplitKey(p.at.key)
+		if err := s.verify(ctx, s.wanted.project(p.at.project), environment, v.artifact); err != nil {
+			return proxy.Upstream{}, err
+		}
 		file, err := s.executable(ctx, v.artifact)
 		if err != nil {
 			return proxy.Upstream{}, err
 		}
-		environment, name := rollout.SplitKey(p.at.key)
 		running, err = s.supervisor.Start(ctx, process.Spec{
 			Name: p.at.project + "/" + v.id, Executable: file,
 			Env:          []string{"LEMNIS_ENVIRONMENT=" + environment, "LEMNIS_SERVICE=" + name},

@@ -42,6 +42,11 @@ type Options struct {
 	OCI []oci.Option
 	// ModuleCache holds the Go modules' files, for their licences; empty: where the go command keeps it.
 	ModuleCache string
+	// SecretsDir holds <project>/<name>: the public keys whose signatures count; empty: none do.
+	SecretsDir string
+	// OSV is a database of known vulnerabilities, a folder, a zip or the URL of a mirror: where a gate bounds them, what runs is
+	// looked up again; empty: what the builder found counts alone.
+	OSV string
 	// StartTimeout bounds the wait for a process to get healthy; 30 s when zero.
 	StartTimeout time.Duration
 	// Grace bounds the wait for a process's requests in flight, and then for its end; 10 s when zero.

@@ -4,14 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"go/build"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
@@ -104,7 +102,10 @@ func (d *deployer) suite(p events.Project, environment string) runtimetest.Suite
 	if len(chosen.Licenses) > 0 {
 		suite.Licences.Allow = chosen.Licenses
 	}
-	suite.Licences.ModuleCache = d.moduleCache()
+	suite.Licences.ModuleCache = cmp.Or(d.options.ModuleCache, licence.Cache())
+	if d.options.OSV != "" && len(policy.Gate.Vulnerabilities) > 0 {
+		suite.Vulnerabilities = &runtimetest.Vulnerabilities{Database: d.options.OSV, Most: policy.Gate.Vulnerabilities}
+	}
 	if len(chosen.Headers) > 0 {
 		suite.Headers.Require = map[string]string{}
 		for _, h := range chosen.Headers {
@@ -113,18 +114,6 @@ func (d *deployer) suite(p events.Project, environment string) runtimetest.Suite
 		}
 	}
 	return suite
-}
-
-// moduleCache is where the go command keeps modules, by its own rules.
-func (d *deployer) moduleCache() string {
-	if d.options.ModuleCache != "" {
-		return d.options.ModuleCache
-	}
-	if folder := os.Getenv("GOMODCACHE"); folder != "" {
-		return folder
-	}
-	first, _, _ := strings.Cut(build.Default.GOPATH, string(filepath.ListSeparator))
-	return filepath.Join(first, "pkg", "mod")
 }
 
 // finished is the outcome of the tests as an event.

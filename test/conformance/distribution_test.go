@@ -36,16 +36,16 @@ func TestDistribution(t *testing.T) {
 		t.Logf("not asked for: %s: %s", name, why)
 	}
 	judge(t, run(t, program, host, "shop/one", "shop/two"), 650)
-	if before := content(t, host); len(before) != 1 {
+	if before := answers(t, host); len(before) != 1 {
 		t.Errorf("all was deleted, and this is there: %v", before)
 	}
 	judge(t, run(t, program, host, "shop/one", "shop/two",
 		"OCI_API_BLOBS_DELETE=false", "OCI_API_MANIFESTS_DELETE=false", "OCI_API_TAGS_DELETE=false"), 450)
-	before := content(t, host)
+	before := answers(t, host)
 	if len(before) < 40 {
 		t.Fatalf("%d answers to be found again", len(before))
 	}
-	after := content(t, serve(t, dir))
+	after := answers(t, serve(t, dir))
 	if len(after) != len(before) {
 		t.Errorf("%d answers before and %d after a restart", len(before), len(after))
 	}
@@ -138,8 +138,8 @@ func judge(t *testing.T, file string, least int) {
 	}
 }
 
-// content is what a registry answers about all that it holds, by the question.
-func content(t *testing.T, host string) map[string]string {
+// answers are what a registry answers about all that it holds, by the question.
+func answers(t *testing.T, host string) map[string]string {
 	t.Helper()
 	all := map[string]string{}
 	ask := func(path string, into any) {

@@ -34,6 +34,7 @@ func newUp() *cobra.Command {
 				return err
 			}
 			o.Log, o.NATSKey, o.SecretsDir = log, os.Getenv("LEMNIS_NATS_KEY_FILE"), os.Getenv("LEMNIS_SECRETS_DIR")
+			o.OSV = os.Getenv("LEMNIS_OSV")
 			if o.Data == "" {
 				if o.Data, err = defaultData(); err != nil {
 					return err

@@ -94,6 +94,8 @@ func integrate(content any) string {
 		return c.Lemnis.Outcome + evidence(c.Lemnis.Merge.Evidence) + dash(c.Lemnis.Reason)
 	case events.ArtifactPackaged:
 		return artifact(c.Lemnis)
+	case events.ArtifactSigned:
+		return artifact(c.Lemnis)
 	case events.ArtifactPublished:
 		return artifact(c.Lemnis)
 	case events.TestSuiteRunFinished:

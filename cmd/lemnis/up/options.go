@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
@@ -26,7 +27,8 @@ type Options struct {
 	Config     string // project file that is applied at start; empty: none
 	Durability string // "fsync": nothing is lost when the power fails; "": up to some seconds
 	Quotas     string // file of what projects may use; empty: quotas.yaml in Data
-	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; empty: there are none
+	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; default <Data>/secrets
+	OSV        string // database of known vulnerabilities: a folder, a zip or the URL of a mirror; empty: they are not known
 	Log        *zap.Logger
 
 	Auth   bool          // ask everybody for a token; without it everybody is the principal local, on loopback only
@@ -54,6 +56,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.NATSListen == "" {
 		o.NATSListen = DefaultNATS
+	}
+	if o.SecretsDir == "" && o.Data != "" {
+		o.SecretsDir = filepath.Join(o.Data, "secrets")
 	}
 	if o.Log == nil {
 		o.Log = zap.NewNop()

@@ -20,10 +20,12 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 	log := func(name string) func(string, ...any) { return host.Log.Named(name).Sugar().Infow }
 	var closing sync.WaitGroup
 	s.closers = append(s.closers, func() error { closing.Wait(); return nil })
-	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder)}),
+	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder),
+		SecretsDir: o.SecretsDir, OSV: o.OSV}),
 		planner.New(),
 		deployer.New(deployer.Options{
 			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, OCI: s.doors.registry(s.doors.placer), StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
+			SecretsDir: o.SecretsDir, OSV: o.OSV,
 		}),
 		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir}),
 		feedback.New(feedback.Options{Keys: vault}),

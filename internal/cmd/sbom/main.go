@@ -7,11 +7,12 @@
 package main
 
 import (
-	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/lemnis/lemnis/internal/sbom"
 )
 
 func main() {
@@ -25,13 +26,9 @@ func run(args []string, out io.Writer) error {
 	if len(args) != 1 {
 		return errors.New("say which program: sbom PROGRAM")
 	}
-	digest, err := digestOf(args[0])
+	program, err := sbom.Read(args[0])
 	if err != nil {
 		return err
 	}
-	info, err := buildinfo.ReadFile(args[0])
-	if err != nil {
-		return fmt.Errorf("%s: %w", args[0], err)
-	}
-	return write(out, billOf(info, digest))
+	return sbom.Write(out, program.Bill(sbom.Options{}))
 }

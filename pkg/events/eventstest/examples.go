@@ -114,6 +114,9 @@ func fill(v reflect.Value, name string) {
 	case *map[events.WebhookKind]events.Webhook:
 		*d = map[events.WebhookKind]events.Webhook{events.GitHub: {Secret: "secret:github"}}
 		return
+	case *map[events.Severity]int:
+		*d = map[events.Severity]int{events.SeverityCritical: 0, events.SeverityHigh: 2}
+		return
 	case *[]byte:
 		*d = []byte("sealed")
 		return

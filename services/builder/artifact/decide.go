@@ -30,18 +30,38 @@ func step(key string, s State, e events.Event) (events.Fact, bool) {
 		d := events.ArtifactDetail{
 			ID: c.ArtifactID, Service: b.Service, Repository: b.Merge.Repository, Reference: b.Artifact, Digest: b.Digest, Size: b.Size,
 			Commit: b.Merge.Commit, Committed: b.Merge.Committed, Change: b.Merge.Change, Item: b.Merge.Item,
-			Title: b.Merge.Title, Author: b.Merge.Author, Evidence: b.Merge.Evidence,
+			Title: b.Merge.Title, Author: b.Merge.Author, Evidence: b.Merge.Evidence, Supply: b.Supply,
 		}
 		// CDEvents wants a change; the master copy as it was found is one to us, named by its commit.
 		return events.Fact{SubjectID: c.ArtifactID, Content: events.ArtifactPackaged{
-			Change: events.Reference{ID: cmp.Or(d.Change, d.Commit, d.Repository, key)}, Lemnis: d}}, true
+			Change: events.Reference{ID: cmp.Or(d.Change, d.Commit, d.Repository, key)}, SBOM: bill(d), Lemnis: d}}, true
 	case events.ArtifactPackaged:
-		// The build pushed it before it finished: what is packaged is there to be had.
+		if !s.Packaged || s.Published || s.Deleted {
+			return events.Fact{}, false
+		}
+		if signed := s.Detail.Supply; signed != nil && signed.Signature != "" {
+			return events.Fact{SubjectID: e.SubjectID, Content: events.ArtifactSigned{Signature: signed.Signature, Lemnis: s.Detail}}, true
+		}
+		return publish(s, e)
+	case events.ArtifactSigned:
 		if s.Packaged && !s.Published && !s.Deleted {
-			return events.Fact{SubjectID: e.SubjectID, Content: events.ArtifactPublished{Lemnis: s.Detail}}, true
+			return publish(s, e)
 		}
 	}
 	return events.Fact{}, false
+}
+
+// publish says that the artifact is there to be had: the build pushed it before it finished.
+func publish(s State, e events.Event) (events.Fact, bool) {
+	return events.Fact{SubjectID: e.SubjectID, Content: events.ArtifactPublished{SBOM: bill(s.Detail), Lemnis: s.Detail}}, true
+}
+
+// bill says where the bill of materials is.
+func bill(d events.ArtifactDetail) *events.SBOM {
+	if d.Supply == nil || d.Supply.SBOM == "" {
+		return nil
+	}
+	return &events.SBOM{URI: "oci://" + d.Supply.SBOM}
 }
 
 func claim(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {

@@ -17,6 +17,7 @@ const Version = 1
 var Takes = []events.Type{
 	events.TypeOf(events.BuildFinished{}),
 	events.TypeOf(events.ArtifactPackaged{}),
+	events.TypeOf(events.ArtifactSigned{}),
 }
 
 // Route names the artifact that an event concerns.
@@ -35,7 +36,14 @@ func Route(_ events.Project, e events.Event) []string {
 		if e.Kind == events.Stated {
 			return []string{e.Key}
 		}
-	case events.ArtifactSigned, events.ArtifactPublished, events.ArtifactDownloaded, events.ArtifactDeleted:
+	case events.ArtifactSigned:
+		if e.Kind == events.Claim {
+			return claimed(e)
+		}
+		if e.Kind == events.Stated {
+			return []string{e.Key}
+		}
+	case events.ArtifactPublished, events.ArtifactDownloaded, events.ArtifactDeleted:
 		if e.Kind == events.Claim {
 			return claimed(e)
 		}

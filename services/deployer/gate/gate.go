@@ -18,6 +18,9 @@ const (
 	Coverage = "coverage"
 	Runtime  = "runtime"
 	Soak     = "soak"
+
+	Signature       = "signature"
+	Vulnerabilities = "vulnerabilities"
 )
 
 // Input is all that a gate may look at.
@@ -70,6 +73,26 @@ func Evaluate(policy events.Gate, in Input) (checks []events.Check, passed bool,
 			value, ok = fmt.Sprintf("%.1f %%", e.Coverage), e.Coverage >= policy.Coverage
 		}
 		add(Coverage, value, fmt.Sprintf("at least %g %%", policy.Coverage), ok, run(a.Evidence))
+	}
+	if policy.Signature != "" {
+		// That it is there; before it runs, whoever pulls it verifies it.
+		value, ok, evidence := "no evidence", false, ""
+		if s := a.Supply; s != nil && s.Signature != "" && s.Provenance != "" {
+			value, ok, evidence = "signed by "+s.Key, true, s.Provenance
+		}
+		add(Signature, value, policy.Signature, ok, evidence)
+	}
+	for _, severity := range events.Severities() {
+		most, asked := policy.Vulnerabilities[severity]
+		if !asked {
+			continue
+		}
+		value, ok, evidence := "not known", false, ""
+		if s := a.Supply; s != nil && s.Vulnerabilities != nil {
+			n := s.Vulnerabilities.Count(severity)
+			value, ok, evidence = fmt.Sprintf("%d known", n), n <= most, s.SBOM
+		}
+		add(Vulnerabilities+"."+string(severity), value, fmt.Sprintf("at most %d", most), ok, evidence)
 	}
 	promoted := in.Promotion.Fact != ""
 	if policy.Runtime != "" {

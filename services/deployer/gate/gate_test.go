@@ -15,6 +15,12 @@ func artifact(e *events.Evidence) events.ArtifactDetail {
 }
 
 func TestEvaluate(t *testing.T) {
+	supplied := func(s *events.Supply) events.ArtifactDetail {
+		a := artifact(nil)
+		a.Supply = s
+		return a
+	}
+	bounded := events.Gate{Vulnerabilities: map[events.Severity]int{events.SeverityCritical: 0, events.SeverityHigh: 2}}
 	green := &events.Evidence{Run: "run-1", Tests: 12, Coverage: 81.25}
 	promoted := Promotion{Environment: "dev", Fact: "f-1"}
 	for _, test := range []struct {
@@ -37,6 +43,13 @@ func TestEvaluate(t *testing.T) {
 		{name: "promoted", policy: events.Gate{Runtime: "passed"}, in: Input{Artifact: artifact(nil), Promotion: promoted}},
 		{name: "soaks", policy: events.Gate{Soak: events.Duration(time.Hour)}, in: Input{Artifact: artifact(nil), Promotion: promoted, Soaked: 20 * time.Minute}, failed: "soak", wait: 40 * time.Minute},
 		{name: "soaked", policy: events.Gate{Soak: events.Duration(time.Hour)}, in: Input{Artifact: artifact(nil), Promotion: promoted, Soaked: time.Hour}},
+		{name: "signed", policy: events.Gate{Signature: "verified"}, in: Input{Artifact: supplied(&events.Supply{Signature: "c2ln", Provenance: "r"})}},
+		{name: "not signed", policy: events.Gate{Signature: "verified"}, in: Input{Artifact: supplied(&events.Supply{})}, failed: "signature"},
+		{name: "nothing known of it", policy: events.Gate{Signature: "verified"}, in: Input{Artifact: artifact(nil)}, failed: "signature"},
+		{name: "few vulnerabilities", policy: bounded, in: Input{Artifact: supplied(&events.Supply{Vulnerabilities: &events.Vulnerabilities{High: 2, Medium: 9}})}},
+		{name: "many vulnerabilities", policy: bounded, in: Input{Artifact: supplied(&events.Supply{Vulnerabilities: &events.Vulnerabilities{Critical: 1, High: 3}})},
+			failed: "vulnerabilities.critical vulnerabilities.high"},
+		{name: "unknown is not none", policy: bounded, in: Input{Artifact: supplied(&events.Supply{})}, failed: "vulnerabilities.critical vulnerabilities.high"},
 		{name: "no use in soaking", policy: events.Gate{Tests: "passed", Soak: events.Duration(time.Hour)}, in: Input{Artifact: artifact(nil), Promotion: promoted}, failed: "tests soak"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/process"
 )
 
@@ -88,17 +89,28 @@ func TestSuitesAgainstRealInstances(t *testing.T) {
 	}
 }
 
-const mit = `MIT License
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software, to deal in it, provided
-that the above copyright notice and this permission notice shall be included in all copies.`
+// text is a licence's, from the library's own tests: lines of what it has to be, an empty one, the text.
+func text(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/licensecheck").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testdata", name+".t1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(file), "\n\n")
+	return rest
+}
 
 // A real executable with real modules, served by a module proxy of files.
 func TestLicencesOfModules(t *testing.T) {
 	proxy, cache, source := t.TempDir(), t.TempDir(), t.TempDir()
 	main, mod := "package main\n", "module example.org/app\n\ngo 1.26\n"
-	for name, licence := range map[string]string{"Free": mit, "gnu": "GNU GENERAL PUBLIC LICENSE\nVersion 3, 29 June 2007", "none": "", "odd": "All rights reserved."} {
+	for name, licence := range map[string]string{"Free": text(t, "MIT"), "gnu": text(t, "GPL-3.0"), "none": "", "odd": "All rights reserved."} {
 		path := "example.org/" + name
-		folder := filepath.Join(proxy, escape(path), "@v")
+		folder := filepath.Join(proxy, strings.ReplaceAll(path, "F", "!f"), "@v")
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -171,38 +183,42 @@ func TestLicencesOfModules(t *testing.T) {
 	}
 }
 
-func TestRecognise(t *testing.T) {
-	bsd := "Redistribution and use in source and binary forms, with or without modification, are permitted"
-	for text, want := range map[string]string{
-		mit:                                  "[MIT]",
-		mit + "\n\"Commons Clause\" License": "[MIT Commons-Clause]",
-		bsd:                                  "[BSD-2-Clause]",
-		bsd + " Neither the name of":         "[BSD-3-Clause]",
-		"Apache License\n  Version 2.0, January 2004":                                    "[Apache-2.0]",
-		"GNU AFFERO GENERAL PUBLIC LICENSE\n Version 3":                                  "[AGPL-3.0]",
-		"Mozilla Public License Version 2.0 ... GNU General Public License, Version 2.0": "[MPL-2.0]",
-		mit + " Licensed under the Apache License, Version 2.0":                          "[Apache-2.0 MIT]",
-		"Proprietary": "[]",
-	} {
-		if got := fmt.Sprint(recognise(text)); got != want {
-			t.Errorf("%.40q: %s, expected %s", text, got, want)
-		}
-	}
-	if got := recognise(goLicence(t)); fmt.Sprint(got) != "[BSD-3-Clause]" {
-		t.Errorf("Go's own licence: %v", got)
-	}
-}
-
-func goLicence(t *testing.T) string {
-	root, err := exec.Command("go", "env", "GOROOT").Output()
+// This test's own program, and a database in which its version of Go is vulnerable.
+func TestVulnerabilitiesOfTheExecutable(t *testing.T) {
+	app, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(root)), "LICENSE"))
-	if err != nil {
-		t.Skipf("SKIPPED, the Go installation has no LICENSE: %v", err)
+	database := t.TempDir()
+	entry := `{"id":"GO-1","database_specific":{"severity":"HIGH"},"affected":[{"package":{"ecosystem":"Go","name":"stdlib"},"ranges":[{"type":"SEMVER","events":[{"introduced":"0"}]}]}]}`
+	if err := os.WriteFile(filepath.Join(database, "GO-1.json"), []byte(entry), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	return string(text)
+	for name, test := range map[string]struct {
+		database, file string
+		most           map[events.Severity]int
+		reason         string // empty: passes
+	}{
+		"one too many":  {database, app, map[events.Severity]int{"critical": 0, "high": 0}, "1 are high, at most 0 may be: GO-1 in stdlib@"},
+		"as many as":    {database, app, map[events.Severity]int{"high": 1}, ""},
+		"others":        {database, app, map[events.Severity]int{"critical": 0}, ""},
+		"no database":   {t.TempDir(), app, map[events.Severity]int{"critical": 0}, "no entry"},
+		"no Go program": {database, "/bin/sh", map[events.Severity]int{"critical": 0}, "no list of modules"},
+	} {
+		r := Run(context.Background(), Instance{Executable: test.file}, Suite{Vulnerabilities: &Vulnerabilities{test.database, test.most}})[0]
+		if r.Passed != (test.reason == "") || !strings.Contains(r.Reason, test.reason) {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+	bounded := Suite{Vulnerabilities: &Vulnerabilities{database, map[events.Severity]int{"high": 1}}}
+	for _, loose := range []Suite{{}, {Vulnerabilities: &Vulnerabilities{database, map[events.Severity]int{"high": 2}}}, {Vulnerabilities: &Vulnerabilities{database, map[events.Severity]int{"low": 0}}}} {
+		if loose.AtLeast(bounded) == nil {
+			t.Errorf("%+v passes for as strict", loose.Vulnerabilities)
+		}
+	}
+	if err := bounded.AtLeast(bounded); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestFailuresAreNamed(t *testing.T) {

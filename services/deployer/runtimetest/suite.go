@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // Kind is what a test is about.
@@ -50,6 +52,8 @@ type Suite struct {
 	Licences *Licences `json:"licences,omitempty"`
 	Headers  *Headers  `json:"headers,omitempty"`
 	Ports    *Ports    `json:"ports,omitempty"`
+
+	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
 }
 
 // Smoke asks each path once by GET and wants 2xx.
@@ -77,6 +81,12 @@ type Licences struct {
 	Own []string `json:"own,omitempty"`
 	// ModuleCache is the folder with the modules' files, as `go env GOMODCACHE` prints it.
 	ModuleCache string `json:"moduleCache,omitempty"`
+}
+
+// Vulnerabilities are looked up again, since a database learns after a build.
+type Vulnerabilities struct {
+	Database string                  `json:"database"` // folder, zip or URL, as package osv takes it
+	Most     map[events.Severity]int `json:"most"`     // that may be known
 }
 
 // Headers are wanted of the answer to each path.
@@ -152,6 +162,7 @@ func Run(ctx context.Context, instance Instance, suite Suite) []Result {
 	run(suite.Latency != nil, Quality, "latency", func(r *Result) error { return latency(ctx, client, instance, *suite.Latency, r) })
 	run(suite.Digest, Compliance, "digest", func(r *Result) error { return digest(instance, r) })
 	run(suite.Licences != nil, Compliance, "licences", func(r *Result) error { return licences(instance, *suite.Licences, r) })
+	run(suite.Vulnerabilities != nil, Security, "vulnerabilities", func(r *Result) error { return vulnerabilities(ctx, instance, *suite.Vulnerabilities, r) })
 	run(suite.Headers != nil, Security, "headers", func(r *Result) error { return headers(ctx, client, instance, *suite.Headers, r) })
 	run(suite.Ports != nil, Security, "ports", func(r *Result) error { return ports(instance, *suite.Ports, r) })
 	return results
@@ -182,6 +193,17 @@ func (s Suite) AtLeast(before Suite) error {
 			if s.Headers != nil {
 				value, ok := s.Headers.Require[name]
 				lack(!ok || b.Require[name] != "" && value != b.Require[name], "headers: %s is not required as before", name)
+			}
+		}
+	}
+	if b := before.Vulnerabilities; b != nil {
+		for _, severity := range events.Severities() {
+			if most, asked := b.Most[severity]; asked {
+				now, still := 0, s.Vulnerabilities != nil
+				if still {
+					now, still = s.Vulnerabilities.Most[severity]
+				}
+				lack(!still || now > most, "vulnerabilities: more that are %s", severity)
 			}
 		}
 	}

@@ -1,7 +1,8 @@
 // Command lemnis-builder runs the phases develop and integrate. It needs git and go on its PATH. It is
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
-// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*).
+// LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*),
+// LEMNIS_SECRETS_DIR (keys that artifacts are signed with; they are made there), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL).
 package main
 
 import (
@@ -19,6 +20,7 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
-		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push}), nil
+		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), OSV: os.Getenv("LEMNIS_OSV")}), nil
 	}))
 }

@@ -36,6 +36,7 @@ func main() {
 		}
 		return []service.Definition{deployer.New(deployer.Options{
 			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing, Door: door,
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), OSV: os.Getenv("LEMNIS_OSV"),
 		})}, nil
 	})
 	closing.Wait()

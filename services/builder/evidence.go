@@ -1,0 +1,130 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/licence"
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/osv"
+	"github.com/lemnis/lemnis/internal/sbom"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const (
+	// mostFound is how many vulnerabilities a fact lists; all are counted.
+	mostFound = 50
+	// billName is the file name of a bill of materials.
+	billName = "sbom.cdx.json"
+)
+
+// proof is the evidence of one artifact while it is made.
+type proof struct {
+	*builder
+	job     *service.Job
+	build   events.BuildDetail
+	made    executable
+	ref     oci.Reference // of the artifact
+	started time.Time     // when its build began
+
+	program sbom.Program  // without Info when it is no Go program
+	bill    oci.Reference // of the bill of materials; zero when there is none
+	supply  events.Supply
+}
+
+// prove attaches to the artifact what it is made of and where it comes from, and finds out what is known against it. Evidence
+// that cannot be made here is said to be missing; only a registry that does not take it is a fault.
+func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
+	began := time.Now()
+	var err error
+	if p.program, err = sbom.Read(p.made.file); err != nil {
+		p.miss("bill of materials", "it is no Go program")
+		p.miss("vulnerabilities", "it is no Go program")
+	} else {
+		if err := p.list(ctx); err != nil {
+			return nil, err
+		}
+		p.scan(ctx)
+	}
+	if err := p.sign(ctx); err != nil {
+		return nil, err
+	}
+	p.supply.Seconds = time.Since(began).Seconds()
+	return &p.supply, nil
+}
+
+func (p *proof) miss(what, why string) {
+	p.supply.Missing = append(p.supply.Missing, what+": "+why)
+}
+
+// attach hangs something at the artifact. Consent to plain http is in the registry's URL, and not in a reference.
+func (p *proof) attach(ctx context.Context, a oci.Attachment) (oci.Reference, error) {
+	subject := p.ref
+	if strings.HasPrefix(p.options.Registry, "http://") {
+		subject.Repository = "http://" + subject.Repository
+	}
+	return oci.Attach(ctx, subject, a, p.options.Push...)
+}
+
+// list attaches the bill of materials. The same commit gives the same one.
+func (p *proof) list(ctx context.Context) error {
+	cache, s := licence.Cache(), &p.supply
+	var text bytes.Buffer
+	err := sbom.Write(&text, p.program.Bill(sbom.Options{Name: p.build.Service, Revision: p.build.Merge.Commit, Licences: func(module, version string) []string {
+		ids := licence.Of(cache, module, version)
+		s.Licenses = append(s.Licenses, ids...)
+		if len(ids) == 0 {
+			s.Unlicensed = append(s.Unlicensed, module+"@"+version)
+		}
+		return ids
+	}}))
+	if err != nil {
+		return fmt.Errorf("bill of materials: %w", err)
+	}
+	slices.Sort(s.Licenses)
+	s.Licenses = slices.Compact(s.Licenses)
+	if p.bill, err = p.attach(ctx, oci.Attachment{MediaType: sbom.MediaType, Name: billName, Content: text.Bytes()}); err != nil {
+		return err
+	}
+	s.SBOM = p.bill.String()
+	return nil
+}
+
+// scan looks the modules up in the database of known vulnerabilities. Without one they are not known, which is not none.
+func (p *proof) scan(ctx context.Context) {
+	if p.options.OSV == "" {
+		p.miss("vulnerabilities", "there is no database (LEMNIS_OSV)")
+		return
+	}
+	report, err := osv.Check(ctx, p.options.OSV, osv.Modules(p.program))
+	if err != nil {
+		p.miss("vulnerabilities", err.Error())
+		return
+	}
+	for _, m := range report.Unjudged {
+		p.miss("vulnerabilities", fmt.Sprintf("%s has the version %q, which compares with none", m.Path, m.Version))
+	}
+	if len(report.Unjudged) > 0 {
+		return // of one module nothing is known: the count would say too little
+	}
+	v := &events.Vulnerabilities{
+		Critical: report.Count(osv.Critical), High: report.Count(osv.High), Medium: report.Count(osv.Medium),
+		Low: report.Count(osv.Low), Unrated: report.Count(osv.Unknown),
+	}
+	if !report.Modified.IsZero() {
+		v.Database = report.Modified.UTC().Format(time.RFC3339)
+	}
+	for _, f := range report.Findings[:min(len(report.Findings), mostFound)] {
+		severity := events.SeverityUnrated
+		if f.Severity != osv.Unknown {
+			severity = events.Severity(f.Severity.String())
+		}
+		v.Found = append(v.Found, events.Vulnerability{ID: f.IDs[0], Module: f.Modules[0].Path + "@" + f.Modules[0].Version, Fixed: f.Fixed, Severity: severity})
+	}
+	p.supply.Vulnerabilities = v
+}

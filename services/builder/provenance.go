@@ -1,0 +1,97 @@
+package builder
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"net/url"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/attest"
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/sbom"
+)
+
+// builderID names this builder in a provenance; what it may be trusted with is the installation's to say, by its key.
+const builderID = "https://lemnis.dev/builder/v1"
+
+// sign states where the artifact comes from, signed with the project's key.
+func (p *proof) sign(ctx context.Context) error {
+	name := ""
+	if configured := p.job.Project.Signing; configured != nil {
+		name = strings.TrimPrefix(configured.Key, "secret:")
+	}
+	signer, err := attest.ProjectKey(p.options.SecretsDir, p.job.Project.Name, name)
+	if err != nil {
+		p.miss("signature", err.Error())
+		return nil
+	}
+	envelope, err := signer.Seal(ctx, attest.Provenance(p.provenance()))
+	if err != nil {
+		return err
+	}
+	at, err := p.attach(ctx, oci.Attachment{
+		MediaType: attest.ProvenanceMediaType, Name: "provenance.dsse.json", Content: envelope.JSON,
+		Annotations: map[string]string{"in-toto.io/predicate-type": attest.ProvenanceType},
+	})
+	if err != nil {
+		return err
+	}
+	s := &p.supply
+	s.Provenance, s.Signature, s.Key = at.String(), envelope.Signature, envelope.Key
+	return nil
+}
+
+func (p *proof) provenance() attest.Build {
+	merge, program := p.build.Merge, p.program
+	repository, _ := p.job.Project.Repository(merge.Repository)
+	out := attest.Build{
+		Manifest:   attest.Resource{Name: path.Base(p.ref.Repository), URI: p.ref.PURL(), Digest: sha256Of(p.ref.Digest)},
+		Executable: attest.Resource{Name: filepath.Base(p.made.file), Digest: sha256Of(p.made.digest)},
+		Repository: withoutUser(repository.URL), Commit: merge.Commit,
+		Parameters: map[string]string{"branch": merge.Base, "main": repository.Main, "change": merge.Change},
+		Builder:    builderID, Invocation: p.job.Event.ID, Started: p.started, Finished: time.Now(),
+	}
+	if p.bill.Layer != "" {
+		out.Byproducts = []attest.Resource{{Name: billName, MediaType: sbom.MediaType, Digest: sha256Of(p.bill.Layer)}}
+	}
+	if program.Info == nil {
+		return out
+	}
+	out.Version, out.Settings = map[string]string{"go": program.Go()}, map[string]string{}
+	for _, setting := range program.Info.Settings {
+		out.Settings[setting.Key] = setting.Value
+	}
+	out.Materials = []attest.Resource{{URI: "pkg:golang/std@" + program.Go()}}
+	for _, m := range program.Info.Deps {
+		at := sbom.Linked(m)
+		if at.Version == "" {
+			continue // a folder of the source itself
+		}
+		material := attest.Resource{URI: "pkg:golang/" + at.Path + "@" + at.Version}
+		if sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(at.Sum, "h1:")); err == nil && len(sum) > 0 {
+			material.Digest = map[string]string{"goModuleH1": hex.EncodeToString(sum)}
+		}
+		out.Materials = append(out.Materials, material)
+	}
+	return out
+}
+
+func sha256Of(digest string) map[string]string {
+	return map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}
+}
+
+// withoutUser is the address of a repository as anybody may see it; of a folder on this machine it is a URL too.
+func withoutUser(address string) string {
+	if path.IsAbs(address) {
+		return "file://" + address
+	}
+	if u, err := url.Parse(address); err == nil {
+		u.User = nil
+		return u.String()
+	}
+	return address
+}

@@ -1,0 +1,84 @@
+package deployer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/lemnis/lemnis/internal/attest"
+	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// mostProvenances of one artifact are looked at: each attempt to build it may have attached one.
+const mostProvenances = 20
+
+// verify makes sure, where the environment asks for it, that a key which the project trusts signed where the artifact comes
+// from. What was verified is kept, so that what runs can be started again while the registry is away; it is verified each time.
+func (s *site) verify(ctx context.Context, p events.Project, environment string, a events.ArtifactDetail) error {
+	policy, _ := p.Environment(environment)
+	if policy.Gate.Signature == "" {
+		return nil
+	}
+	var names []string
+	if p.Signing != nil {
+		for _, name := range p.Signing.Trusted {
+			names = append(names, strings.TrimPrefix(name, "secret:"))
+		}
+	}
+	keys, err := attest.Trusted(s.options.SecretsDir, p.Name, names)
+	if err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	if len(keys) == 0 {
+		return fmt.Errorf("%w: signature: the project trusts no key", errArtifact)
+	}
+	ref, err := s.reference(a.Reference)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errArtifact, err)
+	}
+	kept := filepath.Join(s.options.Data, "provenances", strings.TrimPrefix(ref.Digest, "sha256:")+".json")
+	if envelope, err := os.ReadFile(kept); err == nil && signed(ctx, envelope, keys, ref, a) == nil {
+		return nil
+	}
+	all, err := oci.Attached(ctx, ref, attest.ProvenanceMediaType, mostProvenances, s.options.OCI...)
+	if err != nil {
+		return fmt.Errorf("signature: %w", err)
+	}
+	reasons := []error{fmt.Errorf("%w: signature: %d are attached to %s", errArtifact, len(all), a.Reference)}
+	for _, attached := range all {
+		err := signed(ctx, attached.Content, keys, ref, a)
+		if err == nil {
+			return keep(kept, attached.Content)
+		}
+		reasons = append(reasons, err)
+	}
+	return errors.Join(reasons...)
+}
+
+// signed says why an envelope does not show where the artifact comes from; nil when it does.
+func signed(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {
+	statement, _, err := attest.Open(ctx, envelope, keys)
+	switch {
+	case err != nil:
+		return err
+	case !statement.Covers(ref.Digest) || !statement.Covers(a.Digest):
+		return errors.New("what is signed is another artifact")
+	case statement.Commit() != a.Commit:
+		return fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), a.Commit)
+	}
+	return nil
+}
+
+func keep(path string, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
