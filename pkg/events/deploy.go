@@ -162,6 +162,9 @@ type ApprovalRefused struct {
 type Counts struct {
 	Requests int64 `json:"requests"`
 	Errors   int64 `json:"errors"`
+	// Buckets count requests by latency, not summed up: between the observation's bounds, the last above all of them.
+	// Zeros at the end are left out.
+	Buckets []int64 `json:"buckets,omitempty"`
 }
 
 // CanaryObserved counts one tick of a canary, so that its verdict can be replayed.
@@ -172,6 +175,10 @@ type CanaryObserved struct {
 	Weight   float64 `json:"weight"`  // share of users on the canary, 0 to 1
 	Canary   Counts  `json:"canary"`
 	Baseline Counts  `json:"baseline"`
+	// Bounds of the latency buckets, in seconds, rising. An observation without them has those of the one before.
+	Bounds []float64 `json:"bounds,omitempty"`
+	// Past are the baseline's latency buckets from before the canary; the first observation says them.
+	Past []int64 `json:"past,omitempty"`
 }
 
 // CanaryStepped sets the share of users that the canary serves.
@@ -199,6 +206,25 @@ type CanaryJudged struct {
 	Errors   int64   `json:"errors"`   // of them failed
 	Needed   int64   `json:"needed,omitempty"`
 	Reason   string  `json:"reason"`
+	// Parts are what the evidence is the mean of, where that is more than errors.
+	Parts []CanaryPart `json:"parts,omitempty"`
+	// Course is how the evidence grew, at evenly spaced ticks.
+	Course []CanaryPoint `json:"course,omitempty"`
+}
+
+// CanaryPart is the evidence of one thing that a canary is judged by: errors, latency.
+type CanaryPart struct {
+	Name     string  `json:"name"`
+	Evidence float64 `json:"evidence"` // that it is worse
+	Support  float64 `json:"support"`  // that it is not much worse
+	Canary   float64 `json:"canary"`   // share of errors; geometric mean of latency in seconds
+	Baseline float64 `json:"baseline"`
+}
+
+// CanaryPoint is the evidence after a tick.
+type CanaryPoint struct {
+	Tick     int64   `json:"tick"`
+	Evidence float64 `json:"evidence"`
 }
 
 // ArtifactBarred says that an artifact may enter no environment any more.

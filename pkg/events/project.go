@@ -77,6 +77,7 @@ type CanaryPolicy struct {
 	Objective float64  `json:"objective,omitempty"` // availability, 0 to 1; default 0.999
 	Deadline  Duration `json:"deadline,omitempty"`  // default 60m
 	Tick      Duration `json:"tick,omitempty"`      // default 1s
+	Tolerance *float64 `json:"tolerance,omitempty"` // how much slower it may be, as a share; latency is not judged without
 }
 
 // RuntimeTests bounds the tests that run in an environment; zero fields take the default.

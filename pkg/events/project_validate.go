@@ -348,6 +348,9 @@ func (v *validation) canary(at string, e Environment) {
 	if math.IsNaN(c.Objective) || c.Objective < 0 || c.Objective >= 1 {
 		v.add(at+".objective", "is %g; it may be 0 (the default) to less than 1", c.Objective)
 	}
+	if t := c.Tolerance; t != nil && !(*t >= 0 && *t <= 10) {
+		v.add(at+".tolerance", "is %g; it may be 0 to 10", *t)
+	}
 	v.duration(at+".deadline", c.Deadline)
 	v.duration(at+".tick", c.Tick)
 	if c.Tick > 0 && c.Deadline > 0 && c.Deadline < c.Tick {

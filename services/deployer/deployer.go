@@ -14,7 +14,7 @@
 //
 // # What it does not do yet
 //
-// Targets other than processes on Linux; latency evidence of a canary, and the dispersion of its baseline's errors before the rollout
+// Targets other than processes on Linux; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
 // (package canary says what that costs); counts of requests survive no restart; drift (the type drift found) is repaired but not
 // stated; environments and services are neither created, removed nor moved by claims; feature flags; freezing windows; a barred
 // artifact stays barred.

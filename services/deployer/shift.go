@@ -3,6 +3,7 @@ package deployer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -93,6 +94,7 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 type observed struct {
 	rollout          string
 	canary, baseline events.Counts // totals
+	past             []int64       // the baseline's latency buckets from before the canary, until they are reported
 	tick             int
 	late             bool // a tick was reported after the deadline
 	sent             *sent
@@ -107,7 +109,32 @@ type sent struct {
 // total reads a version's counts.
 func (p *place) total(snapshot proxy.Snapshot, id string) events.Counts {
 	v := snapshot.Versions[id]
-	return events.Counts{Requests: v.Requests, Errors: v.Errors}
+	return events.Counts{Requests: v.Requests, Errors: v.Errors, Buckets: noticed(v.Buckets)}
+}
+
+// unnoticed is the latency, in seconds, below which nobody notices a difference: what is quicker is one bucket, so that a
+// version is not judged by it.
+const unnoticed = 0.005
+
+// latencyBounds are the proxy's from there on.
+var latencyBounds = proxy.Bounds[firstNoticed():]
+
+func firstNoticed() int {
+	i, _ := slices.BinarySearch(proxy.Bounds, unnoticed)
+	return i
+}
+
+// noticed are the proxy's buckets between latencyBounds.
+func noticed(buckets []int64) []int64 {
+	first := firstNoticed()
+	if len(buckets) <= first {
+		return nil
+	}
+	out := slices.Clone(buckets[first:])
+	for _, n := range buckets[:first] {
+		out[0] += n
+	}
+	return out
 }
 
 // count begins to count for a rollout, unless an earlier step has.
@@ -122,6 +149,7 @@ func (p *place) count(r events.Rollout) {
 	p.observed.canary = p.total(snapshot, r.ID)
 	if r.Previous != nil {
 		p.observed.baseline = p.total(snapshot, r.Previous.Rollout)
+		p.observed.past = trimmed(p.observed.baseline.Buckets)
 	}
 }
 
@@ -158,6 +186,9 @@ func (p *place) tick(c events.CanaryStepped, state rollout.State, deadline time.
 		Rollout: c.Rollout.ID, Tick: max(o.tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
 		Canary: minus(canary, o.canary), Baseline: minus(baseline, o.baseline),
 	}
+	if o.tick == 0 { // also where an earlier process counted: its buckets may have been others
+		report.Bounds, report.Past = latencyBounds, o.past
+	}
 	late := time.Since(state.Exposed) > deadline
 	if report.Canary.Requests+report.Baseline.Requests == 0 && (!late || o.late) {
 		return nil
@@ -168,7 +199,22 @@ func (p *place) tick(c events.CanaryStepped, state rollout.State, deadline time.
 // minus is what was added; a version that was forgotten in between counts from nothing.
 func minus(now, before events.Counts) events.Counts {
 	if now.Requests < before.Requests {
+		now.Buckets = trimmed(now.Buckets)
 		return now
 	}
-	return events.Counts{Requests: now.Requests - before.Requests, Errors: max(now.Errors-before.Errors, 0)}
+	added := events.Counts{Requests: now.Requests - before.Requests, Errors: max(now.Errors-before.Errors, 0), Buckets: slices.Clone(now.Buckets)}
+	for i := range min(len(added.Buckets), len(before.Buckets)) {
+		added.Buckets[i] = max(added.Buckets[i]-before.Buckets[i], 0)
+	}
+	added.Buckets = trimmed(added.Buckets)
+	return added
+}
+
+// trimmed leaves out the zeros at the end.
+func trimmed(buckets []int64) []int64 {
+	n := len(buckets)
+	for n > 0 && buckets[n-1] == 0 {
+		n--
+	}
+	return buckets[:n:n]
 }

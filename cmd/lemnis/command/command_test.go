@@ -46,6 +46,10 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"pipeline shwo", `"show"`},
 		{"pipeline show a b", `"b" is too much`},
 		{"pipeline import", "FILE is missing"},
+		{"canary jugde x.csv", `"judge"`},
+		{"canary judge", "FILE is missing"},
+		{"canary judge x.csv --alpha 2", "--alpha 2"},
+		{"canary judge x.csv --worse up", "higher, lower or either"},
 	}
 	for _, test := range tests {
 		t.Run(test.line, func(t *testing.T) {
@@ -225,4 +229,31 @@ func (u *untilSeen) Write(line []byte) (int, error) {
 		u.seen()
 	}
 	return len(line), nil
+}
+
+// A file is judged without an installation, however the flag is written.
+func TestCanaryJudge(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "samples.csv")
+	text := "version,value\n" + strings.Repeat("canary,100\n", 7) + strings.Repeat("canary,1\n", 3) + strings.Repeat("baseline,1\n", 10)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--metric", file}, {"--metric=" + file}, {file, "--metric"}} {
+		code, out, complaint := lemnis(t.Context(), append([]string{"canary", "judge", "--output", "json"}, args...)...)
+		var got struct {
+			Verdict  string
+			Tick     int
+			Evidence float64
+			Exposed  int
+		}
+		if err := json.Unmarshal([]byte(out), &got); err != nil || code != 0 || got.Verdict != "bad" || got.Exposed != 10 || got.Evidence < 100 {
+			t.Errorf("%v: exit %d, %v: %s%s", args, code, err, out, complaint)
+		}
+	}
+	if code, _, _ := lemnis(t.Context(), "canary", "judge", "--metric", file, "--exit-code"); code != 3 {
+		t.Errorf("--exit-code ends with %d", code)
+	}
+	if code, _, complaint := lemnis(t.Context(), "canary", "judge", file); code != 1 || !strings.Contains(complaint, file+":1:1:") {
+		t.Errorf("samples as counts: exit %d: %s", code, complaint)
+	}
 }

@@ -84,7 +84,7 @@ func newRoot() *cobra.Command {
 		newUp(), newDemo(f), newStreams(),
 		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newAbort(f), newFeedback(f), newDeadLetters(f), newRebuild(f), newWebhooks(f), newTokens(f), newQuotas(f), newKeys(), newSubscriptions(f),
 		newPipeline(),
-		newBackup(f), newRestore(f), newDoctor(f),
+		newBackup(f), newRestore(f), newDoctor(f), newCanary(),
 		newVersion(),
 	)
 	return root

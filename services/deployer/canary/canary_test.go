@@ -120,7 +120,8 @@ func TestObserveIsTotalAndLeavesTheStateAlone(t *testing.T) {
 }
 
 func TestStateSurvivesJSON(t *testing.T) {
-	s := observe(Start(steadyHour()[:5]), Tick{100, 3, 900, 1, 0.1, 40 * time.Second}, Tick{70, 1, 630, 2, 0.1, 40 * time.Second})
+	s := observe(Start(steadyHour()[:5]), Tick{CanaryRequests: 100, CanaryErrors: 3, BaselineRequests: 900, BaselineErrors: 1, Weight: 0.1, Span: 40 * time.Second},
+		Tick{CanaryRequests: 70, CanaryErrors: 1, BaselineRequests: 630, BaselineErrors: 2, Weight: 0.1, Span: 40 * time.Second})
 	body, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ const (
 
 	maxMinutes    = 60
 	enoughFreedom = 30
+	chance        = 1.5 // standard deviations
 )
 
 // Dispersion is φ, at least 1: the factor by which errors vary more, minute to minute, than independent ones would.
@@ -43,7 +44,13 @@ func pearson(minutes []Minute) (estimate, freedom float64) {
 			sum += (float64(m.Errors) - expected) * (float64(m.Errors) - expected) / (expected * (1 - rate))
 		}
 	}
-	return sum / (counted - 1), math.Min(counted-1, errors)
+	estimate, freedom = sum/(counted-1), math.Min(counted-1, errors)
+	// What independent errors show by chance is taken for chance: else every second service would pay for clusters that it
+	// does not have.
+	if estimate < 1+chance*math.Sqrt(2/freedom) {
+		estimate = 1
+	}
+	return estimate, freedom
 }
 
 // learn puts the tick's baseline into the open minute and closes it when it is full.
@@ -54,8 +61,8 @@ func (s State) learn(requests, errors int64, span time.Duration) State {
 	if _, freedom := pearson(s.Minutes); freedom >= enoughFreedom {
 		return s
 	}
-	s.Open = Minute{s.Open.Requests + requests, s.Open.Errors + errors}
-	s.OpenFor += span
+	s.Open = Minute{add(s.Open.Requests, requests), add(s.Open.Errors, errors)}
+	s.OpenFor += min(span, time.Hour)
 	if s.OpenFor < time.Minute {
 		return s
 	}

@@ -1,5 +1,5 @@
 // Package canary decides, from counts alone, whether a new version that serves a part of the traffic is rolled back,
-// promoted, or watched for longer. It is the error part of a sequential test: it may be looked at after every tick
+// promoted, or watched for longer. It is a sequential test: it may be looked at after every tick
 // without spending any of its error probability.
 //
 // Each error is a coin toss: which version produced it? With m_c canary and m_b baseline requests in a tick, an error
@@ -13,6 +13,9 @@
 //     the floor". The average is an e-value where both hypotheses hold: a version is promoted when it is shown not to be
 //     twice as bad, or when so few of its requests fail that the ratio does not matter. Without the floor a service
 //     that never fails would never give the coin a toss.
+//   - Latency, where it is counted: the shift of mean log latency by a half-normal mixture, S = Σ d/v and I = Σ 1/v over the
+//     ticks, against the tolerance; without one averaged with the coin for "above a bound". Evidence for a rollback is
+//     the mean over errors, latency and guards; a promotion needs both errors and latency.
 //   - At the deadline: promote only while the evidence against the canary is below Policy.DeadlineEvidence, else roll
 //     back; but with too little traffic to have seen the regression that the policy wants seen, hold and say how
 //     many more requests are needed.
@@ -20,7 +23,7 @@
 // # Dispersion
 //
 // Errors come clustered: one client retries, one user has the broken account. All log evidence is divided by φ, the
-// Pearson dispersion of the baseline's errors per minute, at least 1. A power 1/φ of an e-value is still one (Jensen), so dividing
+// Pearson dispersion of the baseline's errors per minute, 1 unless it is larger by more than chance. A power 1/φ of an e-value is still one (Jensen), so dividing
 // never makes the test less valid. φ comes from the hour before the rollout (Start). Where that hour is missing
 // or has few errors, φ is a weighted mean with a prior of PriorDispersion = 2 (each failing action is seen
 // about twice: one retry), which counts as the degrees of freedom missing to 30. The prior is above the smallest possible
@@ -30,8 +33,9 @@
 //
 // # What it does not do yet
 //
-// Latency evidence. Without history, errors that cluster far beyond the prior (φ about 6 in the simulation) roll back some
-// 9 % of harmless versions, since it takes minutes to learn it: give Start the hour before.
+// Without history, errors that cluster far beyond the prior (φ about 6 in the simulation) roll back some 8 % of harmless
+// versions, since it takes minutes to learn it: give Start the hour before. A canary that got bad late is seen late: evidence that it
+// was good has to be used up first.
 // A first version without a baseline has no test here: the coin needs two sides.
 // Sums use float64: a verdict replayed on another processor architecture may differ in the last bit, so a
 // verdict is recorded as a fact and not recomputed.

@@ -1,6 +1,9 @@
 package canary
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Policy holds what the user may choose. A zero field takes the default that its comment names.
 type Policy struct {
@@ -13,8 +16,14 @@ type Policy struct {
 	// promotes; 0.01.
 	Regression float64 `json:"regression,omitempty"`
 	// PromoteWeight is the least share of users that must see the canary before it is promoted; 0.25.
-	PromoteWeight float64       `json:"promoteWeight,omitempty"`
-	Deadline      time.Duration `json:"deadline,omitempty"` // 60 min
+	PromoteWeight float64 `json:"promoteWeight,omitempty"`
+	// Tolerance is how much slower the canary may be: 0.1 is a tenth. At 0 any slow-down that is proved rolls back, also
+	// one that harms nobody; 0.
+	Tolerance float64 `json:"tolerance,omitempty"`
+	// ErrorsAlone leaves latency out of the verdict where it is counted: without a fresh baseline beside the canary a new
+	// process is compared with a warm one.
+	ErrorsAlone bool          `json:"errorsAlone,omitempty"`
+	Deadline    time.Duration `json:"deadline,omitempty"` // 60 min
 	// DeadlineEvidence is the evidence against the canary from which the deadline rolls back; 4.
 	DeadlineEvidence float64 `json:"deadlineEvidence,omitempty"`
 	SLO              float64 `json:"slo,omitempty"`   // the promised share of good requests; 0.999
@@ -39,8 +48,17 @@ func (p Policy) withDefaults() Policy {
 	or(&p.Kappa, 2)
 	or(&p.MinWeight, 0.01)
 	or(&p.MaxWeight, 0.5)
+	if !(p.Tolerance >= 0 && p.Tolerance <= 100) { // nor NaN
+		p.Tolerance = 0
+	}
 	if p.Deadline <= 0 {
 		p.Deadline = time.Hour
 	}
 	return p
 }
+
+// shift of mean log latency that a promotion has to exclude.
+func (p Policy) shift() float64 { return math.Log1p(p.Tolerance) + worthAShift }
+
+// timed says whether latency is a part of the verdict.
+func (s State) timed(p Policy) bool { return !p.ErrorsAlone && s.Latency.known() }

@@ -57,7 +57,7 @@ func roll(rng *rand.Rand, rates scenario) ending {
 		pc, pb := rates(minute)
 		mc := int64(perMinute*weight + rng.Float64())
 		mb := perMinute - mc
-		s = s.Observe(Tick{mc, draw(rng, mc, pc), mb, draw(rng, mb, pb), weight, time.Minute})
+		s = s.Observe(Tick{CanaryRequests: mc, CanaryErrors: draw(rng, mc, pc), BaselineRequests: mb, BaselineErrors: draw(rng, mb, pb), Weight: weight, Span: time.Minute})
 		if v := s.Verdict(Policy{}, time.Duration(minute+1)*time.Minute); v.Outcome != Hold {
 			return ending{v.Outcome, v.Exposed, minute + 1}
 		}
@@ -164,7 +164,7 @@ func TestClusteredErrorsDoNotRollBack(t *testing.T) {
 			for minute := 1; ; minute++ {
 				weight := Ramp(s, Policy{})
 				mc := int64(perMinute*weight + rng.Float64())
-				s = s.Observe(Tick{mc, clustered(rng, mc), perMinute - mc, clustered(rng, perMinute-mc), weight, time.Minute})
+				s = s.Observe(Tick{CanaryRequests: mc, CanaryErrors: clustered(rng, mc), BaselineRequests: perMinute - mc, BaselineErrors: clustered(rng, perMinute-mc), Weight: weight, Span: time.Minute})
 				if v := s.Verdict(Policy{}, time.Duration(minute)*time.Minute); v.Outcome != Hold {
 					if v.Outcome == Rollback {
 						rolled++
@@ -188,7 +188,7 @@ func TestClusteredErrorsDoNotRollBack(t *testing.T) {
 func BenchmarkObserveAndVerdict(b *testing.B) {
 	s := Start([]Minute{{6000, 6}, {6000, 5}})
 	for b.Loop() {
-		s = s.Observe(Tick{60, 0, 5940, 6, 0.01, time.Second})
+		s = s.Observe(Tick{CanaryRequests: 60, BaselineRequests: 5940, BaselineErrors: 6, Weight: 0.01, Span: time.Second})
 		s.Verdict(Policy{}, time.Minute)
 	}
 }

@@ -22,6 +22,14 @@ type Tick struct {
 	Weight float64 `json:"weight"`
 	// Span is the length of the tick. It only serves to learn the dispersion from whole minutes; zero leaves it out.
 	Span time.Duration `json:"span,omitempty"`
+	// Bounds are the upper bounds of the latency buckets, in seconds, rising; nil: those of the tick before.
+	Bounds []float64 `json:"bounds,omitempty"`
+	// CanaryBuckets and BaselineBuckets count requests by bucket, not summed up; the last is above all bounds. Zeros at
+	// the end may be left out; without any the tick says nothing about latency.
+	CanaryBuckets   []int64 `json:"canaryBuckets,omitempty"`
+	BaselineBuckets []int64 `json:"baselineBuckets,omitempty"`
+	// Guards are counted beside errors and latency.
+	Guards []Guard `json:"guards,omitempty"`
 }
 
 // Minute counts one minute of the baseline.
@@ -48,11 +56,23 @@ type State struct {
 	Minutes []Minute      `json:"minutes,omitempty"`
 	Open    Minute        `json:"open"`
 	OpenFor time.Duration `json:"openFor,omitempty"`
+
+	Latency latency      `json:"latency,omitzero"`
+	Guards  []guardState `json:"guards,omitempty"`
+	Course  course       `json:"course,omitzero"`
 }
 
 // Start is the state of a new rollout. history is the baseline minute by minute, the newest last; the last 60 count.
 func Start(history []Minute) State {
 	return State{Minutes: slices.Clone(history[max(0, len(history)-maxMinutes):])}
+}
+
+// WithPast adds what is known of the baseline's latency before the rollout, as in a Tick.
+func (s State) WithPast(bounds []float64, buckets []int64) State {
+	if usable(bounds) {
+		s.Latency = s.Latency.remember(bounds, buckets)
+	}
+	return s
 }
 
 // Observe adds a tick and returns the new state; s is unchanged. Negative counts, and errors beyond requests, are
@@ -71,13 +91,16 @@ func (s State) Observe(t Tick) State {
 	}
 	s.ScaledRequests += float64(mc) / phi
 	s.ScaledErrors += float64(xc) / phi
-	s.Canary = Minute{s.Canary.Requests + mc, s.Canary.Errors + xc}
-	s.Baseline = Minute{s.Baseline.Requests + mb, s.Baseline.Errors + xb}
+	s.Latency = s.Latency.observe(t, phi)
+	s.Guards = observeGuards(s.Guards, t.Guards, phi)
+	s.Canary = Minute{add(s.Canary.Requests, mc), add(s.Canary.Errors, xc)}
+	s.Baseline = Minute{add(s.Baseline.Requests, mb), add(s.Baseline.Errors, xb)}
 	s.Weight = 0
 	if t.Weight >= 0 && t.Weight <= 1 { // not so for NaN, which JSON could not hold
 		s.Weight = t.Weight
 	}
 	s.Ticks++
+	s.Course = s.Course.add(s)
 	return s.learn(mb, xb, t.Span)
 }
 
@@ -92,13 +115,19 @@ func possible(requests, errors int64) (int64, int64) {
 	return requests, min(max(errors, 0), requests)
 }
 
-// rollbackEvidence is E against "the canary is no worse", capped so that it stays a JSON number.
-func (s State) rollbackEvidence() float64 {
+// add does not pass the largest number that JSON holds exactly.
+func add(a, b int64) int64 {
+	const most = 1 << 53
+	return min(min(a, most)+min(b, most), most)
+}
+
+// errorEvidence is E against "the canary fails no more often", capped so that it stays a JSON number.
+func (s State) errorEvidence() float64 {
 	return meanExp(s.LogRollback[:])
 }
 
-// promoteEvidence is E against "at least twice the baseline's rate and at least the floor".
-func (s State) promoteEvidence(floor float64) float64 {
+// errorSupport is E against "at least twice the baseline's rate and at least the floor".
+func (s State) errorSupport(floor float64) float64 {
 	return (meanExp([]float64{s.LogEqual}) + meanExp(s.logFloor(floor))) / 2
 }
 

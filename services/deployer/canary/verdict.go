@@ -3,6 +3,7 @@ package canary
 import (
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -19,10 +20,12 @@ const (
 // Verdict is the decision at one look.
 type Verdict struct {
 	Outcome Outcome `json:"outcome"`
-	// Evidence is E against "the canary is no worse": a rollback at 1/Alpha.
+	// Evidence is E against "the canary is no worse", the mean over Parts: a rollback at 1/Alpha.
 	Evidence float64 `json:"evidence"`
-	// Support is E against "the canary is twice as bad": a promotion at 1/Beta.
+	// Support is E against "the canary is worse than is bearable", the least of Parts: a promotion at 1/Beta.
 	Support float64 `json:"support"`
+	// Parts are what was looked at: errors, then latency where it was counted, then guards by name.
+	Parts []Part `json:"parts"`
 	// Exposed counts the requests that the canary has served.
 	Exposed int64 `json:"exposed"`
 	// Needed estimates, when on hold, how many more canary requests a decision takes if the canary is as good as the
@@ -32,96 +35,127 @@ type Verdict struct {
 	Reason string `json:"reason"`
 }
 
+// Part is the evidence of one thing that is looked at.
+type Part struct {
+	Name     string  `json:"name"`
+	Evidence float64 `json:"evidence"`
+	// Support is zero for a guard: it is not asked to prove that it is well.
+	Support float64 `json:"support,omitempty"`
+	// Canary and Baseline are shares of errors or of a guard's events, and geometric means of latency in seconds.
+	Canary   float64 `json:"canary"`
+	Baseline float64 `json:"baseline"`
+}
+
+// Names of parts.
+const (
+	Errors  = "errors"
+	Latency = "latency"
+)
+
+func (s State) parts(p Policy) []Part {
+	parts := make([]Part, 1, 2+len(s.Guards))
+	parts[0] = Part{Errors, s.errorEvidence(), s.errorSupport(p.Floor), rate(s.Canary), rate(s.Baseline)}
+	if l := s.Latency; s.timed(p) {
+		parts = append(parts, Part{Latency, l.evidence(p.Tolerance), meanExp([]float64{l.logNotSlower(p.shift())}),
+			meanExp([]float64{l.Canary.mean()}), meanExp([]float64{l.Baseline.mean()})})
+	}
+	for _, g := range s.Guards {
+		parts = append(parts, Part{Name: g.Name, Evidence: g.evidence(), Canary: rate(g.Canary), Baseline: rate(g.Baseline)})
+	}
+	return parts
+}
+
+func evidenceOf(parts []Part) float64 {
+	sum := 0.0
+	for _, q := range parts {
+		sum += q.Evidence
+	}
+	return sum / float64(len(parts))
+}
+
+func (s State) rollbackEvidence(p Policy) float64 { return evidenceOf(s.parts(p)) }
+
 // Verdict judges the state, elapsed after the canary's first request was possible.
 func (s State) Verdict(p Policy, elapsed time.Duration) Verdict {
 	p = p.withDefaults()
-	v := Verdict{Evidence: s.rollbackEvidence(), Support: s.promoteEvidence(p.Floor), Exposed: s.Canary.Requests}
-	counts := fmt.Sprintf("canary %d of %d requests failed (%s), baseline %d of %d (%s)",
-		s.Canary.Errors, s.Canary.Requests, percent(rate(s.Canary)),
-		s.Baseline.Errors, s.Baseline.Requests, percent(rate(s.Baseline)))
-	late := elapsed >= p.Deadline
-	unseen := s.unseen(p)
-
-	switch {
-	case v.Evidence >= 1/p.Alpha:
-		v.Outcome = Rollback
-		v.Reason = fmt.Sprintf("%s: evidence %.3g that it is worse reaches %.3g", counts, v.Evidence, 1/p.Alpha)
-	case v.Support >= 1/p.Beta && s.Weight >= p.PromoteWeight:
-		v.Outcome = Promote
-		v.Reason = fmt.Sprintf("%s: evidence %.3g that it is not twice as bad reaches %.3g", counts, v.Support, 1/p.Beta)
-	case late && v.Evidence >= p.DeadlineEvidence:
-		v.Outcome = Rollback
-		v.Reason = fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is not below %.3g",
-			counts, p.Deadline, v.Evidence, p.DeadlineEvidence)
-	case late && unseen > 0:
-		v.Outcome, v.Needed = Hold, unseen
-		v.Reason = fmt.Sprintf("too little traffic: %s; after %s a rise by %s could still be unseen; about %d more canary requests are needed",
-			counts, p.Deadline, percent(p.Regression), unseen)
-	case late:
-		v.Outcome = Promote
-		v.Reason = fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is below %.3g",
-			counts, p.Deadline, v.Evidence, p.DeadlineEvidence)
-	default:
-		v.Outcome, v.Needed = Hold, s.untilPromotion(p)
-		v.Reason = fmt.Sprintf("%s: undecided; about %d more canary requests if it is as good as the baseline", counts, v.Needed)
-		if s.Canary.Requests == 0 {
-			v.Reason = fmt.Sprintf("no request has reached the canary; a decision needs about %d", v.Needed)
-		} else if v.Support >= 1/p.Beta {
-			v.Reason = fmt.Sprintf("%s: good so far; waits until %s of the users see it (now %s)",
-				counts, percent(p.PromoteWeight), percent(s.Weight))
-		}
+	v := Verdict{Parts: s.parts(p), Exposed: s.Canary.Requests}
+	v.Evidence, v.Support = evidenceOf(v.Parts), v.Parts[0].Support
+	if s.timed(p) {
+		v.Support = min(v.Support, v.Parts[1].Support)
 	}
+	v.Outcome, v.Needed, v.Reason = s.decide(p, v, elapsed)
 	return v
 }
 
-// unseen is how many more canary requests it takes until a canary whose rate is Regression above the baseline's
-// would on average have been rolled back.
-func (s State) unseen(p Policy) int64 {
-	base := rate(s.Baseline)
-	bad := min(base+p.Regression, 1)
-	ratio := s.trafficRatio(s.Weight)
-	best := 0.0
-	for _, r := range ratios {
-		best = max(best, coin(bad, base*ratio, 1, ratio, r, 1))
+func (s State) decide(p Policy, v Verdict, elapsed time.Duration) (outcome Outcome, needed int64, reason string) {
+	counts := s.counts(p, v.Parts)
+	late := elapsed >= p.Deadline
+	unseen := s.unseen(p)
+	suspect, guarded := worst(s.Guards)
+	guarded = guarded && suspect.evidence() >= p.DeadlineEvidence
+
+	switch {
+	case v.Evidence >= 1/p.Alpha:
+		return Rollback, 0, fmt.Sprintf("%s: evidence %.3g that it is worse reaches %.3g", counts, v.Evidence, 1/p.Alpha)
+	case v.Support >= 1/p.Beta && s.Weight >= p.PromoteWeight && !guarded:
+		return Promote, 0, fmt.Sprintf("%s: evidence %.3g that it is not %s reaches %.3g", counts, v.Support, s.bearable(p), 1/p.Beta)
+	case late && s.Canary.Requests > 0 && s.Baseline.Requests == 0:
+		return Hold, unseen, fmt.Sprintf("too little traffic: %s; there is nothing to compare with", counts)
+	case late && v.Evidence >= p.DeadlineEvidence:
+		return Rollback, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is not below %.3g",
+			counts, p.Deadline, v.Evidence, p.DeadlineEvidence)
+	case late && unseen > 0:
+		return Hold, unseen, fmt.Sprintf("too little traffic: %s; after %s a rise by %s could still be unseen; about %d more canary requests are needed",
+			counts, p.Deadline, percent(p.Regression), unseen)
+	case late && guarded:
+		return Rollback, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that %s is worse is not below %.3g",
+			counts, p.Deadline, suspect.evidence(), suspect.Name, p.DeadlineEvidence)
+	case late:
+		return Promote, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is below %.3g",
+			counts, p.Deadline, v.Evidence, p.DeadlineEvidence)
 	}
-	return missing(math.Log(float64(len(ratios))/p.Alpha)*s.Dispersion(), best, float64(s.Canary.Requests))
+	needed = s.untilPromotion(p)
+	switch {
+	case s.Canary.Requests == 0:
+		reason = fmt.Sprintf("no request has reached the canary; a decision needs about %d", needed)
+	case s.Baseline.Requests == 0:
+		reason = fmt.Sprintf("%s: no request has reached the baseline, there is nothing to compare with", counts)
+	case v.Support >= 1/p.Beta && guarded:
+		reason = fmt.Sprintf("%s: good so far, but for the guard %s with evidence %.3g", counts, suspect.Name, suspect.evidence())
+	case v.Support >= 1/p.Beta:
+		reason = fmt.Sprintf("%s: good so far; waits until %s of the users see it (now %s)",
+			counts, percent(p.PromoteWeight), percent(s.Weight))
+	default:
+		reason = fmt.Sprintf("%s: undecided; about %d more canary requests if it is as good as the baseline", counts, needed)
+	}
+	return Hold, needed, reason
 }
 
-// untilPromotion is how many more canary requests it takes until a canary as good as the baseline is promoted on
-// average, by the coin or by the floor, whichever comes first.
-func (s State) untilPromotion(p Policy) int64 {
-	phi, base := s.Dispersion(), rate(s.Baseline)
-	goal := math.Log(2 / p.Beta)
-	// The ramp will have reached that weight before a promotion.
-	ratio := s.trafficRatio(max(s.Weight, p.PromoteWeight))
-	needed := missing((goal-s.LogEqual)*phi, coin(base, base*ratio, 1, ratio, 1, tolerated), 0)
-	goal += math.Log(float64(len(floorShares)))
-	for i, log := range s.logFloor(p.Floor) {
-		if growth := floorEvidence(base, 1, p.Floor, floorShares[i]); growth > 0 && !math.IsInf(log, -1) {
-			needed = min(needed, missing((goal-log)*phi, growth, 0))
+// bearable is what a promotion has to exclude.
+func (s State) bearable(p Policy) string {
+	if !s.timed(p) {
+		return "twice as bad"
+	}
+	return fmt.Sprintf("twice as bad or %s slower", percent(math.Expm1(p.shift())))
+}
+
+// counts are the values that a verdict rests on.
+func (s State) counts(p Policy, parts []Part) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "canary %d of %d requests failed (%s), baseline %d of %d (%s)",
+		s.Canary.Errors, s.Canary.Requests, percent(rate(s.Canary)),
+		s.Baseline.Errors, s.Baseline.Requests, percent(rate(s.Baseline)))
+	if s.timed(p) && s.Latency.I > 0 {
+		slower, word := math.Expm1(s.Latency.S/s.Latency.I), "slower"
+		if slower < 0 {
+			slower, word = -slower, "faster"
 		}
+		fmt.Fprintf(&b, ", %s %s (evidence %.3g)", percent(slower), word, parts[1].Evidence)
 	}
-	return needed
-}
-
-// trafficRatio is the baseline's requests for each one of the canary at a weight.
-func (s State) trafficRatio(weight float64) float64 {
-	if weight <= 0 || weight >= 1 {
-		weight = 0.5
+	if g, ok := worst(s.Guards); ok && g.evidence() > 1 {
+		fmt.Fprintf(&b, ", %s %s against %s (evidence %.3g)", g.Name, percent(rate(g.Canary)), percent(rate(g.Baseline)), g.evidence())
 	}
-	return (1 - weight) / weight
-}
-
-// missing is ⌈goal/growth − have⌉, at least 0, and at most 2⁵³ so that it stays exact in JSON.
-func missing(goal, growth, have float64) int64 {
-	const most = 1 << 53
-	if goal <= 0 {
-		return 0
-	}
-	if n := math.Ceil(goal/growth - have); growth > 0 && n < most {
-		return int64(max(n, 0))
-	}
-	return most
+	return b.String()
 }
 
 func percent(share float64) string { return fmt.Sprintf("%.3g %%", 100*share) }

@@ -80,10 +80,14 @@ func (s State) advance(fact events.Event) State {
 	case events.CanaryObserved:
 		span := max(c.Elapsed-s.Elapsed, 0)
 		s.Tick, s.Elapsed = c.Tick, max(c.Elapsed, s.Elapsed)
+		if s.Canary.Ticks == 0 && len(c.Past) > 0 {
+			s.Canary = s.Canary.WithPast(c.Bounds, c.Past)
+		}
 		s.Canary = s.Canary.Observe(canary.Tick{
 			CanaryRequests: c.Canary.Requests, CanaryErrors: c.Canary.Errors,
 			BaselineRequests: c.Baseline.Requests, BaselineErrors: c.Baseline.Errors,
 			Weight: c.Weight, Span: time.Duration(min(span, 3600) * float64(time.Second)),
+			Bounds: c.Bounds, CanaryBuckets: c.Canary.Buckets, BaselineBuckets: c.Baseline.Buckets,
 		})
 	case events.CanaryJudged:
 		switch c.Verdict {

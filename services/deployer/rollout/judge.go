@@ -31,8 +31,11 @@ func policy(p events.Project, environment events.Environment, service string) ca
 			objective = float64(o.Availability)
 		}
 	}
-	out := canary.Policy{MinWeight: firstWeight, MaxWeight: lastWeight, Deadline: defaultDeadline}
+	out := canary.Policy{MinWeight: firstWeight, MaxWeight: lastWeight, Deadline: defaultDeadline, ErrorsAlone: true}
 	if c := environment.Canary; c != nil {
+		if c.Tolerance != nil {
+			out.ErrorsAlone, out.Tolerance = false, *c.Tolerance
+		}
 		if c.Deadline > 0 {
 			out.Deadline = time.Duration(c.Deadline)
 		}
@@ -63,6 +66,9 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 		Rollout: s.Current.Rollout, Verdict: string(v.Outcome), Tick: s.Tick, Evidence: v.Evidence,
 		Exposed: v.Exposed, Errors: s.Canary.Canary.Errors, Needed: v.Needed, Reason: v.Reason,
 	}
+	if len(v.Parts) > 1 {
+		judged.Parts, judged.Course = explained(s.Canary, rules, v)
+	}
 	switch {
 	case v.Outcome == canary.Rollback:
 		return s.fact(judged)
@@ -82,4 +88,15 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 			Reason: fmt.Sprintf("canary %d of %d requests failed: the risk allows %.0f %% of the users", s.Canary.Canary.Errors, s.Canary.Canary.Requests, 100*weight)})
 	}
 	return events.Fact{}, false
+}
+
+// explained is what a verdict on more than errors rests on.
+func explained(s canary.State, rules canary.Policy, v canary.Verdict) (parts []events.CanaryPart, course []events.CanaryPoint) {
+	for _, p := range v.Parts {
+		parts = append(parts, events.CanaryPart{Name: p.Name, Evidence: p.Evidence, Support: p.Support, Canary: p.Canary, Baseline: p.Baseline})
+	}
+	for _, p := range s.Evidence(rules) {
+		course = append(course, events.CanaryPoint{Tick: p.Tick, Evidence: p.Evidence})
+	}
+	return parts, course
 }

@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 1
+const Version = 2
 
 // Stage is where the rollout in flight stands.
 type Stage string
