@@ -45,6 +45,10 @@ test: ## Run all tests of all modules; skips are counted and listed: [TESTFLAGS=
 test-cluster: ## Turn laps on a cluster of containers while each of them is killed in turn: [KILL="nats-1 redis"]
 	@LEMNIS_TEST_CLUSTER='$(or $(KILL),all)' go test -json -count=1 -timeout 30m -run '^TestLapOfContainersOverKills$$' ./test/integration | $(REPORT)
 
+.PHONY: test-rolling
+test-rolling: ## Bring an installation of the version before to this one under load: each service, then each NATS server, restarted in turn
+	@LEMNIS_TEST_ROLLING=1 go test -json -count=1 -timeout 15m -run '^TestRollingRestart$$' ./test/integration | $(REPORT)
+
 .PHONY: check
 check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
 	@$(MAKE) test TESTFLAGS="-race $(TESTFLAGS)"

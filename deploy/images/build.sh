@@ -78,6 +78,8 @@ from_here() {
 nats_here() {
 	common "$out/here/root"
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/here/root/usr/local/bin/nats-server" github.com/nats-io/nats-server/v2
+	# The health check of the stack asks the server with wget, which the official image has.
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$out/here/root/usr/local/bin/wget" ./internal/cmd/ask
 	from_here "$1" nats-server
 }
 
@@ -154,8 +156,9 @@ service() {
 
 [ $# -gt 0 ] || set -- nats redis planner builder deployer monitor feedback gateway tools
 chosen_nats=$nats chosen_redis=$redis chosen_builder=$builder_base
-# What an earlier run has made counts also for one that makes other images.
-nats_local=${prefix}nats-here:$nats_version redis_local=${prefix}redis-here:7
+# What an earlier run has made counts also for one that makes other images, as long as it was made in this way.
+recipe=$(cat deploy/images/* internal/cmd/{entrypoint,ask}/main.go | sha256sum | head -c 8)
+nats_local=${prefix}nats-here:$nats_version-$recipe redis_local=${prefix}redis-here:7-$recipe
 if ! here "$nats" && here "$nats_local"; then chosen_nats=$nats_local; fi
 if ! here "$redis" && here "$redis_local"; then chosen_redis=$redis_local; fi
 for image in "$@"; do
@@ -165,7 +168,7 @@ for image in "$@"; do
 	*)
 		[ "$base" = scratch ] || available "$base" || { echo "$base is not here and can not be pulled: on scratch"; base=scratch; }
 		case $image in builder | tools)
-			either "$builder_base" "${prefix}builder-base-here:$go_version" builder_here && chosen_builder=$chosen ;;
+			either "$builder_base" "${prefix}builder-base-here:$go_version-$recipe" builder_here && chosen_builder=$chosen ;;
 		esac
 		service "$image"
 		;;

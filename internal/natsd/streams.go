@@ -35,11 +35,6 @@ const submitBytes = 256 << 20
 // agree on its identity.
 const identityCandidate = "identity-of-new-stream"
 
-const (
-	ensureTimeout  = 60 * time.Second
-	attemptTimeout = 5 * time.Second
-)
-
 // DuplicateWindow is how long a stream remembers message ids.
 const DuplicateWindow = 2 * time.Minute
 
@@ -63,14 +58,14 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	// A service's key may look, but not make: where all is there, that is enough.
-	if known, ok := whole(ctx, js, replicas); ok {
-		return known, nil
-	}
-	var leases jetstream.KeyValue
 	err = insist(ctx, func(ctx context.Context) error {
-		leases, err = ensureLeases(ctx, js, replicas)
+		identity, err = whole(ctx, js, replicas)
 		return err
 	})
+	if err != nil || identity != "" {
+		return identity, err
+	}
+	leases, err := ensureLeases(ctx, js, replicas)
 	if err != nil {
 		return "", err
 	}
@@ -78,26 +73,39 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 		return "", err
 	}
 	for _, cfg := range []jetstream.StreamConfig{timersConfig(replicas), deadLetterConfig(replicas)} {
-		if err := ensure(ctx, js, cfg); err != nil {
+		if err := EnsureStream(ctx, js, cfg); err != nil {
 			return "", err
 		}
 	}
 	return identity, EnsureSubmit(ctx, js, Local, replicas)
 }
 
-// whole reports whether everything is there and up to date.
-func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, ok bool) {
+// whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
+func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
 	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), submitConfig(Local, replicas)} {
-		st, err := js.Stream(ctx, want.Name)
-		if err != nil || !upToDate(st.CachedInfo().Config, want) {
-			return "", false
+		info, err := look(ctx, js, want.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			return "", nil
+		case err != nil:
+			return "", fmt.Errorf("look at stream %s: %w", want.Name, err)
+		case !upToDate(info.Config, want):
+			return "", nil
 		}
 		if want.Name == Lifecycle {
-			identity = st.CachedInfo().Config.Metadata[IdentityKey]
+			identity = info.Config.Metadata[IdentityKey]
 		}
 	}
-	st, err := js.Stream(ctx, "KV_"+Leases)
-	return identity, err == nil && st.CachedInfo().Config.Replicas == replicas && identity != ""
+	info, err := look(ctx, js, "KV_"+Leases)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("look at bucket %s: %w", Leases, err)
+	case info.Config.Replicas != replicas:
+		return "", nil
+	}
+	return identity, nil
 }
 
 // ensureLifecycle first has the callers agree on the identity of a stream that
@@ -108,7 +116,7 @@ func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity 
 func ensureLifecycle(ctx context.Context, js jetstream.JetStream, leases jetstream.KeyValue, replicas int) (identity string, err error) {
 	err = insist(ctx, func(ctx context.Context) error {
 		cfg := lifecycleConfig(replicas)
-		if _, err := js.Stream(ctx, Lifecycle); errors.Is(err, jetstream.ErrStreamNotFound) {
+		if _, err := look(ctx, js, Lifecycle); errors.Is(err, jetstream.ErrStreamNotFound) {
 			candidate, err := agreeOnIdentity(ctx, leases)
 			if err != nil {
 				return err
@@ -155,34 +163,13 @@ func agreeOnIdentity(ctx context.Context, leases jetstream.KeyValue) (string, er
 	return string(entry.Value()), nil
 }
 
-// insist repeats what may fail while a cluster has no leader, or while another
-// service is doing the same, until the context ends. What the server refuses
-// for good it does not repeat.
-func insist(ctx context.Context, attempt func(context.Context) error) error {
-	for {
-		once, cancel := context.WithTimeout(ctx, attemptTimeout)
-		err := attempt(once)
-		cancel()
-		var refused *jetstream.APIError
-		if err == nil || errors.Is(err, errForeignStream) ||
-			errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != jetstream.JSErrCodeStreamNameInUse {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
 // EnsureSubmit creates or updates SUBMIT_<principal>, where that principal's
 // account may publish under submit.<principal>.
 func EnsureSubmit(ctx context.Context, js jetstream.JetStream, principal string, replicas int) error {
 	if principal == "" || strings.ContainsAny(principal, ".*> \t\r\n/\\") {
 		return fmt.Errorf("principal %q is not one token of a subject", principal)
 	}
-	return ensure(ctx, js, submitConfig(principal, replicas))
+	return EnsureStream(ctx, js, submitConfig(principal, replicas))
 }
 
 // submitConfig allows no schedules, rollups, counters or times to live: what
@@ -249,59 +236,23 @@ func deadLetterConfig(replicas int) jetstream.StreamConfig {
 	}
 }
 
-// ensure creates a stream or updates the one that is there.
-func ensure(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
-	return insist(ctx, func(ctx context.Context) error {
-		_, err := ensureOnce(ctx, js, want)
+// ensureLeases has the bucket replicated as often as the streams.
+func ensureLeases(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
+	want := jetstream.KeyValueConfig{Bucket: Leases, History: 1, Storage: jetstream.FileStorage, Replicas: replicas}
+	kv, err := EnsureBucket(ctx, js, want)
+	if err != nil {
+		return nil, err
+	}
+	err = insist(ctx, func(ctx context.Context) error {
+		info, err := look(ctx, js, "KV_"+Leases)
+		if err != nil || info.Config.Replicas == replicas {
+			return err
+		}
+		_, err = js.UpdateKeyValue(ctx, want)
 		return err
 	})
-}
-
-func ensureOnce(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
-	st, err := js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		st, err = js.CreateStream(ctx, want)
-		// Another service was first, with another identity.
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			st, err = js.Stream(ctx, want.Name)
-		}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("ensure stream %s: %w", want.Name, err)
-	}
-	have := st.CachedInfo().Config
-	want.Metadata = have.Metadata
-	want.MaxAge, want.MaxMsgs, want.MaxBytes = have.MaxAge, have.MaxMsgs, have.MaxBytes
-	if upToDate(have, want) {
-		return st.CachedInfo(), nil
-	}
-	if st, err = js.UpdateStream(ctx, want); err != nil {
-		return nil, fmt.Errorf("update stream %s: %w", want.Name, err)
-	}
-	return st.CachedInfo(), nil
-}
-
-// upToDate spares the members of a cluster an update that changes nothing. It
-// compares what a later version of this package may change.
-func upToDate(have, want jetstream.StreamConfig) bool {
-	return strings.Join(have.Subjects, " ") == strings.Join(want.Subjects, " ") &&
-		have.Replicas == want.Replicas &&
-		have.MaxMsgSize == want.MaxMsgSize &&
-		have.Duplicates == want.Duplicates &&
-		have.AllowDirect == want.AllowDirect &&
-		have.AllowMsgSchedules == want.AllowMsgSchedules &&
-		have.Description == want.Description
-}
-
-func ensureLeases(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
-	kv, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:   Leases,
-		History:  1,
-		Storage:  jetstream.FileStorage,
-		Replicas: replicas,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ensure bucket %s: %w", Leases, err)
+		return nil, fmt.Errorf("update bucket %s: %w", Leases, err)
 	}
 	return kv, nil
 }

@@ -12,10 +12,10 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -39,46 +39,16 @@ var ErrUnreadable = errors.New("the text cannot be read")
 // Vault seals and opens users' words. It may be used by several processes at once.
 type Vault struct{ kv jetstream.KeyValue }
 
-// patience bounds how long a bus may take to have its bucket.
-const patience = time.Minute
-
-// NewVault opens the bucket of keys, and makes it when it is not there; replicas as for streams. In a cluster that has only
-// begun, or in which several processes make it at the same moment, that may take more than one attempt.
+// NewVault opens the bucket of keys, and makes it when it is not there; replicas as for streams.
 func NewVault(ctx context.Context, js jetstream.JetStream, replicas int) (*Vault, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		kv, err := openBucket(ctx, js, replicas)
-		if err == nil {
-			return &Vault{kv: kv}, nil
-		}
-		var refused *jetstream.APIError
-		if ctx.Err() != nil || errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != jetstream.JSErrCodeStreamNameInUse {
-			return nil, fmt.Errorf("open bucket %s: %w", Bucket, err)
-		}
-		again := time.NewTimer(200 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-		case <-again.C:
-		}
-		again.Stop()
+	// History of one: an erased key must not live on as an older revision.
+	kv, err := natsd.EnsureBucket(ctx, js, jetstream.KeyValueConfig{
+		Bucket: Bucket, Description: "data keys of users", History: 1, Storage: jetstream.FileStorage, Replicas: replicas,
+	})
+	if err != nil {
+		return nil, err
 	}
-}
-
-// attempt bounds one attempt: what a bus does not answer at once it may never answer.
-const attempt = 5 * time.Second
-
-func openBucket(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
-	ctx, cancel := context.WithTimeout(ctx, attempt)
-	defer cancel()
-	kv, err := js.KeyValue(ctx, Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		// History of one: an erased key must not live on as an older revision.
-		return js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: Bucket, Description: "data keys of users", History: 1, Storage: jetstream.FileStorage, Replicas: max(replicas, 1),
-		})
-	}
-	return kv, err
+	return &Vault{kv: kv}, nil
 }
 
 // Pseudonym is the name under which a user appears in events: the same for the same user of a
@@ -190,7 +160,7 @@ func (v *Vault) entry(ctx context.Context, name string, n int) ([]byte, error) {
 		if _, err = v.kv.Create(ctx, name, fresh); err == nil {
 			return fresh, nil
 		}
-		if !errors.Is(err, jetstream.ErrKeyExists) {
+		if !natsd.Overtaken(err) {
 			return nil, fmt.Errorf("store a key: %w", err)
 		}
 	}

@@ -23,6 +23,9 @@ const (
 	retryAfter = time.Second
 )
 
+// startAttempt bounds one attempt at the streams at start, so that the log says before long what is missing.
+const startAttempt = 10 * time.Second
+
 // Connect reaches the bus and the store of folds that the environment names, and waits for them
 // to be there; front, if there is one, says what is missing meanwhile. The error is one that waiting does not mend, or ctx ended.
 func (env Environment) Connect(ctx context.Context, log *zap.Logger, front *Front) (Host, func(), error) {
@@ -77,6 +80,8 @@ func (env Environment) Connect(ctx context.Context, log *zap.Logger, front *Fron
 	err = insist(ctx, log, "the store of folds is not reached; trying again", folds.Reach)
 	if reached.Store(err == nil); err == nil {
 		err = insist(ctx, log, "the streams are not ready; trying again", func(ctx context.Context) (err error) {
+			ctx, cancel := context.WithTimeout(ctx, startAttempt)
+			defer cancel()
 			h, err = NewHost(ctx, nc, folds, env.Replicas, log)
 			return err
 		})

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -59,7 +60,7 @@ func (g *Gateway) ensureWebhookStream(ctx context.Context) error {
 	if g.webhookStream.Load() {
 		return nil
 	}
-	_, err := g.host.JS.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	err := natsd.EnsureStream(ctx, g.host.JS, jetstream.StreamConfig{
 		Name: webhookStream, Description: "webhook deliveries that no claim was made of", Subjects: []string{webhookSubject + "*.*"},
 		MaxMsgsPerSubject: mostUnknown, MaxBytes: mostUnknownAll, MaxAge: oldestUnknown, Discard: jetstream.DiscardOld,
 		Storage: jetstream.FileStorage, Replicas: max(g.host.Replicas, 1), Duplicates: 2 * time.Minute,

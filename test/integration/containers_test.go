@@ -46,7 +46,7 @@ type one struct {
 	volumes           map[string]string // name to path
 	aliases           []string
 	ports             []string
-	healthcheck       bool
+	health            []string // asks it, in the container
 	ready             wait.Strategy
 	tell              func(line string)
 }
@@ -118,8 +118,8 @@ func (s *containers) start(o one) (testcontainers.Container, error) {
 		Tmpfs: map[string]string{"/tmp": ""},
 		ConfigModifier: func(c *container.Config) {
 			c.User = o.user
-			if o.healthcheck {
-				c.Healthcheck = &container.HealthConfig{Test: []string{"CMD", "/lemnis", "healthcheck"}, Interval: time.Second, Timeout: 6 * time.Second, Retries: 3, StartPeriod: 2 * time.Minute}
+			if o.health != nil {
+				c.Healthcheck = &container.HealthConfig{Test: append([]string{"CMD"}, o.health...), Interval: time.Second, Timeout: 6 * time.Second, Retries: 3, StartPeriod: 2 * time.Minute}
 			}
 		},
 		HostConfigModifier: func(h *container.HostConfig) {
@@ -192,7 +192,8 @@ func (s *containers) startBus(servers int) {
 	}}
 	for _, name := range names {
 		all = append(all, one{
-			name: name, image: s.images.nats, args: []string{"-c", "/etc/nats/nats.conf"}, ready: wait.ForLog("Server is ready"),
+			name: name, image: s.images.nats, args: []string{"-c", "/etc/nats/nats.conf"},
+			health: []string{"wget", "-q", "-O", "-", "http://127.0.0.1:8222/healthz"}, ready: wait.ForHealthCheck().WithStartupTimeout(time.Minute),
 			env:     map[string]string{"NATS_NAME": name, "NATS_ROUTE_PASSWORD": password, "NATS_ROUTES": "[" + strings.Join(routes, ", ") + "]"},
 			binds:   []string{filepath.Join(compose, conf) + ":/etc/nats/nats.conf:ro", filepath.Join(s.secrets, "accounts.conf") + ":/etc/nats/accounts.conf:ro"},
 			volumes: map[string]string{name: "/data"},
@@ -245,7 +246,7 @@ func (s *containers) startServices(servers, each int) {
 	for service, special := range own {
 		for i := range each {
 			o := special
-			o.name, o.image, o.user, o.healthcheck = fmt.Sprintf("%s-%d", service, i+1), s.images.of(service), s.user, true
+			o.name, o.image, o.user, o.health = fmt.Sprintf("%s-%d", service, i+1), s.images.of(service), s.user, []string{"/lemnis", "healthcheck"}
 			o.aliases, o.secrets = []string{service}, append([]string{service + ".nk", "redis.password"}, special.secrets...)
 			o.ready = wait.ForHealthCheck().WithStartupTimeout(2 * time.Minute)
 			o.env = map[string]string{

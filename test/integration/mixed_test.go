@@ -22,8 +22,8 @@ import (
 // older planner can not read (deadletter.resent, rebuild.requested). A release moves it to the one before itself.
 const versionBefore = "5583d96a6b1df441f9565a51f39de5552116021a"
 
-// plannerBefore builds the planner of versionBefore from the history of this repository.
-func plannerBefore(t *testing.T) string {
+// programsBefore builds programs of versionBefore from the history of this repository, and returns their folder.
+func programsBefore(t *testing.T, services ...string) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -33,14 +33,18 @@ func plannerBefore(t *testing.T) string {
 		t.Skipf("SKIPPED: commit %s is not in this clone (shallow?), so two versions were NOT run side by side: %v %s", versionBefore, err, out)
 	}
 	dir := t.TempDir()
-	source, archive, program := filepath.Join(dir, "source"), filepath.Join(dir, "source.tar"), filepath.Join(dir, "lemnis-planner-before")
+	source, archive := filepath.Join(dir, "source"), filepath.Join(dir, "source.tar")
 	if err := os.Mkdir(source, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	build := []string{"go", "build", "-buildvcs=false", "-o", dir + "/"}
+	for _, name := range services {
+		build = append(build, fmt.Sprintf("./services/%s/cmd/lemnis-%s", name, name))
 	}
 	for _, args := range [][]string{
 		{"git", "-C", root, "archive", "-o", archive, versionBefore},
 		{"tar", "-x", "-f", archive, "-C", source},
-		{"go", "build", "-buildvcs=false", "-o", program, "./services/planner/cmd/lemnis-planner"},
+		build,
 	} {
 		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 		cmd.Dir = source
@@ -48,7 +52,7 @@ func plannerBefore(t *testing.T) string {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
-	return program
+	return dir
 }
 
 // An older and today's planner decide in turn on one bus while claims come in: old, both, new, both, old, both, new; owners are
@@ -57,7 +61,7 @@ func TestMixedVersions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in short mode: an older version is built, so two versions were NOT run side by side")
 	}
-	before := plannerBefore(t)
+	before := filepath.Join(programsBefore(t, "planner"), "lemnis-planner")
 	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)

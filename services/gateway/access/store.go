@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/natsd"
 )
 
 // Bucket is the JetStream KV bucket of tokens: one key a name, hashes only.
@@ -39,14 +41,11 @@ type held struct {
 
 // Open opens the bucket, and makes it when it is not there. Nobody is authenticated before [Store.Run] has read it.
 func Open(ctx context.Context, js jetstream.JetStream, replicas int, log *zap.Logger) (*Store, error) {
-	kv, err := js.KeyValue(ctx, Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: Bucket, Description: "tokens, hashed", History: 1, Storage: jetstream.FileStorage, Replicas: max(replicas, 1),
-		})
-	}
+	kv, err := natsd.EnsureBucket(ctx, js, jetstream.KeyValueConfig{
+		Bucket: Bucket, Description: "tokens, hashed", History: 1, Storage: jetstream.FileStorage, Replicas: replicas,
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", Bucket, err)
+		return nil, err
 	}
 	if log == nil {
 		log = zap.NewNop()
@@ -219,7 +218,7 @@ func (s *Store) Create(ctx context.Context, n New) (text string, t Token, err er
 		return "", Token{}, err
 	}
 	revision, err := s.kv.Create(ctx, n.Name, value)
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if natsd.Overtaken(err) {
 		return "", Token{}, fmt.Errorf("%w: %s", ErrExists, n.Name)
 	}
 	if err != nil {

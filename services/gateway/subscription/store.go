@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
 )
 
 // Bucket is the KV bucket of the subscriptions: what was asked for under "sub.<id>", how far it has come under
@@ -82,14 +84,11 @@ type unsettled struct {
 type store struct{ kv jetstream.KeyValue }
 
 func openStore(ctx context.Context, js jetstream.JetStream, replicas int) (store, error) {
-	kv, err := js.KeyValue(ctx, Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: Bucket, Description: "subscriptions, and how far each has come", History: 1, Storage: jetstream.FileStorage, Replicas: max(replicas, 1),
-		})
-	}
+	kv, err := natsd.EnsureBucket(ctx, js, jetstream.KeyValueConfig{
+		Bucket: Bucket, Description: "subscriptions, and how far each has come", History: 1, Storage: jetstream.FileStorage, Replicas: replicas,
+	})
 	if err != nil {
-		return store{}, fmt.Errorf("open %s: %w", Bucket, err)
+		return store{}, err
 	}
 	return store{kv}, nil
 }
@@ -135,8 +134,7 @@ func (s store) put(ctx context.Context, key string, value any, revision uint64) 
 	} else {
 		revision, err = s.kv.Update(ctx, key, text, revision)
 	}
-	var refusal *jetstream.APIError
-	if errors.Is(err, jetstream.ErrKeyExists) || errors.As(err, &refusal) && refusal.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if natsd.Overtaken(err) {
 		return 0, ErrConflict
 	}
 	if err != nil {
@@ -148,8 +146,7 @@ func (s store) put(ctx context.Context, key string, value any, revision uint64) 
 // remove takes a subscription away, then what is known of its progress.
 func (s store) remove(ctx context.Context, id string, revision uint64) error {
 	err := s.kv.Purge(ctx, recordPrefix+id, jetstream.LastRevision(revision))
-	var refusal *jetstream.APIError
-	if errors.As(err, &refusal) && refusal.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+	if natsd.Overtaken(err) {
 		return ErrConflict
 	}
 	if err != nil {
