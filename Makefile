@@ -100,6 +100,10 @@ stack-up: stack-secrets ## Start the container stack and wait until it is well: 
 stack-demo: ## Turn the loop once on the running stack: [CLUSTER=1]
 	@deploy/compose/stack.sh demo
 
+.PHONY: stack-roll
+stack-roll: stack-secrets ## Replace one container after the other, as an upgrade of a cluster does: [CLUSTER=1] [ROLL="nats-1 planner-1"]
+	@deploy/compose/stack.sh roll
+
 .PHONY: stack-kill
 stack-kill: ## Kill each container of the running cluster in turn, each during a lap, which has to close: [KILL="nats-1 redis"]
 	@CLUSTER=1 deploy/compose/stack.sh kill

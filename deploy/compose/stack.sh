@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# stack.sh secrets|up|demo|down|kill runs the stack that deploy/compose describes. CLUSTER=1: the one of three NATS servers
+# stack.sh secrets|up|demo|roll|down|kill runs the stack that deploy/compose describes. CLUSTER=1: the one of three NATS servers
 # and two of every service. The images are those that make images has built, or the environment names.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -56,6 +56,21 @@ up() {
 
 demo() { compose run --rm demo; }
 
+# roll replaces one container after the other by one of the images that the environment names now, and goes on when all are well
+# again: in a cluster nobody is left without a service meanwhile. ROLL names some only.
+roll() {
+	secrets
+	local began=$SECONDS each
+	compose up -d --no-deps --force-recreate streams
+	ready
+	for each in $(compose config --services | grep -v -e '^streams$' -e '^demo$' | sort -r); do
+		[ -z "${ROLL:-}" ] || [[ " $ROLL " == *" $each "* ]] || continue
+		compose up -d --no-deps --force-recreate "$each"
+		ready
+	done
+	echo "all were replaced after $((SECONDS - began)) s"
+}
+
 down() { compose down --remove-orphans $([ "${VOLUMES:-0}" = 0 ] || echo -v); }
 
 # kill ends each container in turn without a word (docker kill, after which no restart policy brings it back) while a lap is
@@ -96,7 +111,7 @@ lap_without() {
 }
 
 case ${1:-} in
-secrets | up | demo | down) "$1" ;;
+secrets | up | demo | roll | down) "$1" ;;
 kill) kill_each ;;
-*) echo "stack.sh secrets|up|demo|down|kill" >&2; exit 2 ;;
+*) echo "stack.sh secrets|up|demo|roll|down|kill" >&2; exit 2 ;;
 esac
