@@ -63,8 +63,11 @@ func outcomes(l Ledger) []string {
 			continue
 		}
 		key, _, _ := strings.Cut(e.Key, "@") // behind it stands a place on the stream
-		if e.Aggregate == "insight" || e.Aggregate == "feedback" {
+		switch {
+		case e.Aggregate == "insight", e.Aggregate == "feedback":
 			key = ""
+		case e.Aggregate == "item" && strings.HasPrefix(key, insight+"-"): // called after the user of the two who was met first
+			key = insight
 		}
 		last[fmt.Sprintf("%s %s %s/%s", e.Project, e.Phase, e.Aggregate, key)] = e.Type.Short() + " " + saying(e.Content)
 	}
