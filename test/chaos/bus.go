@@ -103,25 +103,6 @@ func dial(urls string) (*nats.Conn, jetstream.JetStream, error) {
 	return nc, js, err
 }
 
-// streams makes the streams, once the bus is there. A connection whose requests get no answer is made anew, perhaps to
-// another node: nodes that start together need a moment to know of each other's clients.
-func streams(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, replicas int) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	for {
-		once, stop := context.WithTimeout(ctx, 15*time.Second)
-		identity, err := natsd.EnsureStreams(once, js, replicas)
-		stop()
-		if err == nil || ctx.Err() != nil {
-			return identity, err
-		}
-		if err := nc.ForceReconnect(); err != nil {
-			return "", err
-		}
-		wait(ctx, 200*time.Millisecond)
-	}
-}
-
 // listens waits until a node takes connections.
 func (n *Node) listens(ctx context.Context) error {
 	for {

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/test/chaos/small"
 )
 
@@ -92,7 +93,7 @@ func (s *Stack) up(ctx context.Context) error {
 	if s.Conn, s.JS, err = dial(s.urls()); err != nil {
 		return err
 	}
-	if s.Identity, err = streams(ctx, s.Conn, s.JS, len(s.Nodes)); err != nil {
+	if s.Identity, err = natsd.EnsureStreams(ctx, s.JS, len(s.Nodes)); err != nil {
 		return fmt.Errorf("make the streams: %w", err)
 	}
 	if err := s.startGateway(ctx); err != nil {
