@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -403,6 +404,34 @@ func TestLimits(t *testing.T) {
 	}
 	if resp, answer := c.as("reader", "GET", "/api/v1/whoami", ""); resp.StatusCode != 200 {
 		t.Errorf("without a store: %d %s", resp.StatusCode, answer)
+	}
+}
+
+// A token that another gateway has made is looked for, also where word of it does not come; what was revoked is not.
+func TestTokenOfAnotherGatewayIsLookedFor(t *testing.T) {
+	c := newClosed(t)
+	deaf, err := access.Open(t.Context(), c.host.JS, 1, nil) // it is not run
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := c.tokens.Create(t.Context(), access.New{Name: "elsewhere", Scopes: scopes(t, "read@shop")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who, err := deaf.Authenticate(t.Context(), text); err != nil || who.Principal != "elsewhere" {
+		t.Errorf("looked for: %v, %v", who, err)
+	}
+	gone, _, err := c.tokens.Create(t.Context(), access.New{Name: "gone", Scopes: scopes(t, "read@shop")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.tokens.Revoke(t.Context(), "gone"); err != nil {
+		t.Fatal(err)
+	}
+	for _, unknown := range []string{gone, text[:len(text)-1] + "0", "lmn_0123456789abcdef_x", "lmn_"} {
+		if who, err := deaf.Authenticate(t.Context(), unknown); !errors.Is(err, access.ErrUnknownToken) {
+			t.Errorf("%s: %v, %v", unknown, who, err)
+		}
 	}
 }
 

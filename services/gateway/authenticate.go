@@ -87,7 +87,7 @@ func (g *Gateway) identify(r *http.Request, one rule, open bool) (access.Identit
 	defer cancel()
 	select {
 	case <-g.tokens.Synced():
-		return g.tokens.Authenticate(text)
+		return g.tokens.Authenticate(wait, text)
 	case <-wait.Done():
 		return access.Identity{}, errAway
 	}

@@ -22,15 +22,15 @@ import (
 // older planner can not read (deadletter.resent, rebuild.requested). A release moves it to the one before itself.
 const versionBefore = "5583d96a6b1df441f9565a51f39de5552116021a"
 
-// programsBefore builds programs of versionBefore from the history of this repository, and returns their folder.
-func programsBefore(t *testing.T, services ...string) string {
+// programsOf builds services of a version from the history of this repository, and returns their folder.
+func programsOf(t *testing.T, version string, services ...string) string {
 	t.Helper()
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), "git", "-C", root, "cat-file", "-e", versionBefore+"^{commit}").CombinedOutput(); err != nil {
-		t.Skipf("SKIPPED: commit %s is not in this clone (shallow?), so two versions were NOT run side by side: %v %s", versionBefore, err, out)
+	if out, err := exec.CommandContext(t.Context(), "git", "-C", root, "cat-file", "-e", version+"^{commit}").CombinedOutput(); err != nil {
+		t.Skipf("SKIPPED: commit %s is not in this clone (shallow?), so two versions were NOT run side by side: %v %s", version, err, out)
 	}
 	dir := t.TempDir()
 	source, archive := filepath.Join(dir, "source"), filepath.Join(dir, "source.tar")
@@ -42,7 +42,7 @@ func programsBefore(t *testing.T, services ...string) string {
 		build = append(build, fmt.Sprintf("./services/%s/cmd/lemnis-%s", name, name))
 	}
 	for _, args := range [][]string{
-		{"git", "-C", root, "archive", "-o", archive, versionBefore},
+		{"git", "-C", root, "archive", "-o", archive, version},
 		{"tar", "-x", "-f", archive, "-C", source},
 		build,
 	} {
@@ -61,7 +61,7 @@ func TestMixedVersions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("SKIPPED in short mode: an older version is built, so two versions were NOT run side by side")
 	}
-	before := filepath.Join(programsBefore(t, "planner"), "lemnis-planner")
+	before := filepath.Join(programsOf(t, versionBefore, "planner"), "lemnis-planner")
 	dir, err := programs()
 	if err != nil {
 		t.Fatal(err)

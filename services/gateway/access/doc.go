@@ -3,7 +3,7 @@
 //	tokens, err := access.Open(ctx, js, replicas, log)
 //	go tokens.Run(ctx)                              // follows changes made anywhere
 //	secret, _, err := tokens.Create(ctx, access.New{Name: "jenkins", Scopes: scopes})
-//	who, err := tokens.Authenticate(secret)         // no round trip
+//	who, err := tokens.Authenticate(ctx, secret)    // no round trip for one that is known
 //	err = who.May(access.Need(access.Publish, "integrate", "shop"))
 //
 // A token is lmn_<id>_<secret>. Its secret is 256 random bits, shown once and kept as SHA-256 only. Its name is the

@@ -29,6 +29,10 @@ type Store struct {
 	now    func() time.Time
 	synced chan struct{} // closed when all that was stored is known
 
+	js      jetstream.JetStream
+	looking sync.Mutex // held by who reads the bucket for a token that is not known
+	looked  time.Time  // when that began last
+
 	mu     sync.RWMutex
 	byName map[string]held
 	byID   map[string]string // id of a secret to the token's name
@@ -50,7 +54,7 @@ func Open(ctx context.Context, js jetstream.JetStream, replicas int, log *zap.Lo
 	if log == nil {
 		log = zap.NewNop()
 	}
-	return &Store{kv: kv, log: log, now: time.Now, synced: make(chan struct{}), byName: map[string]held{}, byID: map[string]string{}}, nil
+	return &Store{kv: kv, js: js, log: log, now: time.Now, synced: make(chan struct{}), byName: map[string]held{}, byID: map[string]string{}}, nil
 }
 
 // Run follows what is stored, whoever changes it, until ctx ends.
@@ -75,18 +79,25 @@ func (s *Store) follow(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = w.Stop() }()
+	// What follows the bucket is told nothing for some time when its server has died; a revocation has to be heard of all the same.
+	reading := time.NewTicker(readEvery)
+	defer reading.Stop()
 	seen, complete := map[string]bool{}, false
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-reading.C:
+			if err := s.look(ctx); err != nil && ctx.Err() == nil {
+				s.log.Warn("reading the tokens", zap.Error(err))
+			}
 		case entry, ok := <-w.Updates():
 			switch {
 			case !ok:
 				return errors.New("the watch ended")
 			case entry != nil:
 				seen[entry.Key()] = true
-				s.meet(entry)
+				s.meet(natsd.Kept{Key: entry.Key(), Value: entry.Value(), Revision: entry.Revision(), Gone: entry.Operation() != jetstream.KeyValuePut})
 			case !complete: // all that is stored was seen; what was not is gone
 				complete = true
 				s.keep(seen)
@@ -107,15 +118,15 @@ func (s *Store) sync() {
 // Synced is closed when all that was stored is known.
 func (s *Store) Synced() <-chan struct{} { return s.synced }
 
-func (s *Store) meet(entry jetstream.KeyValueEntry) {
+func (s *Store) meet(entry natsd.Kept) {
 	var r record
-	if entry.Operation() == jetstream.KeyValuePut {
-		if err := json.Unmarshal(entry.Value(), &r); err != nil || r.Name != entry.Key() {
-			s.log.Error("a token that can not be read is not honoured", zap.String("token", entry.Key()), zap.Error(err))
+	if !entry.Gone {
+		if err := json.Unmarshal(entry.Value, &r); err != nil || r.Name != entry.Key {
+			s.log.Error("a token that can not be read is not honoured", zap.String("token", entry.Key), zap.Error(err))
 			r = record{}
 		}
 	}
-	s.set(entry.Key(), held{r, entry.Revision()}, r.Name != "")
+	s.set(entry.Key, held{r, entry.Revision}, r.Name != "")
 }
 
 // set takes over what is stored under a name, unless something later is known.
@@ -159,12 +170,59 @@ func (s *Store) forget(name string) {
 	}
 }
 
-// Authenticate says who has a token. It asks nobody: what was changed elsewhere counts a moment later.
-func (s *Store) Authenticate(text string) (Identity, error) {
+// Authenticate says who has a token. What is known it answers from memory: what was changed elsewhere counts a moment later. A token
+// that is not known is looked for in the bucket, at most every [lookEvery]: another gateway may have made it, and word of that comes
+// late when a server of the bus has died.
+func (s *Store) Authenticate(ctx context.Context, text string) (Identity, error) {
 	id, secret, ok := cutToken(text)
 	if !ok {
 		return Identity{}, fmt.Errorf("%w: a token looks like %s…", ErrUnknownToken, tokenPrefix)
 	}
+	if !s.knows(id) {
+		if err := s.look(ctx); err != nil {
+			s.log.Warn("looking for a token that is not known", zap.Error(err))
+		}
+	}
+	return s.identify(id, secret)
+}
+
+func (s *Store) knows(id string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, known := s.byID[id]
+	return known
+}
+
+// readEvery is how often the bucket is read beside being followed.
+const readEvery = 5 * time.Second
+
+// lookEvery keeps strangers from having the bucket read with each of their requests.
+const lookEvery = 200 * time.Millisecond
+
+// look reads the bucket, unless another has begun to since it was called.
+func (s *Store) look(ctx context.Context) error {
+	called := time.Now()
+	s.looking.Lock()
+	defer s.looking.Unlock()
+	if s.looked.After(called) {
+		return nil
+	}
+	pause := time.NewTimer(time.Until(s.looked.Add(lookEvery)))
+	defer pause.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-pause.C:
+	}
+	s.looked = time.Now()
+	entries, err := natsd.ReadBucket(ctx, s.js, Bucket)
+	for _, e := range entries {
+		s.meet(e)
+	}
+	return err
+}
+
+func (s *Store) identify(id, secret string) (Identity, error) {
 	s.mu.RLock()
 	h := s.byName[s.byID[id]]
 	s.mu.RUnlock()
