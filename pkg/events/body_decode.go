@@ -10,25 +10,29 @@ import (
 	"time"
 )
 
-// decodeInto reads a CDEvent's body into e, its content typed.
-func decodeInto[T any](data []byte, e *Event) error {
-	raw, err := e.readBody(data)
-	if err != nil {
-		return err
-	}
-	var content T
-	if raw != nil {
-		if err := json.Unmarshal(raw, &content); err != nil {
-			return misfit("subject.content", err)
-		}
-	}
-	if e.Custom != nil {
-		if err := e.splitCustom(&content); err != nil {
+// decoder reads a CDEvent's body into an event, its content typed.
+func decoder[T any]() func(data []byte, e *Event) error {
+	shape := shapeOf(reflect.TypeFor[T]())
+	return func(data []byte, e *Event) error {
+		raw, err := e.readBody(data)
+		if err != nil {
 			return err
 		}
+		content := new(T)
+		if raw != nil && !shape.read(raw, reflect.ValueOf(content).Elem()) {
+			content = new(T)
+			if err := json.Unmarshal(raw, content); err != nil {
+				return misfit("subject.content", err)
+			}
+		}
+		if e.Custom != nil {
+			if err := e.splitCustom(content); err != nil {
+				return err
+			}
+		}
+		e.Content = *content
+		return nil
 	}
-	e.Content = content
-	return nil
 }
 
 // readBody reads all of a body but the content, which it returns as it stands. Custom still

@@ -41,7 +41,7 @@ func internalOnly(e *Entry) { e.Claimable = false }
 func enter[T any](t Type, p Phase, rules ...rule) {
 	var zero T
 	rt := reflect.TypeOf(zero)
-	e := &Entry{Type: t, Phase: p, Claimable: true, zero: zero, extra: -1, decode: decodeInto[T]}
+	e := &Entry{Type: t, Phase: p, Claimable: true, zero: zero, extra: -1, decode: decoder[T]()}
 	if f, ok := rt.FieldByName("Lemnis"); ok && len(f.Index) == 1 {
 		e.extra = f.Index[0]
 	}
