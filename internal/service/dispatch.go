@@ -107,6 +107,15 @@ func (t *term) meet(ctx, workCtx context.Context, m Message) error {
 	t.mu.Unlock()
 	for _, k := range tasks {
 		w := t.workerOf(fold.PartitionID{Project: e.Project, Partition: events.Partition(k.key)})
+		if m.Pending == 0 {
+			if begun, err := w.begin(&k); begun || err != nil {
+				if err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		w.open.Add(1)
 		select {
 		case w.tasks <- k:
 		case <-ctx.Done():

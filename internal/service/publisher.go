@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
 )
 
 // publisher puts the facts of one worker on the stream, one at a time, and waits for each ack. It
@@ -20,6 +23,7 @@ type publisher struct {
 	sub     *nats.Subscription
 	inbox   string
 	sent    uint64
+	awaited string // subject of the reply to what was sent last
 	replies chan *nats.Msg
 	timer   *time.Timer
 }
@@ -41,33 +45,43 @@ func (p *publisher) close() {
 	_ = p.sub.Unsubscribe() // the connection is closed: so is the subscription
 }
 
-// publish returns the stream's ack. Without an error the message is stored, or was before.
-func (p *publisher) publish(ctx context.Context, msg *nats.Msg) (jetstream.PubAck, error) {
+// send puts a message on its way; its ack has to be here before the next one is sent.
+func (p *publisher) send(msg *nats.Msg) error {
 	p.sent++
-	msg.Reply = p.inbox + formatUint(p.sent)
+	p.awaited = p.inbox + formatUint(p.sent)
+	msg.Reply = p.awaited
 	p.timer.Reset(publishTimeout)
-	if err := p.nc.PublishMsg(msg); err != nil {
-		return jetstream.PubAck{}, err
-	}
+	return p.nc.PublishMsg(msg)
+}
+
+// answers reports whether a reply is to the message that was sent last, not to an earlier one that it comes too late for.
+func (p *publisher) answers(reply *nats.Msg) bool { return reply.Subject == p.awaited }
+
+// await returns the reply to what was sent last.
+func (p *publisher) await(ctx context.Context) (*nats.Msg, error) {
 	for {
 		select {
 		case reply := <-p.replies:
-			if reply.Subject == msg.Reply { // else of an earlier one that came too late
-				return readAck(reply)
+			if p.answers(reply) {
+				return reply, nil
 			}
 		case <-p.timer.C:
-			return jetstream.PubAck{}, nats.ErrTimeout
+			return nil, nats.ErrTimeout
 		case <-ctx.Done():
-			return jetstream.PubAck{}, ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
 var errNoAck = errors.New("the answer is no ack of a stream")
 
+// readAck reads the stream's ack. Without an error the message is stored, or was before.
 func readAck(reply *nats.Msg) (jetstream.PubAck, error) {
 	if len(reply.Data) == 0 && reply.Header.Get("Status") == "503" {
 		return jetstream.PubAck{}, jetstream.ErrNoStreamResponse
+	}
+	if sequence, plain := plainAck(reply.Data); plain {
+		return jetstream.PubAck{Stream: natsd.Lifecycle, Sequence: sequence}, nil
 	}
 	var ack struct {
 		jetstream.PubAck
@@ -82,4 +96,20 @@ func readAck(reply *nats.Msg) (jetstream.PubAck, error) {
 		return jetstream.PubAck{}, errNoAck
 	}
 	return ack.PubAck, nil
+}
+
+// plainAck reads the ack that says nothing but where a message stands, as the server writes it; false for any other.
+func plainAck(data []byte) (sequence uint64, plain bool) {
+	rest, plain := bytes.CutPrefix(data, []byte(`{"stream":"`+natsd.Lifecycle+`","seq":`))
+	n := len(rest) - 1
+	if !plain || n < 1 || n > 18 || rest[n] != '}' {
+		return 0, false
+	}
+	for _, c := range rest[:n] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		sequence = 10*sequence + uint64(c-'0')
+	}
+	return sequence, true
 }

@@ -291,7 +291,9 @@ func (w *worker) ask(ctx context.Context, r snapshotRequest) []changed {
 	case w.snapshots <- r:
 		return <-r.answer
 	case <-w.stopped:
+		w.mu.Lock()
 		w.snapshot(r)
+		w.mu.Unlock()
 		return <-r.answer
 	case <-ctx.Done():
 		return nil

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,7 +35,7 @@ type task struct {
 	cause *cause
 	kind  *Aggregate
 	key   string
-	// poison says why the event can not be handled, when that is known before anybody decides.
+	// poison says why the event can not be handled, when that is known before its worker meets it.
 	poison *poisonError
 }
 
@@ -45,69 +47,108 @@ type answer struct {
 
 // worker decides for the partitions that hash to it, one task at a time, in stream order.
 type worker struct {
-	term       *term
-	tasks      chan task
-	snapshots  chan snapshotRequest
-	swaps      chan *swapping
-	stopped    chan struct{} // closed when run has returned
+	term      *term
+	tasks     chan task
+	snapshots chan snapshotRequest
+	swaps     chan *swapping
+	stopped   chan struct{} // closed when run has returned
+	open      atomic.Int32  // tasks given to it and not at their end; only the reader adds some
+
+	mu         sync.Mutex // held by the worker, or by the reader where nothing is open
 	partitions map[fold.PartitionID]*partition
 	bus        *publisher // while it runs
+	flight     *flight    // what the reader has begun; nil when nothing
 }
 
-func (w *worker) run(ctx context.Context) (err error) {
+func (w *worker) run(ctx context.Context) error {
 	defer close(w.stopped)
-	if w.bus, err = newPublisher(w.term.host.Conn); err != nil {
+	bus, err := newPublisher(w.term.host.Conn)
+	if err != nil {
 		return err
 	}
-	defer w.bus.close()
+	defer bus.close()
+	w.mu.Lock()
+	w.bus = bus
+	w.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case reply := <-bus.replies:
+			err = w.land(ctx, reply)
+		case <-bus.timer.C:
+			err = w.lose(ctx)
 		case r := <-w.snapshots:
+			w.mu.Lock()
 			w.snapshot(r)
+			w.mu.Unlock()
 		case s := <-w.swaps:
-			w.swap(ctx, s)
-		case t, ok := <-w.tasks:
-			if !ok {
+			if err = w.land(ctx, nil); err == nil {
+				w.mu.Lock()
+				w.swap(ctx, s)
+				w.mu.Unlock()
+			} else {
+				s.done <- err
+			}
+		case t, more := <-w.tasks:
+			if err = w.land(ctx, nil); err == nil && more {
+				err = w.take(ctx, t)
+			} else if err == nil {
 				return nil
 			}
-			if err := w.handle(ctx, t); err != nil {
-				return err
-			}
-			t.cause.open.Add(-1)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// handle brings one task to its end: a fact, nothing to say, or the dead letter. An error ends
-// the term: the task stays unhandled and the next owner meets it again.
-func (w *worker) handle(ctx context.Context, t task) error {
-	p := w.partition(fold.PartitionID{Project: t.cause.event.Project, Partition: events.Partition(t.key)})
+// take brings a task to its end.
+func (w *worker) take(ctx context.Context, t task) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.term.faults.at(stepReceived, t.cause.event); err != nil {
 		return err
 	}
-	err := w.settle(ctx, p, t, w.answer)
-	var poison *poisonError
-	if !errors.As(err, &poison) {
-		return err
+	return w.handle(ctx, t, nil)
+}
+
+// handle brings one task to its end: a fact, nothing to say, or the dead letter. Begun is the fact when it is sent
+// already. An error ends the term: the task stays unhandled and the next owner meets it again.
+func (w *worker) handle(ctx context.Context, t task, begun *flight) error {
+	p := w.partitionOf(t)
+	err := w.settle(ctx, p, t, w.answer, begun)
+	if poison, is := errors.AsType[*poisonError](err); is {
+		err = w.giveUp(ctx, p, t, poison)
 	}
-	if err := w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, poison); err != nil {
+	if err == nil {
+		t.cause.open.Add(-1)
+		w.open.Add(-1)
+	}
+	return err
+}
+
+// giveUp keeps what can not be handled as a dead letter, and refuses a claim.
+func (w *worker) giveUp(ctx context.Context, p *partition, t task, reason *poisonError) error {
+	if err := w.term.bury(ctx, t.cause.event, t.kind.kind, t.key, reason); err != nil {
 		return err
 	}
 	// Whoever waits for an answer gets one. A fact that can not be read may be it.
 	if t.cause.event.Kind != events.Claim || t.cause.event.Sequence <= p.stoppedAt {
 		return nil
 	}
-	reason := poison
-	err = w.settle(ctx, p, t, func(p *partition, a aggregate, t task) (answer, bool, error) {
+	err := w.settle(ctx, p, t, func(p *partition, a aggregate, t task) (answer, bool, error) {
 		return w.prepare(p, a, t, reason.refusal(*t.cause.event))
-	})
-	if errors.As(err, &poison) {
+	}, nil)
+	if poison, is := errors.AsType[*poisonError](err); is {
 		w.term.log.Error("a dead letter's claim can not be refused either", append(logEvent(*t.cause.event), zap.Error(poison))...)
 		return nil
 	}
 	return err
+}
+
+func (w *worker) partitionOf(t task) *partition {
+	return w.partition(fold.PartitionID{Project: t.cause.event.Project, Partition: events.Partition(t.key)})
 }
 
 // partition finds or makes the fold of a partition that is this worker's.
@@ -121,8 +162,8 @@ func (w *worker) partition(id fold.PartitionID) *partition {
 }
 
 // settle has a task answered and publishes the answer, until it stands; the error is a
-// *[poisonError] when it never will.
-func (w *worker) settle(ctx context.Context, p *partition, t task, decide func(*partition, aggregate, task) (answer, bool, error)) error {
+// *[poisonError] when it never will. Sent is the first answer when it is on its way already.
+func (w *worker) settle(ctx context.Context, p *partition, t task, decide func(*partition, aggregate, task) (answer, bool, error), sent *flight) error {
 	duplicates := 0
 	for try := 0; ; try++ {
 		if try > 0 { // whoever saves waits for no answer that may never stand
@@ -132,28 +173,32 @@ func (w *worker) settle(ctx context.Context, p *partition, t task, decide func(*
 			default:
 			}
 		}
-		a := p.peek(field{t.kind.kind, t.key})
-		if t.cause.event.Sequence <= a.watermark && !w.term.faults.broken(breakWatermark) {
-			if try > 0 { // it stands after all: the answer was lost, or another owner was faster
-				return w.term.faults.at(stepPublished, t.cause.event)
+		if sent == nil {
+			if w.stands(p, t) {
+				if try > 0 { // after all: the answer was lost, or another owner was faster
+					return w.term.faults.at(stepPublished, t.cause.event)
+				}
+				return nil
 			}
-			return nil
+			if duplicates > strangers {
+				return poisonous(fmt.Errorf("another message than the fact holds its id: the bus took it for a duplicate %d times", duplicates))
+			}
+			var err error
+			if sent, err = w.send(p, t, decide); sent == nil {
+				return err
+			}
 		}
-		if duplicates > strangers {
-			return poisonous(fmt.Errorf("another message than the fact holds its id: the bus took it for a duplicate %d times", duplicates))
-		}
-		given, ok, err := decide(p, a, t)
-		if err != nil || !ok {
-			return err
-		}
-		if err := w.term.faults.at(stepDecided, t.cause.event); err != nil {
-			return err
-		}
-		done, err := w.publish(ctx, p, t, given, try, &duplicates)
+		done, err := w.publish(ctx, sent, try, &duplicates)
 		if done || err != nil {
 			return err
 		}
+		sent = nil
 	}
+}
+
+// stands reports whether an event is done for an aggregate: its fact, or that of a later one, is folded.
+func (w *worker) stands(p *partition, t task) bool {
+	return t.cause.event.Sequence <= p.peek(field{t.kind.kind, t.key}).watermark && !w.term.faults.broken(breakWatermark)
 }
 
 // answer asks the aggregate for the fact; false when there is nothing to say.
@@ -242,22 +287,16 @@ func (w *worker) message(p *partition, fact events.Event) (*nats.Msg, error) {
 	return msg, nil
 }
 
-// publish puts the fact on the stream behind the last one of its partition. False means that
-// something else stood there: it is folded now, and the task has to be decided again. Duplicates
-// counts the acks that point at a message which was there already.
-func (w *worker) publish(ctx context.Context, p *partition, t task, given answer, try int, duplicates *int) (bool, error) {
-	e := given.fact
-	msg, err := w.message(p, e)
-	if err != nil {
-		return true, poisonous(err)
-	}
-	began := time.Now()
-	ack, err := w.bus.publish(ctx, msg)
+// publish waits for the ack of a fact that is sent. False means that something else stood in its place: it is folded now,
+// and the task has to be decided again. Duplicates counts the acks that point at a message which was there already.
+func (w *worker) publish(ctx context.Context, sent *flight, try int, duplicates *int) (bool, error) {
+	t, p, given, e := sent.task, sent.partition, sent.given, sent.given.fact
+	ack, err := w.ack(ctx, sent)
 	if ctx.Err() != nil {
 		return true, ctx.Err()
 	}
 	_ = w.term.host.Noted(err) // what follows looks at it
-	w.term.metrics.publish.Observe(time.Since(began).Seconds())
+	w.term.metrics.publish.Observe(time.Since(sent.began).Seconds())
 	if err == nil && !ack.Duplicate {
 		if err := w.term.faults.at(stepPublished, t.cause.event); err != nil {
 			return true, err
@@ -269,7 +308,7 @@ func (w *worker) publish(ctx context.Context, p *partition, t task, given answer
 		p.put(e, given.state)
 		w.term.metrics.decided.Add(1)
 		if w.term.host.Trace != nil {
-			w.term.host.Trace.Fact(t.cause.event, e, began)
+			w.term.host.Trace.Fact(t.cause.event, e, sent.began)
 		}
 		return true, w.term.faults.at(stepFolded, t.cause.event)
 	}
