@@ -122,7 +122,10 @@ func (bb *benchBus) fill(b *testing.B, n int) {
 // a fact has beyond those of its claim.
 const factBody = 408
 
-var factHeader = nats.Header{"ce-aggregate": {"item"}, "ce-causationid": {"claim-10000"}, "ce-causesequence": {"10000"}}
+var factHeader = nats.Header{
+	"ce-aggregate": {"item"}, "ce-causationid": {"claim-10000"}, "ce-causesequence": {"10000"},
+	"ce-traceparent": {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"},
+}
 
 // plainLoop is the yardstick: it reads claims in order and publishes for each a message like the
 // fact, with a message id and the last sequence of its partition expected. acked is called with
