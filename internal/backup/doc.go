@@ -14,6 +14,8 @@
 //	                   TIMERS         a firing that became a result later fires again, and is dropped as known;
 //	                                  a timer that was set later is set again: see below
 //	                   SUBMIT_…       what became a claim later is read again, and is known by its id
+//	                   SNAPSHOTS      one that is beyond the last event could not be used; two of each are kept, and events
+//	                                  go up to the older one only, so that one of them reaches the first event
 //	                   SUBSCRIPTIONS  what was delivered later is delivered again: at least once
 //	LIFECYCLE          with its consumers, bounded to its last event by the server
 //	after LIFECYCLE    DEADLETTER     a letter whose cause is acknowledged is there

@@ -19,7 +19,7 @@ const (
 )
 
 // known are the streams of an installation beside the inboxes.
-var known = []string{natsd.Lifecycle, natsd.Timers, natsd.DeadLetter, "WEBHOOKS", leases, subscriptions, bucketPrefix + "KEYS", bucketPrefix + "TOKENS"}
+var known = []string{natsd.Lifecycle, natsd.Timers, natsd.DeadLetter, "WEBHOOKS", natsd.Snapshots, leases, subscriptions, bucketPrefix + "KEYS", bucketPrefix + "TOKENS"}
 
 // ours reports whether a stream belongs to an installation.
 func ours(stream string) bool {
@@ -33,7 +33,7 @@ func rank(stream string) int {
 		return 0
 	case stream == natsd.Timers:
 		return 1
-	case strings.HasPrefix(stream, submitPrefix), stream == subscriptions:
+	case strings.HasPrefix(stream, submitPrefix), stream == subscriptions, stream == natsd.Snapshots:
 		return 2
 	case stream == natsd.Lifecycle:
 		return 3

@@ -192,6 +192,7 @@ func configure(s Stream, replicas int) (json.RawMessage, error) {
 			return
 		}
 		metadata[natsd.ForksKey] = forks.Add(s.Last).String()
+		delete(m, "deny_purge") // of an earlier version's stream, which would never be purged
 	})
 	return config, errors.Join(err, failed)
 }

@@ -37,7 +37,6 @@ func Deviations(have, want jetstream.StreamConfig) []string {
 	differs("direct reading", have.AllowDirect, want.AllowDirect)
 	differs("schedules", have.AllowMsgSchedules, want.AllowMsgSchedules)
 	differs("deletion denied", have.DenyDelete, want.DenyDelete)
-	differs("purge denied", have.DenyPurge, want.DenyPurge)
 	return all
 }
 

@@ -59,6 +59,7 @@ func permissionsOf(service string) permissions {
 			"$JS.API.CONSUMER.CREATE." + Lifecycle + ".>", "$JS.API.CONSUMER.INFO." + Lifecycle + ".*",
 			"$JS.API.CONSUMER.DELETE." + Lifecycle + ".*", "$JS.API.CONSUMER.MSG.NEXT." + Lifecycle + ".*", "$JS.ACK." + Lifecycle + ".>",
 			"$JS.API.DIRECT.GET." + Lifecycle, "$JS.API.DIRECT.GET." + Lifecycle + ".>", "$JS.API.STREAM.MSG.GET." + Lifecycle,
+			"$JS.API.DIRECT.GET." + Snapshots + ".>",
 			// Whether a timer was set: a second attempt looks.
 			"$JS.API.STREAM.MSG.GET." + Timers,
 			// Leases are watched, and read.
@@ -73,7 +74,7 @@ func permissionsOf(service string) permissions {
 		fired := "fired-" + phase
 		p.publish = append(p.publish,
 			"lifecycle.*."+phase+".>", "results.*."+phase+".>", "deadletter.*."+phase,
-			"timers.set."+phase+".>", "$KV."+Leases+"."+phase,
+			"timers.set."+phase+".>", "$KV."+Leases+"."+phase, "snapshots."+phase+".>",
 			"$JS.API.CONSUMER.CREATE."+Timers+"."+fired+".>", "$JS.API.CONSUMER.INFO."+Timers+"."+fired,
 			"$JS.API.CONSUMER.MSG.NEXT."+Timers+"."+fired, "$JS.ACK."+Timers+"."+fired+".>",
 		)
@@ -89,11 +90,11 @@ func permissionsOf(service string) permissions {
 // phase's lease.
 func gatewayPermissions(p permissions) permissions {
 	p.publish = append(p.publish,
-		"claims.>", "deadletter.>", "webhooks.>", "$KV.>",
+		"claims.>", "deadletter.>", "webhooks.>", "$KV.>", "snapshots.gateway.>",
 		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.INFO",
 		"$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>", "$JS.ACK.>", "$JS.FC.>",
 	)
-	for _, stream := range []string{Lifecycle, Timers, DeadLetter, "KV_" + Leases} {
+	for _, stream := range []string{Lifecycle, Timers, DeadLetter, Snapshots, "KV_" + Leases} {
 		p.deny = append(p.deny, "$JS.API.STREAM.UPDATE."+stream)
 	}
 	p.deny = append(p.deny, "$JS.API.CONSUMER.CREATE."+Timers+".>", "$JS.API.CONSUMER.MSG.NEXT."+Timers+".>", "$JS.ACK."+Timers+".>")

@@ -17,6 +17,7 @@ const (
 	Lifecycle  = "LIFECYCLE"
 	Timers     = "TIMERS"
 	DeadLetter = "DEADLETTER"
+	Snapshots  = "SNAPSHOTS"
 	Leases     = "LEASES"
 
 	submitPrefix = "SUBMIT_"
@@ -39,7 +40,7 @@ const identityCandidate = "identity-of-new-stream"
 const DuplicateWindow = 2 * time.Minute
 
 // EnsureStreams creates what is missing of LIFECYCLE, TIMERS, DEADLETTER,
-// SUBMIT_local and the bucket LEASES, brings what is there up to date, and
+// SNAPSHOTS, SUBMIT_local and the bucket LEASES, brings what is there up to date, and
 // returns the identity of LIFECYCLE: random, made when the stream was, never
 // changed. Limits that an operator has set on an existing stream stay. Several
 // services may call it at the same time.
@@ -72,7 +73,7 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	if identity, err = ensureLifecycle(ctx, js, leases, replicas); err != nil {
 		return "", err
 	}
-	for _, cfg := range []jetstream.StreamConfig{timersConfig(replicas), deadLetterConfig(replicas)} {
+	for _, cfg := range []jetstream.StreamConfig{timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas)} {
 		if err := EnsureStream(ctx, js, cfg); err != nil {
 			return "", err
 		}
@@ -82,7 +83,7 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 
 // whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
 func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
-	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), submitConfig(Local, replicas)} {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), submitConfig(Local, replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -204,7 +205,20 @@ func lifecycleConfig(replicas int) jetstream.StreamConfig {
 		Duplicates:  DuplicateWindow,
 		AllowDirect: true,
 		DenyDelete:  true,
-		DenyPurge:   true,
+	}
+}
+
+func snapshotsConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              Snapshots,
+		Description:       "folds as they were, so that older events may go",
+		Subjects:          []string{"snapshots.*.*.*"},
+		MaxMsgsPerSubject: 1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgSize:        MaxEvent,
+		Duplicates:        DuplicateWindow,
+		AllowDirect:       true,
 	}
 }
 

@@ -290,7 +290,7 @@ func TestLocalReplySubjectReachesNothing(t *testing.T) {
 	targets := []string{
 		"claims.shop.plan.ticket.created.t1", "results.shop.plan.ticket.created.t1", "lifecycle.shop.plan.ticket.created.t9",
 		"timers.set.x", "deadletter.x", "submit.jenkins.x", "$KV.LEASES.planner",
-		"$JS.API.STREAM.DELETE.LIFECYCLE", "$JS.API.STREAM.PURGE.TIMERS", "$JS.API.STREAM.DELETE.SUBMIT_local",
+		"$JS.API.STREAM.DELETE.LIFECYCLE", "$JS.API.STREAM.PURGE.LIFECYCLE", "$JS.API.STREAM.PURGE.TIMERS", "$JS.API.STREAM.DELETE.SUBMIT_local",
 	}
 	for _, target := range targets {
 		for _, subject := range []string{

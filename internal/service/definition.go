@@ -168,6 +168,10 @@ type Projection struct {
 	Name  string
 	On    []events.Type
 	Apply func(e events.Event)
+	// Save renders the state, and Load puts one in the place of what there is, so that old events may go. Apply does not run
+	// meanwhile.
+	Save func() ([]byte, error)
+	Load func(state []byte) error
 }
 
 // Definition is a service, as far as one phase goes.
@@ -184,6 +188,7 @@ type Definition struct {
 type Timing struct {
 	Lease                  time.Duration // 5 s: how long a silent owner is waited for
 	Save                   time.Duration // 100 ms between saves of folds and of the floor
+	Snapshot               time.Duration // 10 min between snapshots on the bus, where old events go
 	Workers                int           // 64, as many as a project has partitions: so many facts are on their way at once
 	AckWait                time.Duration // 10 s: silence after which another worker takes an effect over
 	BackoffMin, BackoffMax time.Duration // 200 ms to 30 s between attempts of an effect

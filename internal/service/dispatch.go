@@ -214,8 +214,15 @@ func (p *projects) get(name string) *events.Project {
 }
 
 // loadProjects reads the configurations in force at the floor.
-func (t *term) loadProjects(ctx context.Context, barrier uint64) error {
+func (t *term) loadProjects(ctx context.Context, barrier uint64, base *kept, first uint64) error {
 	t.configs.known = map[string]*events.Project{}
+	if base != nil {
+		for _, p := range base.Projects {
+			if p.Sequence < first {
+				t.configs.set(p.Name, p.Content)
+			}
+		}
+	}
 	return t.readUntil(ctx, []string{projectFilter, barrierFilter(t.def.Phase)}, 1, barrier, func(m Message) error {
 		if m.Kind != events.Stated || m.Sequence > t.floor {
 			return nil

@@ -112,8 +112,11 @@ func giveBack(messages jetstream.MessagesContext) {
 	}
 }
 
+// effectPrefix begins the names of effects' consumers.
+const effectPrefix = "effect-"
+
 func effectName(phase events.Phase, e Effect) string {
-	return fmt.Sprintf("effect-%s-%s", phase, e.Name)
+	return fmt.Sprintf("%s%s-%s", effectPrefix, phase, e.Name)
 }
 
 // effectConsumer finds the durable consumer of an effect, or makes it: behind what this process

@@ -26,7 +26,8 @@ const (
 	breakNothing breakage = iota
 	breakFence
 	breakWatermark
-	breakOrder // a durable consumer that all processes share, instead of one owner's ordered reader
+	breakSnapshot // what was purged is taken for never having been
+	breakOrder    // a durable consumer that all processes share, instead of one owner's ordered reader
 )
 
 // faults is what the proof does to a process. A nil *faults does nothing; production code

@@ -99,6 +99,19 @@ func (l *lease) contend(ctx context.Context) (bool, error) {
 	}
 }
 
+// mine asks whether nobody else holds the lease now.
+func (l *lease) mine(ctx context.Context) error {
+	entry, err := l.kv.Get(ctx, l.key)
+	if err != nil {
+		return fmt.Errorf("look at the lease %s: %w", l.key, err)
+	}
+	var h holding
+	if err := json.Unmarshal(entry.Value(), &h); err != nil || h.Owner != l.owner {
+		return fmt.Errorf("%w to another owner", errLost)
+	}
+	return nil
+}
+
 // take replaces the holding that was seen; false when it is no longer the latest.
 func (l *lease) take(ctx context.Context, seen jetstream.KeyValueEntry) (bool, error) {
 	var h holding

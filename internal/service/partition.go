@@ -30,6 +30,7 @@ type partition struct {
 	id     fold.PartitionID
 	fence  string // filter whose last sequence every writer expects
 	last   uint64 // sequence of the last fact that is folded
+	purged uint64 // the same, when the stream has no fact of the partition any more
 	folded map[field]*aggregate
 	dirty  []*aggregate // folded since the last save
 	saved  uint64       // sequence that the store is believed to hold
@@ -48,6 +49,14 @@ func newPartition(phase events.Phase, id fold.PartitionID) *partition {
 		id: id, fence: events.FenceFilter(id.Project, phase, id.Partition),
 		folded: map[field]*aggregate{},
 	}
+}
+
+// expected is the sequence that the stream has for the last fact.
+func (p *partition) expected() uint64 {
+	if p.purged == p.last {
+		return 0
+	}
+	return p.last
 }
 
 // peek is the fold of an aggregate, empty when it has stated nothing.

@@ -2,7 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,23 +14,26 @@ import (
 
 // project feeds a projection from the beginning of the stream until ctx ends; ready is called
 // when it has met what the stream held at the start.
-func project(ctx context.Context, h Host, p Projection, ready func()) error {
-	filters := make([]string, len(p.On))
-	for i, t := range p.On {
-		filters[i] = events.Filter(events.Stated, "", "", t)
-	}
-	caughtUp := false
-	done := func() {
-		if !caughtUp {
-			caughtUp = true
-			ready()
+func project(ctx context.Context, h Host, phase events.Phase, p *projector, ready func()) error {
+	ready = sync.OnceFunc(ready)
+	for {
+		err := projectOnce(ctx, h, phase, p, ready)
+		if !errors.Is(err, errGone) {
+			return err
 		}
+		h.Log.Warn("a projection begins again", zap.String("projection", p.Name), zap.Error(err))
 	}
-	end, pending := uint64(0), uint64(0)
+}
+
+func projectOnce(ctx context.Context, h Host, phase events.Phase, p *projector, ready func()) error {
+	var end, pending, from, first uint64
 	for {
 		var err error
 		if end, err = lastSequence(ctx, h.JS); err == nil {
-			pending, err = pendingFor(ctx, h.JS, filters, 1)
+			from, first, err = p.begin(ctx, h, phase)
+		}
+		if err == nil {
+			pending, err = pendingFor(ctx, h.JS, p.filters, from)
 		}
 		if err == nil {
 			break
@@ -39,19 +44,36 @@ func project(ctx context.Context, h Host, p Projection, ready func()) error {
 		h.Log.Warn("a projection can not begin; trying again", zap.String("projection", p.Name), zap.Error(err))
 		wait(ctx, 200*time.Millisecond)
 	}
-	if pending == 0 {
-		done()
-	}
-	return tail(ctx, h.JS, h.Log, filters, 1, func(m Message) error {
-		e, err := m.Event()
-		if err == nil {
-			err = protect(func() error { p.Apply(e); return nil })
+	caughtUp := false
+	done := func() error {
+		if caughtUp {
+			return nil
 		}
-		if err != nil {
+		for {
+			err := nothingGone(ctx, h.JS, first)
+			if err == nil {
+				break
+			}
+			if errors.Is(err, errGone) || ctx.Err() != nil { // it may be what was not read yet
+				return err
+			}
+			wait(ctx, 200*time.Millisecond)
+		}
+		caughtUp = true
+		ready()
+		return nil
+	}
+	if pending == 0 {
+		if err := done(); err != nil {
+			return err
+		}
+	}
+	return tail(ctx, h.JS, h.Log, p.filters, from, func(m Message) error {
+		if err := p.apply(m); err != nil {
 			h.Log.Error(fmt.Sprintf("projection %s passes over fact %d: %v", p.Name, m.Sequence, err))
 		}
 		if m.Pending == 0 || m.Sequence >= end {
-			done()
+			return done()
 		}
 		return nil
 	})

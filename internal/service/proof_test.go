@@ -61,7 +61,7 @@ func outcomes(facts map[string][]stated, causes map[uint64]string, project strin
 
 // oracle walks the stream of a project: recorded are the facts that stand there, expected those
 // that Decide gives over the causes in stream order.
-func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def Definition, project string) (recorded, expected map[string][]stated, causes map[uint64]string) {
+func oracle(t interface{ Fatalf(string, ...any) }, b *bus, def Definition, project string) (recorded, expected map[string][]stated, causes map[uint64]string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	recorded, expected, causes = map[string][]stated{}, map[string][]stated{}, map[uint64]string{}
@@ -135,7 +135,11 @@ func oracle(t interface{ Fatalf(string, ...any) }, js jetstream.JetStream, def D
 		}
 		return nil
 	}
-	if err := tail(ctx, js, zap.NewNop(), []string{"*." + project + ".*.*.*.*"}, 1, walk); err != nil {
+	read := func() error { return tail(ctx, b.js, zap.NewNop(), []string{"*." + project + ".*.*.*.*"}, 1, walk) }
+	if b.archive != nil { // the stream does not have all of it any more
+		read = func() error { return b.archive.read(ctx, b.js, project, walk) }
+	}
+	if err := read(); err != nil {
 		t.Fatalf("oracle: %v", err)
 	}
 	return recorded, expected, causes
@@ -185,6 +189,8 @@ type bus struct {
 	js     jetstream.JetStream
 	folds  *fold.Store
 	host   Host
+
+	archive *archive // of a stream whose beginning goes
 }
 
 func newBus(t *testing.T) *bus {
@@ -306,9 +312,9 @@ func (h *harness) start(processes int) {
 
 // quick are timings that let take-overs happen within a history; with unhurried ones it comes to its
 // end also on a busy machine, on which a quick lease is lost before its owner can decide.
-var quick = Timing{Lease: 80 * time.Millisecond, Save: 5 * time.Millisecond, Workers: 4}
+var quick = Timing{Lease: 80 * time.Millisecond, Save: 5 * time.Millisecond, Snapshot: 10 * time.Millisecond, Workers: 4}
 
-var unhurried = Timing{Lease: 2 * time.Second, Save: 5 * time.Millisecond, Workers: 4}
+var unhurried = Timing{Lease: 2 * time.Second, Save: 5 * time.Millisecond, Snapshot: 10 * time.Millisecond, Workers: 4}
 
 // trouble is what befalls one history.
 type trouble struct {
@@ -320,6 +326,7 @@ type trouble struct {
 	Duplicate int   // percent of claims that are sent twice, as new messages
 	Rebuilds  int   // that are asked for in the midst of the claims
 	Resends   int   // of claims, each once, in the midst of the others
+	Purges    int   // of the stream up to a snapshot, each with a wipe of the store
 	Workers   int   // with few of them partitions share one
 	Seed      uint64
 }
@@ -423,6 +430,9 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 				t.Fatal(err)
 			}
 		}
+		if i >= 3 && i < 3+tr.Purges {
+			b.purge(t)
+		}
 		if i < tr.Wipes {
 			if err := b.folds.Client().FlushAll(context.Background()).Err(); err != nil {
 				t.Fatal(err)
@@ -432,7 +442,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	// Trouble goes on for as long as facts are missing, then once more in calm.
 	settle := func(patience time.Duration) (string, map[string][]stated, map[uint64]string) {
 		for deadline := time.Now().Add(patience); ; wait(context.Background(), 15*time.Millisecond) {
-			recorded, expected, causes := oracle(t, b.js, proofDefinition(), project)
+			recorded, expected, causes := oracle(t, b, proofDefinition(), project)
 			missing := difference(recorded, expected)
 			if missing == "" || time.Now().After(deadline) {
 				return missing, recorded, causes
@@ -528,13 +538,19 @@ func TestFactsExactlyOnce(t *testing.T) {
 
 // TestOracleCatches shows that the proof can fail: each rule of the runtime, left out, is noticed.
 func TestOracleCatches(t *testing.T) {
-	for name, b := range map[string]breakage{"no fence": breakFence, "no watermark": breakWatermark, "a shared durable": breakOrder} {
+	for name, b := range map[string]breakage{"no fence": breakFence, "no watermark": breakWatermark, "a shared durable": breakOrder, "no snapshot": breakSnapshot} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bus := newBus(t)
+			if b == breakSnapshot {
+				bus.keepAll(t)
+			}
 			for seed := range uint64(200) {
 				rng := rand.New(rand.NewPCG(seed, 2))
 				tr := trouble{Workers: 4, Pause: 60, Again: 500, Crashes: []int{20, 20, 60, 20, 0}, Seed: seed}
+				if b == breakSnapshot {
+					tr.Purges = 3
+				}
 				for range 24 {
 					tr.Claims = append(tr.Claims, rng.IntN(60))
 				}

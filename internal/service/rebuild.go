@@ -103,10 +103,19 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 	if err != nil {
 		return fmt.Errorf("look at the stream: %w", err)
 	}
-	if info.State.FirstSeq > 1 && info.State.Msgs > 0 {
-		return fmt.Errorf("the stream begins at %d: a limit has dropped what was before, and folds without it would be wrong", info.State.FirstSeq)
+	fresh, from := map[fold.PartitionID]*partition{}, uint64(1)
+	if info.State.FirstSeq > 1 { // what is gone is taken as the snapshot has it
+		base, err := findKept(ctx, t.host, t.def.Phase, info.State.FirstSeq, info.State.LastSeq)
+		if err != nil {
+			return err
+		}
+		if fresh, err = t.partitionsOf(base); err != nil {
+			return err
+		}
+		from = base.Floor + 1
+		t.log.Info("events before are gone: folding on from a snapshot", zap.Uint64("from", from))
 	}
-	fresh, err := t.foldAgain(ctx, info.State.LastSeq, report, tell)
+	err = t.foldAgain(ctx, fresh, from, info.State.LastSeq, report, tell)
 	if err != nil {
 		return err
 	}
@@ -156,16 +165,15 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 	}
 }
 
-// foldAgain folds the facts of the phase from the beginning of the stream to a sequence.
-func (t *term) foldAgain(ctx context.Context, end uint64, report *events.RebuildReported, tell func()) (map[fold.PartitionID]*partition, error) {
-	fresh := map[fold.PartitionID]*partition{}
+// foldAgain folds the facts of the phase from one sequence of the stream to another.
+func (t *term) foldAgain(ctx context.Context, fresh map[fold.PartitionID]*partition, from, end uint64, report *events.RebuildReported, tell func()) error {
 	facts := fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase)
-	pending, err := pendingFor(ctx, t.host.JS, []string{facts}, 1)
+	pending, err := pendingFor(ctx, t.host.JS, []string{facts}, from)
 	if err != nil || pending == 0 {
-		return fresh, err
+		return err
 	}
 	told := time.Now()
-	err = tail(ctx, t.host.JS, t.log, []string{facts}, 1, func(m Message) error {
+	return tail(ctx, t.host.JS, t.log, []string{facts}, from, func(m Message) error {
 		if m.Sequence > end {
 			return errStop
 		}
@@ -190,7 +198,6 @@ func (t *term) foldAgain(ctx context.Context, end uint64, report *events.Rebuild
 		}
 		return nil
 	})
-	return fresh, err
 }
 
 // foldStored folds a message of the stream, or stops its partition when it can not be read.

@@ -102,7 +102,7 @@ func TestRebuildMendsWhatTheStoreHasWrong(t *testing.T) {
 
 // wrongInShop is what the oracle finds wrong in the project shop.
 func wrongInShop(t *testing.T, b *bus) string {
-	recorded, expected, _ := oracle(t, b.js, proofDefinition(), "shop")
+	recorded, expected, _ := oracle(t, b, proofDefinition(), "shop")
 	return difference(recorded, expected)
 }
 

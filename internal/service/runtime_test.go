@@ -452,7 +452,7 @@ func TestClusterKeepsThePromise(t *testing.T) {
 	}
 	var diff string
 	for deadline := time.Now().Add(patience); ; wait(context.Background(), 50*time.Millisecond) {
-		recorded, expected, _ := oracle(t, outside.js, proofDefinition(), "shop")
+		recorded, expected, _ := oracle(t, outside, proofDefinition(), "shop")
 		if diff = difference(recorded, expected); diff == "" && len(recorded) > 0 || time.Now().After(deadline) {
 			break
 		}

@@ -22,6 +22,7 @@ type snapshotRequest struct {
 	all    bool
 	only   *fold.PartitionID
 	names  bool // which partitions there are, and nothing of them
+	peek   bool // the marks of what changed stay as they are
 	answer chan []changed
 }
 
@@ -55,7 +56,7 @@ func (w *worker) snapshot(r snapshotRequest) {
 				c.folded[a.name] = *a
 			}
 		}
-		if r.only == nil {
+		if r.only == nil && !r.peek {
 			p.saving()
 		}
 		out = append(out, c)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -28,6 +29,8 @@ type Service struct {
 	metrics metrics
 	configs configs
 	broken  troubles
+
+	projectors []*projector
 
 	readyOnce sync.Once
 	ready     chan struct{}
@@ -131,10 +134,11 @@ func notCanceled(err error) error {
 // startProjections starts all projections and waits until they have caught up.
 func (s *Service) startProjections(ctx context.Context, group *errgroup.Group) error {
 	var caughtUp []chan struct{}
+	s.projectors = nil
 	for _, p := range append([]Projection{s.configs.projection()}, s.def.Projections...) {
-		done := make(chan struct{})
-		caughtUp = append(caughtUp, done)
-		group.Go(func() error { return project(ctx, s.host, p, func() { close(done) }) })
+		done, at := make(chan struct{}), newProjector(p)
+		caughtUp, s.projectors = append(caughtUp, done), append(s.projectors, at)
+		group.Go(func() error { return project(ctx, s.host, s.def.Phase, at, func() { close(done) }) })
 	}
 	for _, done := range caughtUp {
 		select {
@@ -190,7 +194,7 @@ func (s *Service) setReady() { s.readyOnce.Do(func() { close(s.ready) }) }
 func (s *Service) newTerm(l *lease) *term {
 	t := &term{
 		host: s.host, def: s.def, kinds: s.kinds, takes: s.takes, log: s.log, metrics: &s.metrics, troubles: &s.broken, faults: s.host.faults,
-		lease: l, seed: maphash.MakeSeed(), latestProject: s.configs.get,
+		lease: l, seed: maphash.MakeSeed(), latestProject: s.configs.get, projectors: s.projectors,
 	}
 	t.rebuilds.asked = make(chan *events.Event, 1)
 	for range s.host.Timing.Workers {
@@ -210,6 +214,7 @@ func (t Timing) withDefaults() Timing {
 	}
 	def(&t.Lease, 5*time.Second)
 	def(&t.Save, 100*time.Millisecond)
+	def(&t.Snapshot, 10*time.Minute)
 	def(&t.AckWait, 10*time.Second)
 	def(&t.BackoffMin, 200*time.Millisecond)
 	def(&t.BackoffMax, 30*time.Second)
@@ -244,5 +249,33 @@ func (c *configs) projection() Projection {
 			c.known[e.Project] = p
 			c.mu.Unlock()
 		}
+	}, Save: func() ([]byte, error) {
+		c.mu.RLock()
+		defer c.mu.RUnlock()
+		all := make([]namedProject, 0, len(c.known))
+		for name, p := range c.known {
+			all = append(all, namedProject{name, p.Revision, p})
+		}
+		return json.Marshal(all)
+	}, Load: func(state []byte) error {
+		var all []namedProject
+		if err := json.Unmarshal(state, &all); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.known = make(map[string]events.Project, len(all))
+		for _, n := range all {
+			n.Project.Name, n.Project.Revision = n.Name, n.Revision
+			c.known[n.Name] = n.Project
+		}
+		return nil
 	}}
+}
+
+// namedProject is a configuration with what its own form leaves out.
+type namedProject struct {
+	Name     string         `json:"name"`
+	Revision uint64         `json:"revision"`
+	Project  events.Project `json:"project"`
 }

@@ -49,6 +49,29 @@ func Tail(ctx context.Context, h Host, filters []string, from uint64, each func(
 // LastSequence is the sequence at which the stream ends now, as its leader says.
 func LastSequence(ctx context.Context, h Host) (uint64, error) { return lastSequence(ctx, h.JS) }
 
+// errGone says that events were purged before a reader came to them.
+var errGone = errors.New("events were purged that were still to be read")
+
+// FirstSequence is the sequence at which the stream begins now; what is before was purged.
+func FirstSequence(ctx context.Context, h Host) (uint64, error) { return firstSequence(ctx, h.JS) }
+
+func firstSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	s, err := js.Stream(ctx, natsd.Lifecycle)
+	if err != nil {
+		return 0, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
+	}
+	return max(s.CachedInfo().State.FirstSeq, 1), nil
+}
+
+// nothingGone is errGone when the stream does not begin any more where it did.
+func nothingGone(ctx context.Context, js jetstream.JetStream, first uint64) error {
+	now, err := firstSequence(ctx, js)
+	if err == nil && now != max(first, 1) {
+		err = errGone
+	}
+	return err
+}
+
 // errStop ends a tail without an error.
 var errStop = errors.New("stop")
 
@@ -56,7 +79,15 @@ var errStop = errors.New("stop")
 // reading until each returns an error ([errStop] for a good end) or ctx ends. A lost consumer or
 // connection is taken up again behind the last message that each has seen.
 func tail(ctx context.Context, js jetstream.JetStream, log *zap.Logger, filters []string, from uint64, each func(Message) error) error {
+	from = max(from, 1)
+	whole := false // it began where the stream has all
 	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
+		if first, err := firstSequence(ctx, js); err == nil {
+			if whole && from < first {
+				return errGone
+			}
+			whole = from >= first
+		}
 		err := tailOnce(ctx, js, filters, &from, each)
 		var given *givenError
 		switch {

@@ -29,7 +29,9 @@ type term struct {
 	lease         *lease
 	latestProject func(string) events.Project // for effects
 
-	workers  []*worker
+	workers    []*worker
+	projectors []*projector // of the process
+
 	own      recent
 	rebuilds rebuilds
 	configs  projects
@@ -114,10 +116,27 @@ func (t *term) load(ctx context.Context, elected *lease) error {
 		}
 		complete, saved = 0, nil
 	}
-	if err := t.loadProjects(ctx, barrier); err != nil {
+	base, first, err := t.loadKept(ctx, barrier)
+	if err != nil {
 		return err
 	}
-	if err := t.loadFolds(ctx, barrier, complete, saved); err != nil {
+	folded := complete // by what was loaded; complete is what the store has
+	if base != nil && complete+1 < first {
+		if saved, err = t.partitionsOf(base); err != nil {
+			return err
+		}
+		if t.faults.broken(breakSnapshot) {
+			saved = nil
+		}
+		complete, folded = 0, base.Floor
+	}
+	if err := t.loadProjects(ctx, barrier, base, first); err != nil {
+		return err
+	}
+	if err := t.loadFolds(ctx, barrier, folded, saved); err != nil {
+		return err
+	}
+	if err := nothingGone(ctx, t.host.JS, first); err != nil {
 		return err
 	}
 	t.complete = complete
@@ -151,6 +170,7 @@ func (t *term) work(ctx, alive context.Context, fail context.CancelCauseFunc) {
 	start(&readers, func() error { return t.dispatch(reading, working) })
 	start(&readers, func() error { return t.saveFolds(reading, alive) })
 	start(&readers, func() error { return t.rebuildWhenAsked(reading) })
+	start(&readers, func() error { return t.keepSnapshots(reading) })
 	for _, d := range t.def.Duties {
 		start(&world, func() error { return t.perform(ctx, d) })
 	}

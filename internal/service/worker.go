@@ -281,7 +281,7 @@ func (w *worker) message(p *partition, fact events.Event) (*nats.Msg, error) {
 	msg.Subject = fact.Subject(events.Stated)
 	msg.Header[headerMsgID] = []string{"f/" + fact.ID}
 	if !w.term.faults.broken(breakFence) {
-		msg.Header[headerExpectLast] = []string{formatUint(p.last)}
+		msg.Header[headerExpectLast] = []string{formatUint(p.expected())}
 		msg.Header[headerExpectFilter] = []string{p.fence}
 	}
 	return msg, nil
@@ -316,8 +316,12 @@ func (w *worker) publish(ctx context.Context, sent *flight, try int, duplicates 
 		*duplicates++
 	}
 	w.term.metrics.notStated(err)
+	last := p.last
 	if err := w.term.catchUp(ctx, p); err != nil {
 		return true, err
+	}
+	if conflict(err) && p.last == last && last > 0 {
+		w.term.lookForPurge(ctx, p)
 	}
 	if try > 0 { // nothing new to see yet: give the stream time
 		wait(ctx, min(time.Duration(try)*5*time.Millisecond, 200*time.Millisecond))
@@ -331,6 +335,21 @@ func (w *worker) publish(ctx context.Context, sent *flight, try int, duplicates 
 		wait(ctx, time.Second)
 	}
 	return false, ctx.Err()
+}
+
+// conflict tells that something else than was expected is the last of a partition.
+func conflict(err error) bool {
+	var apiErr *jetstream.APIError
+	return errors.As(err, &apiErr) && apiErr.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+// lookForPurge finds out whether the last fact of a partition, with all before it, was purged.
+func (t *term) lookForPurge(ctx context.Context, p *partition) {
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	if last, err := LastOf(ctx, t.host, natsd.Lifecycle, p.fence); err == nil && last == 0 {
+		p.purged = p.last
+	}
 }
 
 // transient tells a conflict with another write under way from a refusal.

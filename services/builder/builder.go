@@ -63,7 +63,7 @@ func New(o Options) []service.Definition {
 				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.pack)},
 			},
 			Projections: []service.Projection{
-				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.queue.apply},
+				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.queue.apply, Save: b.queue.save, Load: b.queue.load},
 			},
 		},
 	}

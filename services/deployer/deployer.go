@@ -87,7 +87,7 @@ func New(o Options) service.Definition {
 		},
 		Timers:      types(events.GateEvaluated{}),
 		Duties:      []service.Duty{{Name: "site", Run: d.run}},
-		Projections: []service.Projection{{Name: "wanted", On: append(types(events.ProjectConfigured{}), rollout.Own...), Apply: d.wanted.apply}},
+		Projections: []service.Projection{{Name: "wanted", On: append(types(events.ProjectConfigured{}), rollout.Own...), Apply: d.wanted.apply, Save: d.wanted.save, Load: d.wanted.load}},
 	}
 }
 

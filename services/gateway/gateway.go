@@ -216,6 +216,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group, run := errgroup.WithContext(ctx)
 	group.Go(func() error { return g.live.run(run) })
 	group.Go(func() error { return g.runModels(run) })
+	group.Go(func() error { return g.keepSnapshots(run) })
 	group.Go(func() error { return g.subscriptions.Run(run) })
 	group.Go(func() error { return g.takeFromInboxes(run) })
 	if g.tokens != nil {

@@ -177,6 +177,9 @@ func (x *index) begin(ctx context.Context) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if at, err = x.takeUp(ctx, at); err != nil {
+		return 0, err
+	}
 	if before := x.at.Load(); at < before {
 		x.whole.Store(false)
 		x.log.Warn("the store of the index was wiped; building it anew", zap.Uint64("stood", before))

@@ -37,7 +37,21 @@ func (o *overview) load(ctx context.Context, h service.Host) uint64 {
 	sequence, projects, err := readOverview(ctx, h)
 	if err != nil {
 		o.log.Warn("the saved overview can not be used; reading the stream from its beginning", zap.Error(err))
-		return 0
+		sequence, projects = 0, nil
+	}
+	for {
+		k, first, err := findModels(ctx, h.JS)
+		if err == nil {
+			if k != nil && sequence+1 < first {
+				sequence, projects = k.Overview.Sequence, k.Overview.Projects
+			}
+			break
+		}
+		if ctx.Err() != nil {
+			return 0
+		}
+		o.log.Warn("the overview can not begin; trying again", zap.Error(err))
+		pause(ctx, time.Second)
 	}
 	if sequence > 0 {
 		o.mu.Lock()

@@ -39,6 +39,16 @@ func (x *index) rebuild(ctx context.Context) (report modelRebuilt, err error) {
 	fresh := &index{host: x.host, log: x.log, scope: x.scope, prefix: "new-" + rand.Text() + "-"}
 	written := map[string]bool{}
 	at := uint64(0)
+	k, _, err := findModels(ctx, x.host.JS)
+	if err != nil {
+		return report, err
+	}
+	if k != nil { // what is not on the stream any more is taken as the snapshot has it
+		if err := fresh.restore(ctx, k.Index, written); err != nil {
+			return report, err
+		}
+		at = k.Index.Sequence
+	}
 	catchUp := func() error {
 		batch := make([]entry, 0, indexBatch)
 		var failed error
@@ -195,6 +205,13 @@ func (o *overview) rebuild(ctx context.Context, h service.Host) (report modelReb
 	report.Model = "overview"
 	fresh := newOverview(o.log)
 	at := uint64(0)
+	k, _, err := findModels(ctx, h.JS)
+	if err != nil {
+		return report, err
+	}
+	if k != nil {
+		at, fresh.sequence, fresh.projects = k.Overview.Sequence, k.Overview.Sequence, k.Overview.Projects
+	}
 	read := func(upTo uint64) error {
 		_, err := scan(ctx, h, lifecycle, nil, at, func(m service.Message) bool {
 			if m.Sequence > upTo {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -76,14 +77,24 @@ func scanOnce(ctx context.Context, js jetstream.JetStream, stream string, filter
 // follow reads in order, behind a sequence, until ctx ends. It has no filters: a reader without costs the server much
 // less. caughtUp is called once, with the last sequence that was read, when the end that the stream had at the start was
 // met.
-func follow(ctx context.Context, h service.Host, after uint64, each func(service.Message) error, caughtUp func(at uint64)) error {
+//
+// Events that are purged before they were read end it with an error: whoever follows has to begin again.
+func follow(ctx context.Context, h service.Host, after uint64, take func(service.Message) error, caughtUp func(at uint64)) error {
+	each := func(m service.Message) error {
+		if m.Sequence > after+1 {
+			if first, err := service.FirstSequence(ctx, h); err != nil || first > after+1 {
+				return errors.Join(err, errPurged)
+			}
+		}
+		after = m.Sequence
+		return take(m)
+	}
 	for {
 		var failed error
 		_, err := scan(ctx, h, lifecycle, nil, after, func(m service.Message) bool {
 			if failed = each(m); failed != nil {
 				return false
 			}
-			after = m.Sequence
 			return true
 		})
 		switch {
@@ -98,6 +109,8 @@ func follow(ctx context.Context, h service.Host, after uint64, each func(service
 		pause(ctx, 200*time.Millisecond)
 	}
 }
+
+var errPurged = errors.New("events were purged that were still to be read")
 
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

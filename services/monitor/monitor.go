@@ -65,7 +65,7 @@ func New(o Options) service.Definition {
 			Do: messenger.alert, Parallel: 4,
 		}},
 		Duties:      []service.Duty{{Name: "probe", Run: prober.run}},
-		Projections: []service.Projection{{Name: "targets", On: targetTypes, Apply: targets.apply}},
+		Projections: []service.Projection{{Name: "targets", On: targetTypes, Apply: targets.apply, Save: targets.save, Load: targets.load}},
 	}
 }
 

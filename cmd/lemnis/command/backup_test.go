@@ -9,7 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/reach"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/internal/snapshot"
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // told runs a command line, and returns its exit code and all that it said.
@@ -145,4 +151,63 @@ func readJSON(t *testing.T, file string, into any) {
 	if err := json.Unmarshal(text, into); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Where old events go, every service keeps its folds with its own key, also one in whose phase nothing happens; what is young
+// stays.
+func TestRetain(t *testing.T) {
+	for _, wrong := range [][]string{{}, {"--keep", "59m"}, {"--keep", "soon"}, {"--keep", "1d", "--off"}} {
+		if code, said := told(t, append([]string{"retain", "--data", t.TempDir()}, wrong...)...); code != 2 {
+			t.Errorf("%v: %d %s", wrong, code, said)
+		}
+	}
+	data := t.TempDir()
+	_, stop := running(t, up.Options{Data: data, Auth: true, Timing: service.Timing{Snapshot: 50 * time.Millisecond}})
+	defer stop()
+	b, err := reach.Running(reach.Address{Data: data})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	js, err := jetstream.New(b.Conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, said := told(t, "retain", "--data", data, "--keep", "90d"); code != 0 || !strings.Contains(said, "nothing goes: ") {
+		t.Fatalf("%d %s", code, said)
+	}
+	for _, name := range []string{"plan", "develop", "integrate", "deploy", "operate", "learn", "gateway"} {
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			kept, err := snapshot.Read(t.Context(), js, name)
+			if err == nil && len(kept) == 2 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s has kept %d snapshots, %v", name, len(kept), err)
+			}
+			happen(t, js)
+		}
+	}
+	if code, said := told(t, "retain", "--data", data, "--keep", "90d", "--dry-run"); code != 0 || !strings.Contains(said, "younger than 2160h") {
+		t.Errorf("%d %s", code, said)
+	}
+	if code, said := told(t, "retain", "--data", data, "--off"); code != 0 || !strings.Contains(said, "no more events go") {
+		t.Errorf("%d %s", code, said)
+	}
+}
+
+// happen claims something new: a snapshot follows only what is.
+func happen(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	e := events.New("shop", "wish", events.TicketUpdated{Ticket: events.Ticket{Summary: "x", Creator: "ann", URI: "/wish"}})
+	e.Source, e.Time, e.Phase, e.Principal, e.Chain = "/test", time.Now(), events.Plan, "local", e.ID
+	m, err := events.Encode(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Subject = e.Subject(events.Claim)
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(20 * time.Millisecond)
 }

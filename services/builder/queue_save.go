@@ -1,0 +1,35 @@
+package builder
+
+import "encoding/json"
+
+// savedRound is a round as a snapshot has it.
+type savedRound struct {
+	Project string `json:"project"`
+	Change  string `json:"change"`
+	Number  int    `json:"number"`
+	Left    bool   `json:"left"`
+}
+
+func (q *queue) save() ([]byte, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]savedRound, 0, len(q.rounds))
+	for at, r := range q.rounds {
+		all = append(all, savedRound{at.project, at.change, r.number, r.left})
+	}
+	return json.Marshal(all)
+}
+
+func (q *queue) load(text []byte) error {
+	var all []savedRound
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	clear(q.rounds)
+	for _, r := range all {
+		q.rounds[place{r.Project, r.Change}] = round{number: r.Number, left: r.Left}
+	}
+	return nil
+}
