@@ -241,7 +241,8 @@ func merge(all []Finding) []Finding {
 				Severity: max(o.Severity, f.Severity), Summary: cmp.Or(o.Summary, f.Summary),
 			}
 		}
-		out = append(rest, f)
+		rest = append(rest, f)
+		out = rest
 	}
 	slices.SortStableFunc(out, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(b.Severity, a.Severity), strings.Compare(a.IDs[0], b.IDs[0]))

@@ -139,7 +139,7 @@ func (j *judging) run(c *cobra.Command, args []string) error {
 	}
 	in := c.InOrStdin()
 	if name != "-" {
-		f, err := os.Open(name) //nolint:gosec // the user names the file
+		f, err := os.Open(name)
 		if err != nil {
 			return fmt.Errorf("recorded canary: %w", err)
 		}

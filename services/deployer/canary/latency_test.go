@@ -1,6 +1,7 @@
 package canary
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"reflect"
@@ -84,7 +85,7 @@ func TestOddBucketsAreTaken(t *testing.T) {
 		if _, err := json.Marshal(after.Verdict(Policy{}, 2*time.Hour)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if unchanged, _ := json.Marshal(before); string(unchanged) != string(same) {
+		if unchanged, _ := json.Marshal(before); !bytes.Equal(unchanged, same) {
 			t.Errorf("%s changed the state that it was observed on", name)
 		}
 	}

@@ -177,7 +177,7 @@ func permuted(all [3]scores, seen [3]float64, n int) test {
 	rng := rand.New(rand.NewPCG(uint64(size), uint64(n))) //nolint:gosec // the same samples get the same verdict
 	order := make([]int32, size)
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // at most mostSamples
+		order[i] = int32(i) // at most mostSamples
 	}
 	for range max(leastDrawn, min(mostDrawn, mostSwaps/drawn)) {
 		var sums [3]float64

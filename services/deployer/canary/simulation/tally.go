@@ -23,7 +23,7 @@ func (t Tally) Promoted() float64 {
 
 // Run plays a scenario again and again, each time with a new judge.
 func Run(seed uint64, runs int, s Scenario, judge func() Judge) Tally {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), shares: map[float64][]float64{}}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), shares: map[float64][]float64{}} //nolint:gosec // a simulation that can be repeated
 	t := Tally{Runs: runs}
 	var sum, squares float64
 	var minutes []int
