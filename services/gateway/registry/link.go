@@ -205,7 +205,13 @@ func (r *Registry) publish(u *upload, digest string) error {
 			return err
 		}
 	}
-	return r.link(u.repository, digest)
+	r.usage.moving.Lock()
+	defer r.usage.moving.Unlock()
+	if err := r.link(u.repository, digest); err != nil {
+		return err
+	}
+	u.counted.Store(0)
+	return nil
 }
 
 // hasBlob reports whether a blob is there, and is what its digest says.

@@ -15,6 +15,8 @@ type usage struct {
 	room func(project string) int64 // bytes that a project may have; 0 is no bound. nil: nothing is bounded
 	full func(project string)
 
+	moving sync.RWMutex // held while an upload becomes a blob, so that nobody counts both, or neither
+
 	mu    sync.Mutex
 	sizes map[string]int64 // of blobs by their digits; they never change
 }
@@ -141,6 +143,8 @@ func (r *Registry) left(project string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.usage.moving.RLock()
+	defer r.usage.moving.RUnlock()
 	used, err := r.usedBy(names)
 	return max(most-used-r.uploads.size(project), 0), err
 }
