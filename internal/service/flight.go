@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // flight is a fact on its way to the stream.
@@ -28,7 +30,9 @@ func (w *worker) send(p *partition, t task, decide func(*partition, aggregate, t
 	if err := w.term.faults.at(stepDecided, t.cause.event); err != nil {
 		return nil, err
 	}
-	msg, err := w.message(p, given.fact)
+	enc := encoders.Get().(*events.Encoder)
+	defer encoders.Put(enc)
+	msg, err := w.message(enc, p, given.fact)
 	if err != nil {
 		return nil, poisonous(err)
 	}

@@ -272,9 +272,12 @@ func unbelievable(p events.Project, e events.Event) string {
 	}
 }
 
+// encoders are used again by whoever sends: a message's memory is still in the cache.
+var encoders = sync.Pool{New: func() any { return new(events.Encoder) }}
+
 // message renders a fact for the place behind the last one of its partition.
-func (w *worker) message(p *partition, fact events.Event) (*nats.Msg, error) {
-	msg, err := events.Encode(fact)
+func (w *worker) message(enc *events.Encoder, p *partition, fact events.Event) (*nats.Msg, error) {
+	msg, err := enc.Encode(fact)
 	if err != nil {
 		return nil, err
 	}

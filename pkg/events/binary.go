@@ -50,13 +50,45 @@ func Encode(e Event) (*nats.Msg, error) {
 
 // EncodeWith is [Encode] with the body given, so that what came in is kept to the byte.
 func EncodeWith(e Event, data []byte) *nats.Msg {
-	h := make(nats.Header, attributeCount)
-	values := make([]string, 0, attributeCount) // one array behind all headers
+	msg := &nats.Msg{Header: make(nats.Header, attributeCount), Data: data}
+	e.setHeaders(msg.Header, make([]string, 0, attributeCount))
+	return msg
+}
+
+// Encoder encodes one event after the other into the same memory. Its zero value is ready.
+type Encoder struct {
+	msg    nats.Msg
+	values []string
+}
+
+// Encode is [Encode] into a message that is the caller's until the next call. It may add headers; nats.go has copied all when
+// its PublishMsg returns.
+func (enc *Encoder) Encode(e Event) (*nats.Msg, error) {
+	header, data := enc.msg.Header, enc.msg.Data
+	if header == nil {
+		header, enc.values = make(nats.Header, attributeCount+headersOfTheBus), make([]string, 0, attributeCount)
+		data = make([]byte, 0, 768)
+	}
+	clear(header)
+	data, err := e.AppendBody(data[:0])
+	if err != nil {
+		return nil, err
+	}
+	e.setHeaders(header, enc.values)
+	enc.msg = nats.Msg{Header: header, Data: data}
+	return &enc.msg, nil
+}
+
+// headersOfTheBus is room for what a publisher adds: the message's id, and the place that it expects.
+const headersOfTheBus = 3
+
+// setHeaders sets the event's attributes; values is the memory behind them.
+func (e *Event) setHeaders(h nats.Header, values []string) {
+	values = values[:0]
 	e.attributes(func(name, value string) {
 		values = append(values, value)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	})
-	return &nats.Msg{Header: h, Data: data}
 }
 
 // attributeCount is the largest number of attributes, and so of headers, that an event has.
