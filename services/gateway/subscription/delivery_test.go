@@ -124,7 +124,7 @@ func TestHandshake(t *testing.T) {
 	before = asked.Load()
 	other := newReceiver(t, nil)
 	s.Sink = other.URL
-	s.Settings.Headers = map[string]string{"Authorization": hidden} // as it was
+	s.Settings.Headers = map[string]string{"Authorization": "Bearer y"}
 	if _, err := w.manager.Replace(t.Context(), "ann", v.ID, s); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestHandshake(t *testing.T) {
 	w.until("the new sink is sent to", func() bool { return len(other.taken()) == 1 })
 	other.mu.Lock()
 	defer other.mu.Unlock()
-	if len(other.options) != 1 || other.options[0].Get("Authorization") != "Bearer x" || asked.Load() != before {
+	if len(other.options) != 1 || other.options[0].Get("Authorization") != "Bearer y" || asked.Load() != before {
 		t.Errorf("asked %v, the old one %d times more", other.options, asked.Load()-before)
 	}
 }
@@ -570,6 +570,37 @@ func TestManage(t *testing.T) {
 	}
 	if len(w.changes) != 3 || !strings.HasPrefix(w.changes[2], "ann removed") {
 		t.Errorf("recorded: %q", w.changes)
+	}
+}
+
+// A header's value is for whoever it was given for: who may change a subscription, but does not know it, can not have it sent to
+// a sink of their own. The audit does not say what a sink's path and query may hold.
+func TestHostileNewSink(t *testing.T) {
+	w := newWorld(t)
+	thief := newReceiver(t, nil)
+	s := wanted("https://hooks.example.org/services/geheim-path?token=geheim-query")
+	s.Settings.Headers = map[string]string{"X-Token": "geheim-header"}
+	v := w.create(s)
+	for _, sink := range []string{thief.URL, "http://hooks.example.org/", "https://hooks.example.org:8443/", "https://hooks.example.org.evil.example/"} {
+		s.Sink, s.Settings.Headers = sink, map[string]string{"X-Token": hidden}
+		var field *FieldError
+		if _, err := w.manager.Replace(t.Context(), "ben", v.ID, s); !errors.As(err, &field) || field.Field != "protocolsettings.headers.X-Token" {
+			t.Errorf("%s: %v", sink, err)
+		}
+	}
+	s.Sink = "https://hooks.example.org/elsewhere"
+	if _, err := w.manager.Replace(t.Context(), "ben", v.ID, s); err != nil {
+		t.Error(err)
+	}
+	if kept, _, err := w.manager.opened.record(t.Context(), v.ID); err != nil || kept.Spec.Settings.Headers["X-Token"] != "geheim-header" {
+		t.Errorf("%+v, %v", kept.Spec, err)
+	}
+	s.Sink, s.Settings.Headers = thief.URL, map[string]string{"X-Token": "another"}
+	if _, err := w.manager.Replace(t.Context(), "ben", v.ID, s); err != nil {
+		t.Error(err)
+	}
+	if said := strings.Join(w.changes, "\n"); len(w.changes) != 3 || strings.Contains(said, "geheim") || !strings.Contains(said, "shop to https://hooks.example.org") {
+		t.Errorf("recorded: %s", said)
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sort"
@@ -14,9 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/lemnis/lemnis/internal/service"
 )
@@ -98,35 +94,6 @@ func (m *Manager) store(ctx context.Context) (store, error) {
 	return *m.opened, nil
 }
 
-// View is a subscription as it is shown.
-type View struct {
-	Subscription
-	// Secret is what deliveries are signed with. It is there once: in the answer to the creation.
-	Secret  string    `json:"signingsecret,omitempty"`
-	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"`
-	Status  Status    `json:"status"`
-}
-
-// Status is how a subscription fares.
-type Status struct {
-	State        string    `json:"state"`                 // pending, refused, active, disabled
-	Reason       string    `json:"reason,omitempty"`      // why it is not active
-	Sequence     uint64    `json:"sequence,omitempty"`    // of the fact that was delivered last
-	Settled      uint64    `json:"settled"`               // every wanted fact up to here is delivered or dead-lettered
-	Lag          uint64    `json:"lag"`                   // places on the stream between that and the last fact
-	Waiting      int       `json:"waiting"`               // facts that are on their way
-	Delivered    uint64    `json:"delivered"`             // how many so far
-	Retried      uint64    `json:"retried"`               // tries that failed, but not for good
-	DeadLettered uint64    `json:"deadlettered"`          // facts that were given up
-	Unjudged     uint64    `json:"unjudged,omitempty"`    // facts that a filter failed on; they are not delivered
-	Rate         int       `json:"allowedrate,omitempty"` // deliveries a minute that the sink allows
-	LastError    string    `json:"lasterror,omitempty"`   //
-	LastErrorAt  time.Time `json:"lasterrorat,omitzero"`  //
-	Consumer     string    `json:"consumer,omitempty"`    // NATS: what to ask for the facts
-	At           time.Time `json:"at,omitzero"`           // when all this was so
-}
-
 // Create makes a subscription of a principal's. Errors are a [*FieldError], [ErrTooMany], or the bus's.
 func (m *Manager) Create(ctx context.Context, principal string, s Subscription) (View, error) {
 	if err := s.check(m.options.Allow); err != nil {
@@ -185,13 +152,12 @@ func (m *Manager) Create(ctx context.Context, principal string, s Subscription) 
 	return v, nil
 }
 
-// describe says in a line what a subscription is, without what it may hold of secrets.
+// describe says in a line what a subscription is. Of a sink it says where it is only: path and query may hold a secret.
 func describe(s Subscription) string {
 	if s.Protocol == NATS {
 		return "NATS consumer " + s.Settings.Consumer + " of " + s.Config.Project
 	}
-	to, _, _ := strings.Cut(s.Sink, "?")
-	return s.Config.Project + " to " + clip(to)
+	return s.Config.Project + " to " + clip(origin(s.Sink))
 }
 
 func (m *Manager) checkSecret(s Subscription) error {
@@ -266,14 +232,8 @@ func (m *Manager) Replace(ctx context.Context, principal, id string, s Subscript
 	}
 	s.ID = ""
 	old := r.Spec
-	for name, value := range s.Settings.Headers {
-		if value == hidden {
-			was, ok := old.Settings.Headers[name]
-			if !ok {
-				return View{}, fail("protocolsettings.headers."+clip(name), "has no value")
-			}
-			s.Settings.Headers[name] = was
-		}
+	if err := s.restore(old); err != nil {
+		return View{}, err
 	}
 	if s.Config.Start == "" {
 		s.Config.Start = old.Config.Start
@@ -343,146 +303,4 @@ func (m *Manager) Project(ctx context.Context, id string) (string, error) {
 	}
 	r, _, err := kept.record(ctx, id)
 	return r.Spec.Config.Project, err
-}
-
-// view joins what was asked for with how it fares, as this gateway knows it or as the delivering one has written it.
-func (m *Manager) view(ctx context.Context, r record, s state) View {
-	v := View{Subscription: r.Spec.masked(), Created: r.Created, Changed: r.Changed}
-	if r.Spec.Protocol == NATS {
-		v.Status = m.consumerStatus(ctx, r)
-		return v
-	}
-	m.mu.Lock()
-	w := m.working[r.Spec.ID]
-	m.mu.Unlock()
-	if w != nil && w.record.Generation == r.Generation {
-		if now := w.status(); now.Generation == r.Generation {
-			s = now
-		}
-	}
-	if s.Generation < r.Generation && s.State != Active {
-		s.State, s.Reason = Pending, ""
-	}
-	settled := s.Read
-	if len(s.Open) > 0 {
-		settled = s.Open[0].Sequence - 1
-	}
-	v.Status = Status{
-		State: s.State, Reason: s.Reason, Sequence: s.Sequence, Settled: settled, Lag: s.Lag, Waiting: s.Waiting, Delivered: s.Delivered,
-		Retried: s.Retried, DeadLettered: s.DeadLettered, Unjudged: s.Unjudged, Rate: s.Rate, LastError: s.LastError, LastErrorAt: s.LastErrorAt, At: s.At,
-	}
-	return v
-}
-
-// Run delivers whenever no other gateway does, until ctx ends.
-func (m *Manager) Run(ctx context.Context) error {
-	defer m.clients.close()
-	return service.WhileOwner(ctx, m.host, lease, m.deliver)
-}
-
-// deliver keeps a worker for every HTTP subscription until ctx ends.
-func (m *Manager) deliver(ctx context.Context) error {
-	kept, err := m.store(ctx)
-	if err != nil {
-		return err
-	}
-	f, err := newFeed(ctx, m.host, m.options.Tail)
-	if err != nil {
-		return err
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return f.run(ctx) })
-	group.Go(func() error { return m.supervise(ctx, kept, f) })
-	return group.Wait()
-}
-
-// supervised is the worker of one subscription, or of the one after the next change.
-type supervised struct {
-	stop context.CancelFunc
-	done chan struct{}
-}
-
-func (m *Manager) supervise(ctx context.Context, kept store, f *feed) error {
-	w, err := kept.kv.Watch(ctx, recordPrefix+"*")
-	if err != nil {
-		return fmt.Errorf("watch subscriptions: %w", err)
-	}
-	defer func() { _ = w.Stop() }()
-	var all sync.WaitGroup
-	defer all.Wait()
-	running := map[string]supervised{}
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case entry, ok := <-w.Updates():
-			if !ok {
-				return errors.New("watch subscriptions: the connection was lost")
-			}
-			if entry == nil {
-				continue
-			}
-			id := strings.TrimPrefix(entry.Key(), recordPrefix)
-			before, had := running[id]
-			if had {
-				before.stop()
-			}
-			if entry.Operation() != jetstream.KeyValuePut {
-				delete(running, id)
-				continue
-			}
-			var r record
-			if err := json.Unmarshal(entry.Value(), &r); err != nil {
-				m.log.Error("a subscription can not be read", zap.String("subscription", id), zap.Error(err))
-				continue
-			}
-			if r.Spec.Protocol != HTTP {
-				continue
-			}
-			one, stop := context.WithCancel(ctx)
-			s := supervised{stop: stop, done: make(chan struct{})}
-			running[id] = s
-			all.Go(func() {
-				defer close(s.done)
-				defer stop()
-				if had {
-					<-before.done // it writes down how far it came
-				}
-				m.keepWorking(one, kept, f, r)
-			})
-		}
-	}
-}
-
-// keepWorking delivers one subscription until ctx ends or it is disabled.
-func (m *Manager) keepWorking(ctx context.Context, kept store, f *feed, r record) {
-	log := m.log.With(zap.String("subscription", r.Spec.ID))
-	wanted, err := compileAll(r.Spec.Filters)
-	if err != nil { // a version before this one let it through
-		log.Error("a subscription's filters are not understood", zap.Error(err))
-		return
-	}
-	for ctx.Err() == nil {
-		w := &worker{
-			manager: m, host: m.host, log: log, store: kept, feed: f, clients: m.clients, patience: m.options.Patience, record: r, wanted: wanted,
-		}
-		m.mu.Lock()
-		m.working[r.Spec.ID] = w
-		m.mu.Unlock()
-		err := w.work(ctx)
-		m.mu.Lock()
-		delete(m.working, r.Spec.ID)
-		m.mu.Unlock()
-		switch {
-		case ctx.Err() != nil && err != nil && !errors.Is(err, context.Canceled):
-			log.Warn("how far a subscription came could not be saved; what it delivered last may come again", zap.Error(err))
-		case ctx.Err() != nil:
-		case errors.Is(err, errDisabled):
-			log.Info("a subscription is disabled", zap.String("reason", w.status().Reason))
-			return
-		case err != nil:
-			log.Warn("the delivery of a subscription was interrupted; going on", zap.Error(err))
-			pause(ctx, time.Second)
-		}
-	}
 }

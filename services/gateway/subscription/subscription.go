@@ -331,6 +331,35 @@ func (s Subscription) masked() Subscription {
 	return s
 }
 
+// restore gives hidden headers the values that they had. Whoever changes a subscription may not know them: they go nowhere but to
+// the origin that they were given for.
+func (s *Subscription) restore(old Subscription) error {
+	for name, value := range s.Settings.Headers {
+		if value != hidden {
+			continue
+		}
+		field := "protocolsettings.headers." + clip(name)
+		was, ok := old.Settings.Headers[name]
+		switch {
+		case !ok:
+			return fail(field, "has no value")
+		case origin(s.Sink) != origin(old.Sink):
+			return fail(field, "has to be given again: what it was is for %s only", clip(origin(old.Sink)))
+		}
+		s.Settings.Headers[name] = was
+	}
+	return nil
+}
+
+// origin is the scheme and host of a sink; empty for none.
+func origin(sink string) string {
+	to, err := newTarget(sink)
+	if err != nil {
+		return ""
+	}
+	return to.origin
+}
+
 // clip shows what a stranger sent, cut short.
 func clip(s string) string {
 	const longest = 80
