@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -112,60 +111,6 @@ func (x *index) bucket(of string, i int) string {
 // member is a sequence in a chain. The members of a sorted set with equal scores are in the order of their bytes, so
 // that a chain is a range of its bucket.
 func member(chain string, sequence uint64) string { return fmt.Sprintf("%s:%016x", chain, sequence) }
-
-// step is what the writer of the index is told: a message, or that the end of the stream was met.
-type step struct {
-	message  service.Message
-	caughtUp bool
-}
-
-// intake takes steps to the writer of the index.
-type intake struct {
-	steps chan step
-	left  chan struct{} // closed when nobody takes them any more
-	torn  chan struct{} // closed when one was not given, and none will be any more
-}
-
-func newIntake() *intake {
-	return &intake{steps: make(chan step, 2*indexBatch), left: make(chan struct{}), torn: make(chan struct{})}
-}
-
-// leave is called once, by whoever takes the steps.
-func (in *intake) leave() { close(in.left) }
-
-func (in *intake) gone() bool {
-	select {
-	case <-in.left:
-		return true
-	default:
-		return false
-	}
-}
-
-// give waits until the step is taken; false when nobody will.
-func (in *intake) give(ctx context.Context, s step) bool {
-	select {
-	case in.steps <- s:
-		return true
-	case <-in.left:
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// offer gives a step that there is room for; else nothing more is given.
-func (in *intake) offer(s step) bool {
-	if in.gone() {
-		return false
-	}
-	select {
-	case in.steps <- s:
-		return true
-	default:
-		close(in.torn)
-		return false
-	}
-}
 
 // begin finds where the index stands.
 func (x *index) begin(ctx context.Context) (uint64, error) {
@@ -342,77 +287,4 @@ func (x *index) queue(ctx context.Context, p redis.Pipeliner, batch []entry) (ke
 		keys = append(keys, key)
 	}
 	return keys
-}
-
-// look runs read commands, and refuses to answer from an index that is being built.
-func (x *index) look(ctx context.Context, ask func(redis.Pipeliner)) error {
-	stood := x.at.Load()
-	if !x.whole.Load() {
-		return errIndexBuilding
-	}
-	if _, err := x.host.Folds.Client().Pipelined(ctx, func(p redis.Pipeliner) error { ask(p); return nil }); err != nil && !errors.Is(err, redis.Nil) {
-		return fmt.Errorf("%w: read the index: %w", errAway, err)
-	}
-	// Looked at last: a store that was wiped before the commands above has not come so far again.
-	at, err := x.host.Folds.Position(ctx, x.name)
-	if err != nil {
-		return fmt.Errorf("%w: read the index: %w", errAway, err)
-	}
-	if at < stood {
-		return errIndexBuilding
-	}
-	return nil
-}
-
-var errIndexBuilding = refuse(http.StatusServiceUnavailable, "the index of events is being built; try again in a moment")
-
-// chain lists sequences of a chain, in order, behind one.
-func (x *index) chain(ctx context.Context, chain string, after uint64, most int64) ([]uint64, error) {
-	var members *redis.StringSliceCmd
-	name := field('h', chain)
-	err := x.look(ctx, func(p redis.Pipeliner) {
-		members = p.ZRangeByLex(ctx, x.key("chains", name), &redis.ZRangeBy{Min: "(" + member(name, after), Max: "(" + name + ";", Count: most})
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := make([]uint64, 0, len(members.Val()))
-	for _, m := range members.Val() {
-		n, err := strconv.ParseUint(m[len(name)+1:], 16, 64)
-		if err != nil {
-			return nil, fmt.Errorf("the index holds %q for a sequence: %w", m, err)
-		}
-		out = append(out, n)
-	}
-	return out, nil
-}
-
-// claimed finds the claim with a message id; 0 for none. While the index is being built it does not say that there is
-// none: the error then is errAway.
-func (x *index) claimed(ctx context.Context, messageID string) (uint64, error) {
-	at, err := x.ask(ctx, field('c', messageID))
-	if errors.Is(err, errIndexBuilding) {
-		err = fmt.Errorf("%w: %w", errAway, err)
-	}
-	return at, err
-}
-
-// byID finds the fact with an id, else the last claim that has it; 0 for none.
-func (x *index) byID(ctx context.Context, id string) (uint64, error) {
-	fields := [...]string{field('f', id), field('i', id)}
-	var answers [len(fields)]*redis.StringCmd
-	err := x.look(ctx, func(p redis.Pipeliner) {
-		for i, f := range fields {
-			answers[i] = p.HGet(ctx, x.key("ids", f), f)
-		}
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, a := range answers {
-		if n, err := a.Uint64(); err == nil && n > 0 {
-			return n, nil
-		}
-	}
-	return 0, nil
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -31,59 +29,6 @@ func TestEveryPublishedType(t *testing.T) {
 	if seen != publishedTypes {
 		t.Errorf("%d types, want %d", seen, publishedTypes)
 	}
-}
-
-// The examples that CDEvents publishes, where they are at hand: in $LEMNIS_SHARED/cases/cdevents, or in a folder "shared"
-// beside the repository.
-func TestPublishedExamples(t *testing.T) {
-	folder := sharedCases()
-	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
-	if err != nil || len(files) == 0 {
-		t.Skip("SKIPPED: the examples that CDEvents publishes are not here; set LEMNIS_SHARED to the folder that holds cases/cdevents")
-	}
-	w := newWorld(t)
-	types := map[string]bool{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		types[w.foundAgain(t, filepath.Base(file), withOwnID(t, text, filepath.Base(file)))] = true
-	}
-	if len(types) != publishedTypes {
-		t.Errorf("%d types in %d files, want %d", len(types), len(files), publishedTypes)
-	}
-}
-
-// withOwnID gives an example an id of its own: the published ones share one id and source, by which the second would be known
-// as the first said again.
-func withOwnID(t *testing.T, cdevent []byte, id string) []byte {
-	t.Helper()
-	var all map[string]any
-	if err := json.Unmarshal(cdevent, &all); err != nil {
-		t.Fatal(err)
-	}
-	all["context"].(map[string]any)["id"] = id
-	text, err := json.Marshal(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
-func sharedCases() string {
-	if dir := os.Getenv("LEMNIS_SHARED"); dir != "" {
-		return filepath.Join(dir, "cases", "cdevents")
-	}
-	dir, err := os.Getwd()
-	for err == nil && filepath.Dir(dir) != dir {
-		folder := filepath.Join(dir, "shared", "cases", "cdevents")
-		if info, err := os.Stat(folder); err == nil && info.IsDir() {
-			return folder
-		}
-		dir = filepath.Dir(dir)
-	}
-	return ""
 }
 
 // foundAgain posts a CDEvent in a CloudEvent, asks for its type, and holds the data against what was sent.

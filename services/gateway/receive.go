@@ -129,7 +129,8 @@ type batchAnswer struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// receiveBatch takes the events one after the other, each on its own. The status is theirs when all agree, else 207.
+// receiveBatch takes the events one after the other, each on its own, until the bus is away: what follows then would wait as long as
+// that one did, and is not tried. The status is theirs when all agree, else 207.
 func (g *Gateway) receiveBatch(w http.ResponseWriter, r *http.Request, body []byte, decoded []events.Decoded) {
 	if len(decoded) > mostInBatch {
 		g.fail(w, r, refuse(http.StatusRequestEntityTooLarge, "the batch has %d events; %d at most", len(decoded), mostInBatch))
@@ -138,8 +139,13 @@ func (g *Gateway) receiveBatch(w http.ResponseWriter, r *http.Request, body []by
 	g.mapped(r, batchMode, body, decoded)
 	status := http.StatusAccepted
 	answers := make([]batchAnswer, len(decoded))
+	away := false
 	for i, d := range decoded {
-		answers[i] = g.receiveOne(r, d)
+		if away {
+			answers[i] = answers[i-1]
+		} else {
+			answers[i] = g.receiveOne(r, d)
+		}
 		switch {
 		case i == 0:
 			status = answers[i].Status
@@ -147,6 +153,7 @@ func (g *Gateway) receiveBatch(w http.ResponseWriter, r *http.Request, body []by
 			status = http.StatusMultiStatus
 		}
 		if answers[i].Status == http.StatusServiceUnavailable {
+			away = true
 			w.Header().Set("Retry-After", strconv.Itoa(retryAfter))
 		}
 	}

@@ -1,13 +1,19 @@
 package gateway_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway"
 )
 
 func body(t *testing.T, e events.Event) string {
@@ -199,6 +205,41 @@ func TestBatch(t *testing.T) {
 	}
 	if resp, answer := w.send(http.MethodPost, "/events", `{}`, "Content-Type", "application/cloudevents-batch+json"); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("no list: %d %s", resp.StatusCode, answer)
+	}
+}
+
+// silent is a bus that is connected and acknowledges nothing, as where a cluster has no leader.
+type silent struct {
+	jetstream.JetStream
+	asked atomic.Int64
+}
+
+func (s *silent) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	s.asked.Add(1)
+	return nil, context.DeadlineExceeded
+}
+
+// A batch does not wait for each of its events when the bus does not answer: a thousand would keep the sender for more than an hour.
+func TestBatchWhileTheBusIsSilent(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	bus := &silent{JetStream: w.host.JS}
+	w.start(func(o *gateway.Options) { o.Host.JS = bus })
+	bad := ticket("bad", "x")
+	bad.Project = "No"
+	list := []string{structured(t, bad), structured(t, ticket("a", "x")), structured(t, ticket("b", "x")), structured(t, bad)}
+	resp, answer := w.send(http.MethodPost, "/events", "["+strings.Join(list, ",")+"]", "Content-Type", "application/cloudevents-batch+json")
+	var got []receipt
+	if err := json.Unmarshal([]byte(answer), &got); err != nil || len(got) != len(list) {
+		t.Fatalf("%d: %s", resp.StatusCode, answer)
+	}
+	for i, want := range []int{403, 503, 503, 503} {
+		if got[i].Status != want || got[i].Detail == "" {
+			t.Errorf("event %d: %+v, want %d", i, got[i], want)
+		}
+	}
+	if n := bus.asked.Load(); n != 1 || resp.StatusCode != http.StatusMultiStatus || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("asked %d times; %d %v", n, resp.StatusCode, resp.Header)
 	}
 }
 
