@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/lemnis/lemnis/internal/spelling"
 )
 
 var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
@@ -269,7 +271,7 @@ func (d *Document) unknown(path, key string, known []jsonField) string {
 func Nearest(typed string, known []string) string {
 	nearest, distance := "", 3
 	for _, k := range known {
-		if n := edits(typed, k); n < distance {
+		if n := spelling.Distance(typed, k); n < distance {
 			nearest, distance = k, n
 		}
 	}
@@ -295,24 +297,4 @@ func pattern(path string) string {
 		}
 	}
 	return b.String()
-}
-
-// edits is the Levenshtein distance of two names.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

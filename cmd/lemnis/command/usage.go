@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/lemnis/lemnis/internal/spelling"
 )
 
 // usageError says that the command line was not understood.
@@ -77,7 +79,7 @@ func flagError(c *cobra.Command, err error) error {
 func didYouMean(typed string, known []string) string {
 	best, least := "", max(len(typed)/2, 2)+1
 	for _, k := range known {
-		d := distance(typed, k)
+		d := spelling.Distance(typed, k)
 		if strings.HasPrefix(k, typed) || strings.HasSuffix(k, "."+typed) { // the beginning, or the field without what it is within
 			d = 1
 		}
@@ -89,24 +91,4 @@ func didYouMean(typed string, known []string) string {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
