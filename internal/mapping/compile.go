@@ -109,37 +109,44 @@ func (c *compiler) mapping(name string, m events.Mapping) one {
 	return o
 }
 
-// expression compiles one, and refuses it when its value can be none of the wanted kinds; none wanted: any may come.
+// expression compiles one; none wanted: a value of any kind may come.
 func (c *compiler) expression(field, text string, wanted ...*types.Type) cel.Program {
 	env, err := environment()
 	if err != nil {
 		c.add(field, "%v", err)
 		return nil
 	}
+	program, wrong := Program(env, text, wanted...)
+	for _, e := range wrong {
+		e.Field = field
+		c.errors = append(c.errors, e)
+	}
+	return program
+}
+
+// Program compiles an expression that somebody else wrote, so that no evaluation of it can take long or grow large, and refuses
+// it when its value can be none of the wanted kinds. The errors name no field.
+func Program(env *cel.Env, text string, wanted ...*types.Type) (cel.Program, []Error) {
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
+		var wrong []Error
 		for _, e := range issues.Errors() {
 			reason, _, _ := strings.Cut(e.Message, "\n")
-			c.errors = append(c.errors, Error{Field: field, Line: e.Location.Line(), Column: e.Location.Column() + 1, Reason: reason})
+			wrong = append(wrong, Error{Line: e.Location.Line(), Column: e.Location.Column() + 1, Reason: reason})
 		}
-		return nil
+		return nil, wrong
 	}
 	if growing := grows(ast); len(growing) > 0 {
-		c.errors = append(c.errors, growing...)
-		for i := len(c.errors) - len(growing); i < len(c.errors); i++ {
-			c.errors[i].Field = field
-		}
-		return nil
+		return nil, growing
 	}
 	if got := ast.OutputType(); got.Kind() != types.DynKind && len(wanted) > 0 && !slices.ContainsFunc(wanted, func(w *types.Type) bool { return w.Kind() == got.Kind() }) {
-		c.add(field, "the expression makes %s, not %s", got, wanted[0])
-		return nil
+		return nil, []Error{{Reason: fmt.Sprintf("the expression makes %s, not %s", got, wanted[0])}}
 	}
 	program, err := env.Program(ast, cel.CostTracking(costs{}), cel.CostLimit(mostCost), cel.InterruptCheckFrequency(100), cel.EvalOptions(cel.OptOptimize))
 	if err != nil {
-		c.add(field, "%v", err)
+		return nil, []Error{{Reason: err.Error()}}
 	}
-	return program
+	return program, nil
 }
 
 // find follows a path of JSON names through a content type.

@@ -48,7 +48,7 @@ func grows(compiled *cel.Ast) []Error {
 		reason := ""
 		switch call := e.AsCall(); call.FunctionName() {
 		case "format":
-			reason = "format is not for mappings; add the parts with +"
+			reason = "format is not taken; add the parts with +"
 		case "join":
 			if a := call.Args(); len(a) > 0 && (!isLiteral(a[0]) || len(literal(a[0])) > 8) {
 				reason = "the separator of join has to be a literal of at most 8 bytes"

@@ -141,7 +141,7 @@ func TestCompileRefuses(t *testing.T) {
 		{field("errors", `data.a.replace("a", "aaaa")`), "replace has to put a literal"},
 		{field("errors", `data.a.replace("", "")`), "replace has to put a literal"},
 		{field("errors", `data.a.join(data.b)`), "the separator of join"},
-		{field("errors", `"%s%s".format([data.a, data.a])`), "format is not for mappings"},
+		{field("errors", `"%s%s".format([data.a, data.a])`), "format is not taken"},
 	}
 	for _, tt := range tests {
 		_, wrong := mapping.Compile([]events.Mapping{tt.m})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/lemnis/lemnis/internal/condition"
 	"github.com/lemnis/lemnis/internal/document"
 	"github.com/lemnis/lemnis/internal/mapping"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -17,10 +18,11 @@ var format = document.Format{
 	Empty: "project: <name>", One: "project",
 	// A check that nothing produces evidence for would be passed unseen, so it is refused.
 	NotYet: map[string]string{
-		"review.codeowners":    "nothing reads it yet",
-		"review.pair-counts":   "nothing reads it yet",
-		"review.red-green":     "nothing produces evidence for it yet",
-		"objectives[].latency": "nothing measures it against an objective yet",
+		"environments[].gate.coverage-changed": "nothing produces evidence for it yet",
+		"review.codeowners":                    "nothing reads it yet",
+		"review.pair-counts":                   "nothing reads it yet",
+		"review.red-green":                     "nothing produces evidence for it yet",
+		"objectives[].latency":                 "nothing measures it against an objective yet",
 	},
 }
 
@@ -70,7 +72,7 @@ func validate(d *document.Document, p events.Project) {
 	_ = errors.As(p.Validate(), &invalid)
 	if len(invalid) == 0 {
 		_, wrong := mapping.Compile(p.Mappings)
-		for _, e := range wrong {
+		for _, e := range append(wrong, condition.Check(p)...) {
 			invalid = append(invalid, events.FieldError{Field: e.Field, Reason: e.At()})
 		}
 	}

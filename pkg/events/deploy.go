@@ -125,6 +125,8 @@ type Check struct {
 	Threshold string `json:"threshold"`
 	Passed    bool   `json:"passed"`
 	Evidence  string `json:"evidence,omitempty"` // where the value comes from
+	// Pending says that it may pass yet: time goes on, or somebody looks it up.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // GateEvaluated says whether an artifact may enter an environment, check by check.

@@ -89,19 +89,6 @@ type RuntimeTests struct {
 	Headers  []string `json:"headers,omitempty"`  // response headers that have to be there
 }
 
-// Gate is what an artifact has to prove before it enters an environment. A zero field asks
-// nothing.
-type Gate struct {
-	Tests     string   `json:"tests,omitempty"`     // "passed"
-	Coverage  float64  `json:"coverage,omitempty"`  // percent
-	Approvals int      `json:"approvals,omitempty"` // of people other than the author
-	Soak      Duration `json:"soak,omitempty"`      // time in the environment before
-	Runtime   string   `json:"runtime,omitempty"`   // "passed": runtime tests of the environment before
-
-	Signature       string           `json:"signature,omitempty"`       // "verified": of a key that the project trusts
-	Vulnerabilities map[Severity]int `json:"vulnerabilities,omitempty"` // known ones, at most
-}
-
 // Objective is what the users of a service may expect.
 type Objective struct {
 	Service      string  `json:"service"`

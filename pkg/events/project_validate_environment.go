@@ -2,11 +2,8 @@ package events
 
 import (
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"strings"
-	"time"
 )
 
 func (v *validation) environments(p Project) {
@@ -19,6 +16,7 @@ func (v *validation) environments(p Project) {
 		v.canary(at+".canary", e)
 		v.runtime(at+".runtime", e.Runtime)
 		v.gate(at+".gate", e.Gate)
+		v.conditions(at+".gate.conditions", p.Environments[:i], e.Gate.Conditions)
 		if i == 0 {
 			v.firstGate(at+".gate", e.Gate)
 		} else {
@@ -57,31 +55,10 @@ func (v *validation) runtime(at string, r *RuntimeTests) {
 	}
 	v.duration(at+".p99", r.P99)
 	v.count(at+".requests", r.Requests, 100_000)
-	for i, l := range r.Licenses {
-		if l == "" || strings.ContainsAny(l, " \t\r\n") {
-			v.add(fmt.Sprintf("%s.licenses[%d]", at, i), "%q is no SPDX identifier", l)
-		}
-	}
+	v.licences(at+".licenses", r.Licenses)
 	for i, h := range r.Headers {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\"/[]?={}") {
 			v.add(fmt.Sprintf("%s.headers[%d]", at, i), "%q is no name of a header", h)
-		}
-	}
-}
-
-func (v *validation) gate(at string, g Gate) {
-	v.oneOf(at+".tests", g.Tests, "", "passed")
-	v.amount(at+".coverage", g.Coverage, 100)
-	v.count(at+".approvals", g.Approvals, 20)
-	v.duration(at+".soak", g.Soak)
-	v.oneOf(at+".runtime", g.Runtime, "", "passed")
-	v.oneOf(at+".signature", g.Signature, "", "verified")
-	for _, s := range slices.Sorted(maps.Keys(g.Vulnerabilities)) {
-		field := at + ".vulnerabilities." + string(s)
-		if !slices.Contains(Severities(), s) {
-			v.add(field, "there is no such severity; there are critical, high, medium, low, unrated")
-		} else {
-			v.count(field, g.Vulnerabilities[s], 1e6)
 		}
 	}
 }
@@ -100,56 +77,5 @@ func (v *validation) signing(s *Signing) {
 			v.add(field, "is empty")
 		}
 		v.secret(field, name)
-	}
-}
-
-// firstGate refuses checks that nothing produces evidence for: they look at the environment before.
-func (v *validation) firstGate(at string, g Gate) {
-	if g.Soak > 0 {
-		v.add(at+".soak", "nothing produces evidence for it: there is no environment before the first")
-	}
-	if g.Runtime != "" {
-		v.add(at+".runtime", "nothing produces evidence for it: there is no environment before the first")
-	}
-}
-
-// stricter holds a gate to each check of the one before.
-func (v *validation) stricter(at string, before Environment, g Gate) {
-	b := before.Gate
-	weaker := func(field, have, want string) {
-		v.add(at+"."+field, "is %s, weaker than the %s of %s before it: a gate has to be at least as strict as the one before", have, want, before.Name)
-	}
-	none := func(s string) string {
-		if s == "" {
-			return "none"
-		}
-		return s
-	}
-	if b.Tests != "" && g.Tests == "" {
-		weaker("tests", none(g.Tests), b.Tests)
-	}
-	if g.Coverage < b.Coverage {
-		weaker("coverage", fmt.Sprintf("%g", g.Coverage), fmt.Sprintf("%g", b.Coverage))
-	}
-	if g.Approvals < b.Approvals {
-		weaker("approvals", fmt.Sprint(g.Approvals), fmt.Sprint(b.Approvals))
-	}
-	if g.Soak < b.Soak {
-		weaker("soak", time.Duration(g.Soak).String(), time.Duration(b.Soak).String())
-	}
-	if b.Signature != "" && g.Signature == "" {
-		weaker("signature", none(g.Signature), b.Signature)
-	}
-	for _, s := range Severities() {
-		most, asked := b.Vulnerabilities[s]
-		switch now, still := g.Vulnerabilities[s]; {
-		case asked && !still:
-			weaker("vulnerabilities."+string(s), "not bounded", fmt.Sprint(most))
-		case asked && now > most:
-			weaker("vulnerabilities."+string(s), fmt.Sprint(now), fmt.Sprint(most))
-		}
-	}
-	if b.Runtime != "" && g.Runtime == "" {
-		weaker("runtime", none(g.Runtime), b.Runtime)
 	}
 }

@@ -95,6 +95,24 @@ func TestValidateRefuses(t *testing.T) {
 		{"environments[2].gate.coverage", func(p *Project) { p.Environments[2].Gate.Coverage = 69.9 }},
 		{"environments[2].gate.runtime", func(p *Project) { p.Environments[2].Gate.Runtime = "" }},
 		{"environments[2].gate.approvals", func(p *Project) { p.Environments[1].Gate.Approvals = 2 }},
+		{"environments[2].gate.before.errors", func(p *Project) {
+			half, all := Percent(0.5), Percent(1)
+			p.Environments[1].Gate.Before, p.Environments[2].Gate.Before = &Before{Errors: &half}, &Before{Errors: &all}
+		}},
+		{"environments[2].gate.before.p99", func(p *Project) {
+			p.Environments[1].Gate.Before, p.Environments[2].Gate.Before = &Before{P99: 1}, &Before{Requests: 1000}
+		}},
+		{"environments[2].gate.before.requests", func(p *Project) {
+			p.Environments[1].Gate.Before, p.Environments[2].Gate.Before = &Before{P99: 1}, &Before{P99: 1, Requests: 99}
+		}},
+		{"environments[2].gate.before", func(p *Project) { p.Environments[2].Gate.Before = &Before{} }},
+		{"environments[2].gate.freeze", func(p *Project) {
+			p.Environments[1].Gate.Freeze = []Freeze{{From: "2026-12-20", Until: "2027-01-02"}}
+			p.Environments[2].Gate.Freeze = []Freeze{{From: "2026-12-21", Until: "2027-01-02"}}
+		}},
+		{"environments[2].gate.freeze[0]", func(p *Project) { p.Environments[2].Gate.Freeze = []Freeze{{From: "2027-01-02", Until: "2026-12-20"}} }},
+		{"environments[2].gate.freeze[0]", func(p *Project) { p.Environments[2].Gate.Freeze = []Freeze{{Days: []string{"mon"}, From: "noon"}} }},
+		{"environments[2].gate.conditions[0].that", func(p *Project) { p.Environments[2].Gate.Conditions = []Condition{{Name: "a", That: " "}} }},
 		{"environments[2].gate.soak", func(p *Project) { p.Environments[1].Gate.Soak = Duration(2 * time.Hour) }},
 		{"objectives[0].service", func(p *Project) { p.Objectives[0].Service = "web" }},
 		{"objectives[1].service", func(p *Project) { p.Objectives = append(p.Objectives, p.Objectives[0]) }},
@@ -121,5 +139,42 @@ func TestValidateRefuses(t *testing.T) {
 		if !slices.ContainsFunc(invalid, func(e FieldError) bool { return e.Field == test.field && e.Reason != "" }) {
 			t.Errorf("%s: got %v", test.field, invalid)
 		}
+	}
+}
+
+func TestFreezeEnds(t *testing.T) {
+	at := func(s string) time.Time {
+		x, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	night := Freeze{Days: []string{"fri", "sun"}, From: "16:00", Until: "08:00"}
+	for _, test := range []struct {
+		freeze Freeze
+		at     string
+		end    string // empty: not within
+	}{
+		{Freeze{From: "2026-12-23", Until: "2027-01-02"}, "2026-12-22T23:59:59Z", ""},
+		{Freeze{From: "2026-12-23", Until: "2027-01-02"}, "2026-12-23T00:00:00Z", "2027-01-02T00:00:00Z"},
+		{Freeze{From: "2026-12-23", Until: "2027-01-02"}, "2027-01-02T00:00:00Z", ""},
+		{Freeze{From: "2026-12-23T16:00:00+01:00", Until: "2026-12-24"}, "2026-12-23T15:00:00Z", "2026-12-24T00:00:00Z"},
+		{Freeze{Days: []string{"sat"}}, "2026-02-28T12:00:00Z", "2026-03-01T00:00:00Z"},
+		{Freeze{Days: []string{"sat"}}, "2026-03-01T00:00:00Z", ""},
+		{night, "2026-02-27T15:59:00Z", ""},
+		{night, "2026-02-27T17:00:00+01:00", "2026-02-28T08:00:00Z"},
+		{night, "2026-02-28T07:59:00Z", "2026-02-28T08:00:00Z"},
+		{night, "2026-03-02T07:59:00Z", "2026-03-02T08:00:00Z"}, // Sunday's night goes into the next week
+		{night, "2026-03-02T16:00:00Z", ""},
+		{Freeze{}, "2026-03-02T16:00:00Z", ""},
+	} {
+		end, in := test.freeze.Ends(at(test.at))
+		if in != (test.end != "") || in && !end.Equal(at(test.end)) {
+			t.Errorf("%s at %s: %s, %v", test.freeze, test.at, end, in)
+		}
+	}
+	if !covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}, {Days: []string{"mon"}, Until: "09:00"}}, night) || covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}}, night) {
+		t.Error("Sunday's night lasts until Monday")
 	}
 }

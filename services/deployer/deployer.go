@@ -16,7 +16,7 @@
 //
 // Targets other than processes on Linux; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
 // (package canary says what that costs); counts of requests survive no restart; drift (the type drift found) is repaired but not
-// stated; environments and services are neither created, removed nor moved by claims; feature flags; freezing windows; a barred
+// stated; environments and services are neither created, removed nor moved by claims; feature flags; a barred
 // artifact stays barred.
 package deployer
 
@@ -79,6 +79,7 @@ func New(o Options) service.Definition {
 			Kind: rollout.Kind, Version: rollout.Version, Takes: rollout.Takes, Route: rollout.Route, Evolve: rollout.Evolve, Decide: rollout.Decide,
 		})},
 		Effects: []service.Effect{
+			{Name: "verify", On: types(events.GateEvaluated{}), Do: d.verify, Parallel: 4, OnOwner: true},
 			{Name: "place", On: types(events.DeploymentStarted{}), Do: d.place, Parallel: 4, OnOwner: true},
 			{Name: "test", On: types(events.ServiceDeployed{}, events.ServiceUpgraded{}), Do: d.test, Parallel: 4, OnOwner: true},
 			// A canary is watched for as long as it lasts.

@@ -174,6 +174,8 @@ func (b *builder) value(t reflect.Type, closed, always bool) schema {
 		return name
 	}
 	switch {
+	case t.Kind() == reflect.Pointer:
+		return b.value(t.Elem(), closed, false)
 	case t == reflect.TypeFor[events.Duration]():
 		return schema{"type": "string", "examples": []string{"300ms", "1h", "2w"}}
 	case t == reflect.TypeFor[events.Percent]():
@@ -182,8 +184,6 @@ func (b *builder) value(t reflect.Type, closed, always bool) schema {
 		panic(fmt.Sprintf("contract: %s writes itself; say how", t))
 	}
 	switch t.Kind() {
-	case reflect.Pointer:
-		return b.value(t.Elem(), closed, false)
 	case reflect.Struct:
 		return b.reference(t, closed)
 	case reflect.Slice:

@@ -18,7 +18,7 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 	case !p.Runs(events.Deploy):
 		return events.Fact{}, false
 	case e.Kind == events.Result:
-		return result(key, s, p, e)
+		return result(s, p, e)
 	}
 	switch c := e.Content.(type) {
 	case events.ArtifactPublished:
@@ -116,22 +116,22 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 	switch s.Stage {
 	case Idle:
 		if s.Queued != nil {
-			return s.evaluate(*s.Queued, policy, i, e)
+			return s.evaluate(*s.Queued, p, e, nil)
 		}
 	case Requested:
-		return s.evaluate(s.Current, policy, i, e)
+		return s.evaluate(s.Current, p, e, nil)
 	case Soaking:
-		if _, _, wait := gate.Evaluate(policy.Gate, s.input(s.Current, e)); wait <= 0 {
-			return s.evaluate(s.Current, policy, i, e) // the deadline passed while it was paused
+		if gate.Evaluate(p.Gate(i), s.input(s.Current, e)).Wait <= 0 {
+			return s.evaluate(s.Current, p, e, nil) // the deadline passed while it was paused
 		}
 	case Gated:
-		if needed := policy.Gate.Approvals; needed > 0 {
+		if needed := policy.Gate.Approvals; needed > len(s.Approvals) {
 			return s.fact(events.ApprovalRequested{Rollout: s.Current.Rollout, Needed: needed})
 		}
-		return s.start(policy)
+		return s.start(p, policy, e)
 	case Approving:
 		if len(s.Approvals) >= policy.Gate.Approvals {
-			return s.start(policy)
+			return s.start(p, policy, e)
 		}
 	case Tested:
 		return s.firstStep()
@@ -143,22 +143,30 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 
 func (s State) input(r Request, e events.Event) gate.Input {
 	return gate.Input{Artifact: r.Rollout.Artifact, Promotion: r.Promotion, Soaked: e.Stored.Sub(r.Since),
-		Barred: s.Barred[r.Rollout.Artifact.Digest]}
+		Barred: s.Barred[r.Rollout.Artifact.Digest], Now: e.Stored}
 }
 
-// evaluate is the gate's answer; a gate that is closed only for a time sets a deadline.
-func (s State) evaluate(r Request, policy events.Environment, i int, e events.Event) (events.Fact, bool) {
+// evaluate is the gate's answer; a gate that is closed only for a time sets a deadline. looked are the checks that the effect
+// verify looked up.
+func (s State) evaluate(r Request, p events.Project, e events.Event, looked []events.Check) (events.Fact, bool) {
 	c := events.GateEvaluated{Rollout: r.Rollout}
+	_, i := p.Environment(r.Rollout.Environment)
 	if i < 0 {
 		c.Checks = []events.Check{{Name: "environment", Value: "not configured", Threshold: "configured"}}
 		return events.Fact{Content: c, Chain: r.Chain}, true
 	}
-	checks, passed, wait := gate.Evaluate(policy.Gate, s.input(r, e))
-	c.Checks, c.Passed = checks, passed
-	return events.Fact{Content: c, Chain: r.Chain, Timer: wait}, true
+	in := s.input(r, e)
+	in.Looked = looked
+	out := gate.Evaluate(p.Gate(i), in)
+	c.Checks, c.Passed = out.Checks, out.Passed
+	return events.Fact{Content: c, Chain: r.Chain, Timer: out.Wait}, true
 }
 
-func (s State) start(policy events.Environment) (events.Fact, bool) {
+// start runs what passed the gate. People may have taken their time: what is frozen meanwhile waits once more.
+func (s State) start(p events.Project, policy events.Environment, e events.Event) (events.Fact, bool) {
+	if end, _ := gate.Frozen(policy.Gate.Freeze, e.Stored); !end.IsZero() {
+		return s.evaluate(s.Current, p, e, nil)
+	}
 	r := s.Current.Rollout
 	r.Previous, r.Strategy = s.Serving, policy.Strategy
 	return s.fact(events.DeploymentStarted{Rollout: r})
@@ -178,11 +186,10 @@ func (s State) firstStep() (events.Fact, bool) {
 
 // result takes what an effect reports, when it is about the rollout in flight and the stage waits for it: so a
 // result that comes late, or twice, or from a worker that was replaced, changes nothing.
-func result(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 	if _, ok := e.Content.(events.DeadlineReached); ok {
-		environment, _ := SplitKey(key)
-		if policy, i := p.Environment(environment); s.Stage == Soaking && !s.Paused {
-			return s.evaluate(s.Current, policy, i, e)
+		if s.Stage == Soaking && !s.Paused {
+			return s.evaluate(s.Current, p, e, nil)
 		}
 		return events.Fact{}, false
 	}
@@ -192,6 +199,11 @@ func result(key string, s State, p events.Project, e events.Event) (events.Fact,
 	subject := s.Current.Rollout.Service
 	content, wanted := e.Content, false
 	switch c := e.Content.(type) {
+	case events.GateEvaluated: // what the effect verify looked up
+		if s.Stage != Verifying {
+			return events.Fact{}, false
+		}
+		return s.evaluate(s.Current, p, e, c.Checks)
 	case events.ServiceDeployed:
 		c.Lemnis.Rollout = s.rollout(e)
 		content, wanted = c, s.Stage == Starting

@@ -158,6 +158,8 @@ func (s State) gate(c events.GateEvaluated) State {
 		s.Stage = Gated
 	case gate.Waits(c):
 		s.Stage = Soaking
+	case gate.Looks(c):
+		s.Stage = Verifying
 	default:
 		s.Stage, s.Reason = Closed, gate.Reason(c.Checks)
 	}
@@ -179,6 +181,8 @@ func (s State) end() State {
 // rolloutOf is the id of the rollout that a fact belongs to.
 func rolloutOf(content any) string {
 	switch c := content.(type) {
+	case events.GateEvaluated:
+		return c.Rollout.ID
 	case events.ApprovalRequested:
 		return c.Rollout.ID
 	case events.ApprovalGiven:

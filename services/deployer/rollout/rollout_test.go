@@ -304,6 +304,53 @@ func TestAGateThatHasToSoakSetsADeadline(t *testing.T) {
 	s.wantStory("prod/api", "deployment.requested, gate.evaluated, gate.evaluated, gate.evaluated, deployment.started, service.deployed, testsuiterun.finished, canary.stepped 1, service.published")
 }
 
+// lookUp reports what the effect verify would have.
+func (s *shop) lookUp(key string, checks ...events.Check) {
+	s.Put(events.Result, key, "", events.GateEvaluated{Rollout: s.State(key).Current.Rollout, Checks: checks})
+	s.settle()
+}
+
+func TestAGateThatTakesNobodysWordWaitsForTheLookUp(t *testing.T) {
+	condition := events.Condition{Name: "small", That: "artifact.size < 100"}
+	s := newShop(t, events.Environment{Name: "dev", Gate: events.Gate{Conditions: []events.Condition{condition}}}, events.Environment{Name: "prod"})
+	holds := events.Check{Name: "conditions.small", Value: "true", Passed: true}
+	s.publish(1)
+	s.wantStory("dev/api", "deployment.requested, gate.evaluated")
+	s.lookUp("dev/api", holds)
+	s.wantStory("dev/api", strings.Replace(first, "gate.evaluated", "gate.evaluated, gate.evaluated", 1))
+	// The later environment has the condition too.
+	s.wantStory("prod/api", "deployment.requested, gate.evaluated")
+	holds.Passed, holds.Value = false, "false"
+	s.lookUp("prod/api", holds)
+	s.wantStory("prod/api", "deployment.requested, gate.evaluated, gate.evaluated, deployment.failed gate")
+	s.lookUp("prod/api", holds) // late
+	facts := s.Facts()
+	failed, ok := facts[len(facts)-1].Content.(events.DeploymentFailed)
+	if !ok || failed.Reason != "conditions.small: false (asked for: artifact.size < 100)" {
+		t.Errorf("%+v", failed)
+	}
+	s.refused("bo", events.GateEvaluated{Rollout: events.Rollout{Environment: "dev", Service: "api"}, Passed: true}, "can not be asked for")
+}
+
+func TestAnApprovalDuringAFreezeWaitsForItsEnd(t *testing.T) {
+	s := newShop(t, events.Environment{Name: "prod", Gate: events.Gate{Approvals: 1, Freeze: []events.Freeze{{From: "2026-03-01T13:00:00Z", Until: "2026-03-02"}}}})
+	s.publish(1)
+	s.time = now.Add(2 * time.Hour)
+	s.claim("bo", events.ApprovalGiven{Environment: "prod", Service: "api"})
+	s.wantStory("prod/api", "deployment.requested, gate.evaluated, approval.requested, approval.given, gate.evaluated")
+	facts := s.Facts()
+	frozen := facts[len(facts)-1]
+	if !frozen.Deadline.Equal(now.Add(12 * time.Hour)) {
+		t.Errorf("deadline %s", frozen.Deadline)
+	}
+	s.time = now.Add(12 * time.Hour)
+	s.Put(events.Result, "prod/api", "", events.DeadlineReached{Fact: frozen.ID, Aggregate: rollout.Kind, Key: "prod/api"})
+	s.settle()
+	if got := s.story("prod/api"); !strings.Contains(got, "approval.given, gate.evaluated, gate.evaluated, deployment.started") || !strings.HasSuffix(got, "service.published") {
+		t.Error(got)
+	}
+}
+
 func TestOnlyWhatWasPromotedCanBeAskedForByHand(t *testing.T) {
 	s := newShop(t)
 	ask := func(environment string, n int) events.DeploymentRequested {

@@ -28,9 +28,10 @@ type Stage string
 const (
 	Idle      Stage = ""
 	Requested Stage = "requested"
-	Soaking   Stage = "soaking" // * a deadline
-	Closed    Stage = "closed"  // the gate is
-	Gated     Stage = "gated"   // the gate is open
+	Soaking   Stage = "soaking"   // * a deadline: of its soaking, or of a freeze
+	Verifying Stage = "verifying" // * the effect verify
+	Closed    Stage = "closed"    // the gate is
+	Gated     Stage = "gated"     // the gate is open
 	Approving Stage = "approving"
 	Refused   Stage = "refused"
 	Starting  Stage = "starting" // * the effect place
