@@ -96,8 +96,11 @@ func NewLog(level string) (*zap.Logger, error) {
 // Main is the main function of a service's program: it reads the environment, runs what define
 // gives until SIGTERM or SIGINT, drains, and returns the exit code.
 //
-// With the one argument healthcheck it asks the running one whether it is ready, and exits with 0 or 1.
+// With the one argument healthcheck it asks the running one whether it is ready, and exits with 0 or 1. It takes no others.
 func Main(name string, define func(Environment, Host) ([]Definition, error)) int {
+	if code, done := Usage(name, os.Args, os.Stdout, os.Stderr); done {
+		return code
+	}
 	if WantsHealthcheck(os.Args) {
 		return exitHealthcheck(name)
 	}

@@ -25,6 +25,9 @@ func lemnis(ctx context.Context, args ...string) (code int, out, complaint strin
 func TestMistypedCommandLines(t *testing.T) {
 	tests := []struct{ line, want string }{
 		{"evnts", `"events"`},
+		{"help evnts", `"events"`},
+		{"help events tial", `"tail"`},
+		{"events show x --server foo", `"foo" is no URL`},
 		{"events tial", `"tail"`},
 		{"events tail --porject shop", `"--project"`},
 		{"events tail --nonsense", "no flag --nonsense"},

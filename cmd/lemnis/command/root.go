@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -46,6 +47,10 @@ func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit.code
 	}
 	hint := ""
+	if server := root.PersistentFlags().Lookup("server").Value.String(); api.Unreachable(err) && !strings.HasPrefix(server, "http://") && !strings.HasPrefix(server, "https://") {
+		fmt.Fprintf(stderr, "lemnis: the server %q is no URL like %s: mend --server, or $LEMNIS_SERVER\n", secret.Redact(server), api.DefaultServer)
+		return codeUsage
+	}
 	if api.Unreachable(err) {
 		hint = "; is it running? `lemnis up` starts one, --server says where another is"
 	}
@@ -87,6 +92,7 @@ func newRoot() *cobra.Command {
 		newBackup(f), newRestore(f), newDoctor(f), newCanary(),
 		newVersion(),
 	)
+	helpOfKnown(root)
 	return root
 }
 

@@ -114,7 +114,7 @@ func (a asked) subscription(project string) (api.Subscription, error) {
 	for _, name := range a.types {
 		t, err := events.ParseType(name)
 		if err != nil {
-			return s, usage("--type: %v", err)
+			return s, usage("--type: %v%s", err, nearestType(name))
 		}
 		s.Types = append(s.Types, string(t))
 	}

@@ -17,7 +17,7 @@ func TestMistypedSubscriptions(t *testing.T) {
 		{"subscriptions add --sink https://example.org/", "--project"},
 		{"subscriptions add --project p", "--sink URL or --nats NAME"},
 		{"subscriptions add --project p --sink https://example.org/ --nats x", "--sink URL or --nats NAME"},
-		{"subscriptions add --project p --nats x --type chnge.merged", "chnge.merged"},
+		{"subscriptions add --project p --nats x --type chnge.merged", `"change.merged"`},
 		{"subscriptions add --project p --sink https://example.org/ --filter type", "ATTRIBUTE=VALUE"},
 		{"subscriptions add --project p --sink https://example.org/ --header X-Token", "NAME=VALUE"},
 		{"subscriptions add --snik https://example.org/", `"--sink"`},

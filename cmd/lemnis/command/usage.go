@@ -36,6 +36,22 @@ func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	return c
 }
 
+// helpOfKnown has `help` refuse a command that there is not, with the nearest.
+func helpOfKnown(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		return // it has no commands
+	}
+	help.Args = func(_ *cobra.Command, args []string) error {
+		of, rest, err := root.Find(args)
+		if err != nil || len(rest) == 0 || of.Args == nil {
+			return err
+		}
+		return of.Args(of, rest)
+	}
+}
+
 // exactly takes as many arguments as there are names.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {

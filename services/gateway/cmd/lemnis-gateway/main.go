@@ -29,6 +29,9 @@ import (
 )
 
 func main() {
+	if code, done := service.Usage("lemnis-gateway", os.Args, os.Stdout, os.Stderr); done {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	do := run
