@@ -42,7 +42,7 @@ test: ## Run all tests of all modules; skips are counted and listed: [TESTFLAGS=
 	@go test -json -timeout $(TEST_TIMEOUT) $(TESTFLAGS) work | $(REPORT)
 
 .PHONY: test-cluster
-test-cluster: ## Turn laps on a cluster of containers while each of them is killed in turn: [KILL="nats-1 redis"]
+test-cluster: ## Turn laps on a cluster of containers while each of them is killed in turn: [KILL="nats-1 redis-1"]
 	@LEMNIS_TEST_CLUSTER='$(or $(KILL),all)' go test -json -count=1 -timeout 30m -run '^TestLapOfContainersOverKills$$' ./test/integration | $(REPORT)
 
 .PHONY: test-rolling
@@ -105,7 +105,7 @@ stack-roll: stack-secrets ## Replace one container after the other, as an upgrad
 	@deploy/compose/stack.sh roll
 
 .PHONY: stack-kill
-stack-kill: ## Kill each container of the running cluster in turn, each during a lap, which has to close: [KILL="nats-1 redis"]
+stack-kill: ## Kill each container of the running cluster in turn, each during a lap, which has to close: [KILL="nats-1 redis-1"]
 	@CLUSTER=1 deploy/compose/stack.sh kill
 
 .PHONY: stack-down

@@ -27,6 +27,9 @@ done
 for token in admin builder deployer; do
 	if missing "$token.token"; then echo "lmn_$(random)" >"$folder/$token.token"; fi
 done
+if missing signing.key; then "$lemnis" keys signing --out "$folder" 2>/dev/null; fi
+# What projects call secret:<name>: projects/<service>/<project>/<name>, read by that service alone.
+mkdir -p "$folder"/projects/{gateway,builder,deployer,monitor}
 if missing redis.password; then random >"$folder/redis.password"; fi
 if missing route.password; then echo "route-$(random)" >"$folder/route.password"; fi
 if missing redis.conf; then

@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +193,60 @@ func TestProjectKey(t *testing.T) {
 	}
 	if _, err := attest.Trusted(secrets, "shop", []string{"none"}); err == nil {
 		t.Error("a trusted key that is not there")
+	}
+}
+
+// An installation's key, and the file of those that count, also those of before.
+func TestInstallationKey(t *testing.T) {
+	before, now := t.TempDir(), t.TempDir()
+	trusted := filepath.Join(now, "trusted.pub")
+	var texts []byte
+	for _, folder := range []string{before, now} {
+		if err := attest.MakeKey(folder); err != nil {
+			t.Fatal(err)
+		}
+		if err := attest.MakeKey(folder); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("made twice: %v", err)
+		}
+		text, err := os.ReadFile(filepath.Join(folder, "signing.pub"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts = append(texts, text...)
+	}
+	if err := os.WriteFile(trusted, append(texts, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := attest.TrustedFile(trusted)
+	if err != nil || len(keys) != 2 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+	for _, folder := range []string{before, now} {
+		signer, err := attest.KeyFile(filepath.Join(folder, "signing.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		envelope, err := signer.Seal(t.Context(), statement())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, by, err := attest.Open(t.Context(), envelope.JSON, keys); err != nil || by != envelope.Key {
+			t.Errorf("%s, %v", by, err)
+		}
+	}
+	for name, text := range map[string]string{"": "", "no PEM": "key", "behind a key": string(texts) + "key", "a private one": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		if err := os.WriteFile(trusted, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := attest.TrustedFile(trusted); err == nil || !strings.Contains(err.Error(), trusted) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := attest.KeyFile(trusted); err == nil || !strings.Contains(err.Error(), trusted) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := attest.KeyFile(filepath.Join(now, "none")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
 	}
 }
 

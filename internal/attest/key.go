@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -46,17 +47,21 @@ func ProjectKey(secrets, project, name string) (Signer, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return Signer{}, fmt.Errorf("make a signing key: %w", err)
 	}
-	_, err = os.Lstat(filepath.Join(folder, madeKey))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = makeKey(folder)
-	}
-	if err != nil {
+	if err := MakeKey(folder); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Signer{}, fmt.Errorf("make a signing key: %w", err)
 	}
 	return ProjectKey(secrets, project, madeKey)
 }
 
-func makeKey(folder string) error {
+// MakeKey makes an Ed25519 key in a folder: signing.key, and signing.pub, its public half. The error is fs.ErrExist when there is
+// one already; two callers at once have to agree with each other.
+func MakeKey(folder string) error {
+	switch _, err := os.Lstat(filepath.Join(folder, madeKey)); {
+	case err == nil:
+		return fmt.Errorf("%s: %w", filepath.Join(folder, madeKey), fs.ErrExist)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return err
@@ -90,6 +95,40 @@ func place(path, kind string, der []byte) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// KeyFile is the key that a file holds in PEM: an installation's, for the projects that name none of their own.
+func KeyFile(path string) (Signer, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Signer{}, fmt.Errorf("read the installation's signing key: %w", err)
+	}
+	signer, err := ParsePrivate(text)
+	if err != nil {
+		return Signer{}, fmt.Errorf("the installation's signing key %s: %w", path, err)
+	}
+	return signer, nil
+}
+
+// TrustedFile are the public keys that a file holds in PEM, one after the other: the installation's, and those of before.
+func TrustedFile(path string) ([]Key, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the installation's trusted keys: %w", err)
+	}
+	var keys []Key
+	for rest := text; len(keys) == 0 || len(bytes.TrimSpace(rest)) > 0; {
+		block, after := pem.Decode(rest)
+		if block == nil {
+			return nil, fmt.Errorf("the installation's trusted keys %s: key %d is no PEM", path, len(keys)+1)
+		}
+		key, err := ParsePublic(pem.EncodeToMemory(block))
+		if err != nil {
+			return nil, fmt.Errorf("the installation's trusted keys %s: key %d: %w", path, len(keys)+1, err)
+		}
+		keys, rest = append(keys, key), after
+	}
+	return keys, nil
 }
 
 // Trusted are the keys whose signatures count for a project: those that its configuration names, which are secrets that hold

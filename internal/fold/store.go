@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,8 +22,8 @@ type Store struct {
 
 // Open connects to a Redis, as At names it. It fails when the Redis does not
 // answer.
-func Open(ctx context.Context, url string) (*Store, error) {
-	s, err := At(url)
+func Open(ctx context.Context, addresses string) (*Store, error) {
+	s, err := At(addresses)
 	if err != nil {
 		return nil, err
 	}
@@ -33,12 +34,24 @@ func Open(ctx context.Context, url string) (*Store, error) {
 }
 
 // At is a Redis that need not be there yet: redis://[user:password@]host:port/db,
-// rediss:// for TLS, unix://path for a socket. The error does not quote the
-// address, which may hold a password.
-func At(url string) (*Store, error) {
-	opts, err := redis.ParseURL(url)
-	if err != nil {
-		return nil, fmt.Errorf("redis address: %w", secret.RedactError(err))
+// rediss:// for TLS, unix://path for a socket. Several, separated by commas, are
+// used one at a time: the first that answers, until it does not any more. The
+// error does not quote the address, which may hold a password.
+func At(addresses string) (*Store, error) {
+	var all []*redis.Options
+	for address := range strings.SplitSeq(addresses, ",") {
+		opts, err := redis.ParseURL(address)
+		if err != nil {
+			return nil, fmt.Errorf("redis address: %w", secret.RedactError(err))
+		}
+		all = append(all, opts)
+	}
+	opts := all[0]
+	if len(all) > 1 {
+		var err error
+		if opts, err = together(all); err != nil {
+			return nil, err
+		}
 	}
 	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return &Store{client: redis.NewClient(opts)}, nil

@@ -181,6 +181,7 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.STREAM.DELETE.LIFECYCLE":                      "",
 		"$JS.API.STREAM.DELETE.SUBMIT_jenkins":                 "",
 		"$JS.API.STREAM.PURGE.LIFECYCLE":                       "",
+		"$JS.API.STREAM.PURGE.SNAPSHOTS":                       "",
 		"$JS.API.STREAM.PURGE.SUBMIT_jenkins":                  "",
 		"$JS.API.STREAM.MSG.DELETE.LIFECYCLE":                  "",
 		"$JS.API.STREAM.RESTORE.X":                             "",

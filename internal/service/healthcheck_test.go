@@ -46,9 +46,9 @@ func TestRedisPasswordFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte("a/b@c\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	env := map[string]string{"LEMNIS_REDIS_URL": "redis://redis:6379/2", "LEMNIS_REDIS_PASSWORD_FILE": file, "LEMNIS_DATA": t.TempDir()}
+	env := map[string]string{"LEMNIS_REDIS_URL": "redis://redis:6379/2,redis://b:6380/2", "LEMNIS_REDIS_PASSWORD_FILE": file, "LEMNIS_DATA": t.TempDir()}
 	got, err := ReadEnvironment(func(name string) string { return env[name] })
-	if err != nil || got.Redis != "redis://:a%2Fb%40c@redis:6379/2" {
+	if err != nil || got.Redis != "redis://:a%2Fb%40c@redis:6379/2,redis://:a%2Fb%40c@b:6380/2" {
 		t.Errorf("%q, %v", got.Redis, err)
 	}
 	for name, value := range map[string]string{"LEMNIS_REDIS_PASSWORD_FILE": file + ".not", "LEMNIS_REDIS_URL": "redis"} {

@@ -26,7 +26,7 @@ import (
 type Environment struct {
 	NATS     string // LEMNIS_NATS_URL, default nats://127.0.0.1:4222
 	Key      string // LEMNIS_NATS_KEY_FILE: file with the services' nkey seed
-	Redis    string // LEMNIS_REDIS_URL; empty means a store in the process, folded anew at each start. LEMNIS_REDIS_PASSWORD_FILE: file with its password
+	Redis    string // LEMNIS_REDIS_URL: one, or several that are used one at a time, by commas; empty means a store in the process, folded anew at each start. LEMNIS_REDIS_PASSWORD_FILE: file with its password
 	Registry string // LEMNIS_REGISTRY_URL, default http://127.0.0.1:8080
 	Data     string // LEMNIS_DATA: work folder, default the user's cache folder
 	HTTP     string // LEMNIS_HTTP: address of health and metrics; empty means none
@@ -65,18 +65,22 @@ func ReadEnvironment(get func(string) string) (Environment, error) {
 	return env, nil
 }
 
-// withPassword puts the password of a file into a URL, so that it stands in no environment.
-func withPassword(address, file string) (string, error) {
+// withPassword puts the password of a file into URLs, so that it stands in no environment.
+func withPassword(addresses, file string) (string, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
 	}
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" {
-		return "", errors.New("LEMNIS_REDIS_URL is no URL with a host that a password could be for")
+	all := strings.Split(addresses, ",")
+	for i, address := range all {
+		u, err := url.Parse(address)
+		if err != nil || u.Host == "" {
+			return "", errors.New("LEMNIS_REDIS_URL is no URL with a host that a password could be for")
+		}
+		u.User = url.UserPassword(u.User.Username(), strings.TrimSpace(string(text)))
+		all[i] = u.String()
 	}
-	u.User = url.UserPassword(u.User.Username(), strings.TrimSpace(string(text)))
-	return u.String(), nil
+	return strings.Join(all, ","), nil
 }
 
 // NewLog makes the log of a process: JSON lines on standard error.

@@ -323,6 +323,7 @@ type trouble struct {
 	Pause     int   // per mille at each step: past the lease, then awake as a zombie
 	Again     int   // per mille of messages met twice, late
 	Wipes     int   // of the store
+	Swaps     int   // of the store with another, which stands where it was left
 	Duplicate int   // percent of claims that are sent twice, as new messages
 	Rebuilds  int   // that are asked for in the midst of the claims
 	Resends   int   // of claims, each once, in the midst of the others
@@ -338,6 +339,7 @@ func drawTrouble(rt *rapid.T) trouble {
 		Pause:     rapid.SampledFrom([]int{0, 0, 10, 40}).Draw(rt, "pause"),
 		Again:     rapid.SampledFrom([]int{0, 100, 500, 1000}).Draw(rt, "again"),
 		Wipes:     rapid.IntRange(0, 2).Draw(rt, "wipes"),
+		Swaps:     rapid.SampledFrom([]int{0, 0, 2, 5}).Draw(rt, "swaps"),
 		Duplicate: rapid.SampledFrom([]int{0, 0, 100}).Draw(rt, "duplicate"),
 		Rebuilds:  rapid.SampledFrom([]int{0, 0, 1, 3}).Draw(rt, "rebuilds"),
 		Resends:   rapid.SampledFrom([]int{0, 0, 1, 4}).Draw(rt, "resends"),
@@ -405,6 +407,7 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 	}
 	h.start(2)
 	var sent []uint64
+	var other keep // what the store holds that is not in use
 	for i, n := range tr.Claims {
 		content, key := claimOf(n)
 		copies := 1
@@ -432,6 +435,9 @@ func live(t *testing.T, b *bus, tr trouble, leaveOut breakage, patience time.Dur
 		}
 		if i >= 3 && i < 3+tr.Purges {
 			b.purge(t)
+		}
+		if i >= 3 && i < 3+tr.Swaps {
+			other = b.swap(t, other)
 		}
 		if i < tr.Wipes {
 			if err := b.folds.Client().FlushAll(context.Background()).Err(); err != nil {

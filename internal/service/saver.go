@@ -160,7 +160,9 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 				}
 			}
 			if err == nil {
-				return complete, loaded
+				if err = t.stillAt(ctx, complete); err == nil {
+					return complete, loaded
+				}
 			}
 		}
 	}
@@ -168,6 +170,15 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 		t.log.Warn("saved folds can not be used; folding the stream from the beginning", zap.Error(err))
 	}
 	return 0, nil
+}
+
+// stillAt reports a store that was wiped, or left for another that is behind, while it was read.
+func (t *term) stillAt(ctx context.Context, complete uint64) error {
+	at, err := t.host.Folds.Position(ctx, t.completeName())
+	if err == nil && at < complete {
+		err = fold.ErrMoved
+	}
+	return err
 }
 
 // saveShare keeps saving to a tenth of the time at most: under load, what changes again and again
@@ -210,14 +221,14 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 }
 
 // saveOnce writes what changed and moves the position up to the floor. Facts at or below the
-// floor are folded before it is taken, so the position never promises too much. A store whose
-// position is gone was wiped: then everything is written whole.
+// floor are folded before it is taken, so the position never promises too much. A store that stands
+// before what was written to it was wiped, or is another: then everything is written whole.
 func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, error) {
 	known, err := t.host.Folds.Position(ctx, t.completeName())
 	if err != nil {
 		return 0, err
 	}
-	all := complete == 0 || known == 0
+	all := complete == 0 || known < complete
 	var saves []fold.Save
 	for w, snapshot := range t.snapshots(ctx, all) {
 		for _, c := range snapshot {

@@ -24,7 +24,8 @@ type Options struct {
 	Push     []oci.Option // how to reach it
 	Parallel int          // pipeline runs at once; 1 when zero
 
-	SecretsDir string // holds <project>/<name>: the keys that artifacts are signed with; empty: nothing is signed
+	SecretsDir string // holds <project>/<name>: the keys that artifacts are signed with; empty: there are none
+	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 }
 

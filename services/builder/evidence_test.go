@@ -108,3 +108,23 @@ func TestProjectSignsWithItsOwnKey(t *testing.T) {
 		t.Error("another key was made")
 	}
 }
+
+// A project that names no key is signed for by the installation's, and gets none of its own.
+func TestInstallationSigns(t *testing.T) {
+	t.Parallel()
+	folder, secrets := t.TempDir(), t.TempDir()
+	if err := attest.MakeKey(folder); err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := attest.TrustedFile(filepath.Join(folder, "signing.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := packaged(t, builder.Options{Registry: ociRegistry(t), SecretsDir: secrets, SigningKey: filepath.Join(folder, "signing.key")}, project(goOrigin(t))).Supply
+	if id, _ := trusted[0].KeyID(); s.Key != id || s.Signature == "" {
+		t.Errorf("signed by %q: %v", s.Key, s.Missing)
+	}
+	if made, _ := os.ReadDir(secrets); len(made) != 0 {
+		t.Errorf("a key was made: %v", made)
+	}
+}

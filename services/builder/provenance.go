@@ -20,11 +20,7 @@ const builderID = "https://lemnis.dev/builder/v1"
 
 // sign states where the artifact comes from, signed with the project's key.
 func (p *proof) sign(ctx context.Context) error {
-	name := ""
-	if configured := p.job.Project.Signing; configured != nil {
-		name = strings.TrimPrefix(configured.Key, "secret:")
-	}
-	signer, err := attest.ProjectKey(p.options.SecretsDir, p.job.Project.Name, name)
+	signer, err := p.signer()
 	if err != nil {
 		p.miss("signature", err.Error())
 		return nil
@@ -43,6 +39,18 @@ func (p *proof) sign(ctx context.Context) error {
 	s := &p.supply
 	s.Provenance, s.Signature, s.Key = at.String(), envelope.Signature, envelope.Key
 	return nil
+}
+
+// signer is the key that the project names, else the installation's, else the one that is made for the project.
+func (p *proof) signer() (attest.Signer, error) {
+	name := ""
+	if configured := p.job.Project.Signing; configured != nil {
+		name = strings.TrimPrefix(configured.Key, "secret:")
+	}
+	if name == "" && p.options.SigningKey != "" {
+		return attest.KeyFile(p.options.SigningKey)
+	}
+	return attest.ProjectKey(p.options.SecretsDir, p.job.Project.Name, name)
 }
 
 func (p *proof) provenance() attest.Build {

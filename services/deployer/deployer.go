@@ -44,6 +44,9 @@ type Options struct {
 	ModuleCache string
 	// SecretsDir holds <project>/<name>: the public keys whose signatures count; empty: none do.
 	SecretsDir string
+	// TrustedKeys is the file of the public keys whose signatures count in projects that name none; empty: the one that was made
+	// for the project does.
+	TrustedKeys string
 	// OSV is a database of known vulnerabilities, a folder, a zip or the URL of a mirror: where a gate bounds them, what runs is
 	// looked up again; empty: what the builder found counts alone.
 	OSV string

@@ -23,13 +23,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 	if policy.Gate.Signature == "" {
 		return nil
 	}
-	var names []string
-	if p.Signing != nil {
-		for _, name := range p.Signing.Trusted {
-			names = append(names, strings.TrimPrefix(name, "secret:"))
-		}
-	}
-	keys, err := attest.Trusted(s.options.SecretsDir, p.Name, names)
+	keys, err := s.trusted(p)
 	if err != nil {
 		return fmt.Errorf("signature: %w", err)
 	}
@@ -57,6 +51,21 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 		reasons = append(reasons, err)
 	}
 	return errors.Join(reasons...)
+}
+
+// trusted are the keys whose signatures count for a project: those that it names, else the installation's, else the one that
+// was made for it.
+func (s *site) trusted(p events.Project) ([]attest.Key, error) {
+	var names []string
+	if p.Signing != nil {
+		for _, name := range p.Signing.Trusted {
+			names = append(names, strings.TrimPrefix(name, "secret:"))
+		}
+	}
+	if len(names) == 0 && s.options.TrustedKeys != "" {
+		return attest.TrustedFile(s.options.TrustedKeys)
+	}
+	return attest.Trusted(s.options.SecretsDir, p.Name, names)
 }
 
 // signed says why an envelope does not show where the artifact comes from; nil when it does.

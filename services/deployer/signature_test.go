@@ -101,6 +101,23 @@ func TestSignatureIsVerified(t *testing.T) {
 			}
 		})
 	}
+	// A project that names no key is signed for by the installation's.
+	all := t.TempDir()
+	if err := attest.MakeKey(all); err != nil {
+		t.Fatal(err)
+	}
+	installation, err := attest.KeyFile(filepath.Join(all, "signing.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, signer := range map[string]*attest.Signer{"installation": &installation, "another": &other} {
+		t.Run(name, func(t *testing.T) { // each has an executable of its own
+			s := &site{options: Options{Data: t.TempDir(), SecretsDir: secrets, TrustedKeys: filepath.Join(all, "signing.pub")}}
+			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil)); (name == "installation") != (err == nil) {
+				t.Error(err)
+			}
+		})
+	}
 	// What was verified once is started again while the registry is away; another key was never trusted.
 	s := &site{options: Options{Data: t.TempDir(), SecretsDir: secrets}}
 	a := signedArtifact(t, host, &mine, nil)

@@ -30,7 +30,7 @@ type containers struct {
 	secrets, user string
 	network       *testcontainers.DockerNetwork
 	volumes       string // prefix of their names
-	bus           []string
+	bus, redis    []string
 
 	mu  sync.Mutex
 	all map[string]testcontainers.Container
@@ -186,10 +186,17 @@ func (s *containers) startBus(servers int) {
 		s.bus = append(s.bus, "nats://"+name+":4222")
 		routes[i] = fmt.Sprintf("%q", "nats-route://route:"+password+"@"+name+":6222")
 	}
-	all := []one{{
-		name: "redis", image: s.images.redis, user: s.user, args: []string{"redis-server", "/run/secrets/redis.conf"}, secrets: []string{"redis.conf"},
-		ready: wait.ForLog("Ready to accept connections"),
-	}}
+	s.redis = []string{"redis"}
+	if servers > 1 {
+		s.redis = []string{"redis-1", "redis-2"}
+	}
+	var all []one
+	for _, name := range s.redis {
+		all = append(all, one{
+			name: name, image: s.images.redis, user: s.user, args: []string{"redis-server", "/run/secrets/redis.conf"}, secrets: []string{"redis.conf"},
+			ready: wait.ForLog("Ready to accept connections"),
+		})
+	}
 	for _, name := range names {
 		all = append(all, one{
 			name: name, image: s.images.nats, args: []string{"-c", "/etc/nats/nats.conf"},
@@ -234,11 +241,12 @@ func (s *containers) startServices(servers, each int) {
 			secrets: []string{"admin.token", "builder.token", "deployer.token"}, volumes: map[string]string{"gateway": "/var/lib/lemnis"}, ports: []string{"8080/tcp"},
 		},
 		"builder": {
-			env: token("builder"), secrets: []string{"builder.token"},
+			env: token("builder"), secrets: []string{"builder.token", "signing.key"},
 			volumes: map[string]string{"builder": "/var/lib/lemnis", "origins": "/srv/git"},
 		},
-		"deployer": {env: token("deployer"), secrets: []string{"deployer.token"}, volumes: map[string]string{"deployer": "/var/lib/lemnis"}},
+		"deployer": {env: token("deployer"), secrets: []string{"deployer.token", "signing.pub"}, volumes: map[string]string{"deployer": "/var/lib/lemnis"}},
 	}
+	own["builder"].env["LEMNIS_SIGNING_KEY_FILE"], own["deployer"].env["LEMNIS_TRUSTED_KEYS_FILE"] = "/run/secrets/signing.key", "/run/secrets/signing.pub"
 	own["builder"].env["GOCACHE"], own["builder"].env["GOMODCACHE"] = "/var/cache/lemnis/go-build", "/var/cache/lemnis/mod"
 	own["deployer"].env["LEMNIS_PROXY_LISTEN"], own["deployer"].env["LEMNIS_PROXY_HOST"] = "0.0.0.0", "deployer"
 	own["deployer"].env["LEMNIS_PROXY_PORTS"] = "20000-20999"
@@ -251,7 +259,7 @@ func (s *containers) startServices(servers, each int) {
 			o.ready = wait.ForHealthCheck().WithStartupTimeout(2 * time.Minute)
 			o.env = map[string]string{
 				"LEMNIS_NATS_URL": strings.Join(s.bus, ","), "LEMNIS_NATS_KEY_FILE": "/run/secrets/" + service + ".nk", "LEMNIS_REPLICAS": fmt.Sprint(servers),
-				"LEMNIS_REDIS_URL": "redis://redis:6379", "LEMNIS_REDIS_PASSWORD_FILE": "/run/secrets/redis.password",
+				"LEMNIS_REDIS_URL": "redis://" + strings.Join(s.redis, ":6379,redis://") + ":6379", "LEMNIS_REDIS_PASSWORD_FILE": "/run/secrets/redis.password",
 				"LEMNIS_REGISTRY_URL": "http://gateway:8080", "LEMNIS_HTTP": "0.0.0.0:9090", "LEMNIS_LOG": "warn",
 			}
 			maps.Copy(o.env, special.env)

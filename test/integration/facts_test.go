@@ -48,6 +48,33 @@ func eachFactOnce(t *testing.T, all []events.Event) {
 	}
 }
 
+// eachSigned checks that every artifact was signed, all by one key, and that the gates that ask for it said so.
+func eachSigned(t *testing.T, all []events.Event) {
+	t.Helper()
+	keys, artifacts, gates := map[string]bool{}, map[string]bool{}, 0
+	for _, e := range all {
+		if e.Kind != events.Stated {
+			continue
+		}
+		switch c := e.Content.(type) {
+		case events.ArtifactSigned:
+			artifacts[c.Lemnis.Digest] = true
+			if s := c.Lemnis.Supply; s != nil {
+				keys[s.Key] = true
+			}
+		case events.GateEvaluated:
+			for _, check := range c.Checks {
+				if check.Name == "signature" && check.Passed {
+					gates++
+				}
+			}
+		}
+	}
+	if len(artifacts) != 3 || len(keys) != 1 || gates != 3 {
+		t.Errorf("%d artifacts were signed, by %d keys, and %d gates saw it; want 3 by 1 at 3", len(artifacts), len(keys), gates)
+	}
+}
+
 // counts leaves out what a lap may have more of: an outage is one for the monitor, whoever causes it; a canary may be held.
 func counts(e events.Event) bool {
 	switch c := e.Content.(type) {

@@ -64,6 +64,7 @@ func TestLapInOneProcess(t *testing.T) {
 	told := watch(t, stack.URL())
 	result := turn(t, stack.URL(), shop(t))
 	eachFactOnce(t, result.Events)
+	eachSigned(t, result.Events)
 	official(t, result.Events)
 	rebuildAll(t, stack.URL())
 	lines := told(result.Events[len(result.Events)-1])

@@ -33,7 +33,7 @@ func TestLapOfSinglePrograms(t *testing.T) {
 	env := func(health string) []string {
 		return append(tracing(traces),
 			fmt.Sprintf("LEMNIS_NATS_URL=nats://127.0.0.1:%d", nats), "LEMNIS_REDIS_URL=unix://"+socket, "LEMNIS_REGISTRY_URL="+url,
-			"LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=warn")
+			"LEMNIS_SECRETS_DIR="+filepath.Join(data, "secrets"), "LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=warn")
 	}
 	waitForSocket(t, socket)
 	gateway := start(t, filepath.Join(dir, "lemnis-gateway"), env(fmt.Sprintf("127.0.0.1:%d", http)))
@@ -44,5 +44,6 @@ func TestLapOfSinglePrograms(t *testing.T) {
 	}
 	result := turn(t, url, shop(t))
 	eachFactOnce(t, result.Events)
+	eachSigned(t, result.Events)
 	oneTraceAChain(t, traces, result)
 }

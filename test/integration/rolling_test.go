@@ -139,6 +139,9 @@ func TestRollingRestart(t *testing.T) {
 func lapOn(t *testing.T, url, project string) func() (lap.Result, error) {
 	subject := shop(t)
 	subject.Project.Name = project
+	for i := range subject.Project.Environments {
+		subject.Project.Environments[i].Gate.Signature = "" // the version before signs nothing
+	}
 	return func() (lap.Result, error) {
 		client := api.New(url)
 		defer client.Close()

@@ -81,7 +81,11 @@ func TestTypes(t *testing.T) {
 
 // The whole command line against an installation.
 func TestAgainstInstallation(t *testing.T) {
-	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
+	data := t.TempDir()
+	if err := os.WriteFile(filepath.Join(data, "quotas.yaml"), []byte("projects: {shop: {events-per-day: 4321, registry: 2MiB}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +176,21 @@ func TestAgainstInstallation(t *testing.T) {
 	has(out, "thank you")
 	_, complaint = do(1, "feedback", "x", "--rating", "9")
 	has(complaint, "1 to 5")
+	out, _ = do(0, "quotas")
+	lines := strings.Split(out, "\n")
+	has(lines[0], "MAY USE")
+	used := false
+	for _, line := range lines[1:] {
+		fields := strings.Fields(line) // shop  events in a day  5  4321
+		used = used || len(fields) > 3 && fields[0] == "shop" && fields[len(fields)-1] == "4321" && fields[len(fields)-2] != "0"
+	}
+	if !used {
+		t.Errorf("no line of what shop used of its 4321 events:\n%s", out)
+	}
+	has(out, "2097152")
+	out, _ = do(0, "quotas", "-o", "json")
+	has(out, `"limit": 4321`)
+
 	out, _ = do(0, "deadletters", "list")
 	has(out, "deadletters")
 	out, _ = do(0, "deadletters", "resend", "--since", "1h", "--type", "ticket.created")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/lemnis/lemnis/internal/attest"
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
@@ -75,8 +76,8 @@ func newKeys() *cobra.Command {
 	var k keysFlags
 	c := group(&cobra.Command{
 		Use: "keys", Short: "Who connects to the bus",
-		Long: "Nkeys of services and of outside principals on NATS. These commands work on the files of an installation, also while it runs.",
-	}, newKeyCreate(&k), newKeyList(&k), newKeyRotate(&k), newKeyRevoke(&k), newKeyExport(&k))
+		Long: "Nkeys of services and of outside principals on NATS, and the key that artifacts are signed with. These commands work on the files of an installation,\nalso while it runs.",
+	}, newKeyCreate(&k), newKeyList(&k), newKeyRotate(&k), newKeyRevoke(&k), newKeyExport(&k), newKeySigning())
 	c.PersistentFlags().StringVar(&k.data, "data", os.Getenv("LEMNIS_DATA"), "data folder of the installation ($LEMNIS_DATA; default: lemnis in the user's cache folder)")
 	return c
 }
@@ -197,5 +198,30 @@ func newKeyExport(k *keysFlags) *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&conf, "nats-conf", false, "as nats-server's configuration")
+	return c
+}
+
+func newKeySigning() *cobra.Command {
+	folder := ""
+	c := &cobra.Command{
+		Use: "signing --out FOLDER", Short: "Make the key that artifacts are signed with", Args: exactly(),
+		Long:    "Make an Ed25519 key: FOLDER/signing.key for the builder (LEMNIS_SIGNING_KEY_FILE), and FOLDER/signing.pub for the deployer (LEMNIS_TRUSTED_KEYS_FILE) and\nfor whoever verifies an artifact. Projects may name keys of their own.",
+		Example: "  lemnis keys signing --out secrets",
+		RunE: func(c *cobra.Command, _ []string) error {
+			if folder == "" {
+				return usage("%s: --out says where the key shall be", c.CommandPath())
+			}
+			err := attest.MakeKey(folder)
+			if errors.Is(err, fs.ErrExist) {
+				return usage("--out: %s has a signing key already", folder)
+			}
+			if err != nil {
+				return fmt.Errorf("--out: %w", err)
+			}
+			fmt.Fprintf(c.ErrOrStderr(), "the key is in %s, its public half in %s\n", filepath.Join(folder, "signing.key"), filepath.Join(folder, "signing.pub"))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&folder, "out", "", "folder for signing.key and signing.pub, mode 600")
 	return c
 }

@@ -64,7 +64,7 @@ func project(name, url, main string) events.Project {
 		Environments: []events.Environment{
 			{Name: "dev", Target: "process", Runtime: runtime(50)},
 			{Name: "test", Target: "process", Gate: events.Gate{Runtime: "passed"}, Runtime: runtime(100)},
-			{Name: "prod", Target: "process", Strategy: "canary", Gate: events.Gate{Runtime: "passed", Approvals: 1}, Runtime: runtime(200),
+			{Name: "prod", Target: "process", Strategy: "canary", Gate: events.Gate{Runtime: "passed", Approvals: 1, Signature: "verified"}, Runtime: runtime(200),
 				// 99 % and some seconds: a real service would ask for more, and take its time.
 				Canary: &events.CanaryPolicy{Objective: 0.99, Deadline: events.Duration(6 * time.Second), Tick: events.Duration(500 * time.Millisecond)}},
 		},

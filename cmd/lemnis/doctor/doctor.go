@@ -4,6 +4,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -144,10 +145,16 @@ func (r *round) expires(whose string, at time.Time) {
 	}
 }
 
-// redis asks the store of folds whether it is there.
+// redis asks the store of folds, each where there are several, whether it is there.
 func (r *round) redis(ctx context.Context) {
+	for address := range strings.SplitSeq(r.options.Redis, ",") {
+		r.oneRedis(ctx, address)
+	}
+}
+
+func (r *round) oneRedis(ctx context.Context, address string) {
 	why := "folds are then only in memory: a new owner folds the whole stream, and rates are not limited"
-	o, err := redis.ParseURL(r.options.Redis)
+	o, err := redis.ParseURL(address)
 	if err != nil {
 		r.find(Error, why, "correct --redis", "the address of Redis is none: %v", secret.RedactError(err))
 		return
@@ -156,12 +163,12 @@ func (r *round) redis(ctx context.Context) {
 	defer func() { _ = c.Close() }()
 	began := time.Now()
 	if err := c.Ping(ctx).Err(); err != nil {
-		r.find(Error, why, "start Redis, or correct LEMNIS_REDIS_URL", "Redis does not answer: %v", err)
+		r.find(Error, why, "start Redis, or correct LEMNIS_REDIS_URL", "Redis at %s does not answer: %v", o.Addr, err)
 		return
 	}
 	took := time.Since(began)
-	r.says("answers in %s", took.Round(10*time.Microsecond))
+	r.says("%s answers in %s", o.Addr, took.Round(10*time.Microsecond))
 	if took > 100*time.Millisecond {
-		r.find(Warning, "claims wait for the memory of what was claimed", "bring Redis nearer, or look at its load (redis-cli --latency)", "Redis takes %s to answer", took.Round(time.Millisecond))
+		r.find(Warning, "claims wait for the memory of what was claimed", "bring Redis nearer, or look at its load (redis-cli --latency)", "Redis at %s takes %s to answer", o.Addr, took.Round(time.Millisecond))
 	}
 }

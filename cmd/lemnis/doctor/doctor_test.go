@@ -143,6 +143,9 @@ func TestFaults(t *testing.T) {
 			w.Header().Set(api.VersionHeader, "two")
 		case r.URL.Path == "/api/v1/tokens":
 			_, _ = w.Write([]byte(`{"tokens":[{"name":"jenkins","expires":"` + time.Now().Add(48*time.Hour).UTC().Format(time.RFC3339) + `"},{"name":"old","expires":"2020-01-01T00:00:00Z"}]}`))
+		case r.URL.Path == "/api/v1/quotas":
+			_, _ = w.Write([]byte(`{"projects":[{"project":"shop","quotas":[{"of":"events in a day","used":100,"limit":100},{"of":"bytes in the registry","used":9,"limit":0}]},` +
+				`{"project":"food","quotas":[{"of":"events in a day","used":79,"limit":100},{"of":"bytes in the registry","used":80,"limit":100}]}]}`))
 		case strings.HasPrefix(r.URL.Path, "/v2/"):
 			http.Error(w, "no space left on device", http.StatusInsufficientStorage)
 		default:
@@ -175,7 +178,7 @@ func TestFaults(t *testing.T) {
 		{doctor.Error, "partition 3 of shop is stopped"},
 		{doctor.Warning, "has the version one, the gateway two"},
 		{doctor.Error, "nobody answers at http://127.0.0.1:1"},
-		{doctor.Error, "Redis does not answer"},
+		{doctor.Error, "Redis at 127.0.0.1:1 does not answer"},
 		{doctor.Error, "stream LIFECYCLE drops what it holds: limit of age 24h0m0s"},
 		{doctor.Error, "stream DEADLETTER: largest message is 1000"},
 		{doctor.Error, "the stream TIMERS is not there"},
@@ -184,10 +187,15 @@ func TestFaults(t *testing.T) {
 		{doctor.Error, "nobody has ever decided the phase operate"},
 		{doctor.Error, "the lease of learn can not be read"},
 		{doctor.Warning, "1 dead letters, the last because it panics"},
+		{doctor.Error, "the project shop has used up its 100 events in a day"},
+		{doctor.Warning, "the project food uses 80 of its 100 bytes in the registry"},
 	} {
 		f.has(t, want.severity, want.part)
 	}
 	for _, one := range f {
+		if one.Check == "quotas" && strings.Contains(one.What, "79") {
+			t.Errorf("%s, below four fifths", one.What)
+		}
 		if strings.Contains(one.What, "phase plan") {
 			t.Errorf("%s, although its owner has just spoken", one.What)
 		}

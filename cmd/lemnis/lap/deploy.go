@@ -64,7 +64,7 @@ func (l *Lap) into(ctx context.Context, a events.ArtifactDetail, environment str
 		switch c := e.Content.(type) {
 		case events.GateEvaluated:
 			if ours(c.Rollout) && c.Passed {
-				l.tell("%s: gate open, %d checks", environment, len(c.Checks))
+				l.tell("%s: gate open, %d checks%s", environment, len(c.Checks), signature(c.Checks))
 			}
 		case events.ApprovalRequested:
 			if ours(c.Rollout) && !approved[c.Rollout.ID] {
@@ -98,6 +98,16 @@ func (l *Lap) into(ctx context.Context, a events.ArtifactDetail, environment str
 		}
 		return false, nil
 	})
+}
+
+// signature says by which key the artifact is signed, where a gate asks for that.
+func signature(checks []events.Check) string {
+	for _, c := range checks {
+		if c.Name == "signature" {
+			return "; " + c.Value
+		}
+	}
+	return ""
 }
 
 func (l *Lap) approve(ctx context.Context, r events.Rollout, chain string) error {

@@ -2,7 +2,8 @@
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*),
-// LEMNIS_SECRETS_DIR (keys that artifacts are signed with; they are made there), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL).
+// LEMNIS_SIGNING_KEY_FILE (key that artifacts are signed with where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: what projects name; without
+// a key for all, one is made there for each project), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL).
 package main
 
 import (
@@ -21,6 +22,6 @@ func main() {
 			return nil, err
 		}
 		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
-			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), OSV: os.Getenv("LEMNIS_OSV")}), nil
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV")}), nil
 	}))
 }

@@ -2,6 +2,8 @@
 // configured by its environment: LEMNIS_NATS_URL, LEMNIS_NATS_KEY_FILE, LEMNIS_REDIS_URL,
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*),
+// LEMNIS_TRUSTED_KEYS_FILE (public keys whose signatures count where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: those that projects name),
+// LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL),
 // LEMNIS_PROXY_LISTEN, LEMNIS_PROXY_HOST and LEMNIS_PROXY_PORTS (where users reach what is deployed; by default loopback).
 package main
 
@@ -36,7 +38,7 @@ func main() {
 		}
 		return []service.Definition{deployer.New(deployer.Options{
 			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing, Door: door,
-			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), OSV: os.Getenv("LEMNIS_OSV"),
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), TrustedKeys: os.Getenv("LEMNIS_TRUSTED_KEYS_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
 		})}, nil
 	})
 	closing.Wait()
