@@ -149,7 +149,7 @@ func TestAgainstInstallation(t *testing.T) {
 	_, complaint = do(1, "events", "publish", "claim.refused", "--id", "T-1")
 	has(complaint, "only a service")
 
-	data := filepath.Join(t.TempDir(), "review.json")
+	data = filepath.Join(t.TempDir(), "review.json")
 	if err := os.WriteFile(data, []byte(`{"lemnis":{"reviewer":"ann","verdict":"approved"}}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
