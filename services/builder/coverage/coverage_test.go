@@ -1,0 +1,186 @@
+package coverage_test
+
+import (
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/lemnis/lemnis/services/builder/coverage"
+)
+
+func read(t *testing.T, text string) coverage.Profile {
+	t.Helper()
+	p, err := coverage.Read(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+const goProfile = `mode: set
+example.com/shop/api/search.go:10.30,12.16 2 1
+example.com/shop/api/search.go:12.16,14.3 1 0
+example.com/shop/api/search.go:15.2,15.12 1 1
+example.com/shop/main.go:5.13,7.2 4 0
+`
+
+const cobertura = `<?xml version="1.0"?>
+<!DOCTYPE coverage SYSTEM "http://cobertura.sourceforge.net/xml/coverage-04.dtd">
+<coverage line-rate="0.5"><sources><source>/build/shop/src</source></sources>
+<packages><package name="api"><classes>
+<class name="search.py" filename="api/search.py">
+  <methods><method name="find"><lines><line number="2" hits="3"/></lines></method></methods>
+  <lines><line number="1" hits="1"/><line number="2" hits="3"/><line number="3" hits="0" branch="true" condition-coverage="0% (0/2)"/></lines>
+</class>
+</classes></package></packages></coverage>`
+
+const lcov = `TN:unit
+SF:/home/ci/shop/web/cart.js
+FN:1,add
+FNDA:4,add
+DA:1,4
+DA:2,0,abcdef
+DA:3,1e+06
+LF:3
+end_of_record
+SF:web\total.js
+DA:9,0
+end_of_record
+`
+
+func TestWhole(t *testing.T) {
+	for name, c := range map[string]struct {
+		text    string
+		percent float64
+		of      int
+	}{
+		"go": {goProfile, 37.5, 8}, "cobertura": {cobertura, 200. / 3, 3}, "lcov": {lcov, 50, 4}, "go without statements": {"mode: atomic\n", 0, 0},
+	} {
+		p := read(t, c.text)
+		if percent, of := p.Whole(); math.Abs(percent-c.percent) > 1e-9 || of != c.of {
+			t.Errorf("%s: %v %% of %d, want %v of %d", name, percent, of, c.percent, c.of)
+		}
+	}
+}
+
+func TestMergedCountsOnce(t *testing.T) {
+	p := read(t, goProfile)
+	p.Merge(read(t, strings.ReplaceAll(goProfile, " 1 0\n", " 1 7\n")))
+	if percent, of := p.Whole(); percent != 50 || of != 8 {
+		t.Errorf("%v %% of %d", percent, of)
+	}
+}
+
+func TestChangedLines(t *testing.T) {
+	tree := []string{"main.go", "api/search.go", "api/search.py", "web/cart.js", "web/total.js", "other/api/search.go"}
+	var all coverage.Profile
+	for _, text := range []string{goProfile, cobertura, lcov} {
+		all.Merge(read(t, text))
+	}
+	located := all.Located(tree)
+	if got := located.Files(); !slices.Equal(got, []string{"api/search.go", "api/search.py", "main.go", "web/cart.js", "web/total.js"}) {
+		t.Fatalf("located: %v", got)
+	}
+	for name, c := range map[string]struct {
+		file    string
+		ranges  []coverage.Range
+		percent float64
+		of      int
+	}{
+		"the line of an if ran, its block did not": {"api/search.go", []coverage.Range{{12, 13}}, 50, 2},
+		"all of a function":                        {"api/search.go", []coverage.Range{{1, 100}}, 400. / 6, 6},
+		"overlapping ranges count once":            {"api/search.go", []coverage.Range{{10, 11}, {11, 11}}, 100, 2},
+		"no line that can run":                     {"api/search.go", []coverage.Range{{1, 9}}, 0, 0},
+		"a file that nothing measured":             {"README.md", []coverage.Range{{1, 9}}, 0, 0},
+		"cobertura":                                {"api/search.py", []coverage.Range{{3, 3}, {1, 1}}, 50, 2},
+		"lcov":                                     {"web/cart.js", []coverage.Range{{2, 3}}, 50, 2},
+		"a name with backslashes":                  {"web/total.js", []coverage.Range{{9, 9}}, 0, 1},
+	} {
+		if percent, of := located.Changed(map[string][]coverage.Range{c.file: c.ranges}); math.Abs(percent-c.percent) > 1e-9 || of != c.of {
+			t.Errorf("%s: %v %% of %d, want %v of %d", name, percent, of, c.percent, c.of)
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                                   "empty",
+		"\xef\xbb\xbf  \n":                   "empty",
+		"PK\x03\x04":                         "line 1: neither",
+		"mode: set\nfile.go:1.2,3.4 1\n":     "line 2: want file:line.column",
+		"mode: set\n\nfile.go:0.2,3.4 1 1\n": "line 3: no block",
+		"mode: set\nfile.go:1.1,99999999999.1 1 1\n": "line 2: no block",
+		"mode: set\nnothing here\n":                  "line 2: no file",
+		"TN:\nDA:1,1\n":                              "line 2: DA before SF",
+		"SF:a.js\nDA:1\n":                            "line 2: want DA:line,hits",
+		"SF:\n":                                      "line 1: SF without a file",
+		"<coverage>\n<line number='1' hits='1'/></coverage>":                             "line 2: a line outside of a class",
+		"<coverage><class filename='a'>\n<line number='x' hits='1'/></class></coverage>": `line 2: number="x"`,
+		"<testsuite/>":        "the root of Cobertura's XML is <coverage>, not <testsuite>",
+		"<coverage>\n<class>": "line 2: a class without filename",
+		"<coverage>\n<a></b>": "line 2:",
+		"<!-- nothing -->":    "no <coverage>",
+	} {
+		if _, err := coverage.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What the go command writes is read as the go command reads it.
+func TestProfileOfTheGoCommand(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":      "module example.com/m\n\ngo 1.25\n",
+		"a/a.go":      "package a\n\nfunc Abs(n int) int {\n\tif n < 0 {\n\t\treturn -n\n\t}\n\treturn n\n}\n",
+		"a/a_test.go": "package a\n\nimport \"testing\"\n\nfunc TestAbs(t *testing.T) {\n\tif Abs(1) != 1 {\n\t\tt.Fail()\n\t}\n}\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "test", "-coverprofile=cover.out", "./...")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "66.7%") {
+		t.Fatalf("%v %s", err, out)
+	}
+	f, err := os.Open(filepath.Join(dir, "cover.out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	p, err := coverage.Read(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if percent, of := p.Whole(); math.Abs(percent-200./3) > 1e-9 || of != 3 {
+		t.Errorf("%v %% of %d", percent, of)
+	}
+	located := p.Located([]string{"a/a.go"})
+	if percent, of := located.Changed(map[string][]coverage.Range{"a/a.go": {{From: 5, To: 7}}}); math.Abs(percent-100./3) > 1e-9 || of != 3 {
+		t.Errorf("changed: %v %% of %d", percent, of) // the closing brace belongs to the block
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, text := range []string{goProfile, cobertura, lcov, "mode: set\n", "<coverage/>", "SF:a\nDA:1,2"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := coverage.Read(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		if percent, of := p.Whole(); percent < 0 || percent > 100 || of < 0 {
+			t.Errorf("%v %% of %d", percent, of)
+		}
+	})
+}

@@ -1,0 +1,175 @@
+package coverage
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// longestLine of a report, in bytes.
+const longestLine = 1 << 20
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// Read reads a report of any of the formats. Errors name the line.
+func Read(r io.Reader) (Profile, error) {
+	in := bufio.NewReaderSize(r, 4096)
+	start, err := in.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Profile{}, err
+	}
+	start = bytes.TrimSpace(bytes.TrimPrefix(start, byteOrderMark))
+	switch {
+	case bytes.HasPrefix(start, []byte("mode:")):
+		return readGo(in)
+	case bytes.HasPrefix(start, []byte("<")):
+		return readCobertura(in)
+	case bytes.HasPrefix(start, []byte("TN:")), bytes.HasPrefix(start, []byte("SF:")):
+		return readLCOV(in)
+	case len(start) == 0:
+		return Profile{}, errors.New("the coverage report is empty")
+	default:
+		return Profile{}, fmt.Errorf("line 1: neither a Go cover profile (mode: …), nor Cobertura (XML), nor LCOV (TN:, SF:): %.40q", start)
+	}
+}
+
+// eachLine calls read with each line and its number, from 1, and puts the number on its errors.
+func eachLine(in io.Reader, read func(line string) error) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, longestLine)
+	n := 0
+	for lines.Scan() {
+		n++
+		if err := read(strings.TrimSpace(lines.Text())); err != nil {
+			return fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("line %d: %w", n+1, err)
+	}
+	return nil
+}
+
+// readGo reads `file.go:1.2,3.4 statements count` behind `mode: set`.
+func readGo(in io.Reader) (p Profile, err error) {
+	err = eachLine(in, func(line string) error {
+		if line == "" || strings.HasPrefix(line, "mode:") { // profiles put together have several
+			return nil
+		}
+		at := strings.LastIndexByte(line, ':')
+		if at < 1 {
+			return fmt.Errorf("no file in %.80q", line)
+		}
+		var s span
+		var statements, count int
+		if _, err := fmt.Sscanf(line[at+1:], "%d.%d,%d.%d %d %d", &s.fromLine, &s.fromColumn, &s.toLine, &s.toColumn, &statements, &count); err != nil {
+			return fmt.Errorf("want file:line.column,line.column statements count, got %.80q", line)
+		}
+		if !s.valid() || statements < 0 || statements > longestFile {
+			return fmt.Errorf("no block of a file: %.80q", line)
+		}
+		p.add(line[:at], s, statements, count > 0)
+		return nil
+	})
+	return p, err
+}
+
+// longestFile bounds line numbers, so that a report can not make the reader count for ever.
+const longestFile = 10_000_000
+
+func (s span) valid() bool {
+	return s.fromLine >= 1 && s.toLine >= s.fromLine && s.toLine <= longestFile
+}
+
+func oneLine(n int) span { return span{fromLine: n, toLine: n} }
+
+// readLCOV reads the records SF (a file), DA (line,hits) and end_of_record; functions and branches are passed over.
+func readLCOV(in io.Reader) (p Profile, err error) {
+	file := ""
+	err = eachLine(in, func(line string) error {
+		record, value, _ := strings.Cut(line, ":")
+		switch record {
+		case "SF":
+			if file = value; file == "" {
+				return errors.New("SF without a file")
+			}
+		case "end_of_record":
+			file = ""
+		case "DA":
+			number, rest, _ := strings.Cut(value, ",")
+			hits, _, _ := strings.Cut(rest, ",") // a checksum may follow
+			n, errN := strconv.Atoi(number)
+			count, errC := strconv.ParseFloat(hits, 64) // some tools write 1e+06
+			switch {
+			case file == "":
+				return errors.New("DA before SF: of which file?")
+			case errN != nil || errC != nil || !oneLine(n).valid():
+				return fmt.Errorf("want DA:line,hits, got %.80q", line)
+			}
+			p.add(file, oneLine(n), 1, count > 0)
+		}
+		return nil
+	})
+	return p, err
+}
+
+// readCobertura reads the lines of each class.
+func readCobertura(in io.Reader) (p Profile, err error) {
+	xmls := xml.NewDecoder(in)
+	file, root := "", true
+	fail := func(format string, args ...any) (Profile, error) {
+		line, _ := xmls.InputPos()
+		return Profile{}, fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
+	}
+	for {
+		token, err := xmls.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fail("%w", err)
+		}
+		element, starts := token.(xml.StartElement)
+		if !starts {
+			continue
+		}
+		if root && element.Name.Local != "coverage" {
+			return fail("the root of Cobertura's XML is <coverage>, not <%s>", element.Name.Local)
+		}
+		root = false
+		switch element.Name.Local {
+		case "class":
+			if file = attribute(element, "filename"); file == "" {
+				return fail("a class without filename")
+			}
+		case "line":
+			n, errN := strconv.Atoi(attribute(element, "number"))
+			hits, errH := strconv.ParseFloat(attribute(element, "hits"), 64)
+			switch {
+			case file == "":
+				return fail("a line outside of a class")
+			case errN != nil || errH != nil || !oneLine(n).valid():
+				return fail("number=%q hits=%q", attribute(element, "number"), attribute(element, "hits"))
+			}
+			p.add(file, oneLine(n), 1, hits > 0)
+		}
+	}
+	if root {
+		return fail("no <coverage>")
+	}
+	return p, nil
+}
+
+func attribute(e xml.StartElement, name string) string {
+	for _, a := range e.Attr {
+		if a.Name.Local == name {
+			return a.Value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,199 @@
+package testreport_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/testreport"
+)
+
+// line is a case in short.
+func line(c testreport.Case) string {
+	text := fmt.Sprintf("%s %s: %s", c.Suite, c.Name, c.Outcome)
+	if c.Flaky {
+		text += " flaky"
+	}
+	if c.Elapsed > 0 {
+		text += " " + c.Elapsed.String()
+	}
+	if c.Reason != "" {
+		text += fmt.Sprintf(" %q", c.Reason)
+	}
+	return strings.TrimSpace(text)
+}
+
+func TestRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"junit": {`<?xml version="1.0" encoding="UTF-8"?>
+<testsuites><testsuite name="outer"><testsuite name="cart" tests="5">
+  <properties><property name="a" value="b"/></properties>
+  <testcase name="adds" classname="shop.Cart" time="1,234.5"/>
+  <testcase name="removes"><failure message="want 1, got 2" type="AssertionError">Cart.java:12</failure></testcase>
+  <testcase name="throws"><error>NullPointerException</error></testcase>
+  <testcase name="waits"><skipped message="later"/></testcase>
+  <testcase name="polls" time="0.5"><flakyFailure message="timed out">timed out after 1 s</flakyFailure></testcase>
+</testsuite></testsuite></testsuites>`, []string{
+			"shop.Cart adds: pass 20m34.5s", `cart removes: fail "want 1, got 2\nCart.java:12"`, `cart throws: fail "NullPointerException"`,
+			`cart waits: skip "later"`, `cart polls: pass flaky 500ms "timed out after 1 s"`,
+		}},
+		"junit without cases": {`<testsuite name="none"/>`, nil},
+		"go": {`{"Action":"start","Package":"m/a"}
+{"Action":"run","Package":"m/a","Test":"TestOne"}
+{"Action":"output","Package":"m/a","Test":"TestOne","Output":"=== RUN   TestOne\n"}
+{"Action":"output","Package":"m/a","Test":"TestOne","Output":"    a_test.go:7: want 1\n"}
+{"Action":"output","Package":"m/a","Test":"TestOne","Output":"--- FAIL: TestOne (0.25s)\n"}
+{"Action":"fail","Package":"m/a","Test":"TestOne","Elapsed":0.25}
+{"Action":"run","Package":"m/a","Test":"TestTwo"}
+{"Action":"output","Package":"m/a","Test":"TestTwo","Output":"    a_test.go:9: no network\n"}
+{"Action":"skip","Package":"m/a","Test":"TestTwo","Elapsed":0}
+{"Action":"fail","Package":"m/a","Elapsed":0.3}
+# m/b
+{"Action":"output","Package":"m/b","Output":"m/b [build failed]\n"}
+{"Action":"fail","Package":"m/b","Elapsed":0}
+{"Action":"run","Package":"m/c","Test":"TestPanics"}
+{"Action":"output","Package":"m/c","Test":"TestPanics","Output":"panic: oh\n"}
+{"Action":"fail","Package":"m/c","Elapsed":0}
+`, []string{
+			`m/a TestOne: fail 250ms "    a_test.go:7: want 1"`, `m/a TestTwo: skip "    a_test.go:9: no network"`,
+			`m/b package: fail "m/b [build failed]"`, `m/c TestPanics: fail "panic: oh"`,
+		}},
+		"tap 13": {`TAP version 13
+# a comment
+1..6
+ok 1 - adds
+not ok 2 removes
+  ---
+  message: 'want 1'
+  severity: fail
+  ...
+ok 3 waits # SKIP later
+not ok 4 - dreams # TODO some day
+ok
+ok 6 - issue \#12 # of all
+`, []string{
+			"adds: pass", `removes: fail "want 1"`, `waits: skip "later"`, `dreams: skip "some day"`, "test 5: pass", "issue #12 # of all: pass",
+		}},
+		"tap 14, within one another": {`TAP version 14
+# Subtest: cart
+    ok 1 - adds
+    # Subtest: removes
+        not ok 1 - the last one
+        1..1
+    not ok 2 - removes
+    1..2
+not ok 1 - cart
+1..1
+`, []string{"cart/adds: pass", "cart/removes/the last one: fail", "cart/removes: fail", "cart: fail"}},
+		"tap, fewer than planned": {"1..3\nok 1 - a\nok 2 - b\n", []string{"a: pass", "b: pass", `plan: fail "3 planned, 2 came"`}},
+		"tap, all skipped":        {"1..0 # SKIP no database\n", nil},
+		"tap, given up":           {"1..3\nok 1 - a\nBail out! no database\nok 2 - b\n", []string{"a: pass", `Bail out!: fail "no database"`}},
+	} {
+		cases, err := testreport.Read(strings.NewReader(c.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		var got []string
+		for _, one := range cases {
+			got = append(got, strings.TrimPrefix(line(one), " "))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s:\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(c.want, "\n"))
+		}
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "empty",
+		"all is well":             "line 1: neither",
+		"<coverage/>":             "the root of JUnit's XML is",
+		"<!-- nothing -->":        "no <testsuites>",
+		"<testsuite>\n<testcase>": "line 2:",
+		"<testsuite>\n\n<testcase classname='a'/></testsuite>":      "line 3: a testcase without name",
+		"<testsuite>\n<testcase name='a' time='soon'/></testsuite>": `line 2: testcase "a": time="soon"`,
+		"{\"Action\":\"run\"}\n{\"Action\":":                        "line 2: no event",
+		"1..2\n1..3\n":                                              "line 2: a second plan",
+		"1..99999999999999999999\n":                                 "line 1: no plan",
+		"1..1\nok " + strings.Repeat("x", 2<<20):                    "line 2:",
+	} {
+		if cases, err := testreport.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60q: %v %v, want %q", text, cases, err, want)
+		}
+	}
+}
+
+// What the go command writes.
+func TestReportOfTheGoCommand(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":           "module example.com/m\n\ngo 1.25\n",
+		"a/a_test.go":      "package a\n\nimport \"testing\"\n\nfunc TestGood(t *testing.T) { t.Run(\"inner\", func(t *testing.T) {}) }\n\nfunc TestBad(t *testing.T) { t.Error(\"on purpose\") }\n",
+		"b/broken_test.go": "package b\n\nfunc TestX(t *T) {}\n",
+	} {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("go", "test", "-json", "./...")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOWORK=off")
+	out, err := cmd.Output()
+	if err == nil {
+		t.Fatal("the tests passed")
+	}
+	cases, err := testreport.Read(strings.NewReader(string(out)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outcomes := map[string]testreport.Outcome{}
+	for _, c := range cases {
+		outcomes[c.Suite+" "+c.Name] = c.Outcome
+		if c.Name == "TestBad" && !strings.Contains(c.Reason, "on purpose") {
+			t.Errorf("the reason is %q", c.Reason)
+		}
+	}
+	want := map[string]testreport.Outcome{
+		"example.com/m/a TestGood": testreport.Passed, "example.com/m/a TestGood/inner": testreport.Passed,
+		"example.com/m/a TestBad": testreport.Failed, "example.com/m/b package": testreport.Failed,
+	}
+	for name, outcome := range want {
+		if outcomes[name] != outcome {
+			t.Errorf("%s: %q, want %q (all: %v)", name, outcomes[name], outcome, outcomes)
+		}
+	}
+	if len(outcomes) != len(want) {
+		t.Errorf("%v", outcomes)
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	for _, text := range []string{
+		`<testsuite><testcase name="a"><failure/></testcase></testsuite>`, `{"Action":"run","Package":"a","Test":"b"}`, "TAP version 14\n    ok 1\nok 1\n1..1\n",
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		cases, err := testreport.Read(strings.NewReader(text))
+		if err != nil {
+			return
+		}
+		for _, c := range cases {
+			if c.Outcome != testreport.Passed && c.Outcome != testreport.Failed && c.Outcome != testreport.Skipped || c.Elapsed < 0 || c.Elapsed > 1e9*time.Second {
+				t.Errorf("%+v", c)
+			}
+		}
+	})
+}
