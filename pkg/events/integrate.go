@@ -12,13 +12,20 @@ const (
 
 // Evidence is what a pipeline found out about a commit; gates are evaluated on it.
 type Evidence struct {
-	Run      string  `json:"run,omitempty"` // pipeline run that produced it
-	Tests    int     `json:"tests"`         // test cases that ran
-	Failed   int     `json:"failed"`
-	Skipped  int     `json:"skipped,omitempty"`
-	Coverage float64 `json:"coverage"` // percent of statements, 0 to 100
-	Log      string  `json:"log,omitempty"`
-	Digest   string  `json:"digest,omitempty"` // of the log
+	Run      string   `json:"run,omitempty"` // pipeline run that produced it
+	Tests    int      `json:"tests"`         // test cases that ran
+	Failed   int      `json:"failed"`
+	Skipped  int      `json:"skipped,omitempty"`
+	Coverage float64  `json:"coverage"`          // percent of statements, 0 to 100
+	Changed  *Covered `json:"changed,omitempty"` // of the lines that the change touches; nil: not known
+	Log      string   `json:"log,omitempty"`
+	Digest   string   `json:"digest,omitempty"` // of the log
+}
+
+// Covered is how much of some lines the tests ran.
+type Covered struct {
+	Percent float64 `json:"percent"` // 0 to 100
+	Lines   int     `json:"lines"`   // that can run; of none, none is missed
 }
 
 // MergeDetail describes a change on its way into the master copy.

@@ -104,7 +104,8 @@ func TestPipelineEndsInAClearFact(t *testing.T) {
 			if name == "conflict" && (len(got.Lemnis.Conflicts) != 1 || got.Lemnis.Conflicts[0] != "find.go") {
 				t.Fatalf("conflicts %v", got.Lemnis.Conflicts)
 			}
-			if name == "green" && (m.Evidence.Tests != 1 || m.Evidence.Failed != 0 || m.Evidence.Coverage <= 0) {
+			if name == "green" && (m.Evidence.Tests != 1 || m.Evidence.Failed != 0 || m.Evidence.Coverage <= 0 ||
+				m.Evidence.Changed == nil || m.Evidence.Changed.Lines == 0 || m.Evidence.Changed.Percent <= 0) {
 				t.Fatalf("evidence %+v", *m.Evidence)
 			}
 			if name == "red tests" && (m.Evidence == nil || m.Evidence.Failed != 1 || !has(got.Errors, "not found")) {

@@ -133,6 +133,9 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		Tests: report.Count(pipeline.Passed) + report.Count(pipeline.Failed), Failed: report.Count(pipeline.Failed),
 		Skipped: report.Count(pipeline.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
 	}
+	if evidence.Changed, err = coveredOf(ctx, repo, m, report.Profile); err != nil {
+		return report, evidence, leave, err
+	}
 	last := report.Last()
 	if report.Succeeded() || last.Name == pipeline.StepPackage && last.Cause == pipeline.CauseNoMain {
 		return report, evidence, leave, nil

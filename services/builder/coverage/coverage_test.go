@@ -152,12 +152,7 @@ func TestProfileOfTheGoCommand(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "66.7%") {
 		t.Fatalf("%v %s", err, out)
 	}
-	f, err := os.Open(filepath.Join(dir, "cover.out"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	p, err := coverage.Read(f)
+	p, err := coverage.ReadFile(filepath.Join(dir, "cover.out"))
 	if err != nil {
 		t.Fatal(err)
 	}

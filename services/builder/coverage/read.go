@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -36,6 +38,20 @@ func Read(r io.Reader) (Profile, error) {
 	default:
 		return Profile{}, fmt.Errorf("line 1: neither a Go cover profile (mode: …), nor Cobertura (XML), nor LCOV (TN:, SF:): %.40q", start)
 	}
+}
+
+// ReadFile is [Read] of a file.
+func ReadFile(name string) (Profile, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Profile{}, err
+	}
+	defer func() { _ = f.Close() }()
+	p, err := Read(f)
+	if err != nil {
+		return Profile{}, fmt.Errorf("%s: %w", filepath.Base(name), err)
+	}
+	return p, nil
 }
 
 // eachLine calls read with each line and its number, from 1, and puts the number on its errors.

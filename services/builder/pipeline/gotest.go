@@ -1,14 +1,11 @@
 package pipeline
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -127,44 +124,4 @@ func failures(cases []TestCase, broken []string) string {
 		names = append(names[:most], fmt.Sprintf("and %d more", total-most))
 	}
 	return fmt.Sprintf("%d failed: %s", total, strings.Join(names, ", "))
-}
-
-// coverage reads a cover profile. A block that several test binaries report counts once.
-func coverage(path string) (percent float64, statements int, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { _ = f.Close() }()
-	type block struct {
-		statements int
-		run        bool
-	}
-	blocks := map[string]block{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, longestLine)
-	for lines.Scan() {
-		field := strings.Fields(lines.Text()) // file.go:1.2,3.4 statements count
-		if len(field) != 3 {
-			continue // mode: set
-		}
-		n, errN := strconv.Atoi(field[1])
-		count, errC := strconv.ParseInt(field[2], 10, 64)
-		if errN != nil || errC != nil {
-			return 0, 0, fmt.Errorf("cover profile: %q", lines.Text())
-		}
-		b := blocks[field[0]]
-		blocks[field[0]] = block{statements: n, run: b.run || count > 0}
-	}
-	covered := 0
-	for _, b := range blocks {
-		statements += b.statements
-		if b.run {
-			covered += b.statements
-		}
-	}
-	if statements > 0 {
-		percent = 100 * float64(covered) / float64(statements)
-	}
-	return percent, statements, lines.Err()
 }

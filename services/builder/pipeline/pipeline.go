@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/services/builder/coverage"
 )
 
 // Defaults of a Spec's limits.
@@ -244,11 +246,15 @@ func (b *build) test(ctx context.Context) error {
 	if err != nil {
 		return exited(err, CauseTests, failures(b.report.Tests, tests.broken))
 	}
-	percent, statements, err := coverage(profile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no package, no profile
+	measured, err := coverage.ReadFile(profile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no package, no profile
+	}
+	if err != nil {
 		return err
 	}
-	b.report.Coverage, b.report.Statements = percent, statements
+	b.report.Coverage, b.report.Statements = measured.Whole()
+	b.report.Profile = profile
 	return nil
 }
 

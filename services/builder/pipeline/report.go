@@ -77,6 +77,7 @@ type Report struct {
 
 	Coverage   float64 // percent of statements that the tests ran, 0 to 100
 	Statements int     // that Coverage is a part of; 0: nothing was measured
+	Profile    string  // path of the cover profile; empty when there is none
 
 	Executable string // path of the packaged file; empty when it was not packaged
 	Digest     string // sha256:<hex> of it

@@ -1,0 +1,39 @@
+package builder
+
+import (
+	"context"
+
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/coverage"
+	"github.com/lemnis/lemnis/services/builder/git"
+)
+
+// coveredOf tells how many of the lines that a change adds to the master copy the tests ran; nil where that is not known,
+// since nothing was measured or the commit was tested on nothing.
+func coveredOf(ctx context.Context, repo *git.Repository, m events.MergeDetail, profile string) (*events.Covered, error) {
+	if profile == "" || m.Onto == "" {
+		return nil, nil
+	}
+	measured, err := coverage.ReadFile(profile)
+	if err != nil {
+		return nil, err
+	}
+	files, err := repo.Files(ctx, m.Commit)
+	if err != nil {
+		return nil, err
+	}
+	changed, err := repo.ChangedLines(ctx, m.Onto, m.Commit)
+	if err != nil {
+		return nil, err
+	}
+	touched := map[string][]coverage.Range{}
+	for file, all := range changed {
+		for _, lines := range all {
+			touched[file] = append(touched[file], coverage.Range(lines))
+		}
+	}
+	located := measured.Located(files)
+	percent, of := located.Changed(touched)
+	return &events.Covered{Percent: percent, Lines: of}, nil
+}
