@@ -53,6 +53,7 @@ type Tests struct {
 	Failed   int64   `json:"failed"`
 	Skipped  int64   `json:"skipped"`
 	Coverage float64 `json:"coverage"` // percent
+	Changed  float64 `json:"changed"`  // percent of the lines that the change touches; −1 where it is not known
 }
 
 // Contents are what the builder found in the artifact. Counts are −1 where nothing is known.
@@ -85,7 +86,13 @@ func Of(r events.Rollout, at time.Time) Facts {
 		Contents: Contents{Critical: -1, High: -1, Medium: -1, Low: -1, Unrated: -1},
 	}
 	if e := a.Evidence; e != nil {
-		f.Tests = Tests{true, int64(e.Tests), int64(e.Failed), int64(e.Skipped), e.Coverage}
+		f.Tests = Tests{true, int64(e.Tests), int64(e.Failed), int64(e.Skipped), e.Coverage, -1}
+		if e.Changed != nil {
+			f.Tests.Changed = e.Changed.Percent
+			if e.Changed.Lines == 0 {
+				f.Tests.Changed = 100
+			}
+		}
 	}
 	if s := a.Supply; s != nil {
 		c := &f.Contents

@@ -24,6 +24,7 @@ func TestHolds(t *testing.T) {
 	}{
 		{that: `tests.known && tests.ran > 10 && tests.coverage >= 81.5`, want: true},
 		{that: `tests.coverage > 90`},
+		{that: `tests.changed == -1.0`, want: true},
 		{that: `artifact.title.startsWith("WIP")`},
 		{that: `artifact.size < 10 * 1024 * 1024 && artifact.author != ""`, want: true},
 		{that: `contents.signed && contents.licenses.all(l, l in ["MIT", "ISC"]) && size(contents.unlicensed) == 0`, want: true},

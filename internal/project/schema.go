@@ -29,6 +29,7 @@ var notes = map[string]document.Note{
 	"environments[].gate":                   {Text: "What an artifact has to prove before it enters."},
 	"environments[].gate.tests":             {Text: "The pipeline's tests.", Enum: []string{"passed"}},
 	"environments[].gate.coverage":          {Text: "Percent of statements that tests cover, at least."},
+	"environments[].gate.coverage-changed":  {Text: "Percent of the lines that the change touches that tests cover, at least."},
 	"environments[].gate.approvals":         {Text: "Approvals of people other than the author."},
 	"environments[].gate.soak":              {Text: "Time in the environment before, at least."},
 	"environments[].gate.runtime":           {Text: "Runtime tests of the environment before.", Enum: []string{"passed"}},

@@ -10,11 +10,12 @@ import (
 // Gate is what an artifact has to prove before it enters an environment. A zero field asks
 // nothing.
 type Gate struct {
-	Tests     string   `json:"tests,omitempty"`     // "passed"
-	Coverage  float64  `json:"coverage,omitempty"`  // percent
-	Approvals int      `json:"approvals,omitempty"` // of people other than the author
-	Soak      Duration `json:"soak,omitempty"`      // time in the environment before
-	Runtime   string   `json:"runtime,omitempty"`   // "passed": runtime tests of the environment before
+	Tests     string   `json:"tests,omitempty"`            // "passed"
+	Coverage  float64  `json:"coverage,omitempty"`         // percent
+	Changed   float64  `json:"coverage-changed,omitempty"` // percent of the lines that the change touches
+	Approvals int      `json:"approvals,omitempty"`        // of people other than the author
+	Soak      Duration `json:"soak,omitempty"`             // time in the environment before
+	Runtime   string   `json:"runtime,omitempty"`          // "passed": runtime tests of the environment before
 
 	Signature       string           `json:"signature,omitempty"`       // "verified": of a key that the project trusts
 	Vulnerabilities map[Severity]int `json:"vulnerabilities,omitempty"` // known ones, at most

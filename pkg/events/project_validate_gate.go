@@ -11,6 +11,7 @@ import (
 func (v *validation) gate(at string, g Gate) {
 	v.oneOf(at+".tests", g.Tests, "", "passed")
 	v.amount(at+".coverage", g.Coverage, 100)
+	v.amount(at+".coverage-changed", g.Changed, 100)
 	v.count(at+".approvals", g.Approvals, 20)
 	v.duration(at+".soak", g.Soak)
 	v.oneOf(at+".runtime", g.Runtime, "", "passed")
@@ -108,6 +109,7 @@ func (v *validation) stricter(at string, before Environment, g Gate) {
 	}
 	check(b.Tests != "" && g.Tests == "", "tests", none(g.Tests), b.Tests)
 	check(g.Coverage < b.Coverage, "coverage", fmt.Sprintf("%g", g.Coverage), fmt.Sprintf("%g", b.Coverage))
+	check(g.Changed < b.Changed, "coverage-changed", fmt.Sprintf("%g", g.Changed), fmt.Sprintf("%g", b.Changed))
 	check(g.Approvals < b.Approvals, "approvals", fmt.Sprint(g.Approvals), fmt.Sprint(b.Approvals))
 	check(g.Soak < b.Soak, "soak", time.Duration(g.Soak).String(), time.Duration(b.Soak).String())
 	check(b.Runtime != "" && g.Runtime == "", "runtime", none(g.Runtime), b.Runtime)

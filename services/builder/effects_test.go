@@ -33,7 +33,10 @@ func TestPipelineEndsInAClearFact(t *testing.T) {
 	}{
 		"green": {func(t *testing.T) (origin, string) {
 			o := goOrigin(t)
-			return o, o.commit(t, "find", map[string]string{"more.go": "package main\n"})
+			return o, o.commit(t, "find", map[string]string{
+				"more.go":      "package main\n\nfunc used() int { return 1 }\n\nfunc unused() int { return 2 }\n",
+				"more_test.go": "package main\n\nimport \"testing\"\n\nfunc TestUsed(t *testing.T) { used() }\n",
+			})
 		}, events.Success, ""},
 		"red tests": {func(t *testing.T) (origin, string) { o := goOrigin(t); return o, o.commit(t, "find", red) },
 			events.Failure, "test: 1 failed: TestFind"},
@@ -104,9 +107,9 @@ func TestPipelineEndsInAClearFact(t *testing.T) {
 			if name == "conflict" && (len(got.Lemnis.Conflicts) != 1 || got.Lemnis.Conflicts[0] != "find.go") {
 				t.Fatalf("conflicts %v", got.Lemnis.Conflicts)
 			}
-			if name == "green" && (m.Evidence.Tests != 1 || m.Evidence.Failed != 0 || m.Evidence.Coverage <= 0 ||
-				m.Evidence.Changed == nil || m.Evidence.Changed.Lines == 0 || m.Evidence.Changed.Percent <= 0) {
-				t.Fatalf("evidence %+v", *m.Evidence)
+			if name == "green" && (m.Evidence.Tests != 2 || m.Evidence.Failed != 0 || m.Evidence.Coverage <= 0 ||
+				m.Evidence.Changed == nil || *m.Evidence.Changed != (events.Covered{Percent: 50, Lines: 2})) {
+				t.Fatalf("evidence %+v, of what changed %+v", *m.Evidence, m.Evidence.Changed)
 			}
 			if name == "red tests" && (m.Evidence == nil || m.Evidence.Failed != 1 || !has(got.Errors, "not found")) {
 				t.Fatalf("evidence %+v, errors %q", m.Evidence, got.Errors)

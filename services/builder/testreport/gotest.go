@@ -60,8 +60,8 @@ func (g *goReader) take(e goEvent) {
 		g.open = append(g.open, key)
 	case "output":
 		if text := strings.TrimRight(e.Output, "\n"); !noise(text) {
-			lines := append(g.last[key], text)
-			g.last[key] = lines[max(0, len(lines)-keptLines):]
+			g.last[key] = append(g.last[key], text)
+			g.last[key] = g.last[key][max(0, len(g.last[key])-keptLines):]
 		}
 	case "pass", "fail", "skip":
 		if e.Test != "" {

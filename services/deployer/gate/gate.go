@@ -18,6 +18,7 @@ const (
 	Barred   = "barred"
 	Tests    = "tests"
 	Coverage = "coverage"
+	Changed  = "coverage-changed"
 	Runtime  = "runtime"
 	Soak     = "soak"
 	Licenses = "licenses"
@@ -147,6 +148,14 @@ func (e *evaluation) pipeline(policy events.Gate) {
 			value, ok = fmt.Sprintf("%.1f %%", found.Coverage), found.Coverage >= policy.Coverage
 		}
 		e.add(Coverage, value, fmt.Sprintf("at least %g %%", policy.Coverage), ok, run(found))
+	}
+	if policy.Changed > 0 {
+		value, ok := "no evidence", false
+		if found != nil && found.Changed != nil {
+			c := *found.Changed
+			value, ok = fmt.Sprintf("%.1f %% of %d lines", c.Percent, c.Lines), c.Lines == 0 || c.Percent >= policy.Changed
+		}
+		e.add(Changed, value, fmt.Sprintf("at least %g %%", policy.Changed), ok, run(found))
 	}
 }
 
