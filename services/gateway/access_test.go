@@ -45,6 +45,7 @@ func newClosed(t testing.TB, change ...func(*gateway.Options)) *closed {
 	}}, change...)
 	c.world = newWorld(t, all...)
 	<-c.tokens.Synced()
+	var over time.Time
 	for name, grants := range map[string][]string{
 		"reader":    {"read@shop"},
 		"readsall":  {"read@*"},
@@ -61,7 +62,8 @@ func newClosed(t testing.TB, change ...func(*gateway.Options)) *closed {
 	} {
 		expires := time.Time{}
 		if name == "late" {
-			expires = time.Now().Add(50 * time.Millisecond)
+			over = time.Now().Add(200 * time.Millisecond)
+			expires = over
 		}
 		if c.text[name], _, err = c.tokens.Create(t.Context(), access.New{Name: name, Scopes: scopes(t, grants...), By: "test", Expires: expires}); err != nil {
 			t.Fatal(err)
@@ -76,10 +78,13 @@ func newClosed(t testing.TB, change ...func(*gateway.Options)) *closed {
 	if _, _, err := c.tokens.Rotate(t.Context(), "turnedold", time.Hour); err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range []string{"shop", "other"} {
+		c.state(fact(name, name, events.Plan, events.ProjectConfigured{Revision: 1, Project: events.DefaultProject(name)}))
+	}
 	c.text["guess"] = c.text["admin"][:len(c.text["admin"])-1] + "."
 	c.text["half"] = c.text["admin"][:20]
 	c.text["service"] = serviceText
-	<-time.After(time.Until(time.Now().Add(60 * time.Millisecond))) // the late one's time passes
+	<-time.After(time.Until(over)) // the late one's time passes
 	return c
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
@@ -143,12 +144,37 @@ func (g *Gateway) counted(err error) error {
 	return nil
 }
 
-// mayClaim judges a claim by who makes it.
+// mayClaim judges a claim by who makes it, and refuses one for a project that nobody has configured: a mistyped name would begin
+// another. Where nobody is asked who they are, every project is there.
 func (g *Gateway) mayClaim(ctx context.Context, e events.Event) error {
 	if err := access.From(ctx).May(access.OfClaim(e)); err != nil {
 		return err
 	}
-	return g.withinQuota(e.Project, g.counted(g.limiter.Event(ctx, e.Project)))
+	if err := g.withinQuota(e.Project, g.counted(g.limiter.Event(ctx, e.Project))); err != nil || !g.authenticated || e.Type == configured {
+		return err
+	}
+	return g.mustBeConfigured(ctx, e.Project)
+}
+
+var configured = events.TypeOf(events.ProjectConfigured{})
+
+// mustBeConfigured asks the stream where the overview does not know a project: the fact may have been stated just now.
+func (g *Gateway) mustBeConfigured(ctx context.Context, project string) error {
+	there, err := g.overview.configured(ctx, project)
+	if err != nil || there {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	q := query{project: project, phase: events.Plan, subject: configured.Subject(), predicate: configured.Predicate(), kinds: []events.Kind{events.Stated}}
+	last, err := service.LastOf(ctx, g.host, lifecycle, q.filters()...)
+	switch {
+	case err != nil:
+		return away(err)
+	case last == 0:
+		return refuse(http.StatusForbidden, "there is no project %s: `lemnis apply` makes one", project)
+	}
+	return nil
 }
 
 // deny answers a request that its rule does not let through.

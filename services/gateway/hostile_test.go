@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 const cloudJSON = "application/cloudevents+json"
@@ -82,6 +83,43 @@ func TestHostileOtherProject(t *testing.T) {
 	resp, answer = c.as("stranger", "GET", "/api/v1/overview", "")
 	if resp.StatusCode != 200 || strings.Contains(answer, "shop") {
 		t.Errorf("the overview: %d %s", resp.StatusCode, answer)
+	}
+}
+
+// A project begins with its configuration, which an administrator gives it: whoever may speak of every project can not make one by
+// another name, over HTTP or as a webhook's or an inbox's claim does. What was configured a moment ago is there.
+func TestHostileUnknownProject(t *testing.T) {
+	c := newClosed(t)
+	text, _, err := c.tokens.Create(t.Context(), access.New{Name: "anywhere", Scopes: scopes(t, "publish@*")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.text["anywhere"] = text
+	post := func(who string, e events.Event) (int, string) {
+		resp, answer := c.as(who, "POST", "/events", said(t, e), "Content-Type", cloudJSON)
+		return resp.StatusCode, answer
+	}
+	end := c.end()
+	e := ticket("t1", "x")
+	e.Project = "shoop"
+	for _, who := range []string{"anywhere", "admin"} {
+		if status, answer := post(who, e); status != http.StatusForbidden || !strings.Contains(answer, "there is no project shoop") {
+			t.Errorf("%s: %d %s", who, status, answer)
+		}
+	}
+	if status, answer := post("speaks", e); status != http.StatusForbidden || strings.Contains(answer, "there is no") {
+		t.Errorf("who may not speak of it: %d %s", status, answer)
+	}
+	if c.end() != end {
+		t.Error("something reached the stream")
+	}
+	c.state(fact("shoop", "shoop", events.Plan, events.ProjectConfigured{Revision: 1, Project: events.DefaultProject("shoop")}))
+	if status, answer := post("anywhere", e); status != http.StatusAccepted {
+		t.Errorf("once it is configured: %d %s", status, answer)
+	}
+	another := events.New("new", "new", events.ProjectConfigured{Project: events.DefaultProject("new")})
+	if status, answer := post("admin", another); status != http.StatusAccepted {
+		t.Errorf("a new one's configuration: %d %s", status, answer)
 	}
 }
 

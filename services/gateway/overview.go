@@ -55,19 +55,33 @@ func newOverview(log *zap.Logger) *overview {
 
 // project is the configuration in force; it waits until all that the stream had at the start is known.
 func (o *overview) project(ctx context.Context, name string) (events.Project, error) {
+	c, err := o.config(ctx, name)
+	if err != nil || c == nil {
+		return events.DefaultProject(name), err
+	}
+	return *c, nil
+}
+
+// configured reports whether the configuration of a project was accepted; it waits as project does.
+func (o *overview) configured(ctx context.Context, name string) (bool, error) {
+	c, err := o.config(ctx, name)
+	return c != nil, err
+}
+
+func (o *overview) config(ctx context.Context, name string) (*events.Project, error) {
 	ctx, cancel := context.WithTimeout(ctx, beginTimeout)
 	defer cancel()
 	select {
 	case <-o.ready:
 	case <-ctx.Done():
-		return events.Project{}, fmt.Errorf("%w: the projects are not read yet", errAway)
+		return nil, fmt.Errorf("%w: the projects are not read yet", errAway)
 	}
 	o.mu.RLock()
 	defer o.mu.RUnlock()
-	if p := o.projects[name]; p != nil && p.Config != nil {
-		return *p.Config, nil
+	if p := o.projects[name]; p != nil {
+		return p.Config, nil
 	}
-	return events.DefaultProject(name), nil
+	return nil, nil
 }
 
 // names are the projects that were spoken of, in no order.
