@@ -141,7 +141,8 @@ func TestAFoldThatIsAheadIsReplaced(t *testing.T) {
 	s, _ := running(t, b.host, proofDefinition())
 	awaitOwner(t, s)
 	mustClaim(t, b, "new", ticket("x"), "k")
-	expectFact(t, b, "new")
+	// The last of what follows from it: no fact comes between the two looks below.
+	awaitEvent(t, b.js, "the ranking", "lifecycle.shop.plan.lemnis-backlog.ranked.*", func(events.Event) bool { return true })
 	term := s.metrics.term.Load()
 	for key, want := range map[string]bool{"k": true, "nothing": false} {
 		id := fold.PartitionID{Project: "shop", Partition: events.Partition(key)}
