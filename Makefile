@@ -67,7 +67,8 @@ bench-micro: ## Measure the small parts: medians of rounds
 	@go test -p 1 -run '^$$' -bench . -skip '$(GOALS)' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 .PHONY: bench-deployer
-bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, 2,000 rollouts a row
+bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, the proxy beside nginx
+	@go test -count 1 -run '^$$' -bench '^BenchmarkProxy$$' -benchtime 1x ./services/deployer/proxy
 	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkJudge$$' -benchtime 1x -timeout 20m ./services/deployer/canary/simulation
 
 # Real processes are killed, stopped, cut off, starved and lied to; what broke a promise makes it fail. Nothing else may run beside it.

@@ -16,7 +16,14 @@
 // Errors are answers of 500 and above, transport failures before or within the body, and clients that gave up after
 // waiting for Config.Patience; a client that leaves earlier is nobody's error.
 //
+// # How requests go on
+//
+// A request with all its headers but those of the hop goes to the upstream over a connection that waited, if it still stands, or a
+// new one (upstream.go), and its answer back as it comes (forward.go): informational answers, trailers, upgrades. What an
+// upstream may have begun to do is not sent again; a request without a body and without effects is, when the connection
+// ended before its answer began.
+//
 // # What it does not do yet
 //
-// TLS, HTTP/2 and gRPC from users; counts do not outlive the process (Snapshot.Since tells).
+// TLS from users, HTTP/2 to upstreams; counts do not outlive the process (Snapshot.Since tells).
 package proxy

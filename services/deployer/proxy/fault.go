@@ -2,12 +2,9 @@ package proxy
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -32,9 +29,8 @@ func (f *Front) SetFault(fault Fault) error {
 	return nil
 }
 
-// faults wraps the transport.
+// faults are those in force.
 type faults struct {
-	next  http.RoundTripper
 	mu    sync.RWMutex
 	rates map[string]float64
 }
@@ -63,23 +59,10 @@ func (f *faults) list() []Fault {
 	return all
 }
 
-func (f *faults) RoundTrip(r *http.Request) (*http.Response, error) {
-	x := exchangeOf(r.Context())
+// hit reports whether a request to a version is to fail.
+func (f *faults) hit(version string) bool {
 	f.mu.RLock()
-	rate := f.rates[x.version.name]
+	rate := f.rates[version]
 	f.mu.RUnlock()
-	if rate == 0 || rand.Float64() >= rate { //nolint:gosec // which requests fail is no secret
-		return f.next.RoundTrip(r)
-	}
-	x.injected.Store(true)
-	if r.Body != nil {
-		_ = r.Body.Close()
-	}
-	body := "a fault was injected on purpose\n"
-	return &http.Response{
-		Status: "503 Service Unavailable", StatusCode: http.StatusServiceUnavailable,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, ContentLength: int64(len(body)),
-		Header: http.Header{FaultHeader: {"injected"}, "Content-Type": {"text/plain; charset=utf-8"}},
-		Body:   io.NopCloser(strings.NewReader(body)),
-	}, nil
+	return rate > 0 && rand.Float64() < rate //nolint:gosec // which requests fail is no secret
 }

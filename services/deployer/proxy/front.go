@@ -8,8 +8,8 @@ import (
 	"log"
 	"net"
 	"net/http"
-	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -50,14 +50,13 @@ type Routes struct {
 
 // Front is one listener and its routes. Its methods may be called from several goroutines.
 type Front struct {
-	config   Config
-	since    time.Time
-	listener net.Listener
-	server   *http.Server
-	proxy    *httputil.ReverseProxy
-	base     *http.Transport
-	faults   *faults
-	features []feature
+	config    Config
+	since     time.Time
+	listener  net.Listener
+	server    *http.Server
+	upstreams upstreams
+	faults    faults
+	features  []feature
 
 	mu       sync.Mutex
 	routes   Routes
@@ -102,22 +101,12 @@ func New(config Config) (*Front, error) {
 	f := &Front{
 		config: config, since: time.Now(), listener: listener, features: features,
 		targets: map[string]target{}, versions: map[string]*version{},
-		base: &http.Transport{
-			DialContext:           (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-			MaxIdleConnsPerHost:   256,
-			IdleConnTimeout:       90 * time.Second,
-			ResponseHeaderTimeout: config.ResponseTimeout,
-			ExpectContinueTimeout: time.Second,
-			DisableCompression:    true, // what the upstream encodes is the client's to decode
-		},
 	}
-	f.faults = &faults{next: f.base}
-	f.proxy = &httputil.ReverseProxy{
-		Rewrite: f.rewrite, Transport: f.faults, ModifyResponse: answered, ErrorHandler: f.failed,
-		BufferPool: &buffers{}, ErrorLog: log.New(io.Discard, "", 0), // failures are counted and logged by failed
-	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
 	f.server = &http.Server{
-		Handler: http.HandlerFunc(f.serve), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: http.HandlerFunc(f.serve), Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 	go func() { _ = f.server.Serve(listener) }()
@@ -152,7 +141,7 @@ func (f *Front) SetRoutes(routes Routes) error {
 	parsed := make([]*url.URL, len(upstreams))
 	for i, u := range upstreams {
 		address, err := url.Parse(u.URL)
-		if err != nil || address.Scheme != "http" || address.Host == "" || u.Version == "" {
+		if err != nil || address.Scheme != "http" || address.Port() == "" || strings.Trim(address.Path, "/") != "" || u.Version == "" {
 			return fmt.Errorf("upstream %q needs a version and a URL of the form http://host:port, not %q", u.Version, u.URL)
 		}
 		parsed[i] = address
@@ -174,7 +163,7 @@ func (f *Front) SetRoutes(routes Routes) error {
 	}
 	f.mu.Unlock()
 
-	f.base.CloseIdleConnections() // none may wait at an upstream that is about to stop
+	f.upstreams.closeIdle()
 	canary := ""
 	if routes.Canary != nil {
 		canary = routes.Canary.Version
@@ -254,18 +243,6 @@ func (f *Front) Close(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(err, f.server.Close())
 	}
-	f.base.CloseIdleConnections()
+	f.upstreams.closeIdle()
 	return err
 }
-
-// buffers recycles the copying buffers of bodies.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[]byte); ok {
-		return *p
-	}
-	return make([]byte, 32<<10)
-}
-
-func (b *buffers) Put(p []byte) { b.pool.Put(&p) }

@@ -328,6 +328,7 @@ func TestWhatIsRefused(t *testing.T) {
 	good := Upstream{"v1", "http://127.0.0.1:1"}
 	for _, routes := range []Routes{
 		{}, {Stable: Upstream{"v1", "127.0.0.1:1"}}, {Stable: Upstream{"", good.URL}},
+		{Stable: Upstream{"v1", "http://127.0.0.1:1/path"}}, {Stable: Upstream{"v1", "http://127.0.0.1"}},
 		{Stable: good, Weight: 1.5}, {Stable: good, Weight: -0.1}, {Stable: good, Canary: &good},
 	} {
 		if err := f.SetRoutes(routes); err == nil {
@@ -337,32 +338,4 @@ func TestWhatIsRefused(t *testing.T) {
 	if err := f.SetFault(Fault{"v1", 2}); err == nil {
 		t.Error("took a rate of 2")
 	}
-}
-
-func BenchmarkProxy(b *testing.B) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "ok") }))
-	defer server.Close()
-	f, err := New(Config{Service: "api"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close(context.Background())
-	if err := f.SetRoutes(Routes{Stable: Upstream{"v1", server.URL}}); err != nil {
-		b.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
-	b.SetParallelism(16)
-	b.RunParallel(func(p *testing.PB) {
-		for p.Next() {
-			response, err := client.Get(f.URL())
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			_, _ = io.Copy(io.Discard, response.Body)
-			response.Body.Close()
-		}
-	})
-	b.StopTimer() // closing waits for connections that were never used
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 }

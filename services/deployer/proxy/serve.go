@@ -3,9 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
-	"net/http/httputil"
 	"sync/atomic"
 	"time"
 )
@@ -21,12 +19,6 @@ type exchange struct {
 	broken   atomic.Bool // the client's body broke off
 }
 
-type exchangeKey struct{}
-
-func exchangeOf(ctx context.Context) *exchange {
-	return ctx.Value(exchangeKey{}).(*exchange)
-}
-
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	user, cookie := identify(r)
 	to, ok := f.enter(user)
@@ -34,39 +26,40 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no version of this service is deployed", http.StatusServiceUnavailable)
 		return
 	}
-	defer f.leave(to.version) // also when ReverseProxy aborts by a panic
+	defer f.leave(to.version)
 	if cookie != nil {
 		http.SetCookie(w, cookie)
 	}
 	// Without it the server would swallow the rest of a request's body at the first byte of the answer.
 	_ = http.NewResponseController(w).EnableFullDuplex()
+	if r.ContentLength == 0 {
+		r.Body = http.NoBody // HTTP/2 has a reader even so
+	}
 	x := &exchange{target: to, feature: featureOf(f.features, r.URL.Path), start: time.Now()}
-	r = r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x))
-	if r.Body != http.NoBody {
-		r.Body = &upload{r.Body, x}
+	if f.faults.hit(to.version.name) {
+		x.injected.Store(true)
+		x.count(true)
+		w.Header().Set(FaultHeader, "injected")
+		http.Error(w, "a fault was injected on purpose", http.StatusServiceUnavailable)
+		return
 	}
-	f.proxy.ServeHTTP(w, r)
-}
-
-func (f *Front) rewrite(p *httputil.ProxyRequest) {
-	p.SetURL(exchangeOf(p.In.Context()).url)
-	p.Out.Host = p.In.Host // SetURL would put the upstream's
-	p.SetXForwarded()
-}
-
-// answered counts a response when its headers have arrived.
-func answered(response *http.Response) error {
-	x := exchangeOf(response.Request.Context())
-	x.count(response.StatusCode >= 500)
-	if response.StatusCode != http.StatusSwitchingProtocols { // an upgraded connection's body must stay a writer
-		response.Body = &watched{response.Body, response.Request.Context(), x}
+	err := f.forward(w, r, x)
+	if err == nil {
+		return
 	}
-	return nil
+	broken, is := errors.AsType[*brokenError](err)
+	if !is {
+		f.failed(w, r, x, err)
+		return
+	}
+	if !errors.Is(broken, errClient) && r.Context().Err() == nil && !x.broken.Load() {
+		x.fail()
+	}
+	panic(http.ErrAbortHandler) // or the client would take what it got for all
 }
 
 // failed answers for an upstream that could not.
-func (f *Front) failed(w http.ResponseWriter, r *http.Request, err error) {
-	x := exchangeOf(r.Context())
+func (f *Front) failed(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
 	left := errors.Is(r.Context().Err(), context.Canceled)
 	left = left || x.broken.Load()
 	x.count(!left || time.Since(x.start) >= f.config.Patience)
@@ -79,6 +72,9 @@ func (f *Front) failed(w http.ResponseWriter, r *http.Request, err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		status = http.StatusGatewayTimeout
+	}
+	if r.ProtoMajor == 1 && r.Body != http.NoBody {
+		w.Header().Set("Connection", "close") // what is left of the body must not be taken for another request
 	}
 	http.Error(w, "the service did not answer", status)
 }
@@ -101,33 +97,4 @@ func (x *exchange) fail() {
 	if !x.erred.Swap(true) {
 		x.version.fail(x.feature)
 	}
-}
-
-// upload sees a request's body that breaks off: the client's fault, which must not be able to roll a version back.
-type upload struct {
-	io.ReadCloser
-	x *exchange
-}
-
-func (b *upload) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && !errors.Is(err, http.ErrBodyReadAfterClose) {
-		b.x.broken.Store(true)
-	}
-	return n, err
-}
-
-// watched sees a body that breaks off.
-type watched struct {
-	io.ReadCloser
-	ctx context.Context
-	x   *exchange
-}
-
-func (b *watched) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() == nil && !b.x.broken.Load() {
-		b.x.fail()
-	}
-	return n, err
 }

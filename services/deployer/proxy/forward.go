@@ -1,0 +1,393 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/textproto"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// continuePatience is how long an upstream that was asked whether it wants a body may take to say so.
+const continuePatience = time.Second
+
+// hop are the headers that mean one connection only (RFC 9110, 7.6.1), and those that the front states itself.
+var hop = map[string]bool{
+	"Connection": true, "Proxy-Connection": true, "Keep-Alive": true, "Proxy-Authenticate": true, "Proxy-Authorization": true,
+	"Te": true, "Trailer": true, "Transfer-Encoding": true, "Upgrade": true, "Content-Length": true,
+}
+
+var forwarded = map[string]bool{"Forwarded": true, "X-Forwarded-For": true, "X-Forwarded-Host": true, "X-Forwarded-Proto": true}
+
+// brokenError is a response that broke off after its head went to the client.
+type brokenError struct{ err error }
+
+func (e *brokenError) Error() string { return "the response broke off: " + e.err.Error() }
+func (e *brokenError) Unwrap() error { return e.err }
+
+// forward sends a request to its version, and the response back. The error is a [*brokenError] once the client has the head.
+func (f *Front) forward(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	for {
+		c, err := f.upstreams.take(r.Context(), x.url.Host)
+		if err != nil {
+			return err
+		}
+		again, err := f.forwardOver(c, w, r, x)
+		if !again {
+			return err
+		}
+	}
+}
+
+// forwardOver is forward over one connection. Again says that the upstream closed it while it waited, and can not have
+// done anything: the request may be sent over another one.
+func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Request, x *exchange) (again bool, err error) {
+	kept := false
+	stop := context.AfterFunc(r.Context(), func() { _ = c.Close() }) // the client has left
+	defer func() {
+		if stop() && kept {
+			f.upstreams.keep(c)
+		} else {
+			_ = c.Close()
+		}
+	}()
+	c.room = headMost
+	_ = c.SetReadDeadline(time.Now().Add(f.config.ResponseTimeout))
+	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
+	if err := c.writeHead(r); err != nil {
+		return c.untouched(r, err), err
+	}
+	if err := c.out.Flush(); err != nil {
+		return c.untouched(r, err), err
+	}
+	// A response is not closed, which would read all that is left of it: the connection is.
+	response, err := up.begin(r, f.config.ResponseTimeout) //nolint:bodyclose // see above
+	if response == nil && err == nil {
+		response, err = c.answer(w, r, up.failed) //nolint:bodyclose // see above
+	}
+	if err != nil {
+		return c.untouched(r, err), err
+	}
+	_ = c.SetReadDeadline(time.Time{})
+	c.room = 1<<63 - 1
+	x.count(response.StatusCode >= http.StatusInternalServerError)
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return false, c.upgrade(w, r, response)
+	}
+	if r.ProtoMajor == 1 && !up.drained.Load() {
+		w.Header().Set("Connection", "close") // what is still to come of the body must not be taken for another request
+	}
+	err = deliver(w, response)
+	kept = err == nil && !response.Close && up.done()
+	return false, err
+}
+
+// untouched reports whether a request may be sent again after an error: its connection had waited, nothing came over it, and
+// the request asks for nothing that could be done twice.
+func (c *connection) untouched(r *http.Request, err error) bool {
+	if !c.used || c.in.Buffered() > 0 || r.Context().Err() != nil || r.Body != http.NoBody {
+		return false
+	}
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions || r.Method == http.MethodTrace
+	return safe && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE))
+}
+
+// writeHead writes the request line and the headers. The front's server has checked them.
+func (c *connection) writeHead(r *http.Request) error {
+	o := c.out
+	put := func(name, value string) {
+		_, _ = o.WriteString(name)
+		_, _ = o.WriteString(": ")
+		_, _ = o.WriteString(value)
+		_, _ = o.WriteString("\r\n")
+	}
+	_, _ = o.WriteString(r.Method)
+	_ = o.WriteByte(' ')
+	_, _ = o.WriteString(r.URL.RequestURI())
+	_, _ = o.WriteString(" HTTP/1.1\r\n")
+	put("Host", r.Host)
+	options := listed(r.Header["Connection"])
+	for name, values := range r.Header {
+		if hop[name] || forwarded[name] || slices.Contains(options, name) {
+			continue
+		}
+		for _, v := range values {
+			put(name, v)
+		}
+	}
+	if slices.Contains(listed(r.Header["Te"]), "Trailers") {
+		put("Te", "trailers")
+	}
+	if protocol := upgradeOf(r.Header); protocol != "" {
+		put("Connection", "Upgrade")
+		put("Upgrade", protocol)
+	}
+	client, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		client = r.RemoteAddr
+	}
+	put("X-Forwarded-For", client)
+	put("X-Forwarded-Host", r.Host)
+	if r.TLS != nil {
+		put("X-Forwarded-Proto", "https")
+	} else {
+		put("X-Forwarded-Proto", "http")
+	}
+	switch {
+	case r.ContentLength > 0:
+		put("Content-Length", strconv.FormatInt(r.ContentLength, 10))
+	case r.Body != http.NoBody:
+		put("Transfer-Encoding", "chunked")
+		for name := range r.Trailer {
+			put("Trailer", name)
+		}
+	case r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch:
+		put("Content-Length", "0")
+	}
+	_, err = o.WriteString("\r\n")
+	return err
+}
+
+// listed are the members of a header that is a list, in canonical form.
+func listed(values []string) (all []string) {
+	for _, v := range values {
+		for one := range strings.SplitSeq(v, ",") {
+			if one = textproto.TrimString(one); one != "" {
+				all = append(all, textproto.CanonicalMIMEHeaderKey(one))
+			}
+		}
+	}
+	return all
+}
+
+// upgradeOf is the protocol that a head wants to go on in; empty when it does not.
+func upgradeOf(h http.Header) string {
+	if len(h["Upgrade"]) == 0 || !slices.Contains(listed(h["Connection"]), "Upgrade") {
+		return ""
+	}
+	return h.Get("Upgrade")
+}
+
+// answer reads the response, and hands on what comes before it. When reading fails since sending did, why is told by sending.
+func (c *connection) answer(w http.ResponseWriter, r *http.Request, sending func() error) (*http.Response, error) {
+	if _, err := c.in.Peek(1); err != nil { // ReadResponse would not tell an end before the first byte from one within the head
+		return nil, errors.Join(err, sending())
+	}
+	for range 10 {
+		response, err := http.ReadResponse(c.in, r)
+		if err != nil {
+			return nil, errors.Join(err, sending())
+		}
+		switch {
+		case response.StatusCode < http.StatusContinue:
+			return nil, fmt.Errorf("the upstream answers with status %d", response.StatusCode)
+		case response.StatusCode == http.StatusContinue: // the client is told by its own server, when its body is read
+		case response.StatusCode == http.StatusSwitchingProtocols, response.StatusCode >= http.StatusOK:
+			return response, nil
+		default: // early hints
+			clear(w.Header())
+			copyHeaders(w.Header(), response.Header)
+			w.WriteHeader(response.StatusCode)
+			clear(w.Header())
+		}
+	}
+	return nil, errors.New("the upstream says again and again that there is more to come")
+}
+
+// uploading is the body of a request on its way.
+type uploading struct {
+	c    *connection
+	x    *exchange
+	body io.ReadCloser
+
+	drained atomic.Bool   // the client has sent all
+	ended   chan struct{} // closed once err is known
+	err     error
+}
+
+// begin sends the body beside what follows, since an upstream may answer before it has all of it. Where the client waits to
+// be asked for it, the upstream is waited for a little; the response is then the one that it gave instead of asking.
+func (u *uploading) begin(r *http.Request, patience time.Duration) (*http.Response, error) {
+	if u.body == http.NoBody {
+		u.drained.Store(true)
+		close(u.ended)
+		return nil, nil
+	}
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		_ = u.c.SetReadDeadline(time.Now().Add(continuePatience))
+		_, err := u.c.in.Peek(1)
+		_ = u.c.SetReadDeadline(time.Now().Add(patience))
+		var timeout net.Error
+		switch {
+		case errors.As(err, &timeout) && timeout.Timeout(): // it does not know the question
+		case err != nil:
+			return nil, err
+		default:
+			response, err := http.ReadResponse(u.c.in, r)
+			if err != nil {
+				return nil, err
+			}
+			if response.StatusCode != http.StatusContinue {
+				return response, nil // the connection can not be kept: a body was announced
+			}
+		}
+	}
+	go func() {
+		defer close(u.ended)
+		u.err = u.send(r)
+	}()
+	return nil, nil
+}
+
+func (u *uploading) send(r *http.Request) error {
+	var to io.WriteCloser = plainWriter{u.c.out}
+	chunked := r.ContentLength < 0
+	if chunked {
+		to = httputil.NewChunkedWriter(u.c.out)
+	}
+	flush := u.c.out.Flush
+	if r.ContentLength > 0 {
+		flush = nil // it is over soon, and the buffer is small
+	}
+	read, written := copyBody(to, u.body, flush)
+	if read != nil {
+		if !errors.Is(read, http.ErrBodyReadAfterClose) {
+			u.x.broken.Store(true)
+		}
+		_ = u.c.Close() // the upstream must not take what came for all
+		return read
+	}
+	if written == nil {
+		u.drained.Store(true)
+		written = to.Close()
+	}
+	if written == nil && chunked {
+		for name, values := range r.Trailer {
+			for _, v := range values {
+				_, _ = fmt.Fprintf(u.c.out, "%s: %s\r\n", name, v)
+			}
+		}
+		_, written = u.c.out.WriteString("\r\n")
+	}
+	if written == nil {
+		written = u.c.out.Flush()
+	}
+	return written
+}
+
+// plainWriter is a body of a known length.
+type plainWriter struct{ *bufio.Writer }
+
+func (plainWriter) Close() error { return nil }
+
+// failed is why sending ended, if it did.
+func (u *uploading) failed() error {
+	select {
+	case <-u.ended:
+		return u.err
+	default:
+		return nil
+	}
+}
+
+// settling is how long the last bytes of a body that the client has sent may take to go out.
+const settling = 10 * time.Millisecond
+
+// done reports whether the upstream was sent all.
+func (u *uploading) done() bool {
+	if !u.drained.Load() {
+		return false
+	}
+	select {
+	case <-u.ended:
+	case <-time.After(settling):
+		return false
+	}
+	return u.err == nil
+}
+
+func copyHeaders(to, from http.Header) {
+	options := listed(from["Connection"])
+	for name, values := range from {
+		if (!hop[name] || name == "Content-Length") && !slices.Contains(options, name) {
+			to[name] = append(to[name], values...)
+		}
+	}
+}
+
+// deliver hands a response on. What has no length is handed on as it comes.
+func deliver(w http.ResponseWriter, response *http.Response) error {
+	h := w.Header()
+	copyHeaders(h, response.Header)
+	for name := range response.Trailer {
+		h.Add("Trailer", name)
+	}
+	w.WriteHeader(response.StatusCode)
+	var flush func() error
+	if response.ContentLength < 0 || strings.HasPrefix(response.Header.Get("Content-Type"), "text/event-stream") {
+		flush = http.NewResponseController(w).Flush
+		if err := flush(); err != nil { // the head goes out before there is a body
+			return &brokenError{errClient}
+		}
+	}
+	read, written := copyBody(w, response.Body, flush)
+	if read != nil {
+		return &brokenError{read}
+	}
+	if written != nil {
+		return &brokenError{errClient}
+	}
+	for name, values := range response.Trailer {
+		h[http.TrailerPrefix+name] = values
+	}
+	return nil
+}
+
+// errClient says that the client does not take its response any more.
+var errClient = errors.New("the client has left")
+
+// upgrade joins the client's connection and the upstream's, until one of them ends.
+func (c *connection) upgrade(w http.ResponseWriter, r *http.Request, response *http.Response) error {
+	wanted, got := upgradeOf(r.Header), upgradeOf(response.Header)
+	if !strings.EqualFold(wanted, got) {
+		return fmt.Errorf("the upstream goes on in %q, %q was asked for", got, wanted)
+	}
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = client.Close() }()
+	_ = client.SetDeadline(time.Time{})
+	h := w.Header()
+	copyHeaders(h, response.Header)
+	h.Set("Connection", "Upgrade")
+	h.Set("Upgrade", got)
+	_, _ = buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	_ = h.Write(buffered)
+	_, _ = buffered.WriteString("\r\n")
+	if err := buffered.Flush(); err != nil {
+		return &brokenError{errClient}
+	}
+	ended := make(chan struct{}, 2)
+	join := func(to io.Writer, from io.Reader) {
+		_, _ = copyBody(to, from, nil)
+		ended <- struct{}{}
+	}
+	go join(c.Conn, buffered)
+	go join(client, c.in)
+	<-ended
+	_ = client.Close()
+	_ = c.Close()
+	<-ended
+	return nil
+}
