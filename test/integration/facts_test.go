@@ -78,6 +78,8 @@ func eachSigned(t *testing.T, all []events.Event) {
 // counts leaves out what a lap may have more of: an outage is one for the monitor, whoever causes it; a canary may be held.
 func counts(e events.Event) bool {
 	switch c := e.Content.(type) {
+	case events.GateEvaluated:
+		return c.Passed // before, where what it asks for has to be looked up, it is closed
 	case events.IncidentDetected:
 		return c.Lemnis.Rollout != ""
 	case events.IncidentResolved:

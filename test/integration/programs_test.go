@@ -33,17 +33,21 @@ func TestLapOfSinglePrograms(t *testing.T) {
 	env := func(health string) []string {
 		return append(tracing(traces),
 			fmt.Sprintf("LEMNIS_NATS_URL=nats://127.0.0.1:%d", nats), "LEMNIS_REDIS_URL=unix://"+socket, "LEMNIS_REGISTRY_URL="+url,
-			"LEMNIS_SECRETS_DIR="+filepath.Join(data, "secrets"), "LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=warn")
+			"LEMNIS_SECRETS_DIR="+filepath.Join(data, "secrets"), "LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=debug")
 	}
 	waitForSocket(t, socket)
+	var all []*program
 	gateway := start(t, filepath.Join(dir, "lemnis-gateway"), env(fmt.Sprintf("127.0.0.1:%d", http)))
 	answers(t, url+"/readyz", gateway)
 	for _, name := range []string{"planner", "builder", "deployer", "monitor", "feedback"} {
 		health := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-		answers(t, "http://"+health+"/readyz", start(t, filepath.Join(dir, "lemnis-"+name), env(health)))
+		p := start(t, filepath.Join(dir, "lemnis-"+name), env(health))
+		answers(t, "http://"+health+"/readyz", p)
+		all = append(all, p)
 	}
 	result := turn(t, url, shop(t))
 	eachFactOnce(t, result.Events)
 	eachSigned(t, result.Events)
 	oneTraceAChain(t, traces, result)
+	logsNameTraces(t, traces, all)
 }

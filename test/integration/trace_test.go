@@ -1,8 +1,11 @@
 package integration_test
 
 import (
+	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -100,5 +103,36 @@ func tellTrace(t *testing.T, spans []tracetest.Span, l lap.Result) {
 	t.Logf("%d spans came; %d are the trace of the lap's chain, %d of them attempts at effects, by %v in the phases %v", len(spans), n, attempts, services, phases)
 	if attempts == 0 || len(services) < 5 || len(phases) < 5 {
 		t.Error("the lap's trace is not of the lap")
+	}
+}
+
+// logsNameTraces reads what services logged about events: each line names the trace that the receiver has of the event's chain.
+func logsNameTraces(t *testing.T, r *tracetest.Receiver, of []*program) {
+	t.Helper()
+	known := map[string]bool{}
+	spans, _ := r.Spans()
+	for _, s := range spans {
+		known[s.Trace] = true
+	}
+	lines := map[string]int{}
+	for _, p := range of {
+		text, err := os.ReadFile(p.log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range bytes.Lines(text) {
+			var said struct{ Project, Chain, Trace string }
+			if json.Unmarshal(line, &said) != nil || said.Chain == "" {
+				continue
+			}
+			lines[p.name]++
+			if id := events.TraceID(said.Project, said.Chain); said.Trace != hex.EncodeToString(id[:]) || !known[said.Trace] {
+				t.Errorf("%s names another trace than that of its chain: %s", p.name, line)
+			}
+		}
+	}
+	t.Logf("lines of the logs that name the trace of their chain: %v", lines)
+	if lines["lemnis-builder"] == 0 || lines["lemnis-deployer"] == 0 {
+		t.Errorf("builder and deployer say nothing of what they do: %v", lines)
 	}
 }
