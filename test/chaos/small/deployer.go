@@ -8,7 +8,16 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/gate"
 )
+
+// verify has nothing to look up: no gate of a lap asks for what only the registry, a key or users could tell.
+func (w work) verify(_ context.Context, job *service.Job) error {
+	if c, ok := job.Event.Content.(events.GateEvaluated); !ok || gate.Looks(c) {
+		return events.Reject(fmt.Errorf("%T asks for a look-up, which has no small form", job.Event.Content))
+	}
+	return nil
+}
 
 // place runs the artifact beside the one that serves.
 func (w work) place(ctx context.Context, job *service.Job) error {
