@@ -20,6 +20,7 @@ var notes = map[string]document.Note{
 	"repositories[].branch":                 {Text: "The master copy; main when left out."},
 	"repositories[].main":                   {Text: "Package that becomes the executable; found when left out."},
 	"repositories[].credentials":            {Text: "Name of a secret: secret:<name>."},
+	"repositories[].needs":                  {Text: "Services that it calls. What came to both of them together goes back together."},
 	"review":                                {Text: "What a change needs before it may be integrated."},
 	"review.approvals":                      {Text: "Approvals by others than the author."},
 	"environments":                          {Text: "Environments in order; each gate is at least as strict as the one before."},

@@ -30,6 +30,7 @@ type Rollout struct {
 	Strategy    string         `json:"strategy,omitempty"` // all-at-once, canary
 	Attempt     uint64         `json:"attempt,omitempty"`
 	Next        string         `json:"next,omitempty"` // environment after this one
+	Back        bool           `json:"back,omitempty"` // to what was good before: past gate, people and tests
 }
 
 // Instance is what runs, or ran, of a service in an environment.
@@ -44,6 +45,8 @@ type ServiceDetail struct {
 	URL     string  `json:"url,omitempty"` // where its users reach it
 	Reason  string  `json:"reason,omitempty"`
 	Seconds float64 `json:"seconds,omitempty"`
+	// Together are services that it belongs to: what came to them with the artifact that is taken back goes back next.
+	Together []string `json:"together,omitempty"`
 }
 
 // ServiceDeployed says that an artifact runs in an environment where none ran before; it
@@ -94,7 +97,7 @@ type DeploymentStarted struct {
 // DeploymentFailed says that a rollout ended without serving all users.
 type DeploymentFailed struct {
 	Rollout Rollout `json:"rollout"`
-	Step    string  `json:"step"` // gate, start, test, canary
+	Step    string  `json:"step"` // gate, start, test, canary, halt, environment
 	Reason  string  `json:"reason"`
 }
 
@@ -103,12 +106,15 @@ type DeploymentPaused struct {
 	Rollout Rollout `json:"rollout"`
 	By      string  `json:"by,omitempty"`
 	Reason  string  `json:"reason,omitempty"`
+	// Incident that it waits for, where no person paused it: it goes on when that is over.
+	Incident string `json:"incident,omitempty"`
 }
 
 // DeploymentResumed says that a paused rollout goes on.
 type DeploymentResumed struct {
-	Rollout Rollout `json:"rollout"`
-	By      string  `json:"by,omitempty"`
+	Rollout  Rollout `json:"rollout"`
+	By       string  `json:"by,omitempty"`
+	Incident string  `json:"incident,omitempty"` // that is over; other incidents may hold it still
 }
 
 // DeploymentAborted says that a person ended a rollout.
@@ -229,12 +235,13 @@ type CanaryPoint struct {
 	Evidence float64 `json:"evidence"`
 }
 
-// ArtifactBarred says that an artifact may enter no environment any more.
+// ArtifactBarred says that an artifact may enter no environment until a newer one has come there.
 type ArtifactBarred struct {
 	ArtifactID string `json:"artifactId"`
 	Digest     string `json:"digest"`
 	Service    string `json:"service"`
 	Reason     string `json:"reason"`
+	Rollout    string `json:"rollout,omitempty"` // by which it serves all users, who go back now
 }
 
 // FlagChanged says that a feature flag has a new value.

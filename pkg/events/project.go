@@ -3,6 +3,7 @@ package events
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,8 @@ type RepositoryRef struct {
 	Branch      string `json:"branch,omitempty"` // master copy; "main" when empty
 	Main        string `json:"main,omitempty"`   // package that becomes the executable; found when empty
 	Credentials string `json:"credentials,omitempty"`
+	// Needs are services that this one calls. What came to both of them together goes back together.
+	Needs []string `json:"needs,omitempty"`
 }
 
 // ReviewPolicy says what a change needs before it may be integrated.
@@ -249,6 +252,26 @@ func (p Project) Repository(name string) (RepositoryRef, bool) {
 		}
 	}
 	return RepositoryRef{}, false
+}
+
+// Together are the services that a service needs, and then those that need it, each once, in the project's order.
+func (p Project) Together(service string) []string {
+	var all []string
+	add := func(name string) {
+		if name != service && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	own, _ := p.Repository(service)
+	for _, name := range own.Needs {
+		add(name)
+	}
+	for _, r := range p.Repositories {
+		if slices.Contains(r.Needs, service) {
+			add(r.Name)
+		}
+	}
+	return all
 }
 
 // DefaultProject is the configuration of a project before the first one is applied: three

@@ -137,6 +137,11 @@ func (v *validation) repositories(p Project) {
 			v.add(at+".main", "%q is no package within the repository; write it like \"./cmd/api\"", m)
 		}
 		v.secret(at+".credentials", r.Credentials)
+		for j, name := range r.Needs {
+			if _, ok := p.Repository(name); !ok || name == r.Name {
+				v.add(fmt.Sprintf("%s.needs[%d]", at, j), "%q is no other repository of the project", name)
+			}
+		}
 	}
 }
 

@@ -67,6 +67,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"repositories[0].url", func(p *Project) { p.Repositories[0].URL = "api" }},
 		{"repositories[0].branch", func(p *Project) { p.Repositories[0].Branch = "--force" }},
 		{"repositories[0].main", func(p *Project) { p.Repositories[0].Main = "../other" }},
+		{"repositories[0].needs[0]", func(p *Project) { p.Repositories[0].Needs = []string{"web"} }},
+		{"repositories[0].needs[0]", func(p *Project) { p.Repositories[0].Needs = []string{"api"} }},
 		{"repositories[0].credentials", func(p *Project) { p.Repositories[0].Credentials = "hunter2" }},
 		{"review.approvals", func(p *Project) { p.Review.Approvals = -1 }},
 		{"webhooks.svn", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{"svn": {Secret: "secret:svn"}} }},

@@ -16,8 +16,7 @@
 //
 // Targets other than processes on Linux; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
 // (package canary says what that costs); counts of requests survive no restart; drift (the type drift found) is repaired but not
-// stated; environments and services are neither created, removed nor moved by claims; feature flags; a barred
-// artifact stays barred.
+// stated; environments and services are neither created, removed nor moved by claims; feature flags.
 package deployer
 
 import (

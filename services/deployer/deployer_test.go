@@ -399,3 +399,29 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 		t.Errorf("after the restart effects led to new facts: %v", counts)
 	}
 }
+
+// What serves all users goes back when an incident is held against it: to the version before, which a person need not name.
+func TestAnIncidentTakesBackWhatServes(t *testing.T) {
+	shelf := newShelf(t)
+	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "good")
+	d := drive(testProject("dev"), Options{Data: t.TempDir()}, nil)
+	defer d.stop()
+	d.publish(v1)
+	d.await(t, "v1", published("dev", v1.Digest))
+	d.publish(v2)
+	bad := d.await(t, "v2", published("dev", v2.Digest))
+	crowd := traffic(url(bad), 20)
+	crowd.await(t, 20)
+	d.stream.Put(events.Stated, "i-1", "", events.IncidentDetected{
+		Incident: events.Incident{Environment: events.Reference{ID: "dev"}, Service: &events.Reference{ID: "api"}},
+		Lemnis:   events.IncidentDetail{Rollout: bad.Content.(events.ServicePublished).Lemnis.Rollout.ID},
+	})
+	d.await(t, "end of going back", is[events.ServiceRolledback])
+	if got := get(t, url(bad)); !strings.HasPrefix(got, "v1 ") {
+		t.Errorf("users are served by %s", got)
+	}
+	crowd.stop()
+	if len(crowd.errors) > 0 {
+		t.Errorf("users were hurt: %v", crowd.errors)
+	}
+}

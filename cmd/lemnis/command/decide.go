@@ -59,6 +59,18 @@ func newAbort(f *flags) *cobra.Command {
 	})
 }
 
+func newPause(f *flags) *cobra.Command {
+	return onRollout(f, "pause", "Hold a rollout where it is; it is still rolled back when it is bad", func(d decision) any {
+		return events.DeploymentPaused{Rollout: events.Rollout{ID: d.rollout, Environment: d.environment, Service: d.service}, By: d.by, Reason: d.reason}
+	})
+}
+
+func newResume(f *flags) *cobra.Command {
+	return onRollout(f, "resume", "Let a paused rollout go on, also one that an incident holds", func(d decision) any {
+		return events.DeploymentResumed{Rollout: events.Rollout{ID: d.rollout, Environment: d.environment, Service: d.service}, By: d.by}
+	})
+}
+
 func newAck(f *flags) *cobra.Command {
 	var by, output string
 	c := &cobra.Command{

@@ -1,10 +1,7 @@
 package rollout
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/gate"
@@ -29,13 +26,21 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 			return s.enter(key, p, e, c.Lemnis.Rollout.Artifact, gate.Promotion{Environment: environment, Fact: e.ID},
 				"serves all users of "+environment)
 		}
+	case events.ServiceRolledback:
+		if e.Key != key {
+			return s.together(c.Lemnis.Rollout, c.Lemnis.Reason)
+		}
 	case events.ArtifactBarred:
 		if e.Key != key {
 			if s.Barred[c.Digest] != "" {
 				return events.Fact{}, false
 			}
+			c.Rollout = ""
 			return events.Fact{Content: c, SubjectID: c.ArtifactID}, true
 		}
+	}
+	if t, environment := troubleIn(e); environment != "" {
+		return s.trouble(key, t)
 	}
 	if e.Key != key {
 		return events.Fact{}, false
@@ -96,6 +101,14 @@ func ask(key string, p events.Project, e events.Event, a events.ArtifactDetail, 
 func (s State) next(key string, p events.Project, e events.Event) (events.Fact, bool) {
 	environment, _ := SplitKey(key)
 	policy, i := p.Environment(environment)
+	if q := s.Superseded; q != nil {
+		return events.Fact{Content: events.DeploymentFailed{Rollout: q.Rollout, Step: "queue", Reason: "a newer request took its place"}, Chain: q.Chain}, true
+	}
+	if i < 0 {
+		if f, ok := s.homeless(environment); ok {
+			return f, ok
+		}
+	}
 	switch s.Stage { // a pause holds the way forward, not the way back
 	case Observing:
 		return s.judge(p, policy, e)
@@ -110,28 +123,42 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 		f.SubjectID = a.ID
 		return f, ok
 	}
-	if s.Paused {
+	if s.paused() {
 		return events.Fact{}, false
 	}
 	switch s.Stage {
 	case Idle:
+		switch {
+		case s.Suspect != "":
+			if f, ok := s.goBack(s.Suspect); ok {
+				return f, ok
+			}
+		case s.Revert != nil && s.Serving.Rollout == s.Revert.Rollout:
+			return s.revert(key, e)
+		case s.Revert != nil:
+			return s.reverted(key, p)
+		}
 		if s.Queued != nil {
 			return s.evaluate(*s.Queued, p, e, nil)
 		}
 	case Requested:
 		return s.evaluate(s.Current, p, e, nil)
 	case Soaking:
-		if gate.Evaluate(p.Gate(i), s.input(s.Current, e)).Wait <= 0 {
+		if gate.Evaluate(policyOf(s.Current, p, i), s.input(s.Current, e)).Wait <= 0 {
 			return s.evaluate(s.Current, p, e, nil) // the deadline passed while it was paused
 		}
 	case Gated:
-		if needed := policy.Gate.Approvals; needed > len(s.Approvals) {
+		if needed := policy.Gate.Approvals; needed > len(s.Approvals) && !s.Current.Rollout.Back {
 			return s.fact(events.ApprovalRequested{Rollout: s.Current.Rollout, Needed: needed})
 		}
 		return s.start(p, policy, e)
 	case Approving:
 		if len(s.Approvals) >= policy.Gate.Approvals {
 			return s.start(p, policy, e)
+		}
+	case Placed:
+		if s.Current.Rollout.Back { // it was tested when it came
+			return s.firstStep()
 		}
 	case Tested:
 		return s.firstStep()
@@ -157,18 +184,21 @@ func (s State) evaluate(r Request, p events.Project, e events.Event, looked []ev
 	}
 	in := s.input(r, e)
 	in.Looked = looked
-	out := gate.Evaluate(p.Gate(i), in)
+	out := gate.Evaluate(policyOf(r, p, i), in)
 	c.Checks, c.Passed = out.Checks, out.Passed
 	return events.Fact{Content: c, Chain: r.Chain, Timer: out.Wait}, true
 }
 
 // start runs what passed the gate. People may have taken their time: what is frozen meanwhile waits once more.
 func (s State) start(p events.Project, policy events.Environment, e events.Event) (events.Fact, bool) {
-	if end, _ := gate.Frozen(policy.Gate.Freeze, e.Stored); !end.IsZero() {
+	if s.frozen(policy, e.Stored) {
 		return s.evaluate(s.Current, p, e, nil)
 	}
 	r := s.Current.Rollout
-	r.Previous, r.Strategy = s.Serving, policy.Strategy
+	r.Previous = s.Serving
+	if !r.Back {
+		r.Strategy = policy.Strategy
+	}
 	return s.fact(events.DeploymentStarted{Rollout: r})
 }
 
@@ -188,7 +218,7 @@ func (s State) firstStep() (events.Fact, bool) {
 // result that comes late, or twice, or from a worker that was replaced, changes nothing.
 func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 	if _, ok := e.Content.(events.DeadlineReached); ok {
-		if s.Stage == Soaking && !s.Paused {
+		if s.Stage == Soaking && !s.paused() {
 			return s.evaluate(s.Current, p, e, nil)
 		}
 		return events.Fact{}, false
@@ -223,6 +253,9 @@ func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 		content, wanted = c, s.Stage == Shifting
 	case events.ServiceRolledback:
 		c.Lemnis.Rollout = s.rollout(e)
+		if s.Reason != "" { // else a person wanted it back, which says nothing about others
+			c.Lemnis.Together = p.Together(s.Current.Rollout.Service)
+		}
 		content, wanted = c, s.Stage == Undoing
 	}
 	if !wanted {
@@ -238,160 +271,4 @@ func (s State) rollout(e events.Event) events.Rollout {
 	r := s.Current.Rollout
 	r.Attempt = e.Attempt
 	return r
-}
-
-// claim answers what a person or an outside tool asks for.
-func claim(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
-	if !p.Runs(events.Deploy) {
-		return adopt(key, p, e)
-	}
-	// Who decides is the principal; the name in the content counts only where that speaks for others.
-	switch c := e.Content.(type) {
-	case events.DeploymentRequested:
-		return s.requestedByHand(key, p, e, c)
-	case events.ApprovalGiven:
-		if reason := s.mayApprove(c, e); reason != "" {
-			return events.Refuse(e, reason)
-		}
-		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout.ID
-		return s.fact(c)
-	case events.ApprovalRefused:
-		if reason := s.awaitsApproval(c.Rollout); reason != "" {
-			return events.Refuse(e, reason)
-		}
-		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout.ID
-		return s.fact(c)
-	case events.DeploymentPaused:
-		if reason := s.inFlight(c.Rollout.ID); reason != "" {
-			return events.Refuse(e, reason)
-		}
-		if s.Paused {
-			return events.Refuse(e, "it is paused already")
-		}
-		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
-		return s.fact(c)
-	case events.DeploymentResumed:
-		if reason := s.inFlight(c.Rollout.ID); reason != "" {
-			return events.Refuse(e, reason)
-		}
-		if !s.Paused {
-			return events.Refuse(e, "it is not paused")
-		}
-		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
-		return s.fact(c)
-	case events.DeploymentAborted:
-		reason := s.inFlight(c.Rollout.ID)
-		switch s.Stage {
-		case Shifting:
-			reason = "it serves all users already; request the artifact of before instead"
-		case Undoing, Undone:
-			reason = "it is being rolled back already"
-		}
-		if reason != "" {
-			return events.Refuse(e, reason)
-		}
-		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
-		return s.fact(c)
-	}
-	return events.Refuse(e, e.Type.Short()+" can not be asked for: a rollout says it when it happens")
-}
-
-// inFlight says why there is no such rollout; empty when there is.
-func (s State) inFlight(id string) string {
-	switch {
-	case s.Stage == Idle:
-		return "no rollout is in flight here"
-	case id != "" && !s.is(id):
-		return fmt.Sprintf("the rollout in flight is %s, not %s", s.Current.Rollout.ID, id)
-	}
-	return ""
-}
-
-// awaitsApproval says why nobody is asked; empty when somebody is.
-func (s State) awaitsApproval(id string) string {
-	if reason := s.inFlight(id); reason != "" {
-		return reason
-	}
-	if s.Stage != Approving {
-		return "the rollout does not wait for an approval"
-	}
-	return ""
-}
-
-func (s State) mayApprove(c events.ApprovalGiven, e events.Event) string {
-	reason, person, author := s.awaitsApproval(c.Rollout), e.Actor(c.By), s.Current.Rollout.Artifact.Author
-	if s.Stage == Observing && s.Held && s.Waived == "" && s.inFlight(c.Rollout) == "" {
-		reason = "" // a canary with too little traffic for a verdict: a person may give it
-	}
-	switch {
-	case reason != "":
-		return reason
-	case person == "":
-		return "an approval needs the name of whoever gives it"
-	case author != "" && (strings.EqualFold(person, author) || strings.EqualFold(e.Principal, author)):
-		return fmt.Sprintf("%s is the artifact's author; somebody else has to approve it", author)
-	case slices.ContainsFunc(s.Approvals, func(other string) bool { return strings.EqualFold(other, person) }) && s.Stage == Approving:
-		return person + " has approved it already"
-	}
-	return ""
-}
-
-// requestedByHand takes a digest that was here before: of no other it is known what it proved.
-func (s State) requestedByHand(key string, p events.Project, e events.Event, c events.DeploymentRequested) (events.Fact, bool) {
-	environment, service := SplitKey(key)
-	if _, i := p.Environment(environment); i < 0 {
-		return events.Refuse(e, fmt.Sprintf("the project has no environment %q", environment))
-	}
-	digest := c.Rollout.Artifact.Digest
-	for _, k := range slices.Backward(s.Known) {
-		a := k.Rollout.Artifact
-		if digest != "" && a.Digest != digest {
-			continue
-		}
-		switch {
-		case s.Barred[a.Digest] != "":
-			return events.Refuse(e, fmt.Sprintf("%s is barred: %s", a.Digest, s.Barred[a.Digest]))
-		case s.onItsWay(a.Digest):
-			return events.Refuse(e, a.Digest+" is on its way already")
-		}
-		return ask(key, p, e, a, k.Promotion, because("asked for by "+cmp.Or(e.Principal, "a person"), c.Reason))
-	}
-	if digest == "" {
-		return events.Refuse(e, fmt.Sprintf("nothing of %s has ever come to %s", service, environment))
-	}
-	return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s of %s has come to %s through the environments before; the last %d are remembered", digest, service, environment, known))
-}
-
-// adopt takes the word of the outside tool that does the phase.
-func adopt(key string, p events.Project, e events.Event) (events.Fact, bool) {
-	if e.Principal != p.Owner(events.Deploy) {
-		return events.Refuse(e, fmt.Sprintf("deployments of this project are done by %q", p.Owner(events.Deploy)))
-	}
-	f := events.Fact{Content: e.Content, SubjectID: e.SubjectID}
-	complete := func(d events.ServiceDetail, artifact string) events.ServiceDetail {
-		r := &d.Rollout
-		r.Environment, r.Service = SplitKey(key)
-		r.ID = cmp.Or(r.ID, e.ID)
-		r.Artifact.ID = cmp.Or(r.Artifact.ID, artifact)
-		r.Next = ""
-		if _, i := p.Environment(r.Environment); i >= 0 && i+1 < len(p.Environments) {
-			r.Next = p.Environments[i+1].Name
-		}
-		return d
-	}
-	switch c := e.Content.(type) {
-	case events.ServiceDeployed:
-		c.Lemnis = complete(c.Lemnis, c.ArtifactID)
-		f.Content = c
-	case events.ServiceUpgraded:
-		c.Lemnis = complete(c.Lemnis, c.ArtifactID)
-		f.Content = c
-	case events.ServiceRolledback:
-		c.Lemnis = complete(c.Lemnis, c.ArtifactID)
-		f.Content = c
-	case events.ServicePublished:
-		c.Lemnis = complete(c.Lemnis, "")
-		f.Content = c
-	}
-	return f, true
 }

@@ -21,24 +21,28 @@ func Evolve(s State, fact events.Event) State {
 	case events.GateEvaluated:
 		return s.gate(c)
 	case events.ServicePublished:
-		r := c.Lemnis.Rollout
-		s.Serving = &events.Instance{Rollout: r.ID, Artifact: r.Artifact}
-		if s.is(r.ID) {
-			s = s.end()
-		}
-		return s
+		return s.published(c.Lemnis.Rollout, fact.Time)
 	case events.ArtifactBarred:
 		s.Barred = maps.Clone(s.Barred)
 		if s.Barred == nil {
 			s.Barred = map[string]string{}
 		}
 		s.Barred[c.Digest] = c.Reason
+		s = s.barred(c)
 		if s.Queued != nil && s.Queued.Rollout.Artifact.Digest == c.Digest {
 			s.Queued = nil
 		}
 		if s.Stage == Undone && s.Current.Rollout.Artifact.Digest == c.Digest {
 			s = s.end()
 		}
+		return s
+	}
+	if c, ok := fact.Content.(events.ServiceRolledback); ok && s.Revert != nil && c.Lemnis.Rollout.ID == s.Revert.Rollout {
+		s.Revert = nil
+		return s
+	}
+	if c, ok := fact.Content.(events.DeploymentFailed); ok && s.Superseded != nil && c.Rollout.ID == s.Superseded.Rollout.ID {
+		s.Superseded = nil
 		return s
 	}
 	if id := rolloutOf(fact.Content); id == "" || !s.is(id) {
@@ -105,17 +109,41 @@ func (s State) advance(fact events.Event) State {
 		}
 		return s.end()
 	case events.DeploymentFailed:
+		if s.Current.Rollout.Back { // the one before it may still run
+			digest := s.Current.Rollout.Artifact.Digest
+			s.Good = slices.DeleteFunc(slices.Clone(s.Good), func(g events.Instance) bool { return g.Artifact.Digest == digest })
+			if _, ok := s.lastGood(); !ok {
+				s.Revert = nil
+			}
+		}
 		return s.end()
 	case events.DeploymentAborted:
+		if s.Current.Rollout.Back {
+			s.Revert = nil
+		}
 		if s.Stage == Observing || s.Stage == Promoted {
 			s.Stage, s.Reason = Undoing, "" // users have to be moved back; a person's wish bars nothing
 			return s
 		}
 		return s.end()
 	case events.DeploymentPaused:
-		s.Paused = true
+		switch {
+		case c.Incident != "":
+			s.Halts = append(slices.Clone(s.Halts), c.Incident)
+		case c.By == Halter && s.Stage == Shifting:
+			s.Suspect = c.Reason
+		default:
+			s.Paused = true
+		}
 	case events.DeploymentResumed:
-		s.Paused = false
+		if c.Incident == "" {
+			s.Paused, s.Halts = false, nil
+		} else {
+			s.Halts = slices.DeleteFunc(slices.Clone(s.Halts), func(id string) bool { return id == c.Incident })
+			if len(s.Halts) == 0 {
+				s.Halts = nil
+			}
+		}
 	}
 	return s
 }
@@ -127,6 +155,7 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 			r.Promotion = gate.Promotion{Environment: l.Tags["environment"], Fact: l.Context}
 		}
 	}
+	s = s.unbarred(r.Rollout.Artifact.Digest)
 	list := make([]Request, 0, len(s.Known)+1)
 	for _, k := range s.Known {
 		if k.Rollout.Artifact.Digest != r.Rollout.Artifact.Digest {
@@ -141,7 +170,7 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 		s.Queued = nil
 		return s.begin(r, Requested)
 	}
-	s.Queued = &r
+	s.Superseded, s.Queued = s.Queued, &r
 	return s
 }
 
@@ -175,7 +204,7 @@ func (s State) begin(r Request, stage Stage) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Serving: s.Serving, Known: s.Known, Barred: s.Barred}
+	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

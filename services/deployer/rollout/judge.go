@@ -72,7 +72,7 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 	switch {
 	case v.Outcome == canary.Rollback:
 		return s.fact(judged)
-	case s.Paused:
+	case s.paused():
 		return events.Fact{}, false
 	case s.Waived != "":
 		judged.Verdict, judged.Reason = events.Promote, fmt.Sprintf("%s lets it go on: %s", s.Waived, v.Reason)

@@ -21,6 +21,8 @@ func TestRandomHistories(t *testing.T) {
 		clock := now
 		p := events.DefaultProject("shop")
 		p.Environments[1].Gate.Soak = events.Duration(time.Minute)
+		p.Environments[1].Gate.Conditions = []events.Condition{{Name: "one", That: "true"}}
+		p.Repositories = []events.RepositoryRef{{Name: "api"}}
 		p.Environments[2].Gate.Approvals = rapid.IntRange(0, 2).Draw(t, "approvals")
 		s := &rollouttest.Stream{Project: p, Now: func() time.Time { return clock }}
 		for range rapid.IntRange(1, 60).Draw(t, "length") {
@@ -45,12 +47,17 @@ func TestRandomHistories(t *testing.T) {
 				events.CanaryObserved{Rollout: r.ID, Tick: state.Tick + rapid.IntRange(0, 2).Draw(t, "tick"), Weight: 0.1, Elapsed: 1,
 					Canary: events.Counts{Requests: n, Errors: n / 3}, Baseline: events.Counts{Requests: 2 * n, Errors: int64(rapid.IntRange(0, 5).Draw(t, "errors"))}},
 				events.DeadlineReached{Aggregate: rollout.Kind, Key: key},
+				events.GateEvaluated{Rollout: r, Passed: true, Checks: []events.Check{{Name: "conditions.one", Value: "x", Passed: n%2 == 0}}},
+				events.IncidentDetected{Incident: incident("api", events.IncidentDetail{}), Lemnis: events.IncidentDetail{Rollout: rapid.SampledFrom([]string{"", r.ID, served(state)}).Draw(t, "cause")}},
+				events.IncidentResolved{Incident: incident("api", events.IncidentDetail{})},
+				events.SLOBurned{Environment: environment, Service: "web", Objective: "availability"},
 			}
 			i := rapid.IntRange(0, len(contents)-1).Draw(t, "content")
 			kind := events.Result
-			if i == 0 {
+			switch {
+			case i == 0 || i > 15:
 				kind = events.Stated
-			} else if i < 7 {
+			case i < 7:
 				kind = events.Claim
 			}
 			facts := s.Put(kind, key, "local", contents[i])
@@ -94,4 +101,11 @@ func TestRandomHistories(t *testing.T) {
 			}
 		}
 	})
+}
+
+func served(s rollout.State) string {
+	if s.Serving == nil {
+		return ""
+	}
+	return s.Serving.Rollout
 }

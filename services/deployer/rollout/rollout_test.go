@@ -381,7 +381,8 @@ func TestTheNewestRequestWaitsBehindTheOneInFlight(t *testing.T) {
 	current := s.State("dev/api").Current.Rollout
 	s.Put(events.Result, "dev/api", "", events.DeploymentFailed{Rollout: current, Step: "start", Reason: "no such file"})
 	s.settle()
-	s.wantStory("dev/api", "deployment.requested, gate.evaluated, deployment.started, deployment.requested, deployment.requested, deployment.failed start, "+
+	// The one whose place was taken is told.
+	s.wantStory("dev/api", "deployment.requested, gate.evaluated, deployment.started, deployment.requested, deployment.requested, deployment.failed queue, deployment.failed start, "+
 		strings.TrimPrefix(first, "deployment.requested, "))
 	for _, f := range s.Facts() {
 		if p, ok := f.Content.(events.ServicePublished); ok && (p.Lemnis.Rollout.Artifact.Digest != artifact(3).Digest || f.Chain == "chain-1") {

@@ -6,8 +6,8 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// Takes are the facts that a rollout goes on by: artifacts of the pipeline, and its own.
-var Takes = append([]events.Type{events.TypeOf(events.ArtifactPublished{})}, Own...)
+// Takes are the facts that a rollout goes on by: artifacts of the pipeline, trouble in its environment, and its own.
+var Takes = slices.Concat([]events.Type{events.TypeOf(events.ArtifactPublished{})}, troubles, Own)
 
 // Own are the types of its own facts.
 var Own = typesOf(
@@ -17,6 +17,9 @@ var Own = typesOf(
 	events.ServiceRolledback{}, events.ArtifactBarred{}, events.DeploymentFailed{},
 	events.DeploymentPaused{}, events.DeploymentResumed{}, events.DeploymentAborted{},
 )
+
+// troubles are what the phase operate says of an environment.
+var troubles = typesOf(events.IncidentDetected{}, events.IncidentReported{}, events.IncidentResolved{}, events.SLOBurned{}, events.SLORecovered{})
 
 func typesOf(contents ...any) []events.Type {
 	types := make([]events.Type, len(contents))
@@ -47,6 +50,16 @@ func Route(p events.Project, e events.Event) []string {
 		if c, ok := e.Content.(events.ArtifactPublished); ok && c.Lemnis.Service != "" && len(p.Environments) > 0 {
 			return []string{Key(p.Environments[0].Name, c.Lemnis.Service)}
 		}
+		if t, environment := troubleIn(e); environment != "" {
+			var keys []string
+			for _, service := range services(p) {
+				keys = append(keys, Key(environment, service))
+			}
+			if key := Key(environment, t.service); t.service != "" && !slices.Contains(keys, key) {
+				keys = append(keys, key)
+			}
+			return keys
+		}
 		if e.Phase != events.Deploy || e.Aggregate != Kind {
 			return nil
 		}
@@ -67,6 +80,11 @@ func routeOwn(p events.Project, e events.Event) []string {
 	case events.ServicePublished:
 		if _, i := p.Environment(c.Lemnis.Rollout.Next); i >= 0 {
 			add(c.Lemnis.Rollout.Next)
+		}
+	case events.ServiceRolledback:
+		environment, _ := SplitKey(e.Key)
+		for _, service := range c.Lemnis.Together {
+			keys = append(keys, Key(environment, service))
 		}
 	case events.ArtifactBarred:
 		for _, environment := range p.Environments {

@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 2
+const Version = 3
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -59,12 +59,23 @@ type State struct {
 	Current Request `json:"current"` // in flight; its rollout has no id when none is
 	// Queued is the newest request behind it.
 	Queued *Request `json:"queued,omitempty"`
+	// Superseded lost its place to the newest, and has not been told.
+	Superseded *Request `json:"superseded,omitempty"`
 	// Serving is what serves all users, but for the part that a canary has.
 	Serving *events.Instance `json:"serving,omitempty"`
 
+	// Published is when Serving began to serve all users; Good are those before it, the newest last.
+	Published time.Time         `json:"published,omitzero"`
+	Good      []events.Instance `json:"good,omitempty"`
+	// Revert is what turned out bad after it served all users, until they are back. Suspect is why what is on its way to all
+	// users shall go back.
+	Revert  *Revert `json:"revert,omitempty"`
+	Suspect string  `json:"suspect,omitempty"`
+
 	Reason    string   `json:"reason,omitempty"`    // why Closed, Refused, Failing or Undoing
 	Approvals []string `json:"approvals,omitempty"` // people, in order
-	Paused    bool     `json:"paused,omitempty"`
+	Paused    bool     `json:"paused,omitempty"`    // by a person
+	Halts     []string `json:"halts,omitempty"`     // incidents that hold it
 
 	Step    int          `json:"step,omitempty"`
 	Weight  float64      `json:"weight,omitempty"`  // share of users, 0 to 1
