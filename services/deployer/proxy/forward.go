@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -71,7 +72,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 		return c.untouched(r, err), err
 	}
 	// A response is not closed, which would read all that is left of it: the connection is.
-	response, err := up.begin(r, f.config.ResponseTimeout) //nolint:bodyclose // see above
+	response, err := up.begin(w, r, f.config.ResponseTimeout) //nolint:bodyclose // see above
 	if response == nil && err == nil {
 		response, err = c.answer(w, r, up.failed) //nolint:bodyclose // see above
 	}
@@ -170,38 +171,50 @@ func listed(values []string) (all []string) {
 	return all
 }
 
-// upgradeOf is the protocol that a head wants to go on in; empty when it does not.
-func upgradeOf(h http.Header) string {
-	if len(h["Upgrade"]) == 0 || !slices.Contains(listed(h["Connection"]), "Upgrade") {
-		return ""
-	}
-	return h.Get("Upgrade")
-}
-
 // answer reads the response, and hands on what comes before it. When reading fails since sending did, why is told by sending.
 func (c *connection) answer(w http.ResponseWriter, r *http.Request, sending func() error) (*http.Response, error) {
 	if _, err := c.in.Peek(1); err != nil { // ReadResponse would not tell an end before the first byte from one within the head
 		return nil, errors.Join(err, sending())
 	}
-	for range 10 {
-		response, err := http.ReadResponse(c.in, r)
+	for range hintsMost {
+		response, err := c.next(w, r)
 		if err != nil {
 			return nil, errors.Join(err, sending())
+		}
+		if response.StatusCode != http.StatusContinue { // that, the client is told by its own server, when its body is read
+			return response, nil
+		}
+	}
+	return nil, errHints
+}
+
+// hintsMost bounds what an upstream may say before its answer.
+const hintsMost = 10
+
+var errHints = errors.New("the upstream says again and again that there is more to come")
+
+// next reads the answer, or that the body may come; hints before it are handed on.
+func (c *connection) next(w http.ResponseWriter, r *http.Request) (*http.Response, error) {
+	for range hintsMost {
+		response, err := http.ReadResponse(c.in, r)
+		if err != nil {
+			return nil, err
 		}
 		switch {
 		case response.StatusCode < http.StatusContinue:
 			return nil, fmt.Errorf("the upstream answers with status %d", response.StatusCode)
-		case response.StatusCode == http.StatusContinue: // the client is told by its own server, when its body is read
-		case response.StatusCode == http.StatusSwitchingProtocols, response.StatusCode >= http.StatusOK:
+		case response.StatusCode <= http.StatusSwitchingProtocols, response.StatusCode >= http.StatusOK:
 			return response, nil
-		default: // early hints
+		default:
+			own := maps.Clone(w.Header()) // the cookie, which belongs to the answer
 			clear(w.Header())
 			copyHeaders(w.Header(), response.Header)
 			w.WriteHeader(response.StatusCode)
 			clear(w.Header())
+			maps.Copy(w.Header(), own)
 		}
 	}
-	return nil, errors.New("the upstream says again and again that there is more to come")
+	return nil, errHints
 }
 
 // uploading is the body of a request on its way.
@@ -217,7 +230,7 @@ type uploading struct {
 
 // begin sends the body beside what follows, since an upstream may answer before it has all of it. Where the client waits to
 // be asked for it, the upstream is waited for a little; the response is then the one that it gave instead of asking.
-func (u *uploading) begin(r *http.Request, patience time.Duration) (*http.Response, error) {
+func (u *uploading) begin(w http.ResponseWriter, r *http.Request, patience time.Duration) (*http.Response, error) {
 	if u.body == http.NoBody {
 		u.drained.Store(true)
 		close(u.ended)
@@ -233,7 +246,7 @@ func (u *uploading) begin(r *http.Request, patience time.Duration) (*http.Respon
 		case err != nil:
 			return nil, err
 		default:
-			response, err := http.ReadResponse(u.c.in, r)
+			response, err := u.c.next(w, r)
 			if err != nil {
 				return nil, err
 			}
@@ -355,39 +368,3 @@ func deliver(w http.ResponseWriter, response *http.Response) error {
 
 // errClient says that the client does not take its response any more.
 var errClient = errors.New("the client has left")
-
-// upgrade joins the client's connection and the upstream's, until one of them ends.
-func (c *connection) upgrade(w http.ResponseWriter, r *http.Request, response *http.Response) error {
-	wanted, got := upgradeOf(r.Header), upgradeOf(response.Header)
-	if !strings.EqualFold(wanted, got) {
-		return fmt.Errorf("the upstream goes on in %q, %q was asked for", got, wanted)
-	}
-	client, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return err
-	}
-	defer func() { _ = client.Close() }()
-	_ = client.SetDeadline(time.Time{})
-	h := w.Header()
-	copyHeaders(h, response.Header)
-	h.Set("Connection", "Upgrade")
-	h.Set("Upgrade", got)
-	_, _ = buffered.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = h.Write(buffered)
-	_, _ = buffered.WriteString("\r\n")
-	if err := buffered.Flush(); err != nil {
-		return &brokenError{errClient}
-	}
-	ended := make(chan struct{}, 2)
-	join := func(to io.Writer, from io.Reader) {
-		_, _ = copyBody(to, from, nil)
-		ended <- struct{}{}
-	}
-	go join(c.Conn, buffered)
-	go join(client, c.in)
-	<-ended
-	_ = client.Close()
-	_ = c.Close()
-	<-ended
-	return nil
-}

@@ -215,6 +215,45 @@ func TestEarlyHints(t *testing.T) {
 	if body, _ := io.ReadAll(response.Body); string(body) != "page" || hints != "103</style.css>; rel=preload" || response.Header.Get("Link") != "" {
 		t.Errorf("%q, hints %q, headers %v", body, hints, response.Header)
 	}
+	if cookies := response.Cookies(); len(cookies) != 1 || cookies[0].Name != UserCookie {
+		t.Errorf("the user is marked by %v", cookies)
+	}
+}
+
+// Hints may also come while the client waits to be asked for its body: they are not the answer.
+func TestEarlyHintsBeforeTheBody(t *testing.T) {
+	for name, after := range map[string]string{"asks for it": "HTTP/1.1 100 Continue\r\n\r\n", "answers": ""} {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"+after)
+				if after != "" {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+			})})
+			hints := 0
+			r, _ := http.NewRequest(http.MethodPut, f.URL(), strings.NewReader("body"))
+			r.Header.Set("Expect", "100-continue")
+			r = r.WithContext(httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, _ textproto.MIMEHeader) error {
+				if code == http.StatusEarlyHints {
+					hints++
+				}
+				return nil
+			}}))
+			response, err := (&http.Transport{ExpectContinueTimeout: 10 * time.Second}).RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusForbidden || string(body) != "no" || hints != 1 {
+				t.Errorf("%d %q after %d hints", response.StatusCode, body, hints)
+			}
+		})
+	}
 }
 
 func TestHTTP2InFront(t *testing.T) {
