@@ -158,5 +158,5 @@ func (s *Server) ConnectAs(service string, opts ...nats.Option) (*nats.Conn, err
 	if err != nil {
 		return nil, err
 	}
-	return nats.Connect("", append(append(all, nats.InProcessServer(s.nats)), opts...)...)
+	return s.dial(append(all, opts...))
 }

@@ -140,12 +140,26 @@ func configure(opts *server.Options, accounts string) error {
 // Connect returns a connection with the rights of a service. Its replies come
 // under their own inbox prefix.
 func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
-	all := append(s.ServiceOptions(), nats.InProcessServer(s.nats))
-	return nats.Connect("", append(all, opts...)...)
+	return s.dial(append(s.ServiceOptions(), opts...))
 }
 
 // ConnectLocal returns a connection without credentials: the principal local.
 func (s *Server) ConnectLocal(opts ...nats.Option) (*nats.Conn, error) {
+	return s.dial(opts)
+}
+
+// dial connects by the server's own socket where this process reaches it over
+// loopback in the clear: the in-process connection is a net.Pipe, where each
+// write waits for its reader, and takes twice as long (docs/performance.md).
+func (s *Server) dial(opts []nats.Option) (*nats.Conn, error) {
+	if addr, ok := s.nats.Addr().(*net.TCPAddr); ok && addr != nil && s.options.TLS == nil {
+		if addr.IP.IsUnspecified() {
+			addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: addr.Port}
+		}
+		if addr.IP.IsLoopback() {
+			return nats.Connect("nats://"+addr.String(), opts...)
+		}
+	}
 	return nats.Connect("", append([]nats.Option{nats.InProcessServer(s.nats)}, opts...)...)
 }
 

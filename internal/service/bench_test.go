@@ -55,11 +55,7 @@ type benchBus struct {
 
 func newBenchBus(b *testing.B, loopback bool) *benchBus {
 	b.Helper()
-	listen := ""
-	if loopback {
-		listen = "127.0.0.1:0"
-	}
-	server, err := natsd.Start(natsd.Options{Dir: b.TempDir(), Listen: listen})
+	server, err := natsd.Start(natsd.Options{Dir: b.TempDir(), Listen: "127.0.0.1:0"}) // as lemnis up runs it
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -91,11 +91,7 @@ type doorBus struct {
 
 func newDoorBus(b *testing.B, loopback bool) doorBus {
 	b.Helper()
-	listen := ""
-	if loopback {
-		listen = "127.0.0.1:0"
-	}
-	server, err := natsd.Start(natsd.Options{Dir: b.TempDir(), Listen: listen})
+	server, err := natsd.Start(natsd.Options{Dir: b.TempDir(), Listen: "127.0.0.1:0"}) // as lemnis up runs it
 	if err != nil {
 		b.Fatal(err)
 	}
