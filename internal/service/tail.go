@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -109,44 +111,66 @@ type givenError struct{ err error }
 
 func (e *givenError) Error() string { return e.err.Error() }
 
+// heartbeat is how often a reader hears that its consumer lives, when there is nothing to read; twice without it, the
+// consumer is gone.
+const heartbeat = 2500 * time.Millisecond
+
+// errOutOfOrder says that the consumer has handed out a message which never came here.
+var errOutOfOrder = errors.New("a message was lost on its way")
+
+// errReconnected says that what was on its way when the connection was lost may be lost with it.
+var errReconnected = errors.New("the connection was lost")
+
+// tailOnce reads until something is amiss. jetstream's ordered consumer would do it too, but makes another one of the same
+// name on the same server for as long as ten seconds: a cluster places a reader on one of its servers, for half a minute
+// also on one that has just died.
 func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) error {
+	reconnected := js.Conn().StatusChanged(nats.CONNECTED)
+	defer js.Conn().RemoveStatusListener(reconnected)
 	creating, created := context.WithTimeout(ctx, createTimeout)
-	c, err := js.OrderedConsumer(creating, natsd.Lifecycle, jetstream.OrderedConsumerConfig{
+	c, err := js.CreateConsumer(creating, natsd.Lifecycle, jetstream.ConsumerConfig{
 		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(*from, 1),
-		// A cluster places a reader on one of its servers, for half a minute also on one that has just died. The client would
-		// then try for ever to make it there, under the same name; another reader has another name and another place.
-		MaxResetAttempts: 1, InactiveThreshold: inactive,
+		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: inactive, MemoryStorage: true, Replicas: 1,
 	})
 	created()
 	if err != nil {
 		return fmt.Errorf("create reader: %w", err)
 	}
-	msgs, err := c.Messages()
+	msgs, err := c.Messages(jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
-	// Stopping alone can miss a reader that the client is making anew.
-	reading, endReading := context.WithCancel(ctx)
-	defer endReading()
+	reading, endReading := context.WithCancelCause(ctx)
+	defer endReading(nil)
 	var progress watched
 	watching, unwatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
-	begin := *from // it moves on while the watcher looks
-	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, func() { endReading(); msgs.Stop() }) })
+	begin := *from // it moves on while the watchers look
+	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, endReading) })
+	watcher.Go(func() {
+		select {
+		case <-watching.Done():
+		case <-reconnected:
+			endReading(errReconnected)
+		}
+	})
 	defer func() {
 		unwatch()
 		msgs.Stop()
 		watcher.Wait()
 		dropConsumer(ctx, js, c)
 	}()
-	for {
+	for handed := uint64(1); ; handed++ {
 		progress.busy.Store(false)
 		m, err := msgs.Next(jetstream.NextContext(reading))
 		progress.busy.Store(true)
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return fmt.Errorf("read: %w", cmp.Or(context.Cause(reading), err))
 		}
 		meta, err := m.Metadata()
+		if err == nil && meta.Sequence.Consumer != handed {
+			err = errOutOfOrder
+		}
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
@@ -167,13 +191,16 @@ type watched struct {
 }
 
 // quietFor is how long nothing may come before it is asked whether something should have.
-var quietFor = 10 * time.Second
+var quietFor = 5 * time.Second
+
+// errStuck says that a reader was not given what is there for it.
+var errStuck = errors.New("its consumer hands out nothing, although there is something")
 
 // watchReader stops a reader to which nothing comes although something is there for it. In a cluster a consumer can stand on
 // a server whose copy of the stream does not move: it says every now and then that it lives, so that the client is content,
 // and hands out nothing, for ever.
-func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop func()) {
-	var seen, last uint64
+func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop context.CancelCauseFunc) {
+	var seen, none uint64 // at or below none there is nothing for the reader
 	for {
 		if wait(ctx, quietFor); ctx.Err() != nil {
 			return
@@ -183,18 +210,16 @@ func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, 
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, createTimeout)
-		now, err := lastSequence(asking, js)
-		if err == nil && now > last { // else there is nothing that was not there when it was asked before
-			var pending uint64
-			if pending, err = pendingFor(asking, js, filters, max(from, seen+1, last+1)); err == nil && pending == 0 {
-				last = now
-			} else if err == nil && progress.seen.Load() == seen && !progress.busy.Load() && wasThere(ctx, progress, seen) {
-				cancel()
-				stop()
-				return
-			}
-		}
+		now, there, err := waits(asking, js, filters, max(from, seen+1, none+1))
 		cancel()
+		switch {
+		case err != nil:
+		case !there:
+			none = now
+		case progress.seen.Load() == seen && !progress.busy.Load() && wasThere(ctx, progress, seen):
+			stop(errStuck)
+			return
+		}
 	}
 }
 
@@ -204,17 +229,33 @@ func wasThere(ctx context.Context, progress *watched, seen uint64) bool {
 	return ctx.Err() == nil && progress.seen.Load() == seen && !progress.busy.Load()
 }
 
+// waits asks the stream's leader whether there is a message at or behind a sequence that a filter lets through, and where
+// the stream ended before it was asked.
+func waits(ctx context.Context, js jetstream.JetStream, filters []string, from uint64) (last uint64, there bool, err error) {
+	s, err := js.Stream(ctx, natsd.Lifecycle)
+	if err != nil {
+		return 0, false, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
+	}
+	last = s.CachedInfo().State.LastSeq
+	if last < from || len(filters) == 0 {
+		return last, last >= from, nil
+	}
+	for _, filter := range filters {
+		_, err := askLeader(ctx, Host{Conn: js.Conn()}, natsd.Lifecycle, map[string]any{"seq": from, "next_by_subj": filter})
+		if !errors.Is(err, jetstream.ErrMsgNotFound) {
+			return last, err == nil, err
+		}
+	}
+	return last, false, nil
+}
+
 // lastSequence asks the stream's leader where the stream ends.
 func lastSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
 	s, err := js.Stream(ctx, natsd.Lifecycle)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
 	}
-	info, err := s.Info(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
-	}
-	return info.State.LastSeq, nil
+	return s.CachedInfo().State.LastSeq, nil
 }
 
 // pendingFor counts the messages from a sequence on that the filters let through.
