@@ -1,0 +1,23 @@
+// Package executor runs one script of a pipeline, as a process of the host or in a container, and tells how it ended.
+//
+//	process := executor.NewProcess(executor.Auto)
+//	result, err := process.Run(ctx, executor.Step{Script: "go test ./...", Dir: tree, Limits: executor.Limits{Time: time.Minute}}, log)
+//	result.Succeeded()   // it exited with 0
+//	result.Cause         // else why not: exit, time-limit, memory-limit, …
+//
+// That a script fails or takes too much is a result. The error says that the machinery failed or that the context ended;
+// whichever it is, nothing that the script started is left when Run returns.
+//
+// A process of the host is run by an init of its own: this program, executed once more in new user, mount, pid, ipc and uts
+// namespaces (and a network namespace unless the step asks for the network). The init makes a root of what a script needs:
+// the system's programs and libraries, read only, the step's folder, a private home, /tmp, /proc and /dev. It then starts the script as
+// an ordinary user without any capability, collects orphans, and watches memory and processes. When the init ends, the
+// kernel ends everything in its pid namespace: daemons too, and what ignores signals. Should the builder die, the init reads
+// the end of its pipe and ends.
+//
+// Where the kernel grants no namespaces (a container without the right to make them), [Auto] goes on without: the init then
+// adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights. [Required] refuses instead.
+//
+// The limit of processors is one of whole cores, rounded up. Memory and processes are looked at ten times a second; what forks
+// faster than that meets a limit of the kernel at eight times as many tasks.
+package executor

@@ -1,0 +1,114 @@
+package executor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Executor runs steps. Implementations are safe for concurrent use.
+type Executor interface {
+	// Run runs one step to its end; out gets what it prints, both streams in one, from one goroutine.
+	Run(ctx context.Context, step Step, out io.Writer) (Result, error)
+}
+
+// Step is one script to be run.
+type Step struct {
+	Name        string   // of the step, for messages and what is named after it
+	Script      string   // for sh -e
+	Image       string   // empty: on the host
+	Dir         string   // folder of the host that it works in and may change
+	At          string   // where it sees Dir; empty: under its own name
+	Environment []string // NAME=value; PATH, HOME and TMPDIR are there already
+	Shared      []string // further folders of the host that it may change, under their own names
+	ReadOnly    []string // further files and folders of the host that it may read
+	Hidden      []string // folders of the host that it may not even see where they lie in what it sees else
+	Network     bool     // off: it reaches nobody but itself
+	Limits      Limits
+	Beside      []Service // run beside it
+}
+
+// Service is a container beside a step.
+type Service struct {
+	Name        string // its host name
+	Image       string
+	Environment []string // NAME=value
+}
+
+// Limits bound what a step takes. Zero is the default.
+type Limits struct {
+	CPU       float64       // cores; all of them
+	Memory    int64         // bytes of all its processes; three quarters of the machine's
+	Processes int           // at once; DefaultProcesses
+	Output    int64         // bytes that it prints; DefaultOutput
+	File      int64         // bytes of one file that it writes; DefaultFile
+	Time      time.Duration // DefaultTime
+	Grace     time.Duration // between SIGTERM and SIGKILL; DefaultGrace
+}
+
+// Defaults of limits.
+const (
+	DefaultProcesses = 1000
+	DefaultOutput    = 64 << 20
+	DefaultFile      = 8 << 30
+	DefaultTime      = 15 * time.Minute
+	DefaultGrace     = 2 * time.Second
+)
+
+func (l Limits) filled() Limits {
+	if l.Memory <= 0 {
+		l.Memory = machineMemory() / 4 * 3
+	}
+	if l.Processes <= 0 {
+		l.Processes = DefaultProcesses
+	}
+	if l.Output <= 0 {
+		l.Output = DefaultOutput
+	}
+	if l.File <= 0 {
+		l.File = DefaultFile
+	}
+	if l.Time <= 0 {
+		l.Time = DefaultTime
+	}
+	if l.Grace <= 0 {
+		l.Grace = DefaultGrace
+	}
+	return l
+}
+
+// Cause says, for programs, why a step did not succeed.
+type Cause string
+
+// The causes; on success there is none.
+const (
+	CauseExit         Cause = "exit"          // the script's own status
+	CauseTimeLimit    Cause = "time-limit"    // Limits.Time passed
+	CauseOutputLimit  Cause = "output-limit"  // Limits.Output passed
+	CauseMemoryLimit  Cause = "memory-limit"  // Limits.Memory passed
+	CauseProcessLimit Cause = "process-limit" // Limits.Processes passed
+	CauseDiskFull     Cause = "disk-full"     // hardly any room was left where it writes
+	CauseKilled       Cause = "killed"        // something else ended it
+)
+
+// Result is how a step ended.
+type Result struct {
+	Exit   int    // the script's status, 128 and the signal's number when one ended it
+	Cause  Cause  // empty on success
+	Reason string // for people, one line; empty on success
+}
+
+// Succeeded says whether the script exited with 0.
+func (r Result) Succeeded() bool { return r.Cause == "" }
+
+func over(cause Cause, format string, args ...any) Result {
+	return Result{Exit: 137, Cause: cause, Reason: fmt.Sprintf(format, args...)}
+}
+
+func exited(status int) Result {
+	if status == 0 {
+		return Result{}
+	}
+	return Result{Exit: status, Cause: CauseExit, Reason: fmt.Sprintf("exit status %d", status)}
+}

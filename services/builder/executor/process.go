@@ -1,0 +1,360 @@
+package executor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Isolation says whether steps on the host see the rest of the machine.
+type Isolation string
+
+// The isolations.
+const (
+	Auto     Isolation = "auto"     // by namespaces where the kernel grants them
+	Required Isolation = "required" // by namespaces, or not at all
+	None     Isolation = "off"      // the builder's rights and view; processes are bounded and ended all the same
+)
+
+// Process runs steps as processes of the host.
+type Process struct {
+	isolation Isolation
+	once      sync.Once
+	refused   error // why the kernel grants no namespaces; nil: it does
+}
+
+var _ Executor = (*Process)(nil)
+
+// NewProcess makes the executor of the host.
+func NewProcess(isolation Isolation) *Process {
+	if isolation == "" {
+		isolation = Auto
+	}
+	return &Process{isolation: isolation}
+}
+
+// Isolated says whether steps are kept apart from the machine, and if not, why.
+func (p *Process) Isolated(ctx context.Context) (bool, string) {
+	if p.isolation == None {
+		return false, "isolation is switched off"
+	}
+	p.once.Do(func() {
+		dir, err := os.MkdirTemp("", "lemnis-probe-")
+		if err != nil {
+			p.refused = err
+			return
+		}
+		defer func() { _ = os.RemoveAll(dir) }()
+		var said strings.Builder
+		result, err := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir}, &said, true)
+		if err == nil && !result.Succeeded() {
+			err = errors.New(result.Reason + " " + said.String())
+		}
+		p.refused = err
+	})
+	if p.refused != nil {
+		return false, fmt.Sprintf("this kernel or container does not let the builder make namespaces (%v)", p.refused)
+	}
+	return true, ""
+}
+
+// Run runs the step.
+func (p *Process) Run(ctx context.Context, step Step, out io.Writer) (Result, error) {
+	if step.Image != "" {
+		return Result{}, fmt.Errorf("step %s: image %s: this executor runs on the host only", step.Name, step.Image)
+	}
+	isolated, why := p.Isolated(ctx)
+	if !isolated && p.isolation == Required {
+		return Result{}, fmt.Errorf("step %s: isolation is required, and %s", step.Name, why)
+	}
+	return p.run(ctx, step, out, isolated)
+}
+
+// order is what the init is told; the end of its pipe tells it to end.
+type order struct {
+	Isolated bool
+	Network  bool
+	Root     string // an empty folder that the new root is put upon
+	Binds    []bind
+	Script   string
+	Dir      string
+	Watched  string // a path on the disk that the step writes to
+	Env      []string
+	Limits   Limits
+}
+
+// verdict is what the init answers.
+type verdict struct {
+	Result Result
+	Error  string // of the machinery
+}
+
+func (p *Process) run(ctx context.Context, step Step, out io.Writer, isolated bool) (Result, error) {
+	dir, err := filepath.Abs(step.Dir)
+	if err != nil {
+		return Result{}, err
+	}
+	step.Dir, step.Limits = dir, step.Limits.filled()
+	scratch, err := os.MkdirTemp("", "lemnis-step-")
+	if err != nil {
+		return Result{}, err
+	}
+	defer func() { removeAll(scratch) }()
+	o, err := prepare(step, scratch, isolated)
+	if err != nil {
+		return Result{}, err
+	}
+	r, err := start(o)
+	if err != nil {
+		return Result{}, fmt.Errorf("start the sandbox: %w", err)
+	}
+	return r.attend(ctx, step.Limits, out)
+}
+
+// prepare lays out the private folders of a step and says how it is to be run.
+func prepare(step Step, scratch string, isolated bool) (order, error) {
+	o := order{Isolated: isolated, Network: step.Network, Root: filepath.Join(scratch, "root"), Script: step.Script, Dir: step.Dir, Limits: step.Limits, Watched: step.Dir}
+	home, temp := filepath.Join(scratch, "home"), filepath.Join(scratch, "tmp")
+	for _, folder := range []string{o.Root, home, temp} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			return order{}, err
+		}
+	}
+	if isolated {
+		at := step.At
+		if at == "" {
+			at = step.Dir
+		}
+		o.Dir, o.Watched = at, at
+		// In this order: what is read may lie in /tmp, and what may be written in what is hidden.
+		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, system(step.ReadOnly)...)
+		for _, folder := range step.Hidden {
+			o.Binds = append(o.Binds, bind{Target: folder})
+		}
+		for _, folder := range step.Shared {
+			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
+		}
+		o.Binds = append(o.Binds, bind{Source: step.Dir, Target: at, Write: true})
+		home, temp = "/home/step", "/tmp"
+	}
+	o.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "CI=true"}, step.Environment...)
+	o.Env = append(o.Env, "HOME="+home, "TMPDIR="+temp, "PWD="+o.Dir)
+	return o, nil
+}
+
+// running is an init at work.
+type running struct {
+	cmd     *exec.Cmd
+	control *os.File // written by us; its end ends the init
+	answer  *os.File
+	output  *os.File
+}
+
+func start(o order) (r *running, err error) {
+	var ends []*os.File
+	defer func() {
+		if err != nil {
+			closeAll(ends)
+		}
+	}()
+	pipe := func() (read, write *os.File) {
+		if err == nil {
+			if read, write, err = os.Pipe(); err == nil {
+				ends = append(ends, read, write)
+			}
+		}
+		return read, write
+	}
+	controlRead, control := pipe()
+	answer, answerWrite := pipe()
+	output, outputWrite := pipe()
+	if err != nil {
+		return nil, err
+	}
+	widen(output)
+	cmd := exec.Command("/proc/self/exe") //nolint:noctx // attend ends it with the context, in two stages
+	cmd.Args = []string{initName}
+	cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=none"}
+	cmd.Stdout, cmd.Stderr = outputWrite, outputWrite
+	cmd.ExtraFiles = []*os.File{controlRead, answerWrite}
+	cmd.SysProcAttr = attributes(o)
+	if err = cmd.Start(); err != nil {
+		return nil, err
+	}
+	closeAll([]*os.File{controlRead, answerWrite, outputWrite})
+	if err := json.NewEncoder(control).Encode(o); err != nil {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		closeAll([]*os.File{control, answer, output})
+		return nil, fmt.Errorf("the sandbox ended at once: %w", err)
+	}
+	return &running{cmd: cmd, control: control, answer: answer, output: output}, nil
+}
+
+// attend follows a step to its end, whoever brings it about.
+func (r *running) attend(ctx context.Context, limits Limits, out io.Writer) (Result, error) {
+	limited, cancel := context.WithTimeout(ctx, limits.Time)
+	defer cancel()
+	counted := &meter{out: out, left: limits.Output, full: cancel}
+	drained := make(chan error, 1)
+	go func() {
+		_, err := io.CopyBuffer(counted, struct{ io.Reader }{r.output}, make([]byte, 256<<10))
+		drained <- err
+	}()
+	ended := make(chan verdict, 1)
+	go func() {
+		var v verdict
+		if err := json.NewDecoder(io.LimitReader(r.answer, 1<<20)).Decode(&v); err != nil {
+			v.Result = over(CauseKilled, "the step's processes were killed from outside")
+		}
+		ended <- v
+	}()
+	var v verdict
+	select {
+	case v = <-ended:
+	case <-limited.Done():
+		_, _ = r.control.Write([]byte("t")) // SIGTERM to all; then SIGKILL
+		select {
+		case v = <-ended:
+		case <-time.After(limits.Grace):
+		}
+	}
+	_ = r.control.Close()
+	err := r.end(drained)
+	_ = r.answer.Close()
+	switch {
+	case ctx.Err() != nil:
+		return Result{}, context.Cause(ctx)
+	case counted.over():
+		return over(CauseOutputLimit, "printed more than %d bytes", limits.Output), nil
+	case errors.Is(limited.Err(), context.DeadlineExceeded):
+		return over(CauseTimeLimit, "not done after %s", limits.Time), nil
+	case counted.failed != nil:
+		return Result{}, fmt.Errorf("keep the output: %w", counted.failed)
+	case v.Error != "":
+		return Result{}, errors.New(v.Error)
+	}
+	return v.Result, err
+}
+
+// patience is how long an init without a pid namespace may take to end what it adopted.
+const patience = 5 * time.Second
+
+// end waits for the init, kills it when it does not end by itself, and reads what is left of the output.
+func (r *running) end(drained <-chan error) error {
+	kill := time.AfterFunc(patience, func() { _ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) })
+	_ = r.cmd.Wait() // how it ended is in the verdict
+	kill.Stop()
+	_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+	select {
+	case err := <-drained:
+		_ = r.output.Close()
+		return err
+	case <-time.After(patience): // something without a pid namespace got away and holds on to the pipe
+		_ = r.output.Close()
+		<-drained
+		return nil
+	}
+}
+
+// meter passes on what a step may print. It takes everything, so that the step is not stopped by a full pipe, and says once
+// that it is too much.
+type meter struct {
+	mu     sync.Mutex
+	out    io.Writer
+	left   int64
+	full   func()
+	passed bool
+	failed error
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := len(p)
+	if int64(n) > m.left {
+		p, m.passed = p[:max(m.left, 0)], true
+	}
+	m.left -= int64(len(p))
+	if m.failed == nil && len(p) > 0 {
+		_, m.failed = m.out.Write(p)
+	}
+	if m.passed || m.failed != nil {
+		m.full()
+	}
+	return n, nil
+}
+
+func (m *meter) over() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.passed
+}
+
+// removeAll removes a folder of which a step may have taken our rights.
+func removeAll(dir string) {
+	if os.RemoveAll(dir) == nil {
+		return
+	}
+	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, _ error) error {
+		if d != nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) //nolint:gosec // the folder is ours and about to go
+		}
+		return nil
+	})
+	_ = os.RemoveAll(dir)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}
+
+// bind is a file or folder of the host that is put into the new root. One without a source hides what is there.
+type bind struct {
+	Source, Target string
+	Write          bool
+}
+
+// system lists what of the machine a step needs: programs, libraries, and the few files that they read. No home, no /etc as a
+// whole, no /var, no /run.
+func system(more []string) []bind {
+	var binds []bind
+	add := func(path string) {
+		if slices.ContainsFunc(binds, func(b bind) bool { return b.Target == path || strings.HasPrefix(path, b.Target+"/") }) {
+			return
+		}
+		if _, err := os.Stat(path); err == nil {
+			binds = append(binds, bind{Source: path, Target: path})
+		}
+	}
+	for _, path := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"} {
+		add(path)
+	}
+	for _, name := range []string{
+		"alternatives", "ca-certificates", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
+		"nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf", "services", "ssl",
+	} {
+		add("/etc/" + name)
+	}
+	for _, path := range filepath.SplitList(os.Getenv("PATH")) {
+		if filepath.IsAbs(path) {
+			add(filepath.Clean(path))
+		}
+	}
+	for _, path := range more {
+		add(filepath.Clean(path))
+	}
+	return binds
+}

@@ -1,0 +1,309 @@
+package executor_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/executor"
+)
+
+// host is the executor of the host with the given isolation. A machine without namespaces can not show what they keep apart.
+func host(t *testing.T, isolation executor.Isolation) *executor.Process {
+	t.Helper()
+	p := executor.NewProcess(isolation)
+	if ok, why := p.Isolated(t.Context()); !ok && isolation != executor.None {
+		t.Skipf("SKIPPED: %s", why)
+	}
+	return p
+}
+
+func run(t *testing.T, p *executor.Process, step executor.Step) (executor.Result, string) {
+	t.Helper()
+	if step.Dir == "" {
+		step.Dir = t.TempDir()
+	}
+	var out bytes.Buffer
+	result, err := p.Run(t.Context(), step, &out)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	return result, out.String()
+}
+
+// each runs a test with namespaces and without: what both promise.
+func each(t *testing.T, test func(t *testing.T, p *executor.Process)) {
+	t.Helper()
+	for _, isolation := range []executor.Isolation{executor.Required, executor.None} {
+		t.Run(string(isolation), func(t *testing.T) {
+			t.Parallel()
+			test(t, host(t, isolation))
+		})
+	}
+}
+
+func TestAScriptRunsInItsFolder(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		dir := t.TempDir()
+		result, out := run(t, p, executor.Step{Dir: dir, Environment: []string{"GREETING=hello"},
+			Script: `echo $GREETING >made; cat made; echo to stderr >&2; env | cut -d= -f1 | sort | tr '\n' ' '; touch $HOME/a $TMPDIR/b`})
+		if !result.Succeeded() || !strings.HasPrefix(out, "hello\nto stderr\n") {
+			t.Fatalf("%+v: %s", result, out)
+		}
+		if _, names, _ := strings.Cut(out, "to stderr\n"); strings.Join(strings.Fields(names), " ") != "CI GREETING HOME LC_ALL PATH PWD TMPDIR" {
+			t.Errorf("environment: %s", names)
+		}
+		if made, err := os.ReadFile(filepath.Join(dir, "made")); err != nil || string(made) != "hello\n" {
+			t.Errorf("left %q, %v", made, err)
+		}
+	})
+}
+
+func TestAFailureSaysHow(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		for script, want := range map[string]executor.Result{
+			"exit 3":           {Exit: 3, Cause: executor.CauseExit, Reason: "exit status 3"},
+			"false; echo on":   {Exit: 1, Cause: executor.CauseExit, Reason: "exit status 1"},
+			"kill -9 $$":       {Exit: 137, Cause: executor.CauseExit, Reason: "ended by signal 9 (killed)"},
+			"no-such-command!": {Exit: 127, Cause: executor.CauseExit, Reason: "exit status 127"},
+		} {
+			if got, out := run(t, p, executor.Step{Script: script}); got != want {
+				t.Errorf("%s: %+v, want %+v: %s", script, got, want, out)
+			}
+		}
+	})
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		for name, c := range map[string]struct {
+			script string
+			limits executor.Limits
+			cause  executor.Cause
+			reason string
+		}{
+			"time":                   {"sleep 600", executor.Limits{Time: 200 * time.Millisecond}, executor.CauseTimeLimit, "not done after 200ms"},
+			"time, ignores SIGTERM":  {"trap '' TERM; while :; do sleep 600; done", executor.Limits{Time: 200 * time.Millisecond, Grace: 100 * time.Millisecond}, executor.CauseTimeLimit, "not done"},
+			"prints for ever":        {"yes", executor.Limits{Output: 1 << 20}, executor.CauseOutputLimit, "more than 1048576 bytes"},
+			"takes memory":           {`exec awk 'BEGIN { s = "x"; while (1) s = s s }'`, executor.Limits{Memory: 100 << 20}, executor.CauseMemoryLimit, "memory"},
+			"many processes":         {"for i in $(seq 60); do sleep 600 & done; wait", executor.Limits{Processes: 20}, executor.CauseProcessLimit, "more than 20 processes"},
+			"a file beyond its size": {"exec head -c 2097152 /dev/zero >big", executor.Limits{File: 1 << 20}, executor.CauseExit, "ended by signal 25"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				got, out := run(t, p, executor.Step{Script: c.script, Limits: c.limits})
+				if got.Cause != c.cause || !strings.Contains(got.Reason, c.reason) {
+					t.Errorf("%+v: %.200s", got, out)
+				}
+				if most := c.limits.Output; most > 0 && int64(len(out)) != most {
+					t.Errorf("printed %d bytes, %d allowed", len(out), most)
+				}
+			})
+		}
+	})
+}
+
+func TestAForkBombIsOver(t *testing.T) {
+	t.Parallel()
+	p := host(t, executor.Required) // without a pid namespace it is the machine's to survive
+	// Either the watch ends it, or the kernel's bound is met first and the shell can not fork.
+	got, out := run(t, p, executor.Step{Script: "while :; do sleep 600 & done", Limits: executor.Limits{Processes: 40, Time: 5 * time.Minute}})
+	if got.Cause != executor.CauseProcessLimit && (got.Cause != executor.CauseExit || !strings.Contains(out, "fork")) {
+		t.Errorf("%+v: %s", got, out)
+	}
+	// One that grows faster than it is watched burns out at the kernel's bound.
+	run(t, p, executor.Step{Script: "bomb() { bomb | bomb & }; bomb; wait", Limits: executor.Limits{Processes: 40, Time: 5 * time.Minute}})
+}
+
+// A process is told by a word in its command line, since its number in there is another than out here.
+func alive(t *testing.T, word string) (pids []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline"); err == nil && bytes.Contains(line, []byte(word)) {
+			pids = append(pids, e.Name())
+		}
+	}
+	return pids
+}
+
+func gone(t *testing.T, word string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+		if len(alive(t, word)) == 0 {
+			return
+		}
+	}
+	t.Errorf("still there: %v", alive(t, word))
+}
+
+// daemon leaves a process in a session of its own, whose parent is gone, and that ignores SIGTERM.
+func daemon(word string) string {
+	return fmt.Sprintf(`(setsid sh -c "trap '' TERM HUP; while :; do sleep 600; done; : %s" &) & wait; `, word)
+}
+
+func TestNothingIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		word := fmt.Sprintf("left-behind-%d-%s", os.Getpid(), filepath.Base(t.Name()))
+		if got, out := run(t, p, executor.Step{Script: daemon(word) + "echo done"}); !got.Succeeded() || out != "done\n" {
+			t.Errorf("%+v: %s", got, out)
+		}
+		gone(t, word)
+	})
+}
+
+// first tells when something was written.
+type first struct{ wrote chan struct{} }
+
+func (f first) Write(p []byte) (int, error) {
+	select {
+	case f.wrote <- struct{}{}:
+	default:
+	}
+	return len(p), nil
+}
+
+func TestCancelKillsTheWholeTree(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		word := fmt.Sprintf("cancelled-%d-%s", os.Getpid(), filepath.Base(t.Name()))
+		ctx, cancel := context.WithCancelCause(t.Context())
+		out := first{make(chan struct{}, 1)}
+		go func() {
+			<-out.wrote
+			cancel(errors.New("no longer wanted"))
+		}()
+		_, err := p.Run(ctx, executor.Step{Dir: t.TempDir(), Script: daemon(word) + "trap '' TERM; echo up; while :; do sleep 600; done",
+			Limits: executor.Limits{Grace: 50 * time.Millisecond}}, out)
+		if err == nil || err.Error() != "no longer wanted" {
+			t.Error(err)
+		}
+		gone(t, word)
+	})
+}
+
+func TestSIGTERMComesFirst(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		got, out := run(t, p, executor.Step{Script: "trap 'echo tidied; exit 0' TERM; while :; do sleep 0.05; done",
+			Limits: executor.Limits{Time: 500 * time.Millisecond, Grace: time.Minute}})
+		if got.Cause != executor.CauseTimeLimit || !strings.HasSuffix(out, "tidied\n") {
+			t.Errorf("%+v: %s", got, out)
+		}
+	})
+}
+
+func TestAnIsolatedStepSeesAndReachesNothingElse(t *testing.T) {
+	t.Parallel()
+	p := host(t, executor.Required)
+	others := t.TempDir()
+	secret := filepath.Join(others, "credentials")
+	if err := os.WriteFile(secret, []byte("hunter2"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	port := listener.Addr().(*net.TCPAddr).Port
+	for script, why := range map[string]string{
+		"cat " + secret:                          "reads another job's file",
+		"ln -s " + secret + " link && cat link":  "reads it by a link",
+		"ls " + others:                           "lists another job's folder",
+		"cat /etc/shadow":                        "reads the machine's passwords",
+		"ls /root /home/step/../../root/.ssh":    "looks into a home",
+		"echo x >/usr/bin/x":                     "writes a program of the system",
+		"echo x >/x":                             "writes beside its folder",
+		"echo x >" + secret:                      "overwrites another job's file",
+		"mount -t tmpfs none /usr":               "mounts",
+		"mount -o remount,rw /":                  "makes the root writable again",
+		"echo 4194304 >/proc/sys/kernel/pid_max": "raises its own limits",
+		fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", port): "reaches a service of the machine",
+		"ls /proc/1/root/root":                       "leaves by its init's root",
+		"cat /proc/1/environ":                        "reads its init's environment",
+		fmt.Sprintf("test -e /proc/%d", os.Getpid()): "sees the builder's process",
+	} {
+		if got, out := run(t, p, executor.Step{Script: script}); got.Succeeded() || strings.Contains(out, "hunter2") {
+			t.Errorf("%s (%s): %s", why, script, out)
+		}
+	}
+	if got, out := run(t, p, executor.Step{Script: "kill -9 1; kill -STOP 1; id -u; cat /proc/self/status | grep CapEff; test $(ls -d /proc/[0-9]* | wc -l) -lt 8"}); !got.Succeeded() || out != "1000\nCapEff:\t0000000000000000\n" {
+		t.Errorf("%+v: %s", got, out)
+	}
+	// What is asked for is there.
+	if got, out := run(t, p, executor.Step{Script: fmt.Sprintf("cat %s; bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", secret, port), ReadOnly: []string{secret}, Network: true}); !got.Succeeded() || out != "hunter2" {
+		t.Errorf("asked for: %+v: %s", got, out)
+	}
+	// What lies in a folder that is seen can be hidden, but for the step's own.
+	own := filepath.Join(others, "own")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, out := run(t, p, executor.Step{Script: "ls " + others, Dir: own, ReadOnly: []string{filepath.Dir(others)}, Hidden: []string{others}}); !got.Succeeded() || out != "own\n" {
+		t.Errorf("hidden: %+v: %s", got, out)
+	}
+}
+
+func TestProcessesOfAStepReachOneAnother(t *testing.T) {
+	if os.Getenv("IN_A_STEP") != "" {
+		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := net.Dial("tcp4", listener.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Parallel()
+	p := host(t, executor.Required)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, out := run(t, p, executor.Step{Script: self + " -test.run=^" + t.Name() + "$", ReadOnly: []string{self}, Environment: []string{"IN_A_STEP=1"}}); !got.Succeeded() {
+		t.Errorf("%+v: %s", got, out)
+	}
+}
+
+func TestCPULimit(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		if got, out := run(t, p, executor.Step{Script: "nproc", Limits: executor.Limits{CPU: 0.5}}); !got.Succeeded() || out != "1\n" {
+			t.Errorf("%+v: %s", got, out)
+		}
+	})
+}
+
+// A step that the builder can not remove by the rights that were left is removed all the same; a step leaves no scratch.
+func TestALostInitIsSaid(t *testing.T) {
+	t.Parallel()
+	p := host(t, executor.None)
+	got, _ := run(t, p, executor.Step{Script: "kill -9 $PPID; sleep 600"})
+	if got.Cause != executor.CauseKilled {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestImagesAreNotRunOnTheHost(t *testing.T) {
+	t.Parallel()
+	_, err := executor.NewProcess(executor.None).Run(t.Context(), executor.Step{Name: "lint", Image: "alpine", Script: ":", Dir: t.TempDir()}, &bytes.Buffer{})
+	if err == nil || !strings.Contains(err.Error(), "step lint: image alpine") {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,152 @@
+package executor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// enter makes the new root and goes into it.
+func enter(o order) error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := syscall.Mount("lemnis", o.Root, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755,size=16m"); err != nil {
+		return fmt.Errorf("mount a root: %w", err)
+	}
+	for _, folder := range []string{"proc", "dev/shm", "etc", "home", "tmp", ".old"} {
+		if err := os.MkdirAll(filepath.Join(o.Root, folder), 0o755); err != nil {
+			return err
+		}
+	}
+	for _, b := range o.Binds {
+		if err := put(o.Root, b); err != nil {
+			return fmt.Errorf("put %s into the root: %w", b.Target, err)
+		}
+	}
+	if err := devices(o.Root); err != nil {
+		return err
+	}
+	users := map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/:/bin/sh\nstep:x:%d:%d:step:/home/step:/bin/sh\n", stepUser, stepUser),
+		"group":  fmt.Sprintf("root:x:0:\nstep:x:%d:\n", stepUser),
+	}
+	for name, text := range users {
+		if err := os.WriteFile(filepath.Join(o.Root, "etc", name), []byte(text), 0o644); err != nil { //nolint:gosec // everybody reads it, as in any system
+			return err
+		}
+	}
+	if err := syscall.Mount("proc", filepath.Join(o.Root, "proc"), "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	if err := syscall.PivotRoot(o.Root, filepath.Join(o.Root, ".old")); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := syscall.Unmount("/.old", syscall.MNT_DETACH); err != nil {
+		return fmt.Errorf("leave the old root: %w", err)
+	}
+	_ = os.Remove("/.old")
+	// Newer kernels bound the pids of a namespace; unlike the limit of processes, this holds for root's too.
+	_ = os.WriteFile("/proc/sys/kernel/pid_max", []byte(strconv.FormatUint(tasks(o.Limits)+301, 10)), 0)
+	sysctl := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	if err := syscall.Mount("/proc/sys", "/proc/sys", "", syscall.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind /proc/sys: %w", err)
+	}
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/proc/sys", 0, &sysctl); err != nil {
+		return fmt.Errorf("make /proc/sys read only: %w", err)
+	}
+	if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY|syscall.MS_NOSUID|syscall.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("make the root read only: %w", err)
+	}
+	_ = syscall.Sethostname([]byte("step"))
+	if !o.Network {
+		return loopback()
+	}
+	return nil
+}
+
+// put binds one file or folder of the host.
+func put(root string, b bind) error {
+	target := filepath.Join(root, b.Target)
+	if link, err := os.Readlink(b.Source); err == nil && !b.Write && !filepath.IsAbs(link) && filepath.Dir(b.Source) == "/" {
+		return os.Symlink(link, target) // /bin to usr/bin
+	}
+	if b.Source == "" {
+		if _, err := os.Stat(target); err != nil {
+			return nil //nolint:nilerr // what is not there needs no hiding
+		}
+		return syscall.Mount("hidden", target, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755,size=1m")
+	}
+	info, err := os.Stat(b.Source)
+	if err != nil {
+		return err
+	}
+	if info.IsDir() {
+		err = os.MkdirAll(target, 0o755)
+	} else if err = os.MkdirAll(filepath.Dir(target), 0o755); err == nil {
+		var f *os.File
+		if f, err = os.OpenFile(target, os.O_CREATE, 0o644); err == nil { //nolint:gosec // a place to mount upon
+			err = f.Close()
+		}
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syscall.Mount(b.Source, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+		return err
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID}
+	if !b.Write {
+		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &attr)
+}
+
+// devices are the few that a script needs.
+func devices(root string) error {
+	for _, name := range []string{"null", "zero", "full", "random", "urandom"} {
+		target := filepath.Join(root, "dev", name)
+		if err := os.WriteFile(target, nil, 0o600); err != nil {
+			return err
+		}
+		if err := syscall.Mount("/dev/"+name, target, "", syscall.MS_BIND, ""); err != nil {
+			return fmt.Errorf("bind /dev/%s: %w", name, err)
+		}
+	}
+	for name, to := range map[string]string{"fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
+		if err := os.Symlink(to, filepath.Join(root, "dev", name)); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Mount("shm", filepath.Join(root, "dev/shm"), "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=1777,size=64m"); err != nil {
+		return fmt.Errorf("mount /dev/shm: %w", err)
+	}
+	return nil
+}
+
+// loopback lets processes of one step reach one another.
+func loopback() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("the loopback network: %w", err)
+	}
+	defer func() { _ = unix.Close(s) }()
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return fmt.Errorf("the loopback network: %w", err)
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	if err := unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, request); err != nil {
+		return fmt.Errorf("the loopback network: %w", err)
+	}
+	return nil
+}
