@@ -12,6 +12,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/build"
 	"github.com/lemnis/lemnis/services/builder/change"
 	"github.com/lemnis/lemnis/services/builder/entry"
+	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/loop"
 	"github.com/lemnis/lemnis/services/builder/repository"
 	"github.com/lemnis/lemnis/services/builder/run"
@@ -27,11 +28,13 @@ type Options struct {
 	SecretsDir string // holds <project>/<name>: the keys that artifacts are signed with; empty: there are none
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
+
+	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 }
 
 // New is the builder: develop and integrate.
 func New(o Options) []service.Definition {
-	b := &builder{options: o, workshop: newWorkshop(o.Data), queue: newQueue()}
+	b := &builder{options: o, workshop: newWorkshop(o.Data), queue: newQueue(), host: executor.NewProcess(o.Isolation)}
 	return []service.Definition{
 		{
 			Phase: events.Develop,
@@ -86,4 +89,5 @@ type builder struct {
 	options  Options
 	workshop *workshop
 	queue    *queue
+	host     executor.Executor // runs the steps of pipelines
 }

@@ -11,13 +11,9 @@ import (
 
 // coveredOf tells how many of the lines that a change adds to the master copy the tests ran; nil where that is not known,
 // since nothing was measured or the commit was tested on nothing.
-func coveredOf(ctx context.Context, repo *git.Repository, m events.MergeDetail, profile string) (*events.Covered, error) {
-	if profile == "" || m.Onto == "" {
+func coveredOf(ctx context.Context, repo *git.Repository, m events.MergeDetail, measured coverage.Profile) (*events.Covered, error) {
+	if _, of := measured.Whole(); of == 0 || m.Onto == "" {
 		return nil, nil
-	}
-	measured, err := coverage.ReadFile(profile)
-	if err != nil {
-		return nil, err
 	}
 	files, err := repo.Files(ctx, m.Commit)
 	if err != nil {

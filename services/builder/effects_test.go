@@ -43,7 +43,7 @@ func TestPipelineEndsInAClearFact(t *testing.T) {
 		"does not compile": {func(t *testing.T) (origin, string) {
 			o := goOrigin(t)
 			return o, o.commit(t, "find", map[string]string{"find.go": "package main\n\nfunc find(string) int { return nothing }\n"})
-		}, events.Failure, "compile: go build"},
+		}, events.Failure, "compile: exit status 1"},
 		"conflict": {func(t *testing.T) (origin, string) {
 			o := textOrigin(t)
 			head := o.commit(t, "find", red)
@@ -53,7 +53,7 @@ func TestPipelineEndsInAClearFact(t *testing.T) {
 		"no go.mod": {func(t *testing.T) (origin, string) {
 			o := textOrigin(t)
 			return o, o.commit(t, "find", map[string]string{"more": "text\n"})
-		}, events.Failure, "not a Go module"},
+		}, events.Failure, "nothing that says how to build it"},
 		"vanished branch": {func(t *testing.T) (origin, string) {
 			o := textOrigin(t)
 			head := o.commit(t, "find", red)
@@ -293,9 +293,9 @@ func TestInitialBuild(t *testing.T) {
 		o    origin
 		host string
 	}{
-		`has no branch "main"`: {emptyOrigin(t), host},
-		"not a Go module":      {textOrigin(t), host},
-		"no registry":          {o, ""},
+		`has no branch "main"`:              {emptyOrigin(t), host},
+		"nothing that says how to build it": {textOrigin(t), host},
+		"no registry":                       {o, ""},
 	} {
 		got := finished(t, newShift(t, builder.Options{Registry: c.host}, project(c.o)), "api@initial", initial)
 		if got.Lemnis.Outcome != events.Failure || got.ArtifactID != "" || !has(got.Lemnis.Reason, reason) {
@@ -317,7 +317,7 @@ func TestStartsCleanBesideTheLiving(t *testing.T) {
 	}
 	first, second := newShift(t, builder.Options{Data: data}, p), newShift(t, builder.Options{Data: data}, p)
 	for _, s := range []*shift{first, second} {
-		if end := s.pipeline(t, find(head)); !has(end.Errors, "not a Go module") {
+		if end := s.pipeline(t, find(head)); !has(end.Errors, "nothing that says how to build it") {
 			t.Fatalf("errors %q", end.Errors)
 		}
 	}

@@ -109,7 +109,7 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 		return executable{}, leave, err
 	}
 	if report.Executable == "" {
-		return executable{}, leave, found("%s", report.Last().Reason)
+		return executable{}, leave, found("nothing to package: %s", strings.Join(report.Found, "; "))
 	}
 	return executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
 		file: report.Executable, digest: report.Digest, size: report.Size}, leave, nil

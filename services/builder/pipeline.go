@@ -8,9 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
@@ -104,8 +106,8 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 }
 
 // check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
-// the executable if nobody moved it. That the commit is no good is a finding. A module without a
-// main package is good; its report holds no executable.
+// the executable if nobody moved it. That the commit is no good is a finding. A pipeline that
+// packages nothing is good; its report holds no executable.
 func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail) (pipeline.Report, *events.Evidence, func(), error) {
 	none := func() {}
 	room, leave, err := b.workshop.room(effect+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
@@ -119,8 +121,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		}
 		return pipeline.Report{}, nil, leave, err
 	}
-	ref, _ := job.Project.Repository(m.Repository)
-	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: tree, Main: ref.Main, Output: filepath.Join(room, "out"), TrimTests: true})
+	report, err := pipeline.Run(ctx, b.spec(job, m, room, tree))
 	if err != nil {
 		return report, nil, leave, err
 	}
@@ -130,17 +131,43 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	}
 	evidence := &events.Evidence{
 		Run:   job.Event.Key,
-		Tests: report.Count(pipeline.Passed) + report.Count(pipeline.Failed), Failed: report.Count(pipeline.Failed),
-		Skipped: report.Count(pipeline.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
+		Tests: report.Count(pipeline.TestPassed) + report.Count(pipeline.TestFailed), Failed: report.Count(pipeline.TestFailed),
+		Skipped: report.Count(pipeline.TestSkipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
 	}
 	if evidence.Changed, err = coveredOf(ctx, repo, m, report.Profile); err != nil {
 		return report, evidence, leave, err
 	}
-	last := report.Last()
-	if report.Succeeded() || last.Name == pipeline.StepPackage && last.Cause == pipeline.CauseNoMain {
-		return report, evidence, leave, nil
+	if failed, is := report.Failed(); is {
+		return report, evidence, leave, found("%s: %s%s", failed.Name, failed.Reason, tail(report.LogTail))
 	}
-	return report, evidence, leave, found("%s: %s%s", last.Name, last.Reason, tail(report.LogTail))
+	return report, evidence, leave, nil
+}
+
+// spec is how the pipeline of a commit is run here.
+func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string) pipeline.Spec {
+	ref, _ := job.Project.Repository(m.Repository)
+	return pipeline.Spec{
+		// A place that is the same for every commit and worker: what a tool keeps by path it finds again.
+		Dir: tree, At: "/work", Main: ref.Main, Output: filepath.Join(room, "out"),
+		Occasion: definition.Occasion{Branch: m.Base, Change: m.Change},
+		Host:     b.host,
+		Secret: func(name string) (string, error) {
+			return secret.Read(b.options.SecretsDir, job.Project.Name, name)
+		},
+		Hidden: b.hidden(),
+		Caches: b.workshop.caches(job.Project.Name, m.Repository),
+	}
+}
+
+// hidden are the folders of the builder itself, should they lie in what steps see of the machine.
+func (b *builder) hidden() []string {
+	var all []string
+	for _, folder := range []string{b.options.Data, b.options.SecretsDir} {
+		if at, err := filepath.Abs(folder); err == nil && folder != "" {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // tail is the end of a log, for whoever has to mend the change.

@@ -66,7 +66,7 @@ func loadPipeline(args []string) (definition.Pipeline, []string, error) {
 		return definition.Pipeline{}, nil, err
 	}
 	defer func() { _ = root.Close() }()
-	return definition.Load(root.FS())
+	return definition.Load(root.FS(), "")
 }
 
 func printPipeline(out io.Writer, found []string, p definition.Pipeline) error {

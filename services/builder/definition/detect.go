@@ -10,20 +10,28 @@ import (
 // ErrNothing says that a checkout holds no kind of project that is known.
 var ErrNothing = errors.New("no .lemnis.yaml, and nothing that says how to build it: no go.mod, go.work, Cargo.toml, package.json, pyproject.toml, setup.py, requirements.txt, Makefile or Dockerfile at its root")
 
+// ErrNoMain says that the Go package that was named is none that makes a program.
+var ErrNoMain = errors.New("no such main package")
+
 // language is a kind of project that is told by files at the root of a checkout.
 type language struct {
 	name   string
-	detect func(tree fs.FS) (steps []Step, p *Package, found []string, err error) // no steps: it is none
+	detect func(tree fs.FS, main string) (steps []Step, p *Package, found []string, err error) // no steps: it is none
 }
 
-var languages = []language{{"go", detectGo}, {"rust", detectRust}, {"node", detectNode}, {"python", detectPython}}
+var languages = []language{{"go", detectGo}, {"rust", always(detectRust)}, {"node", always(detectNode)}, {"python", always(detectPython)}}
+
+func always(detect func(fs.FS) ([]Step, *Package, []string, error)) func(fs.FS, string) ([]Step, *Package, []string, error) {
+	return func(tree fs.FS, _ string) ([]Step, *Package, []string, error) { return detect(tree) }
+}
 
 // Detect finds a pipeline by what a checkout holds: its languages, else its Makefile, and a Dockerfile when nothing else is
-// packaged. found says which files told what. The error is [ErrNothing], or of reading.
-func Detect(tree fs.FS) (p Pipeline, found []string, err error) {
+// packaged. main is the Go package to package, as "./cmd/api" or by its import path; empty: the only main package. found says
+// which files told what. The error is [ErrNothing], [ErrNoMain], or of reading.
+func Detect(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 	var kinds []string
 	for _, l := range languages {
-		steps, pack, why, err := l.detect(tree)
+		steps, pack, why, err := l.detect(tree, main)
 		if err != nil {
 			return Pipeline{}, nil, fmt.Errorf("look for a %s project: %w", l.name, err)
 		}

@@ -28,12 +28,13 @@ const (
 
 var format = document.Format{Empty: "steps:", One: "pipeline"}
 
-// Load reads the pipeline of a checkout: its file, or what was detected where it has none. found says where it comes from.
-func Load(tree fs.FS) (p Pipeline, found []string, err error) {
+// Load reads the pipeline of a checkout: its file, or what was detected where it has none, as [Detect] does. found says where
+// it comes from.
+func Load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 	info, err := fs.Stat(tree, File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return Detect(tree)
+		return Detect(tree, main)
 	case err != nil:
 		return Pipeline{}, nil, fmt.Errorf("read %s: %w", File, err)
 	case !info.Mode().IsRegular() || info.Size() > mostFile:

@@ -20,6 +20,7 @@ type Step struct {
 	Image       string   // empty: on the host
 	Dir         string   // folder of the host that it works in and may change
 	At          string   // where it sees Dir; empty: under its own name
+	Scratch     string   // folder of the host in which its home and temp are made and removed; empty: the host's own
 	Environment []string // NAME=value; PATH, HOME and TMPDIR are there already
 	Shared      []string // further folders of the host that it may change, under their own names
 	ReadOnly    []string // further files and folders of the host that it may read

@@ -105,7 +105,7 @@ func (p *Process) run(ctx context.Context, step Step, out io.Writer, isolated bo
 		return Result{}, err
 	}
 	step.Dir, step.Limits = dir, step.Limits.filled()
-	scratch, err := os.MkdirTemp("", "lemnis-step-")
+	scratch, err := os.MkdirTemp(step.Scratch, "lemnis-step-")
 	if err != nil {
 		return Result{}, err
 	}
@@ -160,13 +160,9 @@ type running struct {
 	output  *os.File
 }
 
-func start(o order) (r *running, err error) {
+func start(o order) (*running, error) {
 	var ends []*os.File
-	defer func() {
-		if err != nil {
-			closeAll(ends)
-		}
-	}()
+	var err error
 	pipe := func() (read, write *os.File) {
 		if err == nil {
 			if read, write, err = os.Pipe(); err == nil {
@@ -179,6 +175,7 @@ func start(o order) (r *running, err error) {
 	answer, answerWrite := pipe()
 	output, outputWrite := pipe()
 	if err != nil {
+		closeAll(ends)
 		return nil, err
 	}
 	widen(output)
@@ -188,7 +185,8 @@ func start(o order) (r *running, err error) {
 	cmd.Stdout, cmd.Stderr = outputWrite, outputWrite
 	cmd.ExtraFiles = []*os.File{controlRead, answerWrite}
 	cmd.SysProcAttr = attributes(o)
-	if err = cmd.Start(); err != nil {
+	if err := cmd.Start(); err != nil {
+		closeAll(ends)
 		return nil, err
 	}
 	closeAll([]*os.File{controlRead, answerWrite, outputWrite})
@@ -223,7 +221,7 @@ func (r *running) attend(ctx context.Context, limits Limits, out io.Writer) (Res
 	select {
 	case v = <-ended:
 	case <-limited.Done():
-		_, _ = r.control.Write([]byte("t")) // SIGTERM to all; then SIGKILL
+		_, _ = r.control.WriteString("t") // SIGTERM to all; then SIGKILL
 		select {
 		case v = <-ended:
 		case <-time.After(limits.Grace):
@@ -262,7 +260,7 @@ func (r *running) end(drained <-chan error) error {
 		return err
 	case <-time.After(patience): // something without a pid namespace got away and holds on to the pipe
 		_ = r.output.Close()
-		<-drained
+		_ = <-drained
 		return nil
 	}
 }
@@ -335,7 +333,7 @@ func system(more []string) []bind {
 		if slices.ContainsFunc(binds, func(b bind) bool { return b.Target == path || strings.HasPrefix(path, b.Target+"/") }) {
 			return
 		}
-		if _, err := os.Stat(path); err == nil {
+		if _, err := os.Stat(path); err == nil { //nolint:gosec // the host's own PATH
 			binds = append(binds, bind{Source: path, Target: path})
 		}
 	}

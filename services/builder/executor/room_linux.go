@@ -127,7 +127,7 @@ func devices(root string) error {
 			return err
 		}
 	}
-	if err := syscall.Mount("shm", filepath.Join(root, "dev/shm"), "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=1777,size=64m"); err != nil {
+	if err := syscall.Mount("shm", filepath.Join(root, "dev", "shm"), "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=1777,size=64m"); err != nil {
 		return fmt.Errorf("mount /dev/shm: %w", err)
 	}
 	return nil

@@ -1,23 +1,17 @@
-// Package pipeline turns the checkout of a Go project into facts that can be stated about it: does
-// it compile, which test cases passed, how much of it do they cover, and the one static executable
-// that it packages to, with its digest.
+// Package pipeline runs what a definition says is done with a checkout, and tells what came of it: which steps succeeded,
+// which test cases passed, how much of the code they cover, and the one file that was packaged, with its digest.
 //
-//	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: "checkout", Output: "out"})
+//	report, err := pipeline.Run(ctx, pipeline.Spec{Dir: "checkout", Output: "out", Host: executor.NewProcess(executor.Auto)})
 //	report.Succeeded()   // every step did
-//	report.Steps         // detect, compile, test, package: those that ran
+//	report.Failed()      // the step to show, where one did not
 //	report.Tests         // one entry a test case
 //	report.Digest        // sha256:… of report.Executable
 //
-// That the project is broken is a result, not an error: the step's Outcome is Failure, with a Cause
-// for programs and a Reason for people. Run returns an error only when the machinery failed (no go
-// command, no disk, cancelled), and says in the report how far it came.
+// That the project is broken is a result, not an error: the step's Outcome is Failure, with a Cause for programs and a Reason
+// for people. Run returns an error only when the machinery failed (no disk, cancelled), and says in the report how far it came.
 //
-// Commands run in a process group of their own, killed whole at the end, with an environment that
-// holds none of the host's variables but PATH and what Go needs for modules. Modules and the build
-// cache are the host's, so that the second build is fast; go.mod is read only. This keeps builds
-// alike, not apart: a project's tests run with the builder's rights, and whoever builds the code of
-// strangers runs the builder itself in a container.
+// Steps run as soon as what they need has succeeded, as many at once as there are processors. What needs a step that failed is
+// not run; the others go on. All steps of a run share one checkout. A step that failed is tried again as often as it says.
 //
-// The same commit gives the same bytes: no cgo, trimmed paths, no version control stamp, no symbol
-// table. Tests run with -count=1, so that a result is of this run.
+// What Run reads of the checkout after a step, it reads through [os.Root]: a link that a step left does not lead out of it.
 package pipeline

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -90,15 +91,14 @@ func (r *testReader) flush() {
 func (r *testReader) finish() []TestCase {
 	r.flush()
 	for key := range r.started {
-		r.cases = append(r.cases, TestCase{Package: key.pkg, Name: key.name, Outcome: Failed})
+		r.cases = append(r.cases, TestCase{Package: key.pkg, Name: key.name, Outcome: TestFailed})
 	}
-	slices.SortStableFunc(r.cases, func(a, b TestCase) int {
-		if c := strings.Compare(a.Package, b.Package); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Name, b.Name)
-	})
+	slices.SortStableFunc(r.cases, byName)
 	return r.cases
+}
+
+func byName(a, b TestCase) int {
+	return cmp.Or(strings.Compare(a.Package, b.Package), strings.Compare(a.Name, b.Name))
 }
 
 // failures names what failed, for a reason of one line: the innermost cases, or the packages.
@@ -107,9 +107,9 @@ func failures(cases []TestCase, broken []string) string {
 	for i, c := range cases {
 		// Sorted, so a case's subtests follow it; the case only fails with them.
 		inner := slices.ContainsFunc(cases[i+1:], func(o TestCase) bool {
-			return o.Outcome == Failed && o.Package == c.Package && strings.HasPrefix(o.Name, c.Name+"/")
+			return o.Outcome == TestFailed && o.Package == c.Package && strings.HasPrefix(o.Name, c.Name+"/")
 		})
-		if c.Outcome == Failed && !inner {
+		if c.Outcome == TestFailed && !inner {
 			names = append(names, c.Name)
 		}
 	}

@@ -1,296 +1,157 @@
 package pipeline
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
-	"strings"
+	"runtime"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/coverage"
+	"github.com/lemnis/lemnis/internal/document"
+	"github.com/lemnis/lemnis/services/builder/definition"
+	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
-// Defaults of a Spec's limits.
-const (
-	DefaultTimeLimit = 15 * time.Minute
-	DefaultLogLimit  = 64 << 20
-	DefaultTailBytes = 16 << 10
-)
+// DefaultTailBytes is Spec.TailBytes where it is zero.
+const DefaultTailBytes = 16 << 10
 
-// Spec says what to run. Only Dir and Output have to be given.
+// Spec says what to run. Dir and Output have to be given.
 type Spec struct {
-	Dir    string // the checkout, with go.mod at its root
-	Main   string // package to build, as "./cmd/api" or import path; empty: the only main package
-	Output string // folder for the executable and build.log; made when it is not there
+	Dir    string // the checkout
+	At     string // where isolated steps see it; empty: where it is
+	Main   string // Go package to package where the pipeline is detected, as "./cmd/api" or import path; empty: the only one
+	Output string // folder for the packaged file and build.log; made when it is not there
 
-	// TrimTests builds the tests with -trimpath as the executable is: a cold cache then compiles
-	// the standard library once, not twice. Not where the project's code asks for its own paths
-	// (runtime.Caller): tests that find files by them would fail.
-	TrimTests bool
+	Only     []string // steps to run, with what they need; none: all
+	Occasion definition.Occasion
 
-	TimeLimit time.Duration    // of the whole run
-	LogLimit  int64            // bytes that the commands may print
+	Host   executor.Executor                 // nil: a new executor of processes
+	Image  executor.Executor                 // nil: there is no container engine
+	Secret func(name string) (string, error) // nil: there are no secrets
+	Hidden []string                          // folders that isolated steps do not see, wherever they lie
+	Caches string                            // folder in which the caches of steps are kept; empty: they stay in the checkout
+
+	Live      io.Writer        // gets the log while it grows; nil: nobody
+	Parallel  int              // steps at once; as many as processors when zero
 	TailBytes int              // bytes of the log that the report carries
 	Now       func() time.Time // the clock of the steps; nil: time.Now
 }
 
-// build is one run.
-type build struct {
+// run is one run.
+type run struct {
 	spec   Spec
-	env    []string
+	root   *os.Root // the checkout
+	env    environment
 	log    *transcript
 	report Report
 }
 
-// rejection is a result about the project, as against an error of the machinery.
-type rejection struct {
-	cause  Cause
-	reason string
-}
-
-func (r *rejection) Error() string { return r.reason }
-
-func reject(cause Cause, format string, args ...any) error {
-	return &rejection{cause: cause, reason: fmt.Sprintf(format, args...)}
-}
-
-// Run takes a checkout through the steps. The report is valid also when there is an error.
+// Run takes a checkout through its pipeline. The report is valid also when there is an error.
 func Run(ctx context.Context, spec Spec) (Report, error) {
-	b, home, err := prepare(ctx, spec)
-	if home != "" {
-		defer func() { _ = os.RemoveAll(home) }()
-	}
+	r, err := prepare(spec)
 	if err != nil {
 		return Report{}, fmt.Errorf("pipeline: %w", err)
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, b.spec.TimeLimit,
-		reject(CauseTimeLimit, "not done after %s", b.spec.TimeLimit))
-	defer cancel()
-	err = b.steps(limited)
+	defer func() { _ = r.root.Close() }()
+	err = r.all(ctx)
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	if closing := b.log.close(&b.report); err == nil {
-		err = closing
+	if err := errors.Join(err, r.log.close(&r.report)); err != nil {
+		return r.report, fmt.Errorf("pipeline: %w", err)
 	}
-	if err != nil {
-		return b.report, fmt.Errorf("pipeline: %w", err)
-	}
-	return b.report, nil
+	return r.report, nil
 }
 
-func prepare(ctx context.Context, spec Spec) (b *build, home string, err error) {
-	if spec.TimeLimit <= 0 {
-		spec.TimeLimit = DefaultTimeLimit
-	}
-	if spec.LogLimit <= 0 {
-		spec.LogLimit = DefaultLogLimit
-	}
-	if spec.TailBytes <= 0 {
-		spec.TailBytes = DefaultTailBytes
-	}
+func prepare(spec Spec) (r *run, err error) {
+	spec.TailBytes, spec.Parallel = cmp.Or(max(spec.TailBytes, 0), DefaultTailBytes), cmp.Or(max(spec.Parallel, 0), runtime.NumCPU())
 	if spec.Now == nil {
 		spec.Now = time.Now
 	}
+	if spec.Host == nil {
+		spec.Host = executor.NewProcess(executor.Auto)
+	}
 	for _, p := range []*string{&spec.Dir, &spec.Output} {
 		if *p == "" {
-			return nil, "", errors.New("no folder given")
+			return nil, errors.New("no folder given")
 		}
 		if *p, err = filepath.Abs(*p); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
 	if err := os.MkdirAll(spec.Output, 0o755); err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	if home, err = os.MkdirTemp(spec.Output, ".home-"); err != nil {
-		return nil, "", err
+	r = &run{spec: spec}
+	if r.root, err = os.OpenRoot(spec.Dir); err != nil {
+		return nil, err
 	}
-	b = &build{spec: spec}
-	if b.env, err = environment(ctx, spec.Dir, home); err != nil {
-		return nil, home, err
+	if r.log, err = newTranscript(filepath.Join(spec.Output, "build.log"), spec.TailBytes, spec.Live); err != nil {
+		_ = r.root.Close()
+		return nil, err
 	}
-	b.log, err = newTranscript(filepath.Join(spec.Output, "build.log"), spec.LogLimit, spec.TailBytes)
-	return b, home, err
+	return r, nil
 }
 
-func (b *build) steps(ctx context.Context) error {
-	for _, step := range []struct {
-		name string
-		run  func(context.Context) error
-	}{
-		{StepDetect, b.detect}, {StepCompile, b.compile}, {StepTest, b.test}, {StepPackage, b.pack},
-	} {
-		s := Step{Name: step.name, Outcome: Success, Started: b.spec.Now()}
-		err := step.run(ctx)
-		s.Finished = b.spec.Now()
-		var no *rejection
-		switch {
-		case err == nil:
-		case errors.As(err, &no):
-			s.Outcome, s.Cause, s.Reason = Failure, no.cause, no.reason
-			err = nil
-		case errors.Is(err, errOutputLimit):
-			s.Outcome, s.Cause, s.Reason = Failure, CauseOutputLimit, fmt.Sprintf("printed more than %d bytes", b.spec.LogLimit)
-			err = nil
-		case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-			s.Outcome, s.Cause, s.Reason = Error, CauseCancelled, err.Error()
-		default:
-			s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
-		}
-		b.report.Steps = append(b.report.Steps, s)
-		if s.Outcome != Success {
-			_, _ = fmt.Fprintf(b.log, "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)
-			return err
-		}
-	}
-	return nil
-}
-
-// exited turns the failure of a go command into a result; other errors stay what they are.
-func exited(err error, cause Cause, reason string) error {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return reject(cause, "%s", reason)
-	}
-	return err
-}
-
-func (b *build) detect(ctx context.Context) error {
-	info, err := os.Lstat(filepath.Join(b.spec.Dir, "go.mod"))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.Mode().IsRegular() {
-		return reject(CauseNoModule, "no go.mod at the root of the repository: not a Go module")
-	}
-	if err != nil {
+// all loads the definition, runs it, and packages what it says.
+func (r *run) all(ctx context.Context) error {
+	p, tasks, err := r.load()
+	var wrong document.Errors
+	switch {
+	case errors.As(err, &wrong), errors.Is(err, definition.ErrNothing), errors.Is(err, definition.ErrNoMain), errors.Is(err, errDefinition):
+		r.fail(StepDefinition, CauseDefinition, err.Error())
+		return nil
+	case err != nil:
 		return err
 	}
-	// -find does not resolve imports: nothing is downloaded to find out what is there.
-	var list bytes.Buffer
-	err = b.goCommand(ctx, &list, "list", "-find", "-f", "{{.Name}}\t{{.ImportPath}}\t{{with .Module}}{{.Path}}{{end}}", "./...")
-	if err != nil {
-		return exited(err, CauseBadModule, "the go command cannot read the module: "+lastLine(b.log))
-	}
-	var mains []string
-	for line := range strings.Lines(list.String()) {
-		field := strings.Split(strings.TrimRight(line, "\n"), "\t")
-		if len(field) != 3 {
-			continue
-		}
-		b.report.Module = field[2]
-		if field[0] == "main" {
-			mains = append(mains, field[1])
-		}
-	}
-	return b.chooseMain(mains)
-}
-
-func (b *build) chooseMain(mains []string) error {
-	if want := b.spec.Main; want != "" {
-		for _, m := range mains {
-			if m == want || m == path.Join(b.report.Module, want) {
-				b.report.Main = m
-				return nil
-			}
-		}
-		return reject(CauseNoMain, "no main package %s; there is: %s", want, list(mains))
-	}
-	switch len(mains) {
-	case 0: // a library: compiled and tested, and only then is there nothing to package
-	case 1:
-		b.report.Main = mains[0]
-	default:
-		return reject(CauseManyMains, "%d main packages, name one: %s", len(mains), list(mains))
-	}
-	return nil
-}
-
-func list(mains []string) string {
-	if len(mains) == 0 {
-		return "none"
-	}
-	return strings.Join(mains[:min(len(mains), 10)], ", ")
-}
-
-func (b *build) compile(ctx context.Context) error {
-	err := b.goCommand(ctx, b.log, "build", "-trimpath", "./...") // as it is packaged, so that it is compiled once
-	return exited(err, CauseCompile, "go build: "+lastLine(b.log))
-}
-
-func (b *build) test(ctx context.Context) error {
-	profile := filepath.Join(b.spec.Output, "cover.out")
-	if err := os.Remove(profile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if r.env, err = newEnvironment(ctx, r.root, r.spec.Output); err != nil {
 		return err
 	}
-	tests := newTestReader(b.log)
-	args := []string{"test", "-json", "-count=1", "-coverprofile=" + profile}
-	if b.spec.TrimTests {
-		asks, err := asksForPaths(b.spec.Dir)
-		if err != nil {
-			return err
-		}
-		if !asks {
-			args = append(args, "-trimpath")
-		}
-	}
-	err := b.goCommand(ctx, tests, append(args, "./...")...)
-	b.report.Tests = tests.finish()
-	if err != nil {
-		return exited(err, CauseTests, failures(b.report.Tests, tests.broken))
-	}
-	measured, err := coverage.ReadFile(profile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // no package, no profile
-	}
-	if err != nil {
+	if err := r.schedule(ctx, tasks); err != nil {
 		return err
 	}
-	b.report.Coverage, b.report.Statements = measured.Whole()
-	b.report.Profile = profile
-	return nil
+	if _, failed := r.report.Failed(); failed || p.Package == nil || p.Package.Executable == "" || len(r.spec.Only) > 0 {
+		return nil
+	}
+	return r.pack(p.Package.Executable)
 }
 
-func (b *build) pack(ctx context.Context) error {
-	if b.report.Main == "" {
-		return reject(CauseNoMain, "no main package in %s: nothing to package", b.report.Module)
-	}
-	// A folder of its own: the name is the project's choice and must not meet build.log.
-	executable := filepath.Join(b.spec.Output, "bin", path.Base(b.report.Main))
-	err := b.goCommand(ctx, b.log, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", executable, b.report.Main)
+// errDefinition says that what is asked for is not in the definition.
+var errDefinition = errors.New("the pipeline can not be run")
+
+func (r *run) load() (definition.Pipeline, []definition.Task, error) {
+	p, found, err := definition.Load(r.root.FS(), r.spec.Main)
 	if err != nil {
-		return exited(err, CauseCompile, "go build: "+lastLine(b.log))
+		return p, nil, err
 	}
-	f, err := os.Open(executable)
+	r.report.Found = found
+	tasks, err := p.Tasks(r.spec.Occasion)
+	if err == nil {
+		tasks, err = choose(p, tasks, r.spec.Only)
+	}
 	if err != nil {
-		return err
+		return p, nil, fmt.Errorf("%w: %w", errDefinition, err)
 	}
-	defer func() { _ = f.Close() }()
-	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return err
+	if len(tasks) == 0 {
+		return p, nil, fmt.Errorf("%w: no step's condition holds on this occasion", errDefinition)
 	}
-	b.report.Executable, b.report.Size = executable, size
-	b.report.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	return nil
+	return p, tasks, nil
 }
 
-// lastLine is what a command said last, for a reason.
-func lastLine(t *transcript) string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := bytes.Split(bytes.TrimSpace(t.tail), []byte("\n"))
-	line := string(bytes.TrimSpace(lines[len(lines)-1]))
-	if len(line) > 300 {
-		line = line[:300] + "…"
+// fail adds a step that failed before anything of it ran.
+func (r *run) fail(name string, cause Cause, reason string) {
+	now := r.spec.Now()
+	r.end(Step{Name: name, Outcome: Failure, Cause: cause, Reason: reason, Started: now, Finished: now})
+}
+
+// end adds a step to the report, and to the log where it did not succeed.
+func (r *run) end(s Step) {
+	r.report.Steps = append(r.report.Steps, s)
+	if s.Outcome != Success {
+		_, _ = fmt.Fprintf(r.log, "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)
 	}
-	return line
 }

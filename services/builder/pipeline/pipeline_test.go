@@ -1,21 +1,17 @@
 package pipeline_test
 
 import (
-	"bytes"
-	"context"
 	"crypto/sha256"
 	"debug/elf"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 
@@ -71,13 +67,13 @@ func fileDigest(t *testing.T, path string) string {
 func TestRunPackagesOneStaticExecutable(t *testing.T) {
 	files := map[string]string{"main.go": mainGo, "main_test.go": testGo}
 	r := run(t, pipeline.Spec{Dir: project(t, files)})
-	if !r.Succeeded() || len(r.Steps) != 4 {
+	if !r.Succeeded() || len(r.Steps) != 3 {
 		t.Fatalf("steps %+v\n%s", r.Steps, r.LogTail)
 	}
-	if r.Module != "example.org/tiny" || r.Main != "example.org/tiny" {
-		t.Errorf("module %q, main %q", r.Module, r.Main)
+	if filepath.Base(r.Executable) != "tiny" {
+		t.Errorf("executable %s", r.Executable)
 	}
-	if r.Count(pipeline.Passed) != 3 || r.Count(pipeline.Skipped) != 1 || r.Tests[1].Name != "TestDouble/a" {
+	if r.Count(pipeline.TestPassed) != 3 || r.Count(pipeline.TestSkipped) != 1 || r.Tests[1].Name != "TestDouble/a" {
 		t.Errorf("tests %+v", r.Tests)
 	}
 	// main, its println, double's condition and two returns: all but main and the guard ran.
@@ -117,12 +113,17 @@ func TestResultsAboutTheProject(t *testing.T) {
 		cause  pipeline.Cause
 		reason string
 	}{
-		{"no module", map[string]string{"go.mod": "", "a.py": "x"}, "", "detect", pipeline.CauseNoModule, "no go.mod"},
-		{"bad module", map[string]string{"go.mod": "modul x\n", "main.go": mainGo}, "", "detect", pipeline.CauseBadModule, "cannot read the module"},
-		{"wrong main", map[string]string{"main.go": mainGo}, "./cmd/x", "detect", pipeline.CauseNoMain, "./cmd/x"},
-		{"many mains", map[string]string{"a/a.go": mainGo, "b/b.go": mainGo}, "", "detect", pipeline.CauseManyMains, "example.org/tiny/a, example.org/tiny/b"},
-		{"library", map[string]string{"a.go": "package tiny\n"}, "", "package", pipeline.CauseNoMain, "nothing to package"},
-		{"compile", map[string]string{"main.go": "package main\n\nfunc main() { missing() }\n"}, "", "compile", pipeline.CauseCompile, "undefined: missing"},
+		{"nothing known", map[string]string{"go.mod": "", "a.txt": "x"}, "", "definition", pipeline.CauseDefinition, "no go.mod"},
+		{"broken definition", map[string]string{".lemnis.yaml": "steps:\n  - name: a\n    runs: x\n"}, "", "definition", pipeline.CauseDefinition, ".lemnis.yaml:3:5: steps[0].runs"},
+		{"bad module", map[string]string{"go.mod": "modul x\n", "main.go": mainGo}, "", "compile", executor.CauseExit, "exit status 1"},
+		{"wrong main", map[string]string{"main.go": mainGo}, "./cmd/x", "definition", pipeline.CauseDefinition, "./cmd/x; there is: ."},
+		{"nothing made", map[string]string{".lemnis.yaml": "steps: [{name: a, run: ':'}]\npackage: {executable: bin/a}\n"}, "", "packaging", pipeline.CausePackage, "bin/a is to be packaged"},
+		{"a link made", map[string]string{".lemnis.yaml": "steps: [{name: a, run: ln -s /etc/passwd a}]\npackage: {executable: a}\n"}, "", "packaging", pipeline.CausePackage, "no step left a file there"},
+		{"no such secret", map[string]string{".lemnis.yaml": "steps: [{name: a, run: ':', secrets: {A: 'secret:a'}}]\n"}, "", "a", pipeline.CauseSecret, "secret:a"},
+		{"no engine", map[string]string{".lemnis.yaml": "steps: [{name: a, run: ':', image: alpine}]\n"}, "", "a", pipeline.CauseDefinition, "no container engine"},
+		{"never on this occasion", map[string]string{".lemnis.yaml": "steps: [{name: a, run: ':', when: 'branch == \"x\"'}]\n"}, "", "definition", pipeline.CauseDefinition, "no step's condition holds"},
+		{"no report", map[string]string{".lemnis.yaml": "steps: [{name: a, run: 'echo hello >r', reports: {tests: [r]}}]\n"}, "", "a", pipeline.CauseTests, "report r"},
+		{"compile", map[string]string{"main.go": "package main\n\nfunc main() { missing() }\n"}, "", "compile", executor.CauseExit, "undefined: missing"},
 		{"test fails", map[string]string{"main.go": mainGo, "main_test.go": strings.Replace(testGo, "!= 4", "!= 5", 1)}, "", "test", pipeline.CauseTests, "2 failed: TestDouble/a, TestDouble/b"},
 		{"test panics", map[string]string{"main.go": mainGo, "main_test.go": "package main\n\nimport (\n\t\"os\"\n\t\"testing\"\n)\n\nfunc TestDies(t *testing.T) { os.Exit(3) }\n"}, "", "test", pipeline.CauseTests, "TestDies"},
 		{"test does not build", map[string]string{"main.go": mainGo, "main_test.go": "package main\n\nvar x = missing\n"}, "", "test", pipeline.CauseTests, "package example.org/tiny"},
@@ -131,7 +132,7 @@ func TestResultsAboutTheProject(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			r := run(t, pipeline.Spec{Dir: project(t, test.files), Main: test.main})
-			last := r.Last()
+			last, _ := r.Failed()
 			if last.Name != test.step || last.Outcome != pipeline.Failure || last.Cause != test.cause || !strings.Contains(last.Reason, test.reason) {
 				t.Fatalf("%+v\n%s", last, r.LogTail)
 			}
@@ -143,113 +144,18 @@ func TestResultsAboutTheProject(t *testing.T) {
 }
 
 func TestChosenMain(t *testing.T) {
-	r := run(t, pipeline.Spec{Main: "./a", Dir: project(t, map[string]string{
-		"a/a.go": mainGo, "b/b.go": mainGo,
-	})})
-	if !r.Succeeded() || r.Main != "example.org/tiny/a" || filepath.Base(r.Executable) != "a" {
+	for _, main := range []string{"./a", "example.org/tiny/a"} {
+		r := run(t, pipeline.Spec{Main: main, Dir: project(t, map[string]string{"a/a.go": mainGo, "b/b.go": mainGo})})
+		if !r.Succeeded() || filepath.Base(r.Executable) != "a" {
+			t.Fatalf("%+v", r)
+		}
+	}
+}
+
+func TestALibraryIsNotPackaged(t *testing.T) {
+	r := run(t, pipeline.Spec{Dir: project(t, map[string]string{"a.go": "package tiny\n"})})
+	if !r.Succeeded() || r.Executable != "" || !strings.Contains(strings.Join(r.Found, " "), "a library") {
 		t.Fatalf("%+v", r)
-	}
-}
-
-// hang is a test that starts a process, says so in the file named started, and waits for ever.
-func hang(started string) map[string]string {
-	return map[string]string{"main.go": mainGo, "main_test.go": fmt.Sprintf(`package main
-
-import (
-	"fmt"
-	"os"
-	"os/exec"
-	"testing"
-)
-
-func TestHang(t *testing.T) {
-	child := exec.Command("sleep", "600")
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(%[1]q+".tmp", fmt.Append(nil, child.Process.Pid), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(%[1]q+".tmp", %[1]q); err != nil {
-		t.Fatal(err)
-	}
-	select {}
-}
-`, started)}
-}
-
-// childOf waits for the process that hang started.
-func childOf(t *testing.T, started string) int {
-	t.Helper()
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
-		if b, err := os.ReadFile(started); err == nil {
-			var pid int
-			_, _ = fmt.Sscan(string(b), &pid)
-			return pid
-		}
-	}
-	t.Fatal("the test did not start")
-	return 0
-}
-
-func gone(t *testing.T, pid int) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
-		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if err != nil || bytes.Contains(state, []byte(") Z ")) {
-			return
-		}
-	}
-	_ = syscall.Kill(pid, syscall.SIGKILL)
-	t.Fatalf("process %d is still there", pid)
-}
-
-func TestCancelKillsTheWholeGroup(t *testing.T) {
-	t.Parallel()
-	started := filepath.Join(t.TempDir(), "started")
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	pid := make(chan int, 1)
-	go func() {
-		pid <- childOf(t, started)
-		cancel()
-	}()
-	r, err := pipeline.Run(ctx, pipeline.Spec{Dir: project(t, hang(started)), Output: t.TempDir()})
-	if !errors.Is(err, context.Canceled) || r.Last().Cause != pipeline.CauseCancelled || r.Last().Outcome != pipeline.Error {
-		t.Fatalf("%v, %+v", err, r.Last())
-	}
-	gone(t, <-pid)
-}
-
-func TestTimeLimit(t *testing.T) {
-	t.Parallel()
-	r := run(t, pipeline.Spec{Dir: project(t, hang(filepath.Join(t.TempDir(), "started"))), TimeLimit: time.Second})
-	if last := r.Last(); last.Outcome != pipeline.Failure || last.Cause != pipeline.CauseTimeLimit {
-		t.Fatalf("%+v", last)
-	}
-}
-
-func TestOutputLimit(t *testing.T) {
-	t.Parallel()
-	dir := project(t, map[string]string{"main.go": mainGo, "main_test.go": `package main
-
-import (
-	"fmt"
-	"testing"
-)
-
-func TestTalk(t *testing.T) {
-	for {
-		fmt.Println("and so on, and so on, and so on")
-	}
-}
-`})
-	r := run(t, pipeline.Spec{Dir: dir, LogLimit: 100_000, TailBytes: 1000})
-	if last := r.Last(); last.Outcome != pipeline.Failure || last.Cause != pipeline.CauseOutputLimit {
-		t.Fatalf("%+v", last)
-	}
-	if r.LogSize != 100_000 || len(r.LogTail) != 1000 || fileDigest(t, r.LogFile) != r.LogDigest {
-		t.Fatalf("log of %d, tail of %d", r.LogSize, len(r.LogTail))
 	}
 }
 
@@ -273,14 +179,7 @@ func TestEnv(t *testing.T) {
 }
 `, home)})})
 	if !r.Succeeded() {
-		t.Fatalf("%+v\n%s", r.Last(), r.LogTail)
-	}
-}
-
-func TestMachineryFails(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	if _, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: t.TempDir(), Output: t.TempDir()}); !errors.Is(err, exec.ErrNotFound) {
-		t.Fatalf("want exec.ErrNotFound, got %v", err)
+		t.Fatalf("%+v\n%s", r.Steps, r.LogTail)
 	}
 }
 
@@ -308,9 +207,9 @@ func TestFindsItself(t *testing.T) {
 	}{{"plain", testGo, true}, {"finds files by its own path", finds, false}} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			r := run(t, pipeline.Spec{Dir: project(t, map[string]string{"main.go": mainGo, "main_test.go": test.source}), TrimTests: true})
+			r := run(t, pipeline.Spec{Dir: project(t, map[string]string{"main.go": mainGo, "main_test.go": test.source})})
 			if !r.Succeeded() {
-				t.Fatalf("%+v\n%s", r.Last(), r.LogTail)
+				t.Fatalf("%+v\n%s", r.Steps, r.LogTail)
 			}
 			_, command, _ := strings.Cut(r.LogTail, "$ go test")
 			command, _, _ = strings.Cut(command, "\n")

@@ -2,49 +2,48 @@ package pipeline
 
 import (
 	"time"
+
+	"github.com/lemnis/lemnis/services/builder/coverage"
+	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // Outcome is how a step ended, in the words of CDEvents.
 type Outcome string
 
-// A step's outcomes: the project is fine, the project is not, the machinery failed.
+// A step's outcomes: the project is fine, the project is not, the machinery failed; or it was not run.
 const (
 	Success Outcome = "success"
 	Failure Outcome = "failure"
 	Error   Outcome = "error"
+	Skipped Outcome = "skipped" // what it needs did not succeed
 )
 
-// The steps, in order. A step that fails is the last one.
+// Cause says, for programs, why a step did not succeed: one of the executor's, or one of these.
+type Cause = executor.Cause
+
+// The causes beside those of the executor.
 const (
-	StepDetect  = "detect"
-	StepCompile = "compile"
-	StepTest    = "test"
-	StepPackage = "package"
+	CauseDefinition Cause = "definition" // there is no pipeline, or it is wrong
+	CauseTests      Cause = "tests"      // a test case failed
+	CauseSecret     Cause = "secret"     // a secret that it names is not there
+	CausePackage    Cause = "package"    // what is to be packaged is not there
+	CauseMachinery  Cause = "machinery"  // Run returned an error
+	CauseCancelled  Cause = "cancelled"  // the context ended
 )
 
-// Cause says, for programs, why a step did not succeed.
-type Cause string
-
-// The causes; on success there is none.
+// The steps that are nobody's: they are in the report only where they failed.
 const (
-	CauseNoModule    Cause = "no-module"    // no go.mod at the root of the checkout
-	CauseBadModule   Cause = "bad-module"   // the go command cannot read the module
-	CauseNoMain      Cause = "no-main"      // the module has no main package, or not the one asked for
-	CauseManyMains   Cause = "many-mains"   // several main packages and none was chosen
-	CauseCompile     Cause = "compile"      // go build failed
-	CauseTests       Cause = "tests"        // a test failed, or a package of tests did not build
-	CauseTimeLimit   Cause = "time-limit"   // Spec.TimeLimit passed
-	CauseOutputLimit Cause = "output-limit" // Spec.LogLimit passed
-	CauseMachinery   Cause = "machinery"    // Run returned an error
-	CauseCancelled   Cause = "cancelled"    // the context ended
+	StepDefinition = "definition"
+	StepPackage    = "packaging"
 )
 
-// Step is one step that ran.
+// Step is one task of the pipeline: a step with one choice of its matrix.
 type Step struct {
 	Name     string
 	Outcome  Outcome
 	Cause    Cause  // empty on success
 	Reason   string // for people, a few lines at most; empty on success
+	Attempts int    // how often it was run; 0: not at all
 	Started  time.Time
 	Finished time.Time
 }
@@ -54,9 +53,9 @@ type TestOutcome string
 
 // A test case's outcomes, in the words of go test -json.
 const (
-	Passed  TestOutcome = "pass"
-	Failed  TestOutcome = "fail"
-	Skipped TestOutcome = "skip"
+	TestPassed  TestOutcome = "pass"
+	TestFailed  TestOutcome = "fail"
+	TestSkipped TestOutcome = "skip"
 )
 
 // TestCase is one test function or subtest (Name "TestSearch/empty").
@@ -69,17 +68,16 @@ type TestCase struct {
 
 // Report is what one run found.
 type Report struct {
-	Module string // module path, from go.mod
-	Main   string // import path of the package that was packaged; empty when there is none
-
-	Steps []Step
+	Found []string // where the pipeline comes from
+	Steps []Step   // in the order in which they ended
 	Tests []TestCase
 
-	Coverage   float64 // percent of statements that the tests ran, 0 to 100
+	Coverage   float64 // percent of statements (of other languages, lines) that the tests ran, 0 to 100
 	Statements int     // that Coverage is a part of; 0: nothing was measured
-	Profile    string  // path of the cover profile; empty when there is none
 
-	Executable string // path of the packaged file; empty when it was not packaged
+	Profile coverage.Profile // what Coverage is of
+
+	Executable string // path of the packaged file; empty when nothing is packaged
 	Digest     string // sha256:<hex> of it
 	Size       int64  // its bytes
 
@@ -89,18 +87,20 @@ type Report struct {
 	LogTail   string // its last Spec.TailBytes
 }
 
-// Succeeded says whether every step ran and succeeded.
+// Succeeded says whether every step did.
 func (r Report) Succeeded() bool {
-	last := r.Last()
-	return last.Name == StepPackage && last.Outcome == Success
+	_, failed := r.Failed()
+	return !failed && len(r.Steps) > 0
 }
 
-// Last returns the step that ran last: the one that failed, if one did.
-func (r Report) Last() Step {
-	if len(r.Steps) == 0 {
-		return Step{}
+// Failed returns the step that failed first, if one did.
+func (r Report) Failed() (Step, bool) {
+	for _, s := range r.Steps {
+		if s.Outcome == Failure || s.Outcome == Error {
+			return s, true
+		}
 	}
-	return r.Steps[len(r.Steps)-1]
+	return Step{}, false
 }
 
 // Count returns how many test cases ended in the given way.

@@ -111,12 +111,12 @@ func TestBranchesUnderTraffic(t *testing.T) {
 			if err := repo.Checkout(t.Context(), commit, dir); err != nil {
 				t.Fatal(err)
 			}
-			report, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: dir, Output: t.TempDir(), TrimTests: true})
+			report, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: dir, Output: t.TempDir()})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !report.Succeeded() || report.Count(pipeline.Passed) < test.cases || report.Coverage < 70 {
-				t.Fatalf("%+v, %d passed, coverage %.1f\n%s", report.Last(), report.Count(pipeline.Passed), report.Coverage, report.LogTail)
+			if !report.Succeeded() || report.Count(pipeline.TestPassed) < test.cases || report.Coverage < 70 {
+				t.Fatalf("%+v, %d passed, coverage %.1f\n%s", report.Steps, report.Count(pipeline.TestPassed), report.Coverage, report.LogTail)
 			}
 			base := start(t, report.Executable)
 			share := visit(t, base, 600)

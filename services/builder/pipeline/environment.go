@@ -1,0 +1,105 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+)
+
+// What of the host's Go a build uses: where modules come from and are kept, and which toolchain.
+var inherited = []string{
+	"GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOTOOLCHAIN",
+}
+
+// passed are the host's own variables that a step gets: how to reach the network.
+var passed = []string{
+	"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+}
+
+// environment is what all steps of a run have.
+type environment struct {
+	variables        []string
+	shared, readOnly []string // folders
+}
+
+// hostGo asks the host's go command once.
+var hostGo = sync.OnceValues(func() (map[string]string, error) {
+	cmd := exec.Command("go", append([]string{"env", "-json"}, inherited...)...) //nolint:noctx // takes some milliseconds
+	cmd.Dir = os.TempDir()                                                       // not the checkout: its go.mod must not choose what is asked here
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	host := map[string]string{}
+	if err := json.Unmarshal(out, &host); err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	return host, nil
+})
+
+// newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder.
+func newEnvironment(_ context.Context, root *os.Root, output string) (environment, error) {
+	e := environment{variables: []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0"}} // tools fetch modules over git too
+	for _, name := range passed {
+		if value, ok := os.LookupEnv(name); ok {
+			e.variables = append(e.variables, name+"="+value)
+		}
+	}
+	e.toolchains()
+	_, work := root.Stat("go.work")
+	if _, err := root.Stat("go.mod"); err != nil && work != nil {
+		return e, nil
+	}
+	host, err := hostGo()
+	if err != nil {
+		return e, nil //nolint:nilerr // there is no go: the step that needs it will say so
+	}
+	for _, name := range inherited {
+		e.variables = append(e.variables, name+"="+host[name])
+	}
+	e.variables = append(e.variables, "GOENV=off")
+	if work != nil {
+		e.variables = append(e.variables, "GOWORK=off") // a go.work above the checkout is none of its business
+	}
+	for _, name := range []string{"GOMODCACHE", "GOCACHE"} {
+		if err := os.MkdirAll(host[name], 0o755); err != nil {
+			return e, err
+		}
+		e.shared = append(e.shared, host[name])
+	}
+	// Go counts its use in the configuration folder, by a process of its own, unless told not to.
+	config := filepath.Join(output, ".config")
+	telemetry := filepath.Join(config, "go", "telemetry")
+	if err := os.MkdirAll(telemetry, 0o700); err != nil {
+		return e, err
+	}
+	if err := os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o600); err != nil {
+		return e, err
+	}
+	e.shared = append(e.shared, config)
+	e.variables = append(e.variables, "XDG_CONFIG_HOME="+config)
+	return e, nil
+}
+
+// toolchains that people install below their home. Of those homes nothing else is shown: credentials lie there too.
+func (e *environment) toolchains() {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return
+	}
+	for variable, folder := range map[string]string{"RUSTUP_HOME": ".rustup", "PYENV_ROOT": ".pyenv", "VOLTA_HOME": ".volta", "NVM_DIR": ".nvm"} {
+		at := os.Getenv(variable)
+		if at == "" {
+			at = filepath.Join(home, folder)
+		}
+		if info, err := os.Stat(at); err == nil && info.IsDir() {
+			e.variables = append(e.variables, variable+"="+at)
+			e.readOnly = append(e.readOnly, at)
+		}
+	}
+}
