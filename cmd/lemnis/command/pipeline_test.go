@@ -22,7 +22,7 @@ func TestPipeline(t *testing.T) {
 	put("go.mod", "module example.org/shop\n")
 	put("main.go", "package main\n\nfunc main() {}\n")
 	code, detected, complaint := lemnis(t.Context(), "pipeline", "show", dir)
-	if code != 0 || !strings.Contains(detected, "# go.mod: a Go module\n") || !strings.Contains(detected, "executable: bin/app") {
+	if code != 0 || !strings.Contains(detected, "# go.mod: a Go module\n") || !strings.Contains(detected, "executable: bin/shop") {
 		t.Fatalf("exit %d: %s%s", code, detected, complaint)
 	}
 

@@ -260,7 +260,7 @@ func (r *running) end(drained <-chan error) error {
 		return err
 	case <-time.After(patience): // something without a pid namespace got away and holds on to the pipe
 		_ = r.output.Close()
-		_ = <-drained
+		<-drained //nolint:errcheck // what could not be read is lost with the pipe
 		return nil
 	}
 }

@@ -51,8 +51,9 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 		}
 	}
 	e.toolchains()
-	_, work := root.Stat("go.work")
-	if _, err := root.Stat("go.mod"); err != nil && work != nil {
+	has := func(name string) bool { _, err := root.Stat(name); return err == nil }
+	work := has("go.work")
+	if !work && !has("go.mod") {
 		return e, nil
 	}
 	host, err := hostGo()
@@ -63,7 +64,7 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 		e.variables = append(e.variables, name+"="+host[name])
 	}
 	e.variables = append(e.variables, "GOENV=off")
-	if work != nil {
+	if !work {
 		e.variables = append(e.variables, "GOWORK=off") // a go.work above the checkout is none of its business
 	}
 	for _, name := range []string{"GOMODCACHE", "GOCACHE"} {
@@ -97,7 +98,7 @@ func (e *environment) toolchains() {
 		if at == "" {
 			at = filepath.Join(home, folder)
 		}
-		if info, err := os.Stat(at); err == nil && info.IsDir() {
+		if info, err := os.Stat(at); err == nil && info.IsDir() { //nolint:gosec // the host's own variables
 			e.variables = append(e.variables, variable+"="+at)
 			e.readOnly = append(e.readOnly, at)
 		}

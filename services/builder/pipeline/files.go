@@ -153,7 +153,7 @@ func (r *run) pack(name string) error {
 	info, err := r.root.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		r.fail(StepPackage, CausePackage, fmt.Sprintf("%s is to be packaged, and no step left a file there", name))
-		return nil //nolint:nilerr // it is the project's: a step of the report
+		return nil // it is the project's: a step of the report
 	}
 	from, err := r.root.Open(name)
 	if err != nil {
