@@ -20,6 +20,8 @@ type Evidence struct {
 	Changed  *Covered `json:"changed,omitempty"` // of the lines that the change touches; nil: not known
 	Log      string   `json:"log,omitempty"`
 	Digest   string   `json:"digest,omitempty"` // of the log
+
+	Unisolated string `json:"unisolated,omitempty"` // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
 }
 
 // Covered is how much of some lines the tests ran.

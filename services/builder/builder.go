@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"sync"
 
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
@@ -30,10 +31,16 @@ type Options struct {
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
+
+	// Log is told what an operator has to know, with a message and keys and values in turn; nil: silent.
+	Log func(message string, keysAndValues ...any)
 }
 
 // New is the builder: develop and integrate.
 func New(o Options) []service.Definition {
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
 	b := &builder{options: o, workshop: newWorkshop(o.Data), queue: newQueue(), host: executor.NewProcess(o.Isolation)}
 	return []service.Definition{
 		{
@@ -90,4 +97,5 @@ type builder struct {
 	workshop *workshop
 	queue    *queue
 	host     executor.Executor // runs the steps of pipelines
+	exposed  sync.Once         // said that steps are not kept apart
 }

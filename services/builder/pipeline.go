@@ -15,6 +15,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
+	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 // pipeline tests what the master copy would be with the change in it.
@@ -131,8 +132,15 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	}
 	evidence := &events.Evidence{
 		Run:   job.Event.Key,
-		Tests: report.Count(pipeline.TestPassed) + report.Count(pipeline.TestFailed), Failed: report.Count(pipeline.TestFailed),
-		Skipped: report.Count(pipeline.TestSkipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
+		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
+		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
+		Unisolated: report.Unisolated,
+	}
+	if report.Unisolated != "" {
+		b.exposed.Do(func() {
+			b.options.Log("steps of pipelines are NOT kept apart from this machine: they run with the builder's rights and see its files and credentials; "+
+				"allow user namespaces (seccomp, kernel.apparmor_restrict_unprivileged_userns), or refuse such runs by LEMNIS_ISOLATION=required", "reason", report.Unisolated)
+		})
 	}
 	if evidence.Changed, err = coveredOf(ctx, repo, m, report.Profile); err != nil {
 		return report, evidence, leave, err

@@ -11,6 +11,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
 
@@ -35,6 +36,9 @@ func newUp() *cobra.Command {
 			}
 			o.Log, o.NATSKey, o.SecretsDir = log, os.Getenv("LEMNIS_NATS_KEY_FILE"), os.Getenv("LEMNIS_SECRETS_DIR")
 			o.OSV = os.Getenv("LEMNIS_OSV")
+			if o.Isolation, err = executor.ParseIsolation(os.Getenv("LEMNIS_ISOLATION")); err != nil {
+				return usage("LEMNIS_ISOLATION: %v", err)
+			}
 			if o.Data == "" {
 				if o.Data, err = defaultData(); err != nil {
 					return err

@@ -11,24 +11,26 @@ import (
 
 	"github.com/lemnis/lemnis/internal/certs"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
 // Options of an installation. Data is needed.
 type Options struct {
-	Data       string // folder for all that is kept; made when it is not there
-	HTTP       string // host:port of the gateway, on loopback without Auth; port 0 is a free one; default 127.0.0.1:8080
-	NATSListen string // host:port for NATS clients, on loopback without Auth; port 0 is a free one; default 127.0.0.1:4222
-	NATS       string // URL of a NATS server to use instead of the embedded one
-	NATSKey    string // file with the services' nkey seed for that server
-	Replicas   int    // of the streams on that server; 1 when zero
-	Redis      string // URL of a Redis to use instead of the embedded store
-	Config     string // project file that is applied at start; empty: none
-	Durability string // "fsync": nothing is lost when the power fails; "": up to some seconds
-	Quotas     string // file of what projects may use; empty: quotas.yaml in Data
-	SecretsDir string // holds <project>/<name> for what configurations call secret:<name>; default <Data>/secrets
-	OSV        string // database of known vulnerabilities: a folder, a zip or the URL of a mirror; empty: they are not known
+	Data       string             // folder for all that is kept; made when it is not there
+	HTTP       string             // host:port of the gateway, on loopback without Auth; port 0 is a free one; default 127.0.0.1:8080
+	NATSListen string             // host:port for NATS clients, on loopback without Auth; port 0 is a free one; default 127.0.0.1:4222
+	NATS       string             // URL of a NATS server to use instead of the embedded one
+	NATSKey    string             // file with the services' nkey seed for that server
+	Replicas   int                // of the streams on that server; 1 when zero
+	Redis      string             // URL of a Redis to use instead of the embedded store
+	Config     string             // project file that is applied at start; empty: none
+	Durability string             // "fsync": nothing is lost when the power fails; "": up to some seconds
+	Quotas     string             // file of what projects may use; empty: quotas.yaml in Data
+	SecretsDir string             // holds <project>/<name> for what configurations call secret:<name>; default <Data>/secrets
+	OSV        string             // database of known vulnerabilities: a folder, a zip or the URL of a mirror; empty: they are not known
+	Isolation  executor.Isolation // of the steps of pipelines; executor.Auto when empty
 	Log        *zap.Logger
 
 	Auth   bool          // ask everybody for a token; without it everybody is the principal local, on loopback only

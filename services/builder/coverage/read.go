@@ -2,7 +2,6 @@ package coverage
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -11,29 +10,25 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/lemnis/lemnis/services/builder/lines"
 )
-
-// longestLine of a report, in bytes.
-const longestLine = 1 << 20
-
-var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // Read reads a report of any of the formats. Errors name the line.
 func Read(r io.Reader) (Profile, error) {
 	in := bufio.NewReaderSize(r, 4096)
-	start, err := in.Peek(512)
-	if err != nil && !errors.Is(err, io.EOF) {
+	start, err := lines.Start(in)
+	if err != nil {
 		return Profile{}, err
 	}
-	start = bytes.TrimSpace(bytes.TrimPrefix(start, byteOrderMark))
 	switch {
-	case bytes.HasPrefix(start, []byte("mode:")):
+	case strings.HasPrefix(start, "mode:"):
 		return readGo(in)
-	case bytes.HasPrefix(start, []byte("<")):
+	case strings.HasPrefix(start, "<"):
 		return readCobertura(in)
-	case bytes.HasPrefix(start, []byte("TN:")), bytes.HasPrefix(start, []byte("SF:")):
+	case strings.HasPrefix(start, "TN:"), strings.HasPrefix(start, "SF:"):
 		return readLCOV(in)
-	case len(start) == 0:
+	case start == "":
 		return Profile{}, errors.New("the coverage report is empty")
 	default:
 		return Profile{}, fmt.Errorf("line 1: neither a Go cover profile (mode: …), nor Cobertura (XML), nor LCOV (TN:, SF:): %.40q", start)
@@ -54,27 +49,10 @@ func ReadFile(name string) (Profile, error) {
 	return p, nil
 }
 
-// eachLine calls read with each line and its number, from 1, and puts the number on its errors.
-func eachLine(in io.Reader, read func(line string) error) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, longestLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if err := read(strings.TrimSpace(lines.Text())); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("line %d: %w", n+1, err)
-	}
-	return nil
-}
-
 // readGo reads `file.go:1.2,3.4 statements count` behind `mode: set`.
 func readGo(in io.Reader) (p Profile, err error) {
-	err = eachLine(in, func(line string) error {
-		if line == "" || strings.HasPrefix(line, "mode:") { // profiles put together have several
+	err = lines.Each(in, func(line string) error {
+		if line = strings.TrimSpace(line); line == "" || strings.HasPrefix(line, "mode:") { // profiles put together have several
 			return nil
 		}
 		at := strings.LastIndexByte(line, ':')
@@ -107,8 +85,8 @@ func oneLine(n int) span { return span{fromLine: n, toLine: n} }
 // readLCOV reads the records SF (a file), DA (line,hits) and end_of_record; functions and branches are passed over.
 func readLCOV(in io.Reader) (p Profile, err error) {
 	file := ""
-	err = eachLine(in, func(line string) error {
-		record, value, _ := strings.Cut(line, ":")
+	err = lines.Each(in, func(line string) error {
+		record, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch record {
 		case "SF":
 			if file = value; file == "" {

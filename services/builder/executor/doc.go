@@ -16,7 +16,8 @@
 // the end of its pipe and ends.
 //
 // Where the kernel grants no namespaces (a container without the right to make them), [Auto] goes on without: the init then
-// adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights. [Required] refuses instead.
+// adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights; Result.Unisolated says
+// why. [Required] refuses instead.
 //
 // The limit of processors is one of whole cores, rounded up. Memory and processes are looked at ten times a second; what forks
 // faster than that meets a limit of the kernel at eight times as many tasks.

@@ -98,6 +98,8 @@ type Result struct {
 	Exit   int    // the script's status, 128 and the signal's number when one ended it
 	Cause  Cause  // empty on success
 	Reason string // for people, one line; empty on success
+
+	Unisolated string // why the script had the builder's rights and view of the machine; empty: it had not
 }
 
 // Succeeded says whether the script exited with 0.

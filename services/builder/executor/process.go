@@ -29,9 +29,15 @@ const (
 // Process runs steps as processes of the host.
 type Process struct {
 	isolation Isolation
-	once      sync.Once
-	refused   error // why the kernel grants no namespaces; nil: it does
+
+	mu      sync.Mutex
+	granted bool      // the kernel grants namespaces
+	refused error     // why it does not
+	asked   time.Time // when it refused
 }
+
+// askAgain is how long a refusal is believed: it may have been a shortage of the moment.
+const askAgain = time.Minute
 
 var _ Executor = (*Process)(nil)
 
@@ -43,29 +49,54 @@ func NewProcess(isolation Isolation) *Process {
 	return &Process{isolation: isolation}
 }
 
-// Isolated says whether steps are kept apart from the machine, and if not, why.
-func (p *Process) Isolated(ctx context.Context) (bool, string) {
+// ParseIsolation reads an isolation; empty is [Auto].
+func ParseIsolation(text string) (Isolation, error) {
+	switch i := Isolation(text); i {
+	case "":
+		return Auto, nil
+	case Auto, Required, None:
+		return i, nil
+	}
+	return "", fmt.Errorf("isolation %q: want %s, %s or %s", text, Auto, Required, None)
+}
+
+// Isolated says whether steps are kept apart from the machine, and if not, why. The error is the context's, or that of a
+// machine on which nothing can be tried.
+func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err error) {
 	if p.isolation == None {
-		return false, "isolation is switched off"
+		return false, "isolation is switched off", nil
 	}
-	p.once.Do(func() {
-		dir, err := os.MkdirTemp("", "lemnis-probe-")
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.granted && (p.refused == nil || time.Since(p.asked) > askAgain) {
+		refused, err := p.probe(ctx)
 		if err != nil {
-			p.refused = err
-			return
+			return false, "", err
 		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		var said strings.Builder
-		result, err := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir}, &said, true)
-		if err == nil && !result.Succeeded() {
-			err = errors.New(result.Reason + " " + said.String())
-		}
-		p.refused = err
-	})
-	if p.refused != nil {
-		return false, fmt.Sprintf("this kernel or container does not let the builder make namespaces (%v)", p.refused)
+		p.granted, p.refused, p.asked = refused == nil, refused, time.Now()
 	}
-	return true, ""
+	if !p.granted {
+		return false, fmt.Sprintf("this kernel or container does not let the builder make namespaces (%v)", p.refused), nil
+	}
+	return true, "", nil
+}
+
+// probe tries an isolated step. A probe that was cancelled has found out nothing.
+func (p *Process) probe(ctx context.Context) (refused, err error) {
+	dir, err := os.MkdirTemp("", "lemnis-probe-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var said strings.Builder
+	result, refused := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir}, &said, true)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if refused == nil && !result.Succeeded() {
+		refused = errors.New(strings.TrimSpace(result.Reason + " " + said.String()))
+	}
+	return refused, nil
 }
 
 // Run runs the step.
@@ -73,11 +104,16 @@ func (p *Process) Run(ctx context.Context, step Step, out io.Writer) (Result, er
 	if step.Image != "" {
 		return Result{}, fmt.Errorf("step %s: image %s: this executor runs on the host only", step.Name, step.Image)
 	}
-	isolated, why := p.Isolated(ctx)
+	isolated, why, err := p.Isolated(ctx)
+	if err != nil {
+		return Result{}, err
+	}
 	if !isolated && p.isolation == Required {
 		return Result{}, fmt.Errorf("step %s: isolation is required, and %s", step.Name, why)
 	}
-	return p.run(ctx, step, out, isolated)
+	result, err := p.run(ctx, step, out, isolated)
+	result.Unisolated = why
+	return result, err
 }
 
 // order is what the init is told; the end of its pipe tells it to end.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,7 +20,9 @@ import (
 func host(t *testing.T, isolation executor.Isolation) *executor.Process {
 	t.Helper()
 	p := executor.NewProcess(isolation)
-	if ok, why := p.Isolated(t.Context()); !ok && isolation != executor.None {
+	if ok, why, err := p.Isolated(t.Context()); err != nil {
+		t.Fatal(err)
+	} else if !ok && isolation != executor.None {
 		t.Skipf("SKIPPED: %s", why)
 	}
 	return p
@@ -76,7 +79,8 @@ func TestAFailureSaysHow(t *testing.T) {
 			"kill -9 $$":       {Exit: 137, Cause: executor.CauseExit, Reason: "ended by signal 9 (killed)"},
 			"no-such-command!": {Exit: 127, Cause: executor.CauseExit, Reason: "exit status 127"},
 		} {
-			if got, out := run(t, p, executor.Step{Script: script}); got != want {
+			got, out := run(t, p, executor.Step{Script: script})
+			if got.Unisolated = ""; got != want {
 				t.Errorf("%s: %+v, want %+v: %s", script, got, want, out)
 			}
 		}
@@ -194,6 +198,26 @@ func TestCancelKillsTheWholeTree(t *testing.T) {
 		}
 		gone(t, word)
 	})
+}
+
+// What a cancelled step could not find out is not held against the kernel.
+func TestACancelledStepDecidesNothingForLaterOnes(t *testing.T) {
+	t.Parallel()
+	granted := host(t, executor.Auto) // skips where there is nothing to lose
+	p := executor.NewProcess(executor.Auto)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Run(ctx, executor.Step{Dir: t.TempDir(), Script: ":"}, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for _, p := range []*executor.Process{granted, p} {
+		if result, _ := run(t, p, executor.Step{Script: "test $(id -u) = 1000"}); !result.Succeeded() || result.Unisolated != "" {
+			t.Errorf("%+v", result)
+		}
+	}
+	if result, _ := run(t, executor.NewProcess(executor.None), executor.Step{Script: ":"}); !strings.Contains(result.Unisolated, "switched off") {
+		t.Errorf("%+v", result)
+	}
 }
 
 func TestSIGTERMComesFirst(t *testing.T) {

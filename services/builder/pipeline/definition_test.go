@@ -13,6 +13,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
+	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 // defined is a checkout with a definition of its own.
@@ -173,7 +174,7 @@ steps:
     reports: {tests: ["out/**/*.xml"], coverage: [lcov.info]}
 `)
 	r := run(t, pipeline.Spec{Dir: dir})
-	if failed, _ := r.Failed(); failed.Reason != "1 failed: b" || r.Count(pipeline.TestPassed) != 1 || r.Coverage != 50 || r.Statements != 2 {
+	if failed, _ := r.Failed(); failed.Reason != "1 failed: b" || r.Count(testreport.Passed) != 1 || r.Coverage != 50 || r.Statements != 2 {
 		t.Errorf("%+v, %.0f of %d\n%s", r.Steps, r.Coverage, r.Statements, r.LogTail)
 	}
 }

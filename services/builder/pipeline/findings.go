@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -10,22 +11,45 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
 	"github.com/lemnis/lemnis/services/builder/definition"
+	"github.com/lemnis/lemnis/services/builder/lines"
 	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 // findings are what the reports of a step say.
 type findings struct {
-	cases   []TestCase
-	broken  []string // packages that failed as a whole
+	cases   []testreport.Case
 	profile coverage.Profile
 }
 
-// failed says what did; empty when nothing did.
+// failed names what did, for a reason of one line, without what failed only since something within it did; empty when nothing
+// failed.
 func (f findings) failed() string {
-	if len(f.broken) == 0 && !slices.ContainsFunc(f.cases, func(c TestCase) bool { return c.Outcome == TestFailed }) {
+	var names []string
+	for _, c := range f.cases {
+		within := func(o testreport.Case) bool {
+			return o.Outcome == testreport.Failed && o.Suite == c.Suite && strings.HasPrefix(o.Name, c.Name+"/")
+		}
+		switch {
+		case c.Outcome != testreport.Failed, slices.ContainsFunc(f.cases, within):
+		case c.Name == testreport.Package:
+			names = append(names, "package "+c.Suite)
+		default:
+			names = append(names, c.Name)
+		}
+	}
+	if len(names) == 0 {
 		return ""
 	}
-	return failures(f.cases, f.broken)
+	const most = 10
+	total := len(names)
+	if total > most {
+		names = append(names[:most], fmt.Sprintf("and %d more", total-most))
+	}
+	return fmt.Sprintf("%d failed: %s", total, strings.Join(names, ", "))
+}
+
+func byName(a, b testreport.Case) int {
+	return cmp.Or(strings.Compare(a.Suite, b.Suite), strings.Compare(a.Name, b.Name))
 }
 
 func (r *Report) add(f findings) {
@@ -58,7 +82,14 @@ func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 			}
 		}
 	}
-	each(reports.Tests, func(text *bufio.Reader) error { return f.tests(text, r.log) })
+	each(reports.Tests, func(text *bufio.Reader) error {
+		if begin, err := lines.Start(text); err != nil || begin == "" {
+			return err // nothing ran
+		}
+		cases, err := testreport.Read(text, r.log) // what go test prints goes to the log, as text for people
+		f.cases = append(f.cases, cases...)
+		return err
+	})
 	each(reports.Coverage, func(text *bufio.Reader) error {
 		if _, err := text.Peek(1); errors.Is(err, io.EOF) {
 			return nil // nothing ran
@@ -67,26 +98,6 @@ func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 		f.profile.Merge(measured)
 		return err
 	})
+	slices.SortStableFunc(f.cases, byName)
 	return f, errors.Join(all...)
-}
-
-// tests reads a report of tests, told by its beginning. What go test prints goes to the log too, as text for people.
-func (f *findings) tests(text *bufio.Reader, log io.Writer) error {
-	head, _ := text.Peek(512)
-	switch begin := strings.TrimSpace(string(head)); {
-	case begin == "":
-		return nil // nothing ran
-	case strings.HasPrefix(begin, "{"):
-		reader := newTestReader(log)
-		if _, err := io.Copy(reader, text); err != nil {
-			return err
-		}
-		f.cases, f.broken = append(f.cases, reader.finish()...), append(f.broken, reader.broken...)
-		return nil
-	}
-	cases, err := testreport.Read(text)
-	for _, c := range cases {
-		f.cases = append(f.cases, TestCase{Package: c.Suite, Name: c.Name, Outcome: TestOutcome(c.Outcome), Elapsed: c.Elapsed})
-	}
-	return err
 }

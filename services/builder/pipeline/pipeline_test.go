@@ -13,6 +13,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
+	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 // project writes a module of the given files; go.mod is added unless it is among them as "".
@@ -73,7 +74,7 @@ func TestRunPackagesOneStaticExecutable(t *testing.T) {
 	if filepath.Base(r.Executable) != "tiny" {
 		t.Errorf("executable %s", r.Executable)
 	}
-	if r.Count(pipeline.TestPassed) != 3 || r.Count(pipeline.TestSkipped) != 1 || r.Tests[1].Name != "TestDouble/a" {
+	if r.Count(testreport.Passed) != 3 || r.Count(testreport.Skipped) != 1 || r.Tests[1].Name != "TestDouble/a" {
 		t.Errorf("tests %+v", r.Tests)
 	}
 	// main, its println, double's condition and two returns: all but main and the guard ran.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
 	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 // Outcome is how a step ended, in the words of CDEvents.
@@ -48,29 +49,11 @@ type Step struct {
 	Finished time.Time
 }
 
-// TestOutcome is how a test case ended.
-type TestOutcome string
-
-// A test case's outcomes, in the words of go test -json.
-const (
-	TestPassed  TestOutcome = "pass"
-	TestFailed  TestOutcome = "fail"
-	TestSkipped TestOutcome = "skip"
-)
-
-// TestCase is one test function or subtest (Name "TestSearch/empty").
-type TestCase struct {
-	Package string
-	Name    string
-	Outcome TestOutcome
-	Elapsed time.Duration
-}
-
 // Report is what one run found.
 type Report struct {
 	Found []string // where the pipeline comes from
 	Steps []Step   // in the order in which they ended
-	Tests []TestCase
+	Tests []testreport.Case
 
 	Coverage   float64 // percent of statements (of other languages, lines) that the tests ran, 0 to 100
 	Statements int     // that Coverage is a part of; 0: nothing was measured
@@ -80,6 +63,8 @@ type Report struct {
 	Executable string // path of the packaged file; empty when nothing is packaged
 	Digest     string // sha256:<hex> of it
 	Size       int64  // its bytes
+
+	Unisolated string // why steps had our rights and view of the machine; empty: they had not
 
 	LogFile   string // what the commands printed
 	LogDigest string // sha256:<hex> of it
@@ -104,7 +89,7 @@ func (r Report) Failed() (Step, bool) {
 }
 
 // Count returns how many test cases ended in the given way.
-func (r Report) Count(outcome TestOutcome) int {
+func (r Report) Count(outcome testreport.Outcome) int {
 	n := 0
 	for _, t := range r.Tests {
 		if t.Outcome == outcome {

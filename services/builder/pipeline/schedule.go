@@ -42,9 +42,10 @@ func names(p definition.Pipeline) string {
 
 // result is what became of a task.
 type result struct {
-	step     Step
-	findings findings
-	err      error // of the machinery
+	step       Step
+	findings   findings
+	unisolated string // see executor.Result
+	err        error  // of the machinery
 }
 
 // schedule runs tasks, each as soon as all that it needs has succeeded. After a fault of the machinery no further one begins.
@@ -79,6 +80,10 @@ func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 		outcomes[done.step.Name] = done.step.Outcome
 		r.end(done.step)
 		r.report.add(done.findings)
+		if done.unisolated != "" && r.report.Unisolated == "" {
+			r.report.Unisolated = done.unisolated
+			_, _ = fmt.Fprintf(r.log, "NOT ISOLATED: %s; steps see this machine, with the rights of the process that runs them\n", done.unisolated)
+		}
 		if done.err != nil && fault == nil {
 			fault = fmt.Errorf("step %s: %w", done.step.Name, done.err)
 		}

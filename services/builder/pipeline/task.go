@@ -21,7 +21,7 @@ func (r *run) task(ctx context.Context, t definition.Task) result {
 	for {
 		s.Attempts++
 		ended, found, err := r.attempt(ctx, t)
-		out.findings, out.err = found, err
+		out.findings, out.unisolated, out.err = found, ended.Unisolated, err
 		s.Outcome, s.Cause, s.Reason = Success, ended.Cause, ended.Reason
 		switch {
 		case ctx.Err() != nil:
@@ -76,7 +76,7 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	case !ended.Succeeded() && end.line() != "" && ended.Cause == executor.CauseExit:
 		ended.Reason += ": " + end.line()
 	case ended.Succeeded() && wrong != nil:
-		ended = executor.Result{Cause: CauseTests, Reason: wrong.Error()}
+		ended.Cause, ended.Reason = CauseTests, wrong.Error()
 	}
 	return ended, found, nil
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
 // goEvent is a line of go test -json.
@@ -25,13 +27,15 @@ type goReader struct {
 	cases   []Case
 	failing map[string]bool    // packages with a case that failed
 	last    map[goKey][]string // what each said last, for a reason
+	say     io.Writer
 }
 
-func readGo(in io.Reader) ([]Case, error) {
-	g := goReader{failing: map[string]bool{}, last: map[goKey][]string{}}
-	err := eachLine(in, func(line string) error {
-		if !strings.HasPrefix(line, "{") {
-			return nil // a message of the go command
+func readGo(in io.Reader, say io.Writer) ([]Case, error) {
+	g := goReader{say: say, failing: map[string]bool{}, last: map[goKey][]string{}}
+	err := lines.Each(in, func(line string) error {
+		if !strings.HasPrefix(line, "{") { // a message of the go command
+			_, _ = io.WriteString(say, line+"\n")
+			return nil
 		}
 		var e goEvent
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
@@ -40,14 +44,11 @@ func readGo(in io.Reader) ([]Case, error) {
 		g.take(e)
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	// The process died in what began and never ended.
 	for _, key := range g.open {
 		g.end(key, Failed, 0)
 	}
-	return g.cases, nil
+	return g.cases, err
 }
 
 // keptLines of the output of a case are its reason when it fails.
@@ -56,9 +57,12 @@ const keptLines = 20
 func (g *goReader) take(e goEvent) {
 	key := goKey{e.Package, e.Test}
 	switch e.Action {
+	case "build-output":
+		_, _ = io.WriteString(g.say, e.Output)
 	case "run":
 		g.open = append(g.open, key)
 	case "output":
+		_, _ = io.WriteString(g.say, e.Output)
 		if text := strings.TrimRight(e.Output, "\n"); !noise(text) {
 			g.last[key] = append(g.last[key], text)
 			g.last[key] = g.last[key][max(0, len(g.last[key])-keptLines):]
@@ -67,7 +71,7 @@ func (g *goReader) take(e goEvent) {
 		if e.Test != "" {
 			g.end(key, Outcome(e.Action), e.Elapsed)
 		} else if e.Action == "fail" && !g.failing[e.Package] && !slices.ContainsFunc(g.open, func(k goKey) bool { return k.pkg == e.Package }) {
-			g.cases = append(g.cases, Case{Suite: e.Package, Name: "package", Outcome: Failed, Reason: shortened(strings.Join(g.last[key], "\n"))})
+			g.cases = append(g.cases, Case{Suite: e.Package, Name: Package, Outcome: Failed, Reason: shortened(strings.Join(g.last[key], "\n"))})
 		}
 	}
 }

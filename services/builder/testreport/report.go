@@ -2,11 +2,12 @@ package testreport
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
 // Outcome is how a test case ended.
@@ -29,50 +30,34 @@ type Case struct {
 	Reason  string        // why it failed or was skipped; its first 2,000 bytes
 }
 
-const (
-	longestLine   = 1 << 20
-	longestReason = 2000
-)
+// Package is the name of a case that is a Go package as a whole: it does not build, or failed beside its cases.
+const Package = "package"
 
-var byteOrderMark = []byte("\xef\xbb\xbf")
+const longestReason = 2000
 
-// Read reads a report of any of the formats, in its order. Errors name the line.
-func Read(r io.Reader) ([]Case, error) {
+// Read reads a report of any of the formats, in its order. Errors name the line; beside one, the cases before it are there.
+// say gets what go test -json would have printed for people; nil: nobody.
+func Read(r io.Reader, say io.Writer) ([]Case, error) {
 	in := bufio.NewReaderSize(r, 4096)
-	start, err := in.Peek(512)
-	if err != nil && !errors.Is(err, io.EOF) {
+	start, err := lines.Start(in)
+	if err != nil {
 		return nil, err
 	}
-	start = bytes.TrimSpace(bytes.TrimPrefix(start, byteOrderMark))
+	if say == nil {
+		say = io.Discard
+	}
 	switch {
-	case len(start) == 0:
+	case start == "":
 		return nil, errors.New("the test report is empty")
 	case start[0] == '<':
 		return readJUnit(in)
 	case start[0] == '{':
-		return readGo(in)
-	case isTAP(string(start)):
+		return readGo(in, say)
+	case isTAP(start):
 		return readTAP(in)
 	default:
 		return nil, fmt.Errorf("line 1: neither JUnit XML, nor go test -json, nor TAP: %.40q", start)
 	}
-}
-
-// eachLine calls read with each line, without its end, and puts the line's number, from 1, on its errors.
-func eachLine(in io.Reader, read func(line string) error) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, longestLine)
-	n := 0
-	for lines.Scan() {
-		n++
-		if err := read(lines.Text()); err != nil {
-			return fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("line %d: %w", n+1, err)
-	}
-	return nil
 }
 
 func shortened(reason string) string {

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
 var (
@@ -42,7 +44,7 @@ type tapReader struct {
 
 func readTAP(in io.Reader) ([]Case, error) {
 	r := &tapReader{levels: []*tapLevel{{planned: -1}}}
-	if err := eachLine(in, r.line); err != nil {
+	if err := lines.Each(in, r.line); err != nil {
 		return nil, err
 	}
 	for len(r.levels) > 1 { // cut off within

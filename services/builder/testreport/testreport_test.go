@@ -97,7 +97,7 @@ not ok 1 - cart
 		"tap, all skipped":        {"1..0 # SKIP no database\n", nil},
 		"tap, given up":           {"1..3\nok 1 - a\nBail out! no database\nok 2 - b\n", []string{"a: pass", `Bail out!: fail "no database"`}},
 	} {
-		cases, err := testreport.Read(strings.NewReader(c.text))
+		cases, err := testreport.Read(strings.NewReader(c.text), nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -126,7 +126,7 @@ func TestUnreadable(t *testing.T) {
 		"1..99999999999999999999\n":                                 "line 1: no plan",
 		"1..1\nok " + strings.Repeat("x", 2<<20):                    "line 2:",
 	} {
-		if cases, err := testreport.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if cases, err := testreport.Read(strings.NewReader(text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60q: %v %v, want %q", text, cases, err, want)
 		}
 	}
@@ -154,7 +154,7 @@ func TestReportOfTheGoCommand(t *testing.T) {
 	if err == nil {
 		t.Fatal("the tests passed")
 	}
-	cases, err := testreport.Read(strings.NewReader(string(out)))
+	cases, err := testreport.Read(strings.NewReader(string(out)), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func FuzzRead(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		cases, err := testreport.Read(strings.NewReader(text))
+		cases, err := testreport.Read(strings.NewReader(text), nil)
 		if err != nil {
 			return
 		}

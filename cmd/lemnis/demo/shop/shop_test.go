@@ -17,6 +17,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/demo/shop"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
+	"github.com/lemnis/lemnis/services/builder/testreport"
 )
 
 func TestCreateIsDeterministic(t *testing.T) {
@@ -115,8 +116,8 @@ func TestBranchesUnderTraffic(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !report.Succeeded() || report.Count(pipeline.TestPassed) < test.cases || report.Coverage < 70 {
-				t.Fatalf("%+v, %d passed, coverage %.1f\n%s", report.Steps, report.Count(pipeline.TestPassed), report.Coverage, report.LogTail)
+			if !report.Succeeded() || report.Count(testreport.Passed) < test.cases || report.Coverage < 70 {
+				t.Fatalf("%+v, %d passed, coverage %.1f\n%s", report.Steps, report.Count(testreport.Passed), report.Coverage, report.LogTail)
 			}
 			base := start(t, report.Executable)
 			share := visit(t, base, 600)

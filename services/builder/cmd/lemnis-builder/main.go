@@ -3,25 +3,33 @@
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*),
 // LEMNIS_SIGNING_KEY_FILE (key that artifacts are signed with where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: what projects name; without
-// a key for all, one is made there for each project), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL).
+// a key for all, one is made there for each project), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL),
+// LEMNIS_ISOLATION (of the steps of pipelines: auto, required or off).
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/builder"
+	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 func main() {
-	os.Exit(service.Main("lemnis-builder", func(env service.Environment, _ service.Host) ([]service.Definition, error) {
+	os.Exit(service.Main("lemnis-builder", func(env service.Environment, host service.Host) ([]service.Definition, error) {
 		push, err := oci.TokenFile(os.Getenv("LEMNIS_REGISTRY_TOKEN_FILE"))
 		if err != nil {
 			return nil, err
 		}
+		isolation, err := executor.ParseIsolation(os.Getenv("LEMNIS_ISOLATION"))
+		if err != nil {
+			return nil, fmt.Errorf("LEMNIS_ISOLATION: %w", err)
+		}
 		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
-			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV")}), nil
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
+			Isolation: isolation, Log: host.Log.Sugar().Warnw}), nil
 	}))
 }
