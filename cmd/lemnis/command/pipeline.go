@@ -13,9 +13,9 @@ import (
 
 func newPipeline() *cobra.Command {
 	return group(&cobra.Command{
-		Use: "pipeline", Short: "Show, import and check what is done with a commit",
+		Use: "pipeline", Short: "Show, run and import what is done with a commit",
 		Long: "A repository's pipeline stands in " + definition.File + " at its root, or is detected from what the repository holds.\nNothing here needs a server.",
-	}, newPipelineShow(), newPipelineImport(), newPipelineSchema())
+	}, newPipelineShow(), newPipelineRun(), newPipelineImport(), newPipelineSchema())
 }
 
 func newPipelineShow() *cobra.Command {

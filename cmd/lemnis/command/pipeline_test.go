@@ -1,10 +1,12 @@
 package command_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestPipeline(t *testing.T) {
@@ -57,5 +59,50 @@ func TestPipelineImport(t *testing.T) {
 	}
 	if code, out, _ := lemnis(t.Context(), "pipeline", "schema"); code != 0 || !strings.Contains(out, `"steps"`) {
 		t.Errorf("schema, exit %d: %s", code, out)
+	}
+}
+
+func TestPipelineRun(t *testing.T) {
+	dir, output, secrets := t.TempDir(), filepath.Join(t.TempDir(), "out"), t.TempDir()
+	put := func(file, text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	definition := filepath.Join(dir, ".lemnis.yaml")
+	put(filepath.Join(secrets, "proxy"), "hunter2-and-more")
+	put(definition, `steps:
+  - {name: make, run: "mkdir bin; echo program >bin/a; echo of $TOKEN", secrets: {TOKEN: "secret:proxy"}}
+  - {name: check, run: "test -f bin/a"}
+  - {name: beside, run: "exit 4", needs: [], when: "change != ''"}
+package: {executable: bin/a}
+`)
+	code, out, complaint := lemnis(t.Context(), "pipeline", "run", dir, "--output", output, "--secrets", secrets)
+	if code != 0 || !strings.Contains(out, "of ***\n") || !strings.Contains(out, "check\n") || !strings.Contains(out, "package  a sha256:") {
+		t.Errorf("exit %d: %s%s", code, out, complaint)
+	}
+	for file, want := range map[string]string{"bin/a": "program\n", "build.log": "$ mkdir bin; echo program >bin/a; echo of $TOKEN\nof ***\n$ test -f bin/a\n"} {
+		text, err := os.ReadFile(filepath.Join(output, file))
+		if _, kept, _ := strings.Cut(string(text), "NOT ISOLATED"); err != nil || string(text) != want && kept == "" {
+			t.Errorf("%s: %q, %v", file, text, err)
+		}
+	}
+
+	code, out, complaint = lemnis(t.Context(), "pipeline", "run", dir, "--step", "beside", "--change", "7", "--quiet")
+	if code != 1 || complaint != "lemnis: beside: exit status 4\n" || strings.Contains(out, "check") {
+		t.Errorf("a failure, exit %d: %s%s", code, out, complaint)
+	}
+	if code, _, complaint := lemnis(t.Context(), "pipeline", "run", dir, "--isolation", "some"); code != 2 || !strings.Contains(complaint, "want auto, required or off") {
+		t.Errorf("exit %d: %s", code, complaint)
+	}
+	if code, _, complaint := lemnis(t.Context(), "pipeline", "run", filepath.Join(dir, "nowhere")); code != 3 || !strings.Contains(complaint, "no such file") {
+		t.Errorf("exit %d: %s", code, complaint)
+	}
+	put(definition, "steps: [{name: a, run: 'echo begun; sleep 600'}]\n")
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if code, out, complaint := lemnis(ctx, "pipeline", "run", dir); code != 3 || !strings.Contains(complaint, "deadline exceeded") {
+		t.Errorf("cancelled, exit %d: %s%s", code, out, complaint)
 	}
 }

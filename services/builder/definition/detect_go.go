@@ -45,8 +45,9 @@ func detectGo(tree fs.FS, main string) (steps []Step, p *Package, found []string
 	if !asks {
 		trim = " -trimpath" // as the rest is built: the standard library is compiled once, not twice
 	}
+	// Of a single main package the go command would leave the program in the checkout.
 	steps = []Step{
-		{Name: "compile", Run: "go build -trimpath " + all, Environment: goEnv, Network: true},
+		{Name: "compile", Run: "go build -trimpath -o /dev/null " + all, Environment: goEnv, Network: true},
 		{Name: "test", Run: "go test -json -count=1" + trim + " -coverprofile=cover.out " + all + " > tests.json", Environment: goEnv, Network: true,
 			Reports: Reports{Tests: []string{"tests.json"}, Coverage: []string{"cover.out"}}},
 	}

@@ -26,19 +26,19 @@ func TestDetect(t *testing.T) {
 		want string // name: first line of the script, … | what is packaged
 	}{
 		"a Go service": {tree("go.mod|module x", "main.go|"+main, "a/a.go|package a"), "",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/x . | bin/x"},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/x . | bin/x"},
 		"its main package below": {tree("go.mod|module x", "cmd/api/main.go|// Command api.\n"+main, "tools/gen.go|//go:build ignore\n\n"+main, "testdata/m.go|"+main, "x_test.go|"+main, "vendor/v/m.go|"+main), "",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/api ./cmd/api | bin/api"},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/api ./cmd/api | bin/api"},
 		"a Go library": {tree("go.mod|module x", "a.go|package a"), "",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json | "},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json | "},
 		"several programs": {tree("go.mod|module x", "cmd/a/m.go|"+main, "cmd/b/m.go|"+main), "",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json | "},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json | "},
 		"one of several programs": {tree("go.mod|module example.org/x/v2", "cmd/a/m.go|"+main, "m.go|"+main), "example.org/x/v2",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/x . | bin/x"},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, package: go build -trimpath -ldflags='-s -w' -o bin/x . | bin/x"},
 		"tests that ask for their place": {tree("go.mod|module x", "a_test.go|package a // runtime.Caller"), "",
-			"compile: go build -trimpath ./..., test: go test -json -count=1 -coverprofile=cover.out ./... > tests.json | "},
+			"compile: go build -trimpath -o /dev/null ./..., test: go test -json -count=1 -coverprofile=cover.out ./... > tests.json | "},
 		"a Go workspace": {tree("go.work|go 1.26\nuse ./a", "a/go.mod|module a", "a/a.go|package a"), "",
-			"compile: go build -trimpath work, test: go test -json -count=1 -trimpath -coverprofile=cover.out work > tests.json | "},
+			"compile: go build -trimpath -o /dev/null work, test: go test -json -count=1 -trimpath -coverprofile=cover.out work > tests.json | "},
 		"Node": {tree(`package.json|{"scripts": {"test": "jest", "build": "tsc", "start": "node ."}}`, "package-lock.json|{}"), "",
 			"install: npm ci, build: npm run build, test: npm run test | "},
 		"Node as npm init leaves it": {tree(`package.json|{"scripts": {"test": "echo \"Error: no test specified\" && exit 1"}}`), "",
@@ -62,7 +62,7 @@ func TestDetect(t *testing.T) {
 		"Make and a Dockerfile": {tree("Makefile|build:\n\ttrue\n", "Dockerfile|FROM scratch"), "",
 			"build: make build | Dockerfile"},
 		"Go and Node": {tree("go.mod|module x", "main.go|"+main, `package.json|{"scripts": {"build": "vite build"}}`, "Makefile|build:\n\ttrue\n"), "",
-			"go-compile: go build -trimpath ./..., go-test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, go-package: go build -trimpath -ldflags='-s -w' -o bin/x ., node-install: npm install, node-build: npm run build | bin/x"},
+			"go-compile: go build -trimpath -o /dev/null ./..., go-test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, go-package: go build -trimpath -ldflags='-s -w' -o bin/x ., node-install: npm install, node-build: npm run build | bin/x"},
 	} {
 		p, found, err := Detect(c.tree, c.main)
 		if err != nil {
