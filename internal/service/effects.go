@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -150,6 +151,9 @@ func ensureEffectConsumer(ctx context.Context, h Host, phase events.Phase, e Eff
 	switch there, err := h.JS.Consumer(ctx, natsd.Lifecycle, want.Durable); {
 	case err == nil: // where it began can not be changed
 		have := there.CachedInfo().Config
+		if sameWork(have, want) { // an update is agreed on by the whole cluster, and all workers look when a server dies
+			return there, nil
+		}
 		want.DeliverPolicy, want.OptStartSeq = have.DeliverPolicy, have.OptStartSeq
 		return h.JS.UpdateConsumer(ctx, natsd.Lifecycle, want)
 	case !errors.Is(err, jetstream.ErrConsumerNotFound):
@@ -168,6 +172,16 @@ func ensureEffectConsumer(ctx context.Context, h Host, phase events.Phase, e Eff
 		return h.JS.Consumer(ctx, natsd.Lifecycle, want.Durable)
 	}
 	return c, err
+}
+
+// sameWork reports whether a consumer hands out what is wanted, as it is wanted.
+func sameWork(have, want jetstream.ConsumerConfig) bool {
+	filters := have.FilterSubjects
+	if have.FilterSubject != "" {
+		filters = []string{have.FilterSubject}
+	}
+	return slices.Equal(filters, want.FilterSubjects) && have.AckPolicy == want.AckPolicy && have.AckWait == want.AckWait &&
+		have.MaxDeliver == want.MaxDeliver && have.Replicas == want.Replicas
 }
 
 // floorOf is the sequence below which the owners of a phase have handled everything, 0 before the first.
