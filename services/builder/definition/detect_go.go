@@ -52,7 +52,8 @@ func detectGo(tree fs.FS, main string) (steps []Step, p *Package, found []string
 			Reports: Reports{Tests: []string{"tests.json"}, Coverage: []string{"cover.out"}}},
 	}
 	if main != "" {
-		at := slices.IndexFunc(mains, func(dir string) bool { return main == relative(dir) || main == path.Join(module, dir) })
+		named := path.Clean(main) // also "./." and "./cmd/api/"
+		at := slices.IndexFunc(mains, func(dir string) bool { return named == dir || named == path.Join(module, dir) })
 		if at < 0 {
 			return nil, nil, nil, fmt.Errorf("%w: %s; there is: %s", ErrNoMain, main, some(mains))
 		}

@@ -114,6 +114,18 @@ func TestDetectNamesTheMainPackagesThatThereAre(t *testing.T) {
 	}
 }
 
+func TestDetectTakesAMainPackageHoweverItIsWritten(t *testing.T) {
+	files := tree("go.mod|module example.org/x", "m.go|"+main, "cmd/a/m.go|"+main)
+	for written, built := range map[string]string{
+		".": ".", "./": ".", "./.": ".", "example.org/x": ".", "./cmd/a": "./cmd/a", "./cmd/a/": "./cmd/a", "example.org/x/cmd/a": "./cmd/a",
+	} {
+		p, _, err := Detect(files, written)
+		if err != nil || p.Package == nil || !strings.HasSuffix(p.Steps[len(p.Steps)-1].Run, " "+built) {
+			t.Errorf("%s: got %+v, %v", written, p.Steps, err)
+		}
+	}
+}
+
 func TestLoadPrefersTheFile(t *testing.T) {
 	p, found, err := Load(tree("go.mod|module x", File+"|steps: [{name: a, run: make it}]"), "")
 	if err != nil || len(p.Steps) != 1 || p.Steps[0].Run != "make it" || found[0] != File {
