@@ -21,7 +21,8 @@ type Evidence struct {
 	Log      string   `json:"log,omitempty"`
 	Digest   string   `json:"digest,omitempty"` // of the log
 
-	Unisolated string `json:"unisolated,omitempty"` // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
+	Reused     []string `json:"reused,omitempty"`     // steps that were not run, since an earlier run of the same content had their result
+	Unisolated string   `json:"unisolated,omitempty"` // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
 }
 
 // Covered is how much of some lines the tests ran.

@@ -389,3 +389,20 @@ func TestAnOutsideOwnersFactsAskForNothing(t *testing.T) {
 		t.Error("main moved")
 	}
 }
+
+// Another worker on the same data takes what was found out, and says so.
+func TestAnUnchangedCommitIsNotRunAgain(t *testing.T) {
+	t.Parallel()
+	o := goOrigin(t)
+	p, options := project(o), builder.Options{Data: t.TempDir()}
+	change := find(o.commit(t, "find", map[string]string{"NOTES": "text\n"}))
+	first := newShift(t, options, p).pipeline(t, change)
+	again := newShift(t, options, p).pipeline(t, change)
+	a, b := first.Lemnis.Merge.Evidence, again.Lemnis.Merge.Evidence
+	if again.Outcome != events.Success || a == nil || b == nil || len(a.Reused) > 0 || strings.Join(b.Reused, " ") != "compile test package" {
+		t.Fatalf("%+v, then %s %+v", a, again.Outcome, b)
+	}
+	if a.Tests != 1 || a.Tests != b.Tests || a.Coverage != b.Coverage || a.Changed == nil || *a.Changed != *b.Changed {
+		t.Errorf("%+v, then %+v", a, b)
+	}
+}

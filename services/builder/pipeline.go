@@ -122,7 +122,11 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		}
 		return pipeline.Report{}, nil, leave, err
 	}
-	report, err := pipeline.Run(ctx, b.spec(job, m, room, tree))
+	spec := b.spec(job, m, room, tree)
+	if spec.Files, err = repo.Tree(ctx, m.Commit); err != nil {
+		return pipeline.Report{}, nil, leave, err
+	}
+	report, err := pipeline.Run(ctx, spec)
 	if err != nil {
 		return report, nil, leave, err
 	}
@@ -134,7 +138,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
 		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
-		Unisolated: report.Unisolated,
+		Unisolated: report.Unisolated, Reused: report.Reused(),
 	}
 	if report.Unisolated != "" {
 		b.exposed.Do(func() {
@@ -164,6 +168,7 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 		},
 		Hidden: b.hidden(),
 		Caches: b.workshop.caches(job.Project.Name, m.Repository),
+		Kept:   b.workshop.steps(job.Project.Name, m.Repository), Name: job.Event.Key,
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 //	<data>/<n>/mirrors   bare mirrors of the repositories, kept
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
 //	<data>/caches        folders that steps keep from run to run, of each repository
+//	<data>/steps         what steps that succeeded left, by what they depend on, of each repository
 //	<data>/logs          what the commands printed, by digest
 type workshop struct {
 	data string
@@ -162,6 +163,11 @@ func (w *workshop) open(ctx context.Context, project, url string) (*git.Reposito
 // caches is the folder for what the steps of a repository keep.
 func (w *workshop) caches(project, repository string) string {
 	return filepath.Join(w.data, "caches", token(project+"\x00"+repository))
+}
+
+// steps is the folder for the results of steps of a repository.
+func (w *workshop) steps(project, repository string) string {
+	return filepath.Join(w.data, "steps", token(project+"\x00"+repository))
 }
 
 // keepLog files a log under its digest and returns its name in the data folder.

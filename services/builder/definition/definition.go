@@ -31,6 +31,7 @@ type Step struct {
 	Reports     Reports             `json:"reports,omitzero"`
 	Timeout     events.Duration     `json:"timeout,omitempty"` // 0: DefaultTimeout
 	Retries     int                 `json:"retries,omitempty"`
+	Always      bool                `json:"always,omitempty"`  // run it also when nothing that it depends on has changed
 	Network     bool                `json:"network,omitempty"` // off: the step reaches nobody
 	Limits      Limits              `json:"limits,omitzero"`
 }

@@ -42,6 +42,7 @@ var schema = document.Schema{
 		"steps[].reports.tests":            {Text: "Patterns of JUnit XML, go test -json or TAP."},
 		"steps[].reports.coverage":         {Text: "Patterns of a Go profile, Cobertura or LCOV."},
 		"steps[].timeout":                  {Text: "Time that it may take; 15m when left out."},
+		"steps[].always":                   {Text: "Run it also when nothing that it depends on has changed: for what it does elsewhere."},
 		"steps[].retries":                  {Text: "How often it is tried again when it fails; 0 to 10."},
 		"steps[].network":                  {Text: "Whether it reaches the network; it does not when left out."},
 		"steps[].limits":                   {Text: "What it may take of the machine."},

@@ -40,8 +40,8 @@ func pattern(text string) *regexp.Regexp {
 	return regexp.MustCompile("^(?s:" + b.String() + ")(?:/.*)?$")
 }
 
-// glob lists the regular files of the checkout that one of the patterns names.
-func (r *run) glob(patterns []string) ([]string, error) {
+// glob lists the regular files of the checkout that one of the patterns names, and the links where they are asked for.
+func (r *run) glob(patterns []string, links bool) ([]string, error) {
 	var files []string
 	var forms []*regexp.Regexp
 	plain := true
@@ -58,7 +58,7 @@ func (r *run) glob(patterns []string) ([]string, error) {
 			return err
 		case entry.IsDir() && entry.Name() == ".git":
 			return fs.SkipDir
-		case !entry.Type().IsRegular() || seen[at]:
+		case seen[at] || !entry.Type().IsRegular() && (!links || entry.Type() != fs.ModeSymlink):
 			return nil
 		}
 		for _, form := range forms {
@@ -82,7 +82,7 @@ func (r *run) glob(patterns []string) ([]string, error) {
 
 // clear removes reports of an earlier run, so that they are not taken for this one's.
 func (r *run) clear(reports definition.Reports) error {
-	files, err := r.glob(append(append([]string(nil), reports.Tests...), reports.Coverage...))
+	files, err := r.glob(append(append([]string(nil), reports.Tests...), reports.Coverage...), false)
 	if err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ const mostReport = 256 << 20
 func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 	var all []error
 	each := func(patterns []string, take func(text *bufio.Reader) error) {
-		files, err := r.glob(patterns)
+		files, err := r.glob(patterns, false)
 		if err != nil {
 			all = append(all, err)
 			return

@@ -35,6 +35,10 @@ type Spec struct {
 	Hidden []string                          // folders that isolated steps do not see, wherever they lie
 	Caches string                            // folder in which the caches of steps are kept; empty: they stay in the checkout
 
+	Kept  string            // folder in which the results of steps are kept, for runs of the same content; empty: every step runs
+	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
+	Name  string            // with Kept: of this run, for those that take its results
+
 	Live      io.Writer        // gets the log while it grows; nil: nobody
 	Parallel  int              // steps at once; as many as processors when zero
 	TailBytes int              // bytes of the log that the report carries
@@ -48,6 +52,9 @@ type run struct {
 	env    environment
 	log    *transcript
 	report Report
+
+	keys  map[string]string // of tasks: what their results are kept under
+	taken map[string]kept   // tasks that need not be run
 }
 
 // Run takes a checkout through its pipeline. The report is valid also when there is an error.
@@ -111,8 +118,16 @@ func (r *run) all(ctx context.Context) error {
 	if r.env, err = newEnvironment(ctx, r.root, r.spec.Output); err != nil {
 		return err
 	}
+	if err := r.plan(ctx, p, tasks); err != nil {
+		return err
+	}
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
+	}
+	if len(r.taken) < len(r.keys) {
+		if err := sweep(r.spec.Kept, time.Now(), allKept); err != nil {
+			_, _ = fmt.Fprintf(r.log, "tidy what is kept: %v\n", err)
+		}
 	}
 	if _, failed := r.report.Failed(); failed || p.Package == nil || p.Package.Executable == "" || len(r.spec.Only) > 0 {
 		return nil

@@ -45,6 +45,7 @@ type Step struct {
 	Cause    Cause  // empty on success
 	Reason   string // for people, a few lines at most; empty on success
 	Attempts int    // how often it was run; 0: not at all
+	Reused   string // the run whose result was taken; empty: none was
 	Started  time.Time
 	Finished time.Time
 }
@@ -86,6 +87,16 @@ func (r Report) Failed() (Step, bool) {
 		}
 	}
 	return Step{}, false
+}
+
+// Reused names the steps that were not run since an earlier run had their result.
+func (r Report) Reused() (names []string) {
+	for _, s := range r.Steps {
+		if s.Reused != "" {
+			names = append(names, s.Name)
+		}
+	}
+	return names
 }
 
 // Count returns how many test cases ended in the given way.

@@ -16,6 +16,9 @@ import (
 
 // task runs one task to its end, as often as it may be tried.
 func (r *run) task(ctx context.Context, t definition.Task) result {
+	if k, is := r.taken[t.Name]; is {
+		return r.reuse(t, k)
+	}
 	s := Step{Name: t.Name, Outcome: Success, Started: r.spec.Now()}
 	out := result{}
 	for {
@@ -77,6 +80,8 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 		ended.Reason += ": " + end.line()
 	case ended.Succeeded() && wrong != nil:
 		ended.Cause, ended.Reason = CauseTests, wrong.Error()
+	case ended.Succeeded():
+		r.keep(t, ended.Unisolated)
 	}
 	return ended, found, nil
 }

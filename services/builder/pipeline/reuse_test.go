@@ -1,0 +1,174 @@
+package pipeline
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/executor"
+)
+
+// builds runs pipelines of one repository, each on a checkout of its own.
+type builds struct {
+	t      *testing.T
+	kept   string
+	secret string
+	n      int
+}
+
+func (b *builds) run(files map[string]string) Report {
+	b.t.Helper()
+	b.n++
+	dir, identities := b.t.TempDir(), map[string]string{}
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+		identities[name] = fmt.Sprintf("%x", text)
+	}
+	r, err := Run(b.t.Context(), Spec{Dir: dir, Output: b.t.TempDir(), Kept: b.kept, Files: identities, Name: fmt.Sprintf("run-%d", b.n),
+		Host: executor.NewProcess(executor.None), Secret: func(string) (string, error) { return b.secret, nil }})
+	if err != nil {
+		b.t.Fatalf("%v\n%s", err, r.LogTail)
+	}
+	return r
+}
+
+const reusable = `steps:
+  - {name: generate, run: "mkdir -p made; date +%s%N >made/at; ln -s at made/link", inputs: [in], outputs: [made]}
+  - {name: test, run: "cp report.xml made/r.xml", reports: {tests: [made/r.xml]}, inputs: [in, report.xml]}
+  - {name: pack, run: "cat made/at made/link other >bin; chmod 755 bin", outputs: [bin], inputs: [other]}
+package: {executable: bin}
+`
+
+func reusableFiles(with map[string]string) map[string]string {
+	files := map[string]string{".lemnis.yaml": reusable, "in": "1", "other": "1", "ignored": "1",
+		"report.xml": `<testsuite name="s"><testcase name="a"/><testcase name="b"><skipped/></testcase></testsuite>`}
+	maps.Copy(files, with)
+	return files
+}
+
+func TestUnchangedStepsAreNotRunAgain(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	first := b.run(reusableFiles(nil))
+	if !first.Succeeded() || len(first.Reused()) > 0 {
+		t.Fatalf("%+v\n%s", first.Steps, first.LogTail)
+	}
+	for name, c := range map[string]struct {
+		files  map[string]string
+		reused []string
+		same   bool // the executable
+	}{
+		"nothing":                   {nil, []string{"generate", "test", "pack"}, true},
+		"what no step reads":        {map[string]string{"ignored": "2"}, []string{"generate", "test", "pack"}, true},
+		"what the last step reads":  {map[string]string{"other": "2"}, []string{"generate"}, false}, // test leaves what it does not say
+		"what the first step reads": {map[string]string{"in": "2"}, nil, false},
+		"a script":                  {map[string]string{".lemnis.yaml": strings.Replace(reusable, "chmod 755", "chmod 750", 1)}, []string{"generate"}, false},
+		"a variable":                {map[string]string{".lemnis.yaml": "environment: {A: b}\n" + reusable}, nil, false},
+		"nothing, but always run":   {map[string]string{".lemnis.yaml": strings.Replace(reusable, "inputs: [other]}", "inputs: [other], always: true}", 1)}, []string{"generate"}, false},
+		"how long a step may take":  {map[string]string{".lemnis.yaml": strings.Replace(reusable, "inputs: [other]}", "inputs: [other], timeout: 1m}", 1)}, []string{"generate", "test", "pack"}, true},
+		"that outputs are said":     {map[string]string{".lemnis.yaml": strings.Replace(reusable, "outputs: [bin], ", "", 1)}, nil, false},
+	} {
+		r := b.run(reusableFiles(c.files))
+		if !r.Succeeded() || !slices.Equal(r.Reused(), c.reused) {
+			t.Errorf("changed: %s: %+v\n%s", name, r.Steps, r.LogTail)
+		}
+		if r.Count("pass") != 1 || r.Count("skip") != 1 {
+			t.Errorf("changed: %s: tests %+v", name, r.Tests)
+		}
+		if c.same && r.Digest != first.Digest {
+			t.Errorf("changed: %s: %s, first %s", name, r.Digest, first.Digest)
+		}
+		if len(c.reused) > 0 && (!strings.Contains(r.LogTail, "= generate is not run") || r.Steps[0].Reused != "run-1") {
+			t.Errorf("changed: %s: %+v\n%s", name, r.Steps[0], r.LogTail)
+		}
+	}
+}
+
+func TestFailuresAndSecretsAreNotReused(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	flaky := filepath.Join(t.TempDir(), "flaky")
+	files := map[string]string{".lemnis.yaml": "steps: [{name: a, run: 'test -f " + flaky + "', secrets: {S: 'secret:s'}}]\n"}
+	if r := b.run(files); r.Succeeded() {
+		t.Fatal("it succeeded")
+	}
+	if err := os.WriteFile(flaky, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{0, 1, 0} {
+		if i == 2 {
+			b.secret = "another"
+		}
+		if r := b.run(files); !r.Succeeded() || len(r.Reused()) != want {
+			t.Errorf("run %d: %+v\n%s", i, r.Steps, r.LogTail)
+		}
+	}
+}
+
+// What is kept was changed on the disk: the run does not take it, and the next one makes it anew.
+func TestABrokenResultIsNotTaken(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	files := reusableFiles(nil)
+	b.run(files)
+	err := filepath.WalkDir(b.kept, func(at string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == "0" {
+			return os.WriteFile(at, []byte("another"), 0o600)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	identities := map[string]string{}
+	for name, text := range files {
+		identities[name] = fmt.Sprintf("%x", text)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = Run(t.Context(), Spec{Dir: dir, Output: t.TempDir(), Kept: b.kept, Files: identities, Host: executor.NewProcess(executor.None)})
+	if err == nil || !strings.Contains(err.Error(), "is not what was kept") {
+		t.Fatal(err)
+	}
+	if r := b.run(files); !r.Succeeded() || slices.Contains(r.Reused(), "generate") {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	t.Parallel()
+	store, now := t.TempDir(), time.Now()
+	for name, age := range map[string]time.Duration{"new": 0, "older": time.Hour, "oldest": 2 * time.Hour, "unused": keptFor + time.Hour, unfinished + "1": time.Minute, unfinished + "2": 2 * time.Hour} {
+		file := filepath.Join(store, name, "0")
+		if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, make([]byte, 1000), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(file, now.Add(-age), now.Add(-age)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := sweep(store, now, 2500); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, _ := os.ReadDir(store)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{"new", "older", unfinished + "1"}; !slices.Equal(left, want) {
+		t.Errorf("left %v", left)
+	}
+}
