@@ -71,6 +71,10 @@ bench-deployer: ## Measure the deployer: the canary test beside models of other 
 	@go test -count 1 -run '^$$' -bench '^BenchmarkProxy$$' -benchtime 1x ./services/deployer/proxy
 	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkJudge$$' -benchtime 1x -timeout 20m ./services/deployer/canary/simulation
 
+.PHONY: bench-builder
+bench-builder: ## Measure the builder: the merge queue beside models of bors, Zuul and a speculation tree
+	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkQueue$$' -benchtime 1x -timeout 10m ./services/builder/mergequeue/simulation
+
 # Real processes are killed, stopped, cut off, starved and lied to; what broke a promise makes it fail. Nothing else may run beside it.
 .PHONY: chaos
 chaos: ## Prove the promise under faults: [SEED=n] [SHORT=1] [FAULT=kill,bus,…]
