@@ -207,13 +207,15 @@ const (
 // CanaryJudged is the verdict on a canary and what it rests on.
 type CanaryJudged struct {
 	Rollout  Rollout `json:"rollout"`
-	Verdict  string  `json:"verdict"` // promote, rollback
+	Verdict  string  `json:"verdict"` // promote, rollback, hold
 	Tick     int     `json:"tick"`
 	Evidence float64 `json:"evidence"` // e-value against "the canary is no worse"
 	Exposed  int64   `json:"exposed"`  // requests that the canary served
 	Errors   int64   `json:"errors"`   // of them failed
 	Needed   int64   `json:"needed,omitempty"`
 	Reason   string  `json:"reason"`
+	// Extended says that the deadline gave it as much time again: there is evidence against it, and not enough.
+	Extended bool `json:"extended,omitempty"`
 	// Parts are what the evidence is the mean of, where that is more than errors.
 	Parts []CanaryPart `json:"parts,omitempty"`
 	// Course is how the evidence grew, at evenly spaced ticks.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/canary"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
@@ -96,7 +97,7 @@ type observed struct {
 	canary, baseline events.Counts // totals
 	past             []int64       // the baseline's latency buckets from before the canary, until they are reported
 	tick             int
-	late             bool // a tick was reported after the deadline
+	late             int // deadlines after which a tick was reported
 	sent             *sent
 }
 
@@ -177,23 +178,23 @@ func (p *place) observe(ctx context.Context, job *service.Job, c events.CanarySt
 	return nil
 }
 
-// tick is the next report; nil without a request, but for one after the deadline, which needs a verdict.
+// tick is the next report; nil without a request, but for one after each deadline, which needs a verdict.
 func (p *place) tick(c events.CanaryStepped, state rollout.State, deadline time.Duration) *sent {
 	o := p.observed
 	snapshot := p.front.Snapshot()
-	canary, baseline := p.total(snapshot, c.Rollout.ID), p.total(snapshot, c.Rollout.Previous.Rollout)
+	tested, baseline := p.total(snapshot, c.Rollout.ID), p.total(snapshot, c.Rollout.Previous.Rollout)
 	report := events.CanaryObserved{
 		Rollout: c.Rollout.ID, Tick: max(o.tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
-		Canary: minus(canary, o.canary), Baseline: minus(baseline, o.baseline),
+		Canary: minus(tested, o.canary), Baseline: minus(baseline, o.baseline),
 	}
 	if o.tick == 0 { // also where an earlier process counted: its buckets may have been others
 		report.Bounds, report.Past = latencyBounds, o.past
 	}
-	late := time.Since(state.Exposed) > deadline
-	if report.Canary.Requests+report.Baseline.Requests == 0 && (!late || o.late) {
+	late := int(min(time.Since(state.Exposed)/deadline, canary.Deadlines))
+	if report.Canary.Requests+report.Baseline.Requests == 0 && late <= o.late {
 		return nil
 	}
-	return &sent{report, observed{rollout: o.rollout, canary: canary, baseline: baseline, tick: report.Tick, late: late}}
+	return &sent{report, observed{rollout: o.rollout, canary: tested, baseline: baseline, tick: report.Tick, late: late}}
 }
 
 // minus is what was added; a version that was forgotten in between counts from nothing.

@@ -70,6 +70,9 @@ func Counts(file string, in io.Reader, o Options) (Judgement, error) {
 			Weight: weight, Span: o.Tick, Bounds: c.bounds, CanaryBuckets: t.canary.buckets, BaselineBuckets: t.baseline.buckets,
 		})
 		v := state.Verdict(o.Policy, elapsed(t.number-c.ticks[past].number+1, o.Tick))
+		if v.Extended {
+			state = state.Extend()
+		}
 		judged(v)
 		j.Tick = t.number
 		j.Looks = append(j.Looks, Look{

@@ -13,7 +13,6 @@ const (
 
 	maxMinutes    = 60
 	enoughFreedom = 30
-	chance        = 1.5 // standard deviations
 )
 
 // Dispersion is φ, at least 1: the factor by which errors vary more, minute to minute, than independent ones would.
@@ -44,13 +43,7 @@ func pearson(minutes []Minute) (estimate, freedom float64) {
 			sum += (float64(m.Errors) - expected) * (float64(m.Errors) - expected) / (expected * (1 - rate))
 		}
 	}
-	estimate, freedom = sum/(counted-1), math.Min(counted-1, errors)
-	// What independent errors show by chance is taken for chance: else every second service would pay for clusters that it
-	// does not have.
-	if estimate < 1+chance*math.Sqrt(2/freedom) {
-		estimate = 1
-	}
-	return estimate, freedom
+	return math.Max(sum/(counted-1), 1), math.Min(counted-1, errors)
 }
 
 // learn puts the tick's baseline into the open minute and closes it when it is full.

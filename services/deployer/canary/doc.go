@@ -16,14 +16,14 @@
 //   - Latency, where it is counted: the shift of mean log latency by a half-normal mixture, S = Σ d/v and I = Σ 1/v over the
 //     ticks, against the tolerance; without one averaged with the coin for "above a bound". Evidence for a rollback is
 //     the mean over errors, latency and guards; a promotion needs both errors and latency.
-//   - At the deadline: promote only while the evidence against the canary is below Policy.DeadlineEvidence, else roll
-//     back; but with too little traffic to have seen the regression that the policy wants seen, hold and say how
+//   - At the deadline: promote only while the evidence against the canary is below Policy.DeadlineEvidence. Else it gets as
+//     much time again, in which it has to show that it is not worse, and is rolled back when that ends with as much. But with too little traffic to have seen the regression that the policy wants seen, hold and say how
 //     many more requests are needed.
 //
 // # Dispersion
 //
 // Errors come clustered: one client retries, one user has the broken account. All log evidence is divided by φ, the
-// Pearson dispersion of the baseline's errors per minute, 1 unless it is larger by more than chance. A power 1/φ of an e-value is still one (Jensen), so dividing
+// Pearson dispersion of the baseline's errors per minute, at least 1. A power 1/φ of an e-value is still one (Jensen), so dividing
 // never makes the test less valid. φ comes from the hour before the rollout (Start). Where that hour is missing
 // or has few errors, φ is a weighted mean with a prior of PriorDispersion = 2 (each failing action is seen
 // about twice: one retry), which counts as the degrees of freedom missing to 30. The prior is above the smallest possible

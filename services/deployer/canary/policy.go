@@ -24,7 +24,8 @@ type Policy struct {
 	// process is compared with a warm one.
 	ErrorsAlone bool          `json:"errorsAlone,omitempty"`
 	Deadline    time.Duration `json:"deadline,omitempty"` // 60 min
-	// DeadlineEvidence is the evidence against the canary from which the deadline rolls back; 4.
+	// DeadlineEvidence is the evidence against the canary from which the deadline does not promote: it gets as much time again,
+	// and is rolled back when that ends with as much; 4.
 	DeadlineEvidence float64 `json:"deadlineEvidence,omitempty"`
 	SLO              float64 `json:"slo,omitempty"`   // the promised share of good requests; 0.999
 	Kappa            float64 `json:"kappa,omitempty"` // how many times the budget the ramp may burn at worst; 2
@@ -54,6 +55,7 @@ func (p Policy) withDefaults() Policy {
 	if p.Deadline <= 0 {
 		p.Deadline = time.Hour
 	}
+	p.Deadline = min(p.Deadline, math.MaxInt64/(2*Deadlines))
 	return p
 }
 

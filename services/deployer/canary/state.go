@@ -57,6 +57,9 @@ type State struct {
 	Open    Minute        `json:"open"`
 	OpenFor time.Duration `json:"openFor,omitempty"`
 
+	// Extended says that the deadline has passed and gave it as much time again.
+	Extended bool `json:"extended,omitempty"`
+
 	Latency latency      `json:"latency,omitzero"`
 	Guards  []guardState `json:"guards,omitempty"`
 	Course  course       `json:"course,omitzero"`

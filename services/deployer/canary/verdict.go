@@ -31,9 +31,15 @@ type Verdict struct {
 	// Needed estimates, when on hold, how many more canary requests a decision takes if the canary is as good as the
 	// baseline. Zero otherwise.
 	Needed int64 `json:"needed"`
+	// Extended says that the deadline found the canary neither well nor bad: it gets as much time again. The caller keeps it in
+	// the state (State.Extend).
+	Extended bool `json:"extended,omitempty"`
 	// Reason is one sentence for people.
 	Reason string `json:"reason"`
 }
+
+// Deadlines is how many of them a canary gets when the first finds some evidence against it, and not enough.
+const Deadlines = 2
 
 // Part is the evidence of one thing that is looked at.
 type Part struct {
@@ -84,7 +90,24 @@ func (s State) Verdict(p Policy, elapsed time.Duration) Verdict {
 		v.Support = min(v.Support, v.Parts[1].Support)
 	}
 	v.Outcome, v.Needed, v.Reason = s.decide(p, v, elapsed)
+	v.Extended = v.Outcome == Hold && s.doubtful(p, v, elapsed)
 	return v
+}
+
+// Extend is the state of a canary that got more time at its deadline. From then on small evidence alone does not promote it: it
+// wanders below the limit and back, and the first look that finds it there would decide.
+func (s State) Extend() State {
+	s.Extended = true
+	return s
+}
+
+// doubtful says whether the canary is within the time that doubt at its deadline gives it.
+func (s State) doubtful(p Policy, v Verdict, elapsed time.Duration) bool {
+	if elapsed < p.Deadline || elapsed >= Deadlines*p.Deadline || s.Canary.Requests == 0 || s.Baseline.Requests == 0 {
+		return false
+	}
+	suspect, ok := worst(s.Guards)
+	return s.Extended || v.Evidence >= p.DeadlineEvidence || ok && suspect.evidence() >= p.DeadlineEvidence
 }
 
 func (s State) decide(p Policy, v Verdict, elapsed time.Duration) (outcome Outcome, needed int64, reason string) {
@@ -101,14 +124,17 @@ func (s State) decide(p Policy, v Verdict, elapsed time.Duration) (outcome Outco
 		return Promote, 0, fmt.Sprintf("%s: evidence %.3g that it is not %s reaches %.3g", counts, v.Support, s.bearable(p), 1/p.Beta)
 	case late && s.Canary.Requests > 0 && s.Baseline.Requests == 0:
 		return Hold, unseen, fmt.Sprintf("too little traffic: %s; there is nothing to compare with", counts)
+	case s.doubtful(p, v, elapsed):
+		return Hold, s.untilPromotion(p), fmt.Sprintf("%s: the deadline of %s found evidence that it is worse, and not enough: until %s it has to show that it is not %s (evidence %.3g of %.3g)",
+			counts, p.Deadline, Deadlines*p.Deadline, s.bearable(p), v.Support, 1/p.Beta)
 	case late && v.Evidence >= p.DeadlineEvidence:
-		return Rollback, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is not below %.3g",
+		return Rollback, 0, fmt.Sprintf("%s: after the deadline of %s and as long again the evidence %.3g that it is worse is not below %.3g",
 			counts, p.Deadline, v.Evidence, p.DeadlineEvidence)
 	case late && unseen > 0:
 		return Hold, unseen, fmt.Sprintf("too little traffic: %s; after %s a rise by %s could still be unseen; about %d more canary requests are needed",
 			counts, p.Deadline, percent(p.Regression), unseen)
 	case late && guarded:
-		return Rollback, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that %s is worse is not below %.3g",
+		return Rollback, 0, fmt.Sprintf("%s: after the deadline of %s and as long again the evidence %.3g that %s is worse is not below %.3g",
 			counts, p.Deadline, suspect.evidence(), suspect.Name, p.DeadlineEvidence)
 	case late:
 		return Promote, 0, fmt.Sprintf("%s: at the deadline of %s the evidence %.3g that it is worse is below %.3g",

@@ -101,6 +101,9 @@ func (s State) advance(fact events.Event) State {
 			s.Stage, s.Reason = Undoing, c.Reason
 		case events.Hold:
 			s.Held = true
+			if c.Extended {
+				s.Canary = s.Canary.Extend()
+			}
 		}
 	case events.ServiceRolledback:
 		if s.Stage == Undoing && s.Reason != "" {

@@ -64,7 +64,7 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 	v := s.Canary.Verdict(rules, elapsed)
 	judged := events.CanaryJudged{
 		Rollout: s.Current.Rollout, Verdict: string(v.Outcome), Tick: s.Tick, Evidence: v.Evidence,
-		Exposed: v.Exposed, Errors: s.Canary.Canary.Errors, Needed: v.Needed, Reason: v.Reason,
+		Exposed: v.Exposed, Errors: s.Canary.Canary.Errors, Needed: v.Needed, Reason: v.Reason, Extended: v.Extended,
 	}
 	if len(v.Parts) > 1 {
 		judged.Parts, judged.Course = explained(s.Canary, rules, v)
@@ -75,12 +75,12 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 	case s.paused():
 		return events.Fact{}, false
 	case s.Waived != "":
-		judged.Verdict, judged.Reason = events.Promote, fmt.Sprintf("%s lets it go on: %s", s.Waived, v.Reason)
+		judged.Verdict, judged.Extended, judged.Reason = events.Promote, false, fmt.Sprintf("%s lets it go on: %s", s.Waived, v.Reason)
 		return s.fact(judged)
 	case v.Outcome == canary.Promote:
 		return s.fact(judged)
-	case elapsed >= rules.Deadline && !s.Held:
-		return s.fact(judged) // once: people are told that there is too little traffic
+	case elapsed >= rules.Deadline && !s.Held, v.Extended && !s.Canary.Extended:
+		return s.fact(judged) // once: people are told that there is too little traffic, or that it gets more time
 	}
 	weight := canary.Ramp(s.Canary, rules)
 	if s.Canary.Canary.Requests > 0 && (weight >= s.Weight*worthAStep || weight <= s.Weight/worthAStep || weight > s.Weight && weight == lastWeight) {

@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 3
+const Version = 4
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -83,7 +83,7 @@ type State struct {
 	Tick    int          `json:"tick,omitempty"`    // of the last observation
 	Elapsed float64      `json:"elapsed,omitempty"` // seconds, of the last observation
 	Canary  canary.State `json:"canary"`
-	Held    bool         `json:"held,omitempty"`   // the deadline passed with too little traffic
+	Held    bool         `json:"held,omitempty"`   // the deadline passed without a decision
 	Waived  string       `json:"waived,omitempty"` // who let a held canary go on
 
 	// Known are the artifacts that were requested here, the newest last: only they can be asked for by hand, since

@@ -30,7 +30,7 @@ func BenchmarkJudge(b *testing.B) {
 
 func shown(t Tally, same bool) string {
 	if same {
-		return fmt.Sprintf("%.2f", 100*t.Share())
+		return fmt.Sprintf("%.3f", 100*t.Share())
 	}
 	return fmt.Sprintf("%.1f / %.0f", 100*t.Share(), t.Exposed)
 }
@@ -48,7 +48,11 @@ func table(b *testing.B, rows []Row, judges int) (missed int) {
 	for i, r := range rows {
 		fmt.Fprintf(w, "%s\t", r.Name)
 		for _, p := range peers {
-			t := Run(uint64(i)+1, benchRuns, r.Scenario, p.New)
+			runs := benchRuns
+			if p.Name == "sequential" {
+				runs = max(r.Runs, benchRuns)
+			}
+			t := Run(uint64(i)+1, runs, r.Scenario, p.New)
 			if r.Same && i == 0 {
 				medians[p.Name] = t.MedianToPromote
 			}
@@ -73,6 +77,12 @@ func table(b *testing.B, rows []Row, judges int) (missed int) {
 			if !reached {
 				missed++
 				asked += "  NOT REACHED"
+			}
+			if r.Same && r.Most < 1 {
+				low, high := t.Interval()
+				asked += fmt.Sprintf(" (of %d runs: 95 %% interval %.3f to %.3f)", t.Runs, 100*low, 100*high)
+			} else if r.Exposed > 0 {
+				asked += fmt.Sprintf(" (of %d runs: ± %.0f)", t.Runs, 1.96*t.Error)
 			}
 			fmt.Fprintf(w, "%s\t", asked)
 		}

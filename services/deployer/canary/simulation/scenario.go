@@ -43,17 +43,19 @@ type Row struct {
 	Same bool
 	// Most is the largest share of false rollbacks; 0 where RolledBack says it.
 	Most float64
+	// Runs are how many it takes to tell a share that small from the next; 0: as many as the other rows.
+	Runs int
 }
 
 // Rows of the page, in its order.
 func Rows() []Row {
 	good := errors(0.001)
 	return []Row{
-		{Scenario: Scenario{Name: "same version, 0.1 %", At: steady(good, good)}, RolledBack: 0.0015, Same: true},
-		{Scenario: Scenario{Name: "same, shared outage", At: outage}, RolledBack: 0.001, Same: true},
+		{Scenario: Scenario{Name: "same version, 0.1 %", At: steady(good, good)}, RolledBack: 0.0015, Same: true, Runs: 100_000},
+		{Scenario: Scenario{Name: "same, shared outage", At: outage}, RolledBack: 0.001, Same: true, Runs: 20_000},
 		{Scenario: Scenario{Name: "0.1 → 0.2 %", At: steady(errors(0.002), good)}, RolledBack: 0.991, Exposed: 44000},
-		{Scenario: Scenario{Name: "0.1 → 0.5 %", At: steady(errors(0.005), good)}, RolledBack: 1, Exposed: 2900},
-		{Scenario: Scenario{Name: "0.1 → 1 %", At: steady(errors(0.01), good)}, RolledBack: 1, Exposed: 831},
+		{Scenario: Scenario{Name: "0.1 → 0.5 %", At: steady(errors(0.005), good)}, RolledBack: 1, Exposed: 2900, Runs: 20_000},
+		{Scenario: Scenario{Name: "0.1 → 1 %", At: steady(errors(0.01), good)}, RolledBack: 1, Exposed: 831, Runs: 20_000},
 		{Scenario: Scenario{Name: "0.1 → 5 %", At: steady(errors(0.05), good)}, RolledBack: 1, Exposed: 106},
 		{Scenario: Scenario{Name: "latency +10 %", At: steady(Behaviour{Errors: 0.001, Slower: 1.1}, good)}, RolledBack: 1, Exposed: 1100},
 		{Scenario: Scenario{Name: "latency +30 %", At: steady(Behaviour{Errors: 0.001, Slower: 1.3}, good)}, RolledBack: 1, Exposed: 180},

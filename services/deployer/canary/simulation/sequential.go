@@ -44,5 +44,8 @@ func (q *Sequential) Look(c, b Counts) (promoted, rolledBack bool) {
 		Weight: q.weight, Span: time.Minute, Bounds: bounds, CanaryBuckets: c.Buckets, BaselineBuckets: b.Buckets,
 	})
 	v := q.State.Verdict(q.Policy, time.Duration(q.minutes)*time.Minute)
+	if v.Extended {
+		q.State = q.State.Extend()
+	}
 	return v.Outcome == canary.Promote, v.Outcome == canary.Rollback
 }
