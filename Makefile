@@ -72,8 +72,13 @@ bench-deployer: ## Measure the deployer: the canary test beside models of other 
 	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkJudge$$' -benchtime 1x -timeout 20m ./services/deployer/canary/simulation
 
 .PHONY: bench-builder
-bench-builder: ## Measure the builder: the merge queue beside models of bors, Zuul and a speculation tree
-	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkQueue$$' -benchtime 1x -timeout 10m ./services/builder/mergequeue/simulation
+bench-builder: ## Measure the builder: the merge queue beside models of others, a commit beside its commands by hand, an unchanged one, push to first step, a long log
+	@bench() { go test -p 1 -count 1 -run '^$$' -bench "^$$1\$$" -benchtime 1x -timeout 20m "$$2"; }; missed=0; \
+	bench BenchmarkQueue ./services/builder/mergequeue/simulation || missed=1; \
+	bench BenchmarkCommit ./services/builder || missed=1; \
+	bench BenchmarkTrigger ./test/integration || missed=1; \
+	bench BenchmarkLog ./services/builder/pipeline || missed=1; \
+	exit $$missed
 
 # Real processes are killed, stopped, cut off, starved and lied to; what broke a promise makes it fail. Nothing else may run beside it.
 .PHONY: chaos

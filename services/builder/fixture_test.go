@@ -23,7 +23,7 @@ import (
 // origin is a real bare repository, as a git host holds it.
 type origin struct{ dir string }
 
-func (o origin) git(t *testing.T, stdin string, args ...string) string {
+func (o origin) git(t testing.TB, stdin string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command("git", append([]string{"-c", "user.name=Ann", "-c", "user.email=ann@example.org", "--git-dir=" + o.dir}, args...)...)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_NOSYSTEM=1")
@@ -36,7 +36,7 @@ func (o origin) git(t *testing.T, stdin string, args ...string) string {
 }
 
 // commit sets files on a branch, which begins at main when it is new, and returns its head.
-func (o origin) commit(t *testing.T, branch string, files map[string]string) string {
+func (o origin) commit(t testing.TB, branch string, files map[string]string) string {
 	t.Helper()
 	from := ""
 	for _, start := range []string{branch, "main"} {
@@ -54,12 +54,12 @@ func (o origin) commit(t *testing.T, branch string, files map[string]string) str
 	return o.head(t, branch)
 }
 
-func (o origin) head(t *testing.T, branch string) string {
+func (o origin) head(t testing.TB, branch string) string {
 	t.Helper()
 	return o.git(t, "", "rev-parse", "refs/heads/"+branch)
 }
 
-func emptyOrigin(t *testing.T) origin {
+func emptyOrigin(t testing.TB) origin {
 	t.Helper()
 	o := origin{filepath.Join(t.TempDir(), "api.git")}
 	o.git(t, "", "init", "--quiet", "--bare", "--initial-branch=main", o.dir)
@@ -74,7 +74,7 @@ var module = map[string]string{
 	"find_test.go": "package main\n\nimport \"testing\"\n\nfunc TestFind(t *testing.T) {\n\tif find(\"b\") != 1 {\n\t\tt.Fatal(\"not found\")\n\t}\n}\n",
 }
 
-func goOrigin(t *testing.T) origin {
+func goOrigin(t testing.TB) origin {
 	t.Helper()
 	o := emptyOrigin(t)
 	o.commit(t, "main", module)
@@ -82,14 +82,14 @@ func goOrigin(t *testing.T) origin {
 }
 
 // textOrigin holds no Go: its runs fail at once, with the merge commit made all the same.
-func textOrigin(t *testing.T) origin {
+func textOrigin(t testing.TB) origin {
 	t.Helper()
 	o := emptyOrigin(t)
 	o.commit(t, "main", map[string]string{"README": "hello\n"})
 	return o
 }
 
-func ociRegistry(t *testing.T) string {
+func ociRegistry(t testing.TB) string {
 	t.Helper()
 	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	t.Cleanup(s.Close)
@@ -110,7 +110,7 @@ type shift struct {
 	deaf    error // when set, reports fail with it: the bus is gone
 }
 
-func newShift(t *testing.T, o builder.Options, p events.Project) *shift {
+func newShift(t testing.TB, o builder.Options, p events.Project) *shift {
 	t.Helper()
 	if o.Data == "" {
 		o.Data = t.TempDir()
@@ -125,7 +125,7 @@ func newShift(t *testing.T, o builder.Options, p events.Project) *shift {
 }
 
 // work runs an effect on a fact and returns its last result.
-func (s *shift) work(t *testing.T, effect, key string, attempt uint64, content any) (any, error) {
+func (s *shift) work(t testing.TB, effect, key string, attempt uint64, content any) (any, error) {
 	t.Helper()
 	s.heard = nil
 	fact := events.Event{Project: s.project.Name, Key: key, Content: content, Kind: events.Stated, Attempt: attempt}
@@ -142,7 +142,7 @@ func (s *shift) work(t *testing.T, effect, key string, attempt uint64, content a
 	return s.heard[len(s.heard)-1].Content, err
 }
 
-func (s *shift) pipeline(t *testing.T, m events.MergeDetail) events.PipelineRunFinished {
+func (s *shift) pipeline(t testing.TB, m events.MergeDetail) events.PipelineRunFinished {
 	t.Helper()
 	got, err := s.work(t, "pipeline", "7#1", 1, events.PipelineRunQueued{PipelineName: "merge", Lemnis: events.RunDetail{Merge: m}})
 	if err != nil {
