@@ -8,9 +8,13 @@ import (
 	"syscall"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/command"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 )
 
 func main() {
+	if code, done := keeper.Main(os.Args); done {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := command.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

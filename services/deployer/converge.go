@@ -8,8 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/process"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
@@ -32,47 +33,94 @@ func (s *site) converge(ctx context.Context, where at) error {
 	if err != nil {
 		return err
 	}
+	idle, err := s.arrange(ctx, p)
+	var started *startError
+	if err != nil && !errors.As(err, &started) {
+		return err
+	}
+	// Without the lock: users that have to be moved back do not wait for the last request of a version.
+	var wg sync.WaitGroup
+	failed := make([]error, len(idle)+1)
+	failed[len(idle)] = err
+	for i, one := range idle {
+		wg.Go(func() { failed[i] = s.stop(ctx, p, one.id, one.instance) })
+	}
+	wg.Wait()
+	return errors.Join(failed...)
+}
+
+type idle struct {
+	id       string
+	instance *instance
+}
+
+// arrange starts what has to run and routes users; what it returns is needed no more.
+func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	want := s.wanted.running(where) // under the lock: a later call must not be undone by an earlier look
+	want := s.wanted.running(p.at) // under the lock: a later call must not be undone by an earlier look
 
-	var failed []error
+	var failed error
 	routes := proxy.Routes{}
 	needed := map[string]bool{}
 	if v := want.stable; v != nil {
 		needed[v.id] = true
-		if routes.Stable, err = s.start(ctx, p, *v); err != nil {
+		upstream, err := s.start(ctx, p, *v)
+		if err != nil {
 			// Nobody is moved anywhere before what has to serve them runs.
-			return &startError{v.id, err}
+			return nil, &startError{v.id, err}
 		}
+		routes.Stable = upstream
 	}
 	if v := want.candidate; v != nil {
 		needed[v.id] = true
 		upstream, err := s.start(ctx, p, *v)
 		switch {
 		case err != nil:
-			failed = append(failed, &startError{v.id, err})
+			failed = &startError{v.id, err}
 		case want.stable != nil && want.weight > 0:
 			routes.Canary, routes.Weight = &upstream, want.weight
+			if err := p.count(ctx, v.id, want.stable.id); err != nil { // from its first request on
+				return nil, err
+			}
 		}
 	}
 	if want.stable != nil {
-		if err := p.route(routes); err != nil {
-			return err
+		if err := p.route(ctx, routes); err != nil {
+			return nil, err
 		}
-		p.drill(s.options.Drill, *want.stable, want.candidate)
+		p.drill(ctx, s.options.Drill, *want.stable, want.candidate)
 	}
+	var rest []idle
 	for _, id := range slices.Sorted(maps.Keys(p.instances)) {
-		if !needed[id] {
-			s.stop(ctx, p, id)
+		if one := p.instances[id]; !needed[id] {
+			if one.wanted == nil {
+				one.wanted = make(chan struct{})
+			}
+			rest = append(rest, idle{id, one})
 		}
 	}
-	return errors.Join(failed...)
+	return rest, failed
 }
 
 // start runs a version unless it runs.
 func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, error) {
 	running := p.instances[v.id]
+	switch {
+	case running == nil:
+	case running.ended != nil: // it was told to end before it was wanted again
+		select {
+		case <-running.ended:
+		case <-ctx.Done():
+			return proxy.Upstream{}, ctx.Err()
+		}
+		running = nil
+	case running.digest != v.artifact.Digest:
+		return proxy.Upstream{}, fmt.Errorf("%w: %s runs, not %s", errArtifact, running.digest, v.artifact.Digest)
+	case running.wanted != nil:
+		close(running.wanted)
+		running.wanted = nil
+	}
 	if running == nil {
 		environment, name := rollout.SplitKey(p.at.key)
 		if err := s.verify(ctx, s.wanted.project(p.at.project), environment, v.artifact); err != nil {
@@ -82,20 +130,22 @@ func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, 
 		if err != nil {
 			return proxy.Upstream{}, err
 		}
-		running, err = s.supervisor.Start(ctx, process.Spec{
+		process, err := s.front.Start(ctx, p.at.String(), v.id, v.artifact.Digest, process.Spec{
 			Name: p.at.project + "/" + v.id, Executable: file,
 			Env:          []string{"LEMNIS_ENVIRONMENT=" + environment, "LEMNIS_SERVICE=" + name},
 			StartTimeout: s.options.StartTimeout, LogFile: s.logFile(p.at.project, v.id),
 		})
+		var refused *keeper.Refusal
 		switch {
-		case err != nil && (ctx.Err() != nil || errors.Is(err, process.ErrClosed)):
-			return proxy.Upstream{}, err
-		case err != nil:
+		case err != nil && ctx.Err() == nil && errors.As(err, &refused):
 			return proxy.Upstream{}, fmt.Errorf("%w: %w", errStart, err)
+		case err != nil:
+			return proxy.Upstream{}, err
 		}
+		running = &instance{url: process.URL, digest: v.artifact.Digest}
 		p.instances[v.id] = running
 	}
-	return proxy.Upstream{Version: v.id, URL: running.URL()}, nil
+	return proxy.Upstream{Version: v.id, URL: running.url}, nil
 }
 
 func (s *site) logFile(project, id string) string {
@@ -108,41 +158,84 @@ func (s *site) logFile(project, id string) string {
 	return filepath.Join(s.options.Data, "logs", name+".log")
 }
 
-// stop ends a version once its last request is answered, or the grace is over.
-func (s *site) stop(ctx context.Context, p *place, id string) {
-	timer := time.NewTimer(s.options.Grace)
-	defer timer.Stop()
-	select {
-	case <-p.front.Drain(id):
-	case <-timer.C:
-		s.options.Log("stopped with requests in flight", "rollout", id)
-	case <-ctx.Done():
+// stop ends a version once its last request is answered, or the grace is over, unless it is wanted again before.
+func (s *site) stop(ctx context.Context, p *place, id string, one *instance) error {
+	p.mu.Lock()
+	wanted := one.wanted
+	p.mu.Unlock()
+	if wanted == nil {
+		return nil
 	}
-	p.instances[id].Stop(ctx)
-	p.front.Forget(id)
-	delete(p.instances, id)
-	delete(p.drilled, id)
+	draining, cancel := context.WithTimeout(ctx, s.options.Grace)
+	defer cancel()
+	again := make(chan struct{})
+	defer close(again)
+	go func() {
+		select {
+		case <-wanted:
+			cancel()
+		case <-again:
+		}
+	}()
+	err := s.front.Drain(draining, p.at.String(), id)
+	p.mu.Lock()
+	switch {
+	case one.wanted != wanted, p.instances[id] != one:
+		p.mu.Unlock()
+		return nil // it is wanted again
+	case one.ended != nil: // by another call
+		ended := one.ended
+		p.mu.Unlock()
+		select {
+		case <-ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case err != nil && draining.Err() == nil, ctx.Err() != nil:
+		p.mu.Unlock()
+		return errors.Join(err, ctx.Err())
+	}
+	ended := make(chan struct{})
+	one.ended = ended
+	p.mu.Unlock()
+	if err != nil {
+		s.options.Log("stopped with requests in flight", "rollout", id)
+	}
+	err = s.front.Stop(context.WithoutCancel(ctx), p.at.String(), id)
+	// Who waits for its end holds the lock.
+	close(ended)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.instances[id] == one {
+		delete(p.instances, id)
+		delete(p.drilled, id)
+	}
+	return err
 }
 
 // route sets the routes if they differ.
-func (p *place) route(r proxy.Routes) error {
-	now := p.front.Routes()
-	same := now.Stable == r.Stable && now.Weight == r.Weight && (now.Canary == nil) == (r.Canary == nil)
-	if same && (r.Canary == nil || *now.Canary == *r.Canary) {
+func (p *place) route(ctx context.Context, r proxy.Routes) error {
+	same := p.routes.Stable == r.Stable && p.routes.Weight == r.Weight && (p.routes.Canary == nil) == (r.Canary == nil)
+	if same && (r.Canary == nil || *p.routes.Canary == *r.Canary) {
 		return nil
 	}
-	return p.front.SetRoutes(r)
+	if err := p.front.Route(ctx, p.at.String(), r); err != nil {
+		return err
+	}
+	p.routes = r
+	return nil
 }
 
 // drill sets the faults that somebody asked for.
-func (p *place) drill(d *Drill, stable version, candidate *version) {
+func (p *place) drill(ctx context.Context, d *Drill, stable version, candidate *version) {
 	environment, _ := rollout.SplitKey(p.at.key)
 	for _, v := range []*version{&stable, candidate} {
 		if v == nil {
 			continue
 		}
 		if rate := d.rate(p.at.project, environment, v.artifact.Digest); rate != p.drilled[v.id] {
-			if p.front.SetFault(proxy.Fault{Version: v.id, ErrorRate: rate}) == nil {
+			if p.front.Fault(ctx, p.at.String(), proxy.Fault{Version: v.id, ErrorRate: rate}) == nil {
 				p.drilled[v.id] = rate
 			}
 		}

@@ -9,13 +9,14 @@
 //
 // What has to run, and who is served by it, follows from the facts alone: the projection wanted folds them, and converge
 // makes it so. Each effect converges before it reports, and the duty site converges everything when the service starts. So
-// it does not matter when the process was killed: what it left behind is ended, what has to run is started again, each
-// service at the address that it had, each user at the version that they had.
+// it does not matter when the process was killed: users are served meanwhile by the front (package keeper), and what it runs
+// and has to run goes on. Where the front ended too, what has to run is started again, each service at the address that
+// it had, each user at the version that they had.
 //
 // # What it does not do yet
 //
 // Targets other than processes on Linux; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
-// (package canary says what that costs); counts of requests survive no restart; drift (the type drift found) is repaired but not
+// (package canary says what that costs); drift (the type drift found) is repaired but not
 // stated; environments and services are neither created, removed nor moved by claims; feature flags.
 package deployer
 
@@ -53,6 +54,10 @@ type Options struct {
 	StartTimeout time.Duration
 	// Grace bounds the wait for a process's requests in flight, and then for its end; 10 s when zero.
 	Grace time.Duration
+	// Front is the command that runs [keeper.Main]: a front of its own process outlives this one. Empty: it is part of it.
+	Front []string
+	// Alone is how long such a front goes on when this process was killed and no other came; 10 min when zero.
+	Alone time.Duration
 	// Closing counts what goes on to close after the phase was given back: requests in flight, then processes. Whoever ends
 	// the process waits for it. Nil: the phase is given back when all is closed.
 	Closing *sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
 
@@ -237,6 +238,12 @@ type child struct {
 const childVariable = "LEMNIS_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	if code, done := keeper.Main(os.Args); done {
+		os.Exit(code)
+	}
+	if text := os.Getenv(mortalVariable); text != "" {
+		os.Exit(mortalMain(text))
+	}
 	if text := os.Getenv(childVariable); text != "" {
 		var c child
 		if err := json.Unmarshal([]byte(text), &c); err != nil {

@@ -3,8 +3,10 @@ package deployer
 import (
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Door is where users reach what is deployed; the zero value is this machine's loopback. Whoever reaches it is a user: what
@@ -43,4 +45,19 @@ func ReadDoor(get func(string) string) (Door, error) {
 		return Door{}, fmt.Errorf("LEMNIS_PROXY_PORTS %q is no range like 20000-20031", span)
 	}
 	return d, nil
+}
+
+// ReadFront is the command that makes this program a front, and reads LEMNIS_FRONT_ALONE, how long that one goes on without
+// a deployer: 10 min when it is empty.
+func ReadFront(get func(string) string) (command []string, alone time.Duration, err error) {
+	program, err := os.Executable()
+	if err != nil {
+		return nil, 0, fmt.Errorf("the front's program: %w", err)
+	}
+	if text := get("LEMNIS_FRONT_ALONE"); text != "" {
+		if alone, err = time.ParseDuration(text); err != nil || alone <= 0 {
+			return nil, 0, fmt.Errorf("LEMNIS_FRONT_ALONE %q is no duration like 10m", text)
+		}
+	}
+	return []string{program}, alone, nil
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestReadDoor(t *testing.T) {
@@ -58,5 +59,14 @@ func TestPortsOfARange(t *testing.T) {
 	}
 	if got, err := give(p, "shop/1"); err != nil || got != 20001 {
 		t.Errorf("after a restart: %d, %v", got, err)
+	}
+}
+
+func TestReadFront(t *testing.T) {
+	for text, want := range map[string]time.Duration{"": 0, "90s": 90 * time.Second, "0s": -1, "-1m": -1, "long": -1} {
+		command, alone, err := ReadFront(func(string) string { return text })
+		if (err != nil) != (want < 0) || err == nil && (alone != want || len(command) != 1) {
+			t.Errorf("%q: %v %v %v", text, command, alone, err)
+		}
 	}
 }

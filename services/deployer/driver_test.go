@@ -34,6 +34,8 @@ type driver struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup
 	log    io.Writer
+	// recorded is told of each fact before anything follows from it; may be nil.
+	recorded func(events.Event)
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -60,7 +62,11 @@ func testProject(environments ...string) events.Project {
 
 // drive starts the service; earlier facts are those of a run before, whose effects all come again.
 func drive(p events.Project, o Options, facts io.Writer, earlier ...events.Event) *driver {
-	d := &driver{log: facts, changed: make(chan struct{}), facts: slices.Clone(earlier)}
+	return driveWatched(p, o, facts, nil, earlier...)
+}
+
+func driveWatched(p events.Project, o Options, facts io.Writer, recorded func(events.Event), earlier ...events.Event) *driver {
+	d := &driver{log: facts, recorded: recorded, changed: make(chan struct{}), facts: slices.Clone(earlier)}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	if o.Grace == 0 {
 		o.Grace = 2 * time.Second
@@ -97,6 +103,9 @@ func (d *driver) project(e events.Event) {
 // fact is told of each new fact, in order.
 func (d *driver) fact(f events.Event) {
 	d.record(f)
+	if d.recorded != nil {
+		d.recorded(f)
+	}
 	d.ask(f, 1)
 	d.project(f)
 	d.mu.Lock()
@@ -231,9 +240,18 @@ func (d *driver) record(f events.Event) {
 
 func readLog(t *testing.T, file string) []events.Event {
 	t.Helper()
-	f, err := os.Open(file)
+	facts, err := factsOf(file)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return facts
+}
+
+// factsOf reads the facts of a log that is there.
+func factsOf(file string) ([]events.Event, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	var facts []events.Event
@@ -244,13 +262,13 @@ func readLog(t *testing.T, file string) []events.Event {
 		}
 		e, err := events.DecodeBody(l.Body)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		e.Kind, e.Aggregate, e.Project, e.Phase = events.Stated, "rollout", "shop", events.Deploy
 		e.Key, e.Sequence, e.Stored = l.Key, l.Sequence, l.Stored
 		facts = append(facts, e)
 	}
-	return facts
+	return facts, nil
 }
 
 // shelf is a registry with versions of the test's service.
@@ -305,6 +323,8 @@ type users struct {
 	mu     sync.Mutex
 	seen   map[string][]string // versions in order, without repetition
 	errors map[string]int
+	status map[int]int                // of the answers; 0: there was none
+	pids   map[string]map[string]bool // of the processes that answered, by version
 	total  int
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -312,7 +332,7 @@ type users struct {
 
 func traffic(url string, people int) *users {
 	ctx, cancel := context.WithCancel(context.Background())
-	u := &users{seen: map[string][]string{}, errors: map[string]int{}, cancel: cancel}
+	u := &users{seen: map[string][]string{}, errors: map[string]int{}, status: map[int]int{}, pids: map[string]map[string]bool{}, cancel: cancel}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: 5 * time.Second}
 	for worker := range 4 {
 		u.done.Go(func() {
@@ -343,15 +363,21 @@ func (u *users) visit(ctx context.Context, client *http.Client, url, user string
 	u.total++
 	if err != nil {
 		u.errors[user]++
+		u.status[0]++
 		return
 	}
+	u.status[response.StatusCode]++
 	body, _ := io.ReadAll(response.Body)
 	_ = response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		u.errors[user]++
 		return
 	}
-	version, _, _ := strings.Cut(string(body), " ")
+	version, pid, _ := strings.Cut(string(body), " ")
+	if u.pids[version] == nil {
+		u.pids[version] = map[string]bool{}
+	}
+	u.pids[version][pid] = true
 	if seen := u.seen[user]; len(seen) == 0 || seen[len(seen)-1] != version {
 		u.seen[user] = append(seen, version)
 	}

@@ -113,7 +113,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 		Rollout: r, Reason: reason, Seconds: time.Since(began).Seconds(),
 	}}
 	if place, err := s.place(ctx, where); err == nil {
-		done.Lemnis.URL = place.front.URL()
+		done.Lemnis.URL = place.url
 	}
 	if r.Previous != nil {
 		done.ArtifactID = r.Previous.Artifact.ID

@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -47,7 +48,7 @@ func (d *deployer) shift(ctx context.Context, job *service.Job) error {
 	}
 	return job.Report(ctx, service.Report{
 		Content: events.ServicePublished{Environment: events.Reference{ID: c.Rollout.Environment}, Lemnis: events.ServiceDetail{
-			Rollout: c.Rollout, URL: p.front.URL(), Reason: c.Reason, Seconds: time.Since(began).Seconds(),
+			Rollout: c.Rollout, URL: p.url, Reason: c.Reason, Seconds: time.Since(began).Seconds(),
 		}},
 		SubjectID: c.Rollout.Service, Phase: events.Deploy,
 	})
@@ -72,7 +73,6 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	p.count(c.Rollout)
 	for {
 		state, changed := d.wanted.get(p.at)
 		if !isStep(state, c) {
@@ -91,24 +91,25 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 	}
 }
 
-// observed is how far the counts of a canary were reported.
+// observed is how far the counts of a canary were reported. The front keeps it beside the counts.
 type observed struct {
-	rollout          string
-	canary, baseline events.Counts // totals
-	past             []int64       // the baseline's latency buckets from before the canary, until they are reported
-	tick             int
-	late             int // deadlines after which a tick was reported
-	sent             *sent
+	Rollout  string        `json:"rollout"`
+	Canary   events.Counts `json:"canary"` // totals
+	Baseline events.Counts `json:"baseline"`
+	Past     []int64       `json:"past,omitempty"` // the baseline's latency buckets from before the canary, until they are reported
+	Tick     int           `json:"tick"`
+	Late     int           `json:"late,omitempty"` // deadlines after which a tick was reported
+	Sent     *sent         `json:"sent,omitempty"`
 }
 
 // sent is a report whose answer is not known yet: it may stand on the stream, or not.
 type sent struct {
-	report events.CanaryObserved
-	then   observed // once it is there
+	Report events.CanaryObserved `json:"report"`
+	Then   observed              `json:"then"` // once it is there
 }
 
 // total reads a version's counts.
-func (p *place) total(snapshot proxy.Snapshot, id string) events.Counts {
+func total(snapshot proxy.Snapshot, id string) events.Counts {
 	v := snapshot.Versions[id]
 	return events.Counts{Requests: v.Requests, Errors: v.Errors, Buckets: noticed(v.Buckets)}
 }
@@ -138,63 +139,82 @@ func noticed(buckets []int64) []int64 {
 	return out
 }
 
-// count begins to count for a rollout, unless an earlier step has.
-func (p *place) count(r events.Rollout) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.observed.rollout == r.ID {
-		return
+// remember has the front keep how far the counts were reported.
+func (p *place) remember(ctx context.Context, o observed) error {
+	note, err := json.Marshal(o)
+	if err == nil {
+		err = p.front.Remember(ctx, p.at.String(), note)
 	}
-	p.observed = observed{rollout: r.ID}
-	snapshot := p.front.Snapshot()
-	p.observed.canary = p.total(snapshot, r.ID)
-	if r.Previous != nil {
-		p.observed.baseline = p.total(snapshot, r.Previous.Rollout)
-		p.observed.past = trimmed(p.observed.baseline.Buckets)
+	if err == nil {
+		p.observed = o
 	}
+	return err
+}
+
+// count begins to count for a rollout, unless that was done.
+func (p *place) count(ctx context.Context, id, previous string) error {
+	if p.observed.Rollout == id {
+		return nil
+	}
+	snapshot, err := p.front.Snapshot(ctx, p.at.String())
+	if err != nil {
+		return err
+	}
+	o := observed{Rollout: id, Canary: total(snapshot, id), Baseline: total(snapshot, previous)}
+	o.Past = trimmed(o.Baseline.Buckets)
+	return p.remember(ctx, o)
 }
 
 // observe reports one tick. A report without an answer goes again as it was, under the same number, until it is known to
-// be on the stream: so each request is counted in one tick.
+// be on the stream: so each request is counted in one tick. The front keeps the report before it is sent, for the case that
+// this process does not live to hear the answer.
 func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.observed.rollout != c.Rollout.ID || c.Rollout.Previous == nil {
+	if p.observed.Rollout != c.Rollout.ID || c.Rollout.Previous == nil {
 		return nil
 	}
-	if p.observed.sent == nil {
-		p.observed.sent = p.tick(c, state, deadline)
-	}
-	next := p.observed.sent
+	next := p.observed.Sent
 	if next == nil {
-		return nil
+		var err error
+		if next, err = p.tick(ctx, c, state, deadline); err != nil || next == nil {
+			return err
+		}
+		o := p.observed
+		o.Sent = next
+		if err := p.remember(ctx, o); err != nil {
+			return err
+		}
 	}
-	if r := next.report; state.Tick < r.Tick {
+	if r := next.Report; state.Tick < r.Tick {
 		if err := job.Report(ctx, service.Report{Content: r, Once: strconv.Itoa(r.Tick), Phase: events.Deploy}); err != nil {
 			return fmt.Errorf("report tick %d: %w", r.Tick, err)
 		}
 	}
-	p.observed = next.then
+	p.observed = next.Then
 	return nil
 }
 
 // tick is the next report; nil without a request, but for one after each deadline, which needs a verdict.
-func (p *place) tick(c events.CanaryStepped, state rollout.State, deadline time.Duration) *sent {
+func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.State, deadline time.Duration) (*sent, error) {
 	o := p.observed
-	snapshot := p.front.Snapshot()
-	tested, baseline := p.total(snapshot, c.Rollout.ID), p.total(snapshot, c.Rollout.Previous.Rollout)
-	report := events.CanaryObserved{
-		Rollout: c.Rollout.ID, Tick: max(o.tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
-		Canary: minus(tested, o.canary), Baseline: minus(baseline, o.baseline),
+	snapshot, err := p.front.Snapshot(ctx, p.at.String())
+	if err != nil {
+		return nil, err
 	}
-	if o.tick == 0 { // also where an earlier process counted: its buckets may have been others
-		report.Bounds, report.Past = latencyBounds, o.past
+	tested, baseline := total(snapshot, c.Rollout.ID), total(snapshot, c.Rollout.Previous.Rollout)
+	report := events.CanaryObserved{
+		Rollout: c.Rollout.ID, Tick: max(o.Tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
+		Canary: minus(tested, o.Canary), Baseline: minus(baseline, o.Baseline),
+	}
+	if o.Tick == 0 { // also where an earlier front counted: its buckets may have been others
+		report.Bounds, report.Past = latencyBounds, o.Past
 	}
 	late := int(min(time.Since(state.Exposed)/deadline, canary.Deadlines))
-	if report.Canary.Requests+report.Baseline.Requests == 0 && late <= o.late {
-		return nil
+	if report.Canary.Requests+report.Baseline.Requests == 0 && late <= o.Late {
+		return nil, nil
 	}
-	return &sent{report, observed{rollout: o.rollout, canary: tested, baseline: baseline, tick: report.Tick, late: late}}
+	return &sent{report, observed{Rollout: o.Rollout, Canary: tested, Baseline: baseline, Tick: report.Tick, Late: late}}, nil
 }
 
 // minus is what was added; a version that was forgotten in between counts from nothing.

@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
@@ -20,16 +22,27 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 	for _, test := range []struct {
 		name           string
 		landed, folded bool
-	}{{"lost on its way", false, false}, {"its answer is lost", true, false}, {"its answer is lost, and it is folded", true, true}} {
+		killed         bool // the deployer, before the answer
+	}{
+		{"lost on its way", false, false, false}, {"its answer is lost", true, false, false}, {"its answer is lost, and it is folded", true, true, false},
+		{"lost on its way, and the deployer with it", false, false, true}, {"the deployer is killed before the answer", true, false, true},
+		{"the deployer is killed before the answer, and it is folded", true, true, true},
+	} {
 		t.Run(test.name, func(t *testing.T) {
 			upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			defer upstream.Close()
-			front, err := proxy.New(proxy.Config{Environment: "prod", Service: "api"})
+			c := keeper.Config{Folder: t.TempDir()}
+			front, err := keeper.Attach(t.Context(), c, nil, func(keeper.Notice) {})
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer func() { _ = front.Close(t.Context()) }()
-			if err := front.SetRoutes(proxy.Routes{
+			defer func() { _ = front.Close(context.WithoutCancel(t.Context())) }() // the last one's
+			where := at{"shop", "prod/api"}
+			door, err := front.Open(t.Context(), where.String(), proxy.Config{Environment: "prod", Service: "api"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := front.Route(t.Context(), where.String(), proxy.Routes{
 				Stable: proxy.Upstream{Version: "r1", URL: upstream.URL}, Canary: &proxy.Upstream{Version: "r2", URL: upstream.URL}, Weight: 0.5,
 			}); err != nil {
 				t.Fatal(err)
@@ -38,7 +51,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 			visit := func(n int) {
 				for range n {
 					users++
-					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, front.URL(), http.NoBody)
+					request, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, door.URL, http.NoBody)
 					request.Header.Set("X-User", fmt.Sprint("user-", users))
 					response, err := http.DefaultClient.Do(request)
 					if err != nil {
@@ -60,7 +73,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 				}
 			}
 			answers := false
-			p := &place{front: front}
+			p := &place{at: where, front: front}
 			observe := func(attempt uint64) error {
 				job := service.NewJob(events.Event{}, events.Project{}, attempt, func(_ context.Context, r service.Report) error {
 					if answers || test.landed {
@@ -73,12 +86,23 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 				})
 				return p.observe(t.Context(), job, step, state, time.Hour)
 			}
-			p.count(step.Rollout)
+			if err := p.count(t.Context(), "r2", "r1"); err != nil {
+				t.Fatal(err)
+			}
 			visit(20)
 			if err := observe(1); err == nil {
 				t.Fatal("the report got no answer, and nobody was told")
 			}
 			visit(30)
+			if test.killed {
+				if front, err = keeper.Attach(t.Context(), c, nil, func(keeper.Notice) {}); err != nil {
+					t.Fatal(err)
+				}
+				p = &place{at: where, front: front}
+				if err := json.Unmarshal(front.State().Doors[0].Note, &p.observed); err != nil {
+					t.Fatal(err)
+				}
+			}
 			answers = true
 			if test.folded {
 				state.Tick = tick

@@ -2,18 +2,21 @@ package deployer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/service"
-	"github.com/lemnis/lemnis/services/deployer/process"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
@@ -28,52 +31,80 @@ type deployer struct {
 	opened chan struct{} // closed while site is set
 }
 
-// site is what the owner of the phase holds: processes and listeners.
+// site is what the owner of the phase commands: the front with its processes and listeners.
 type site struct {
-	options    Options
-	wanted     *wanted
-	supervisor *process.Supervisor
-	ports      *ports
+	options Options
+	wanted  *wanted
+	lock    *os.File
+	front   *keeper.Client
+	ports   *ports
 
-	mu     sync.Mutex
-	places map[at]*place
-	closed bool
+	mu      sync.Mutex
+	places  map[at]*place
+	running map[string][]keeper.Process // by place: what the front ran when this owner came
+	noted   map[string]keeper.Door
+	closed  bool
 }
 
-// place is one service in one environment. Its lock is held while it converges.
+// place is one service in one environment. Its lock is held while it converges, not while versions drain.
 type place struct {
 	mu        sync.Mutex
 	at        at
-	front     *proxy.Front
-	instances map[string]*process.Process // by rollout
+	front     *keeper.Client
+	url       string
+	routes    proxy.Routes
+	instances map[string]*instance // by rollout
 	drilled   map[string]float64
 	observed  observed
 }
 
+// instance is a version that runs.
+type instance struct {
+	url, digest string
+	wanted      chan struct{} // closed when one that drains is wanted again; nil while it does not drain
+	ended       chan struct{} // closed when one that is told to end has ended; nil before
+}
+
 // run is the duty: it opens the site, makes everything run that has to, and closes it when the phase is given up. Requests
 // in flight may take their time, and the next owner of the phase need not wait for them: where somebody waits for Closing,
-// the site closes while the phase is handed on.
+// the site closes while the phase is handed on. A front that is gone is replaced.
 func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
-	s, err := d.open(ctx)
-	if err != nil {
-		return err
+	for {
+		s, err := d.open(ctx)
+		if err != nil {
+			return err
+		}
+		d.mu.Lock()
+		d.site = s
+		close(d.opened)
+		d.mu.Unlock()
+		restoring, gone := context.WithCancel(ctx)
+		stop := context.AfterFunc(ctx, gone)
+		go func() {
+			select {
+			case <-s.front.Done():
+			case <-restoring.Done():
+			}
+			gone()
+		}()
+		s.restore(restoring)
+		<-restoring.Done()
+		stop()
+		d.mu.Lock()
+		d.site, d.opened = nil, make(chan struct{})
+		d.mu.Unlock()
+		if ctx.Err() != nil {
+			closing := func() { s.close(context.WithoutCancel(ctx)) } // what ends now still has its grace
+			if d.options.Closing == nil {
+				closing()
+			} else {
+				d.options.Closing.Go(closing)
+			}
+			return ctx.Err()
+		}
+		d.options.Log("the front is gone, and what it ran with it; starting another", "folder", d.options.Data)
+		s.leave()
 	}
-	d.mu.Lock()
-	d.site = s
-	close(d.opened)
-	d.mu.Unlock()
-	s.restore(ctx)
-	<-ctx.Done()
-	d.mu.Lock()
-	d.site, d.opened = nil, make(chan struct{})
-	d.mu.Unlock()
-	closing := func() { s.close(context.WithoutCancel(ctx)) } // what ends now still has its grace
-	if d.options.Closing == nil {
-		closing()
-	} else {
-		d.options.Closing.Go(closing)
-	}
-	return ctx.Err()
 }
 
 // open opens the site as soon as the owner before has closed it, where both have the same folder.
@@ -81,8 +112,8 @@ func (d *deployer) open(ctx context.Context) (*site, error) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for told := false; ; {
-		s, err := openSite(d.options, d.wanted)
-		if !errors.Is(err, process.ErrInUse) {
+		s, err := openSite(ctx, d.options, d.wanted)
+		if !errors.Is(err, errInUse) {
 			return s, err
 		}
 		if !told {
@@ -114,29 +145,54 @@ func (d *deployer) use(ctx context.Context) (*site, error) {
 	}
 }
 
-func openSite(o Options, w *wanted) (*site, error) {
+// errInUse says that another owner has the folder.
+var errInUse = errors.New("in use by another owner")
+
+// hold takes a data folder, until it is closed or the process ends.
+func hold(folder string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(folder, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = lock.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = errInUse
+		}
+		return nil, fmt.Errorf("folder %s: %w", folder, err)
+	}
+	return lock, nil
+}
+
+func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	for _, folder := range []string{o.Data, filepath.Join(o.Data, "executables"), filepath.Join(o.Data, "logs")} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, fmt.Errorf("deployer's data: %w", err)
 		}
 	}
-	known, err := openPorts(filepath.Join(o.Data, "ports.json"), o.Door)
+	lock, err := hold(o.Data)
 	if err != nil {
 		return nil, err
 	}
-	supervisor, err := process.New(process.Config{
-		StateDir: filepath.Join(o.Data, "processes"), Grace: o.Grace,
-		Notify: func(n process.Notice) {
-			o.Log("process "+string(n.Kind), "rollout", n.Name, "pid", n.PID, "port", n.Port, "reason", n.Reason, "again", n.Again)
-		},
-	})
+	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
+	if s.ports, err = openPorts(filepath.Join(o.Data, "ports.json"), o.Door); err == nil {
+		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
+	}
 	if err != nil {
+		_ = lock.Close()
 		return nil, err
 	}
-	for _, l := range supervisor.Leftovers() {
-		o.Log("ended what was left of an earlier run", "rollout", l.Name, "pids", fmt.Sprint(l.PIDs))
+	state := s.front.State()
+	for _, d := range state.Doors {
+		s.noted[d.Name] = d
 	}
-	return &site{options: o, wanted: w, supervisor: supervisor, ports: known, places: map[at]*place{}}, nil
+	for _, p := range state.Processes {
+		s.running[p.Door] = append(s.running[p.Door], p)
+	}
+	if len(state.Doors)+len(state.Processes) > 0 {
+		o.Log("goes on with what the front holds", "front", state.PID, "doors", len(state.Doors), "processes", len(state.Processes))
+	}
+	return s, nil
 }
 
 // restore converges every place, again while one fails.
@@ -147,9 +203,9 @@ func (s *site) restore(ctx context.Context) {
 		var mu sync.Mutex
 		failed := 0
 		slots := make(chan struct{}, atOnce)
-		for _, where := range s.wanted.all() {
+		for _, where := range s.known() {
 			r := s.wanted.running(where)
-			if r.stable == nil && r.candidate == nil {
+			if r.stable == nil && r.candidate == nil && len(s.running[where.String()]) == 0 {
 				continue
 			}
 			wg.Go(func() {
@@ -175,12 +231,24 @@ func (s *site) restore(ctx context.Context) {
 	}
 }
 
+// known are the places of the facts, and those that the front holds.
+func (s *site) known() []at {
+	all := s.wanted.all()
+	for name := range s.noted {
+		project, key, _ := strings.Cut(name, "/")
+		if where := (at{project, key}); !slices.Contains(all, where) {
+			all = append(all, where)
+		}
+	}
+	return all
+}
+
 // place finds a place, with its address open.
 func (s *site) place(ctx context.Context, where at) (*place, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, process.ErrClosed
+		return nil, keeper.ErrGone
 	}
 	if p := s.places[where]; p != nil {
 		return p, nil
@@ -192,18 +260,18 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 			features[f.Name], _, _ = strings.Cut(f.Path, "?")
 		}
 	}
-	p := &place{at: where, instances: map[string]*process.Process{}, drilled: map[string]float64{}}
+	var door keeper.Door
 	err := s.ports.listen(where.String(), func(port int) (err error) {
-		p.front, err = proxy.New(proxy.Config{
+		door, err = s.front.Open(ctx, where.String(), proxy.Config{
 			Environment: environment, Service: name, Address: net.JoinHostPort(s.options.Door.listen(), strconv.Itoa(port)),
-			Open: s.options.Door.Listen != "", Host: s.options.Door.Host, Features: features, Log: s.options.Log,
+			Open: s.options.Door.Listen != "", Host: s.options.Door.Host, Features: features,
 		})
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	_, port, err := net.SplitHostPort(p.front.Addr())
+	_, port, err := net.SplitHostPort(door.Addr)
 	if err == nil {
 		var number int
 		if number, err = strconv.Atoi(port); err == nil {
@@ -211,36 +279,38 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 		}
 	}
 	if err != nil {
-		ctx, cancel := context.WithTimeout(ctx, time.Second)
-		defer cancel()
-		_ = p.front.Close(ctx)
+		_ = s.front.Shut(ctx, where.String())
 		return nil, err
+	}
+	p := &place{at: where, front: s.front, url: door.URL, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
+	for _, r := range s.running[where.String()] {
+		p.instances[r.Version] = &instance{url: r.URL, digest: r.Digest}
+	}
+	if len(door.Note) > 0 && json.Unmarshal(door.Note, &p.observed) != nil {
+		p.observed = observed{}
 	}
 	s.places[where] = p
 	return p, nil
 }
 
-// close ends listeners, requests in flight first, and then processes. Each has a grace of its own: requests that hang do not
-// cost the processes their orderly end.
+// close ends the front: listeners, requests in flight first, and then processes.
 func (s *site) close(ctx context.Context) {
 	s.mu.Lock()
 	s.closed = true
-	places := s.places
 	s.mu.Unlock()
-	draining, cancel := context.WithTimeout(ctx, s.options.Grace)
+	ending, cancel := context.WithTimeout(ctx, 2*s.options.Grace+5*time.Second)
 	defer cancel()
-	var wg sync.WaitGroup
-	for _, p := range places {
-		wg.Go(func() {
-			if err := p.front.Close(draining); err != nil {
-				s.options.Log("closed with requests in flight", "at", p.at.String(), "error", err.Error())
-			}
-		})
+	if err := s.front.Close(ending); err != nil {
+		s.options.Log("the front did not end in order", "error", err.Error())
 	}
-	wg.Wait()
-	ending, cancel := context.WithTimeout(ctx, s.options.Grace+time.Second) // the supervisor kills after the grace
-	defer cancel()
-	if err := s.supervisor.Close(ending); err != nil {
-		s.options.Log("processes did not end in order", "error", err.Error())
-	}
+	_ = s.lock.Close()
+}
+
+// leave gives up a front that is gone.
+func (s *site) leave() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.front.Leave()
+	_ = s.lock.Close()
 }

@@ -3,6 +3,7 @@ package deployer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 	"github.com/lemnis/lemnis/services/deployer/runtimetest"
 )
@@ -63,12 +65,16 @@ func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtim
 		return runtimetest.Instance{}, false, err
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	running := p.instances[r.ID]
+	p.mu.Unlock()
 	if running == nil {
 		return runtimetest.Instance{}, false, nil
 	}
-	return runtimetest.Instance{URL: running.URL(), Port: running.Port(), PID: running.PID(), Executable: file, Digest: r.Artifact.Digest}, true, nil
+	process, err := s.front.Process(ctx, where.String(), r.ID)
+	if _, refused := errors.AsType[*keeper.Refusal](err); refused {
+		return runtimetest.Instance{}, false, nil
+	}
+	return runtimetest.Instance{URL: process.URL, Port: process.Port, PID: process.PID, Executable: file, Digest: r.Artifact.Digest}, err == nil, err
 }
 
 // suite is what the tests of an environment demand: more from environment to environment, but for what the project chose.

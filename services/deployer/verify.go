@@ -76,7 +76,10 @@ func (l *lookup) checks(ctx context.Context) ([]events.Check, error) {
 			return nil, err
 		}
 	}
-	before, evidence := l.before()
+	before, evidence, err := l.before(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if b := l.policy.Before; b != nil {
 		checks = append(checks, judged(*b, before, evidence)...)
 	}
@@ -113,31 +116,32 @@ func (s *site) registered(ctx context.Context, a events.ArtifactDetail) error {
 
 // before is what users met of the artifact in the environment before, since it was counted there; evidence says what was
 // counted. Another artifact's counts are no evidence.
-func (l *lookup) before() (condition.Before, string) {
+func (l *lookup) before(ctx context.Context) (condition.Before, string, error) {
 	from := l.request.Promotion.Environment
 	if from == "" {
-		return condition.Before{}, ""
+		return condition.Before{}, "", nil
 	}
 	out := condition.Before{Environment: from, Soaked: l.now.Sub(l.request.Since).Seconds()}
 	where := at{l.project.Name, rollout.Key(from, l.request.Rollout.Service)}
 	serving := l.site.wanted.running(where).stable
 	if serving == nil || serving.artifact.Digest != l.request.Rollout.Artifact.Digest {
-		return out, "another artifact serves " + from + " by now"
+		return out, "another artifact serves " + from + " by now", nil
 	}
-	l.site.mu.Lock()
-	p := l.site.places[where]
-	l.site.mu.Unlock()
-	if p == nil {
-		return out, "nothing was counted in " + from
+	p, err := l.site.place(ctx, where)
+	if err != nil {
+		return out, "", err
 	}
-	snapshot := p.front.Snapshot()
+	snapshot, err := p.front.Snapshot(ctx, where.String())
+	if err != nil {
+		return out, "", err
+	}
 	counts := snapshot.Versions[serving.id]
 	out.Requests = counts.Requests
 	if counts.Requests > 0 {
 		out.Errors = float64(counts.Errors) / float64(counts.Requests)
 		out.P99 = quantile(counts.Buckets, 0.99)
 	}
-	return out, fmt.Sprintf("rollout %s, counted since %s", serving.id, snapshot.Since.UTC().Format(time.RFC3339))
+	return out, fmt.Sprintf("rollout %s, counted since %s", serving.id, snapshot.Since.UTC().Format(time.RFC3339)), nil
 }
 
 // quantile is the upper bound, in seconds, of the latency bucket that holds it; +Inf above all of them.

@@ -12,6 +12,7 @@ import (
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
 
@@ -22,7 +23,7 @@ func newUp() *cobra.Command {
 	level := cmp.Or(os.Getenv("LEMNIS_LOG"), "warn")
 	c := &cobra.Command{
 		Use: "up", Short: "Run everything in one process", Args: exactly(),
-		Long: "Run bus, store, the services of the six phases, the gateway and the dashboard in one process.\nSIGTERM or Ctrl-C drains it; what it has stated survives any end.",
+		Long: "Run bus, store, the services of the six phases, the gateway and the dashboard in one process.\nSIGTERM or Ctrl-C drains it, and ends what it has deployed; what it has stated survives any end. When it is killed, what is deployed goes on\nserving users for $LEMNIS_FRONT_ALONE (default 10m), and the next start on the same data takes it over.",
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, err := service.NewLog(level)
 			if err != nil {
@@ -38,6 +39,9 @@ func newUp() *cobra.Command {
 			o.OSV = os.Getenv("LEMNIS_OSV")
 			if o.Isolation, err = executor.ParseIsolation(os.Getenv("LEMNIS_ISOLATION")); err != nil {
 				return usage("LEMNIS_ISOLATION: %v", err)
+			}
+			if o.Front, o.Alone, err = deployer.ReadFront(os.Getenv); err != nil {
+				return usage("%v", err)
 			}
 			if o.Data == "" {
 				if o.Data, err = defaultData(); err != nil {

@@ -39,6 +39,9 @@ type Options struct {
 
 	PrivateSinks []netip.Prefix // ranges of addresses that subscriptions may push to although they are not public
 
+	Front []string      // command that runs users' way to what is deployed as a process that outlives this one; empty: within this one
+	Alone time.Duration // how long that process goes on when no deployer is there; 10 min when zero
+
 	// For drills and tests. Zero values take the services' defaults.
 	Known        map[string]access.Identity // tokens that the gateway knows beside those that it keeps
 	Timing       service.Timing

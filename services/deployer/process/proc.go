@@ -15,9 +15,9 @@ import (
 
 // stat is the part of /proc/<pid>/stat that identifies a process.
 type stat struct {
-	pid, group int
-	state      byte
-	started    uint64 // clock ticks since boot
+	pid, parent, group int
+	state              byte
+	started            uint64 // clock ticks since boot
 }
 
 func readStat(pid int) (stat, error) {
@@ -30,9 +30,10 @@ func readStat(pid int) (stat, error) {
 	if len(fields) < 20 {
 		return stat{}, errors.New("short stat")
 	}
-	group, err1 := strconv.Atoi(fields[2])
-	started, err2 := strconv.ParseUint(fields[19], 10, 64)
-	return stat{pid, group, fields[0][0], started}, errors.Join(err1, err2)
+	parent, err1 := strconv.Atoi(fields[1])
+	group, err2 := strconv.Atoi(fields[2])
+	started, err3 := strconv.ParseUint(fields[19], 10, 64)
+	return stat{pid, parent, group, fields[0][0], started}, errors.Join(err1, err2, err3)
 }
 
 // alive lists the processes that are no zombies and for which the test holds.
@@ -146,4 +147,29 @@ func socketInodes(pid int) (map[string]bool, error) {
 		}
 	}
 	return inodes, nil
+}
+
+// Runs reports whether a process is one of the supervisor's, or was started by one.
+func (s *Supervisor) Runs(pid int) bool {
+	s.mu.Lock()
+	tokens := map[string]bool{}
+	for p := range s.processes {
+		tokens[tokenName+"="+p.token] = true
+	}
+	s.mu.Unlock()
+	for pid > 1 {
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			return false
+		}
+		if slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(e []byte) bool { return tokens[string(e)] }) {
+			return true
+		}
+		now, err := readStat(pid)
+		if err != nil {
+			return false
+		}
+		pid = now.parent
+	}
+	return false
 }

@@ -32,7 +32,7 @@ type Config struct {
 	// ResponseTimeout bounds the wait for a response's headers. Zero: 60 s.
 	ResponseTimeout time.Duration
 	// Log is told of changed routes, faults and failed requests, with keys and values in turn. Nil: silent.
-	Log func(message string, keysAndValues ...any)
+	Log func(message string, keysAndValues ...any) `json:"-"`
 }
 
 // Upstream is a running version.

@@ -54,7 +54,19 @@ func (s *Stream) put(e events.Event) []events.Event {
 		e.Chain = fmt.Sprintf("chain-%d", s.last+1)
 	}
 	from := len(s.Log)
-	s.queue = append(s.queue, s.stamp(e))
+	s.meet(s.stamp(e))
+	return append([]events.Event(nil), s.Log[from:]...)
+}
+
+// Meet decides what follows from a fact that was restored: the last one, where its owner was killed before anything did.
+func (s *Stream) Meet(fact events.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.meet(fact)
+}
+
+func (s *Stream) meet(cause events.Event) {
+	s.queue = append(s.queue, cause)
 	for len(s.queue) > 0 {
 		cause := s.queue[0]
 		s.queue = s.queue[1:]
@@ -62,7 +74,6 @@ func (s *Stream) put(e events.Event) []events.Event {
 			s.decide(key, cause)
 		}
 	}
-	return append([]events.Event(nil), s.Log[from:]...)
 }
 
 func (s *Stream) stamp(e events.Event) events.Event {

@@ -1,0 +1,285 @@
+//go:build linux
+
+package keeper
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lemnis/lemnis/services/deployer/process"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
+)
+
+// ErrGone says that the front does not answer any more, or that another deployer commands it.
+var ErrGone = errors.New("the front is gone")
+
+// Refusal is why the front did not do what it was asked.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return r.Reason }
+
+// Client commands a front.
+type Client struct {
+	http   *http.Client
+	folder *os.File
+	stream io.Closer
+	state  State
+	done   chan struct{} // closed when the front is gone
+	once   sync.Once
+}
+
+// Attach takes over the front of a data folder; where none answers, it starts one: the command with the front's arguments, in a
+// session of its own, or, without a command, a front within this process. Log is told what the front has to tell, from its
+// beginning on. The caller holds the folder: of two deployers the front obeys the later one.
+func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (*Client, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range []string{c.Folder, filepath.Join(c.Folder, "front"), filepath.Join(c.Folder, "logs")} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return nil, fmt.Errorf("the front's folder: %w", err)
+		}
+	}
+	wait, cancel := context.WithTimeout(ctx, starting)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	var ended <-chan error
+	for {
+		k, err := attach(ctx, c.Folder, log)
+		if err == nil && k.state.Protocol == Protocol {
+			return k, nil
+		}
+		if err == nil { // another version's: users are away for as long as it takes
+			_ = k.Close(wait)
+			continue
+		}
+		if ended == nil {
+			if ended, err = launch(ctx, c, command); err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case failed := <-ended:
+			return nil, fmt.Errorf("the front did not start: %w", failed)
+		case <-wait.Done():
+			return nil, fmt.Errorf("the front does not answer: %w", errors.Join(err, wait.Err()))
+		case <-tick.C:
+		}
+	}
+}
+
+// logMost bounds what a front before has said.
+const logMost = 1 << 20
+
+// launch starts a front. The channel says that it has ended, and why.
+func launch(ctx context.Context, c Config, command []string) (<-chan error, error) {
+	ended := make(chan error, 1)
+	if len(command) == 0 {
+		go func() { ended <- Run(context.WithoutCancel(ctx), c) }()
+		return ended, nil
+	}
+	file := filepath.Join(c.Folder, "logs", "front.log")
+	if info, err := os.Stat(file); err == nil && info.Size() > logMost {
+		_ = os.Remove(file)
+	}
+	output, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the front's log: %w", err)
+	}
+	defer func() { _ = output.Close() }()                                                              // the front has its own
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], c.arguments()...)...) //nolint:noctx // it outlives this process
+	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", output, output
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no secret of the deployer's is any business of its services
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the front: %w", err)
+	}
+	go func() {
+		err := cmd.Wait()
+		if err == nil {
+			err = errors.New("it ended")
+		}
+		ended <- fmt.Errorf("%w; %s may say why", err, file)
+	}()
+	return ended, nil
+}
+
+// attach takes over a front that answers.
+func attach(ctx context.Context, data string, log func(Notice)) (*Client, error) {
+	folder, err := os.Open(filepath.Join(data, "front"))
+	if err != nil {
+		return nil, err
+	}
+	k := &Client{folder: folder, done: make(chan struct{}), http: &http.Client{Transport: &http.Transport{
+		MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socketIn(folder))
+		},
+	}}}
+	response, err := k.post(context.WithoutCancel(ctx), "attach", nothing{})
+	if err != nil {
+		k.http.CloseIdleConnections()
+		_ = folder.Close()
+		return nil, err
+	}
+	lines := json.NewDecoder(response.Body)
+	if err := lines.Decode(&k.state); err != nil {
+		_ = response.Body.Close()
+		_ = folder.Close()
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	k.stream = response.Body
+	go func() {
+		defer close(k.done)
+		for {
+			var n Notice
+			if lines.Decode(&n) != nil {
+				return
+			}
+			log(n)
+		}
+	}()
+	return k, nil
+}
+
+// State is what the front held when it was attached to.
+func (k *Client) State() State { return k.state }
+
+// Done is closed when the front is gone.
+func (k *Client) Done() <-chan struct{} { return k.done }
+
+func (k *Client) post(ctx context.Context, path string, q any) (*http.Response, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://front/"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set(sessionHeader, strconv.FormatInt(k.state.Session, 10))
+	response, err := k.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	if response.StatusCode == http.StatusOK {
+		return response, nil
+	}
+	text, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	_ = response.Body.Close()
+	reason := strings.TrimSpace(string(text))
+	if response.StatusCode == http.StatusUnprocessableEntity {
+		return nil, &Refusal{reason}
+	}
+	return nil, fmt.Errorf("%w: %s", ErrGone, reason)
+}
+
+func call[A any](ctx context.Context, k *Client, path string, q any) (a A, err error) {
+	response, err := k.post(ctx, path, q)
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&a); err != nil {
+		return a, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return a, nil
+}
+
+// Open opens a door, or returns the one of this name.
+func (k *Client) Open(ctx context.Context, name string, c proxy.Config) (Door, error) {
+	return call[Door](ctx, k, "open", openRequest{name, c})
+}
+
+// Shut closes a door.
+func (k *Client) Shut(ctx context.Context, door string) error {
+	_, err := call[nothing](ctx, k, "shut", doorRequest{door})
+	return err
+}
+
+// Route sends new requests by the routes.
+func (k *Client) Route(ctx context.Context, door string, r proxy.Routes) error {
+	_, err := call[nothing](ctx, k, "route", routeRequest{door, r})
+	return err
+}
+
+// Fault makes a version fail on purpose.
+func (k *Client) Fault(ctx context.Context, door string, f proxy.Fault) error {
+	_, err := call[nothing](ctx, k, "fault", faultRequest{door, f})
+	return err
+}
+
+// Snapshot is what a door has counted.
+func (k *Client) Snapshot(ctx context.Context, door string) (proxy.Snapshot, error) {
+	return call[proxy.Snapshot](ctx, k, "snapshot", doorRequest{door})
+}
+
+// Remember keeps a note with a door for as long as its counts last.
+func (k *Client) Remember(ctx context.Context, door string, note []byte) error {
+	_, err := call[nothing](ctx, k, "remember", noteRequest{door, note})
+	return err
+}
+
+// Drain returns when a version is in no route and none of its requests is in flight, or ctx ends.
+func (k *Client) Drain(ctx context.Context, door, version string) error {
+	_, err := call[nothing](ctx, k, "drain", versionRequest{door, version})
+	return err
+}
+
+// Start runs a version unless it runs, and returns once it is healthy. The error is a [*Refusal] when it does not get there.
+func (k *Client) Start(ctx context.Context, door, version, digest string, spec process.Spec) (Process, error) {
+	return call[Process](ctx, k, "start", startRequest{door, version, digest, spec})
+}
+
+// Process describes a version that runs.
+func (k *Client) Process(ctx context.Context, door, version string) (Process, error) {
+	return call[Process](ctx, k, "process", versionRequest{door, version})
+}
+
+// Stop ends the process of a version, with its grace, and forgets its counts.
+func (k *Client) Stop(ctx context.Context, door, version string) error {
+	_, err := call[nothing](ctx, k, "stop", versionRequest{door, version})
+	return err
+}
+
+// Close ends the front in order and returns when it has told the last it has to tell.
+func (k *Client) Close(ctx context.Context) error {
+	_, err := call[nothing](ctx, k, "close", nothing{})
+	if err == nil {
+		select {
+		case <-k.done:
+		case <-ctx.Done():
+		}
+	}
+	k.Leave()
+	return err
+}
+
+// Leave goes away from the front, which goes on without a deployer.
+func (k *Client) Leave() {
+	k.once.Do(func() {
+		_ = k.stream.Close()
+		<-k.done
+		k.http.CloseIdleConnections()
+		_ = k.folder.Close()
+	})
+}

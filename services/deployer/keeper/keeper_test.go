@@ -1,0 +1,201 @@
+//go:build linux
+
+package keeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/deployer/process"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
+)
+
+func TestMain(m *testing.M) {
+	if code, done := Main(os.Args); done {
+		os.Exit(code)
+	}
+	if os.Getenv("KEEPER_TEST_SERVICE") != "" {
+		service()
+	}
+	os.Exit(m.Run())
+}
+
+// service answers with its pid, and, asked for it, with what the front's socket says to it.
+func service() {
+	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
+	http.HandleFunc("/command", func(w http.ResponseWriter, r *http.Request) {
+		_, err := attach(r.Context(), r.FormValue("folder"), func(Notice) {})
+		fmt.Fprint(w, err)
+	})
+	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))
+}
+
+func get(t *testing.T, url string) string {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+func attached(t *testing.T, c Config, command []string) *Client {
+	t.Helper()
+	k, err := Attach(t.Context(), c, command, func(Notice) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// run opens a door with one version of the test's service behind it.
+func run(t *testing.T, k *Client) (Door, Process) {
+	t.Helper()
+	door, err := k.Open(t.Context(), "shop/prod/api", proxy.Config{Environment: "prod", Service: "api"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := k.Start(t.Context(), door.Name, "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Route(t.Context(), door.Name, proxy.Routes{Stable: proxy.Upstream{Version: "r1", URL: p.URL}}); err != nil {
+		t.Fatal(err)
+	}
+	return door, p
+}
+
+func eventually(t *testing.T, what string, test func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(15 * time.Second); !test(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: " + what)
+		}
+	}
+}
+
+func lives(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, state, _ := strings.Cut(string(stat), ") ")
+	return err == nil && !strings.HasPrefix(state, "Z")
+}
+
+// A deployer that comes back finds doors, processes, counts and its note as they were; the one before commands nothing any more.
+func TestTheFrontOutlivesItsDeployer(t *testing.T) {
+	c := Config{Folder: filepath.Join(t.TempDir(), strings.Repeat("a-long-path/", 12)), Grace: time.Second}
+	first := attached(t, c, []string{os.Args[0]})
+	door, p := run(t, first)
+	for range 3 {
+		get(t, door.URL)
+	}
+	if err := first.Remember(t.Context(), door.Name, []byte("note")); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, p.URL+"/command?folder="+c.Folder); !strings.Contains(got, ErrGone.Error()) {
+		t.Errorf("a service that wants to command the front is told %q", got)
+	}
+	if info, err := os.Stat(filepath.Join(c.Folder, "front", "socket")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket: %v %v", info, err)
+	}
+
+	second := attached(t, c, []string{os.Args[0]})
+	<-first.Done()
+	if err := first.Stop(t.Context(), door.Name, "r1"); !errors.Is(err, ErrGone) {
+		t.Errorf("the deployer before commands still: %v", err)
+	}
+	first.Leave()
+	was, is := first.State(), second.State()
+	if is.Life != was.Life || is.PID != was.PID || is.PID == os.Getpid() || len(is.Doors) != 1 || len(is.Processes) != 1 {
+		t.Fatalf("%+v became %+v", was, is)
+	}
+	if d := is.Doors[0]; d.URL != door.URL || string(d.Note) != "note" || d.Routes.Stable.Version != "r1" {
+		t.Errorf("the door became %+v", d)
+	}
+	if is.Processes[0] != p {
+		t.Errorf("%+v became %+v", p, is.Processes[0])
+	}
+	again, err := second.Start(t.Context(), door.Name, "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0]})
+	if err != nil || again != p {
+		t.Errorf("what runs was started again: %+v %v", again, err)
+	}
+	var refused *Refusal
+	if _, err = second.Start(t.Context(), door.Name, "r1", "sha256:2", process.Spec{Name: "r1", Executable: os.Args[0]}); !errors.As(err, &refused) {
+		t.Errorf("another artifact under the same name: %v", err)
+	}
+	get(t, door.URL)
+	if s, err := second.Snapshot(t.Context(), door.Name); err != nil || s.Versions["r1"].Requests != 4 {
+		t.Errorf("4 requests were counted as %d, %v", s.Versions["r1"].Requests, err)
+	}
+	if err := second.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+	eventually(t, "the end of front and service", func() bool { return !lives(is.PID) && !lives(p.PID) })
+}
+
+// A front that nobody comes back to ends in order; one whose folder is gone too, so that no test leaves one behind.
+func TestAFrontAloneEnds(t *testing.T) {
+	for name, alone := range map[string]time.Duration{"nobody came back": time.Millisecond, "its folder is gone": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := Config{Folder: t.TempDir(), Grace: time.Second, Alone: alone}
+			k := attached(t, c, []string{os.Args[0]})
+			_, p := run(t, k)
+			k.Leave()
+			if alone == time.Hour {
+				if err := os.RemoveAll(filepath.Join(c.Folder, "front")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, "its end", func() bool { return !lives(k.State().PID) && !lives(p.PID) })
+		})
+	}
+}
+
+// With a front that is killed its services end, and the next one begins anew.
+func TestAFrontThatIsKilled(t *testing.T) {
+	c := Config{Folder: t.TempDir(), Grace: time.Second}
+	k := attached(t, c, []string{os.Args[0]})
+	_, p := run(t, k)
+	_ = syscall.Kill(k.State().PID, syscall.SIGKILL)
+	<-k.Done()
+	if _, err := k.Process(t.Context(), "shop/prod/api", "r1"); !errors.Is(err, ErrGone) {
+		t.Error(err)
+	}
+	k.Leave()
+	next := attached(t, c, []string{os.Args[0]})
+	if s := next.State(); s.Life == k.State().Life || len(s.Doors)+len(s.Processes) != 0 {
+		t.Errorf("%+v", s)
+	}
+	eventually(t, "the service's end", func() bool { return !lives(p.PID) })
+	if err := next.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is no front says so, and where to read why.
+func TestAFrontThatDoesNotStart(t *testing.T) {
+	_, err := Attach(t.Context(), Config{Folder: t.TempDir()}, []string{"/bin/false"}, func(Notice) {})
+	if _, missing := exec.LookPath("/bin/false"); missing == nil && (err == nil || !strings.Contains(err.Error(), "front.log")) {
+		t.Error(err)
+	}
+	if code, done := Main([]string{"lemnis", Argument, "x"}); code == 0 || !done {
+		t.Error("a front without its arguments runs")
+	}
+}
