@@ -67,8 +67,9 @@ bench-micro: ## Measure the small parts: medians of rounds
 	@go test -p 1 -run '^$$' -bench . -skip '$(GOALS)' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 .PHONY: bench-deployer
-bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, the proxy beside nginx
+bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, the proxy beside nginx, rollouts under load
 	@go test -count 1 -run '^$$' -bench '^BenchmarkProxy$$' -benchtime 1x ./services/deployer/proxy
+	@go test -count 1 -run '^$$' -bench '^BenchmarkRollout$$' -benchtime 1x ./services/deployer
 	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkJudge$$' -benchtime 1x -timeout 20m ./services/deployer/canary/simulation
 
 .PHONY: bench-builder

@@ -277,7 +277,7 @@ type shelf struct {
 	dir  string
 }
 
-func newShelf(t *testing.T) *shelf {
+func newShelf(t testing.TB) *shelf {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
@@ -298,7 +298,7 @@ var app = sync.OnceValues(func() ([]byte, error) {
 })
 
 // put pushes a version with a mode: good, bad, deaf.
-func (s *shelf) put(t *testing.T, version, mode string) events.ArtifactDetail {
+func (s *shelf) put(t testing.TB, version, mode string) events.ArtifactDetail {
 	t.Helper()
 	body, err := app()
 	if err != nil {
@@ -325,6 +325,7 @@ type users struct {
 	errors map[string]int
 	status map[int]int                // of the answers; 0: there was none
 	pids   map[string]map[string]bool // of the processes that answered, by version
+	last   map[string]time.Time       // when the last request was sent that a version answered
 	total  int
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -332,7 +333,7 @@ type users struct {
 
 func traffic(url string, people int) *users {
 	ctx, cancel := context.WithCancel(context.Background())
-	u := &users{seen: map[string][]string{}, errors: map[string]int{}, status: map[int]int{}, pids: map[string]map[string]bool{}, cancel: cancel}
+	u := &users{seen: map[string][]string{}, errors: map[string]int{}, status: map[int]int{}, pids: map[string]map[string]bool{}, last: map[string]time.Time{}, cancel: cancel}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}, Timeout: 5 * time.Second}
 	for worker := range 4 {
 		u.done.Go(func() {
@@ -351,6 +352,7 @@ func traffic(url string, people int) *users {
 func (u *users) visit(ctx context.Context, client *http.Client, url, user string) {
 	request, _ := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	request.Header.Set("X-User", user)
+	sent := time.Now()
 	response, err := client.Do(request)
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -369,6 +371,9 @@ func (u *users) visit(ctx context.Context, client *http.Client, url, user string
 	u.status[response.StatusCode]++
 	body, _ := io.ReadAll(response.Body)
 	_ = response.Body.Close()
+	if by := response.Header.Get("App-Version"); sent.After(u.last[by]) {
+		u.last[by] = sent
+	}
 	if response.StatusCode != http.StatusOK {
 		u.errors[user]++
 		return

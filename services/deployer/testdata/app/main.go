@@ -25,6 +25,7 @@ func main() {
 	release := make(chan struct{})
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("App-Version", version)
 		if n := served.Add(1); mode == "bad" && n%2 == 0 {
 			http.Error(w, "broken", http.StatusInternalServerError)
 			return
