@@ -75,8 +75,8 @@ func tally(endings []Ending) Tally {
 	return t
 }
 
-// Reaches says whether the tally reaches a row of the page: better, or beyond it by no more than a factor of 1.05 or than the 95 %
-// interval of what was measured. The page's figures are means of 2,000 runs themselves.
+// Reaches says whether the tally reaches a row of the page: within a factor of 1.05, or such that the page's figure is in the
+// 95 % interval of what was measured, or better.
 func (t Tally) Reaches(r Row) bool {
 	if r.Same {
 		if r.Most > 0 {
@@ -85,7 +85,7 @@ func (t Tally) Reaches(r Row) bool {
 		return t.Share() <= 1.05*r.RolledBack || atLeast(t.RolledBack, t.Runs, r.RolledBack) > 0.025
 	}
 	caught := t.Share() >= r.RolledBack || atLeast(t.Runs-t.RolledBack, t.Runs, 1-r.RolledBack) > 0.025
-	return caught && (r.Exposed == 0 || t.Exposed-1.96*t.Error <= 1.05*r.Exposed)
+	return caught && (r.Exposed == 0 || t.Exposed <= max(1.05*r.Exposed, r.Exposed+1.96*t.Error))
 }
 
 // Interval of the share that was rolled back, 95 % (Wilson).
