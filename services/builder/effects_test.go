@@ -219,6 +219,33 @@ func TestMergeOnAMovedMasterCopyIsTestedAgain(t *testing.T) {
 	}
 }
 
+// A branch that is rewritten or deleted while its change is tested is not merged, and the fact says why; what was merged before stays so.
+func TestBranchThatGoesWhileItIsTested(t *testing.T) {
+	t.Parallel()
+	for reason, do := range map[string]func(o origin){
+		`branch "find" was rewritten`: func(o origin) { o.git(t, "", "update-ref", "refs/heads/find", o.head(t, "main")) },
+		`branch "find" is gone`:       func(o origin) { o.git(t, "", "update-ref", "-d", "refs/heads/find") },
+	} {
+		o := textOrigin(t)
+		s := newShift(t, builder.Options{}, project(o))
+		head := o.commit(t, "find", map[string]string{"more": "text\n"})
+		m, main := s.pipeline(t, find(head)).Lemnis.Merge, o.head(t, "main")
+		do(o)
+		got, err := s.work(t, "merge", "7", 1, events.QueueTested{Merge: m})
+		if c, ok := got.(events.QueueEjected); err != nil || !ok || !has(c.Reason, reason) || o.head(t, "main") != main {
+			t.Errorf("%s: reported %+v, %v", reason, got, err)
+		}
+		o.git(t, "", "update-ref", "refs/heads/find", head)
+		if got, err = s.work(t, "merge", "7", 2, events.QueueTested{Merge: m}); err != nil || o.head(t, "main") != m.Commit {
+			t.Errorf("restored: reported %+v, %v", got, err)
+		}
+		do(o)
+		if got, err = s.work(t, "merge", "7", 3, events.QueueTested{Merge: m}); err != nil || events.TypeOf(got) != events.TypeOf(events.ChangeMerged{}) {
+			t.Errorf("after the merge: reported %+v, %v", got, err)
+		}
+	}
+}
+
 func TestPackagePushesByDigest(t *testing.T) {
 	t.Parallel()
 	o := goOrigin(t)

@@ -60,7 +60,12 @@ func (b *builder) advance(ctx context.Context, job *service.Job, m events.MergeD
 		return errOver
 	case master != m.Onto:
 		return git.ErrMoved
-	case missing:
+	}
+	// The branch may have been rewritten or deleted while its head was tested.
+	if err := reviewed(ctx, repo, m); err != nil {
+		return err
+	}
+	if missing {
 		// Another worker tested it; the same commit is made here.
 		commit, _, err := mergeCommit(ctx, repo, m)
 		if errors.Is(err, git.ErrNotFound) {
