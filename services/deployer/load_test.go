@@ -17,7 +17,8 @@ func BenchmarkRollout(b *testing.B) {
 	const rounds = 5
 	for range b.N {
 		bus := newBus(b, 5*time.Minute)
-		defer bus.run(Options{Data: b.TempDir(), Front: []string{os.Args[0]}, Alone: time.Minute, Grace: 5 * time.Second})()
+		stop := bus.run(Options{Data: b.TempDir(), Front: []string{os.Args[0]}, Alone: time.Minute, Grace: 5 * time.Second})
+		b.Cleanup(stop) // before the bus ends
 		p := testProject("prod")
 		p.Environments[0].Canary.Deadline = events.Duration(20 * time.Second)
 		bus.configure(p)

@@ -103,7 +103,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 		return nil, fmt.Errorf("the front's log: %w", err)
 	}
 	defer func() { _ = output.Close() }()                                                              // the front has its own
-	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], c.arguments()...)...) //nolint:noctx // it outlives this process
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], c.arguments()...)...) //nolint:noctx,gosec // it outlives this process; the command is this program's own
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", output, output
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no secret of the deployer's is any business of its services
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -122,7 +122,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 
 // attach takes over a front that answers.
 func attach(ctx context.Context, data string, log func(Notice)) (*Client, error) {
-	folder, err := os.Open(filepath.Join(data, "front"))
+	folder, err := os.Open(filepath.Join(data, "front")) //nolint:gosec // the folder is the operator's
 	if err != nil {
 		return nil, err
 	}
