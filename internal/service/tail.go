@@ -232,13 +232,9 @@ func wasThere(ctx context.Context, progress *watched, seen uint64) bool {
 // waits asks the stream's leader whether there is a message at or behind a sequence that a filter lets through, and where
 // the stream ended before it was asked.
 func waits(ctx context.Context, js jetstream.JetStream, filters []string, from uint64) (last uint64, there bool, err error) {
-	s, err := js.Stream(ctx, natsd.Lifecycle)
-	if err != nil {
-		return 0, false, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
-	}
-	last = s.CachedInfo().State.LastSeq
-	if last < from || len(filters) == 0 {
-		return last, last >= from, nil
+	last, err = lastSequence(ctx, js)
+	if err != nil || last < from || len(filters) == 0 {
+		return last, err == nil && last >= from, err
 	}
 	for _, filter := range filters {
 		_, err := askLeader(ctx, Host{Conn: js.Conn()}, natsd.Lifecycle, map[string]any{"seq": from, "next_by_subj": filter})

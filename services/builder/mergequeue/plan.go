@@ -1,6 +1,7 @@
 package mergequeue
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -104,7 +105,7 @@ func (q *Queue) schedule(slots int, now float64, do func(Step)) {
 			for _, at := range places {
 				nodes = append(nodes, draft.nodes(at, least)...)
 			}
-			slices.SortStableFunc(nodes, func(a, b node) int { return compare(b.p, a.p) })
+			slices.SortStableFunc(nodes, func(a, b node) int { return cmp.Compare(b.p, a.p) })
 			for _, n := range nodes {
 				if q.started(n, named) {
 					continue
@@ -139,7 +140,7 @@ func (q *Queue) draft(slots int, now float64) *draft {
 	}
 	price := func(c Change) float64 { return c.Risk - agePrice*(now-c.Since) }
 	batch := func(all []Change) {
-		slices.SortStableFunc(all, func(a, b Change) int { return compare(price(a), price(b)) })
+		slices.SortStableFunc(all, func(a, b Change) int { return cmp.Compare(price(a), price(b)) })
 		for len(all) > 0 {
 			n := 1
 			for n < min(size, len(all)) && all[n-1].known() && all[n].known() && joint(all[:n+1]) <= mostRisk {
@@ -175,7 +176,7 @@ func (q *Queue) draft(slots int, now float64) *draft {
 // others are needed. Those that have waited long keep their packages free of younger ones.
 func (d *draft) apart(now float64, price func(Change) float64) (all []Change) {
 	waiting := d.waiting()
-	slices.SortStableFunc(waiting, func(a, b Change) int { return compare(price(a), price(b)) })
+	slices.SortStableFunc(waiting, func(a, b Change) int { return cmp.Compare(price(a), price(b)) })
 	var taken []Change
 	for _, u := range d.Units {
 		taken = append(taken, d.changes(u.Changes)...)

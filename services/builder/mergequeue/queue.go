@@ -1,6 +1,7 @@
 package mergequeue
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -237,16 +238,6 @@ func (q *Queue) Lanes() []Lane {
 		l := &lanes[at]
 		l.Changes, l.since, l.busy = append(l.Changes, c.ID), min(l.since, c.Since), l.busy || unit[c.ID] > 0
 	}
-	slices.SortStableFunc(lanes, func(a, b Lane) int { return compare(a.since, b.since) })
+	slices.SortStableFunc(lanes, func(a, b Lane) int { return cmp.Compare(a.since, b.since) })
 	return lanes
-}
-
-func compare(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }
