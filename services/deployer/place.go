@@ -8,6 +8,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
 
@@ -31,7 +32,7 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
 func lost(ctx context.Context, job *service.Job, id string, err error) string {
 	var s *startError
-	if ctx.Err() != nil || !errors.As(err, &s) || s.version != id {
+	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || !errors.As(err, &s) || s.version != id {
 		return ""
 	}
 	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Tries >= patience {

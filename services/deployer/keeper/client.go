@@ -37,6 +37,7 @@ type Client struct {
 	http   *http.Client
 	folder *os.File
 	stream io.Closer
+	cancel context.CancelFunc // of the stream's request
 	state  State
 	done   chan struct{} // closed when the front is gone
 	once   sync.Once
@@ -60,25 +61,27 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var ended <-chan error
+	var why error // before wait ended
 	for {
-		k, err := attach(ctx, c.Folder, log)
+		k, err := attach(wait, c.Folder, log)
 		if err == nil && k.state.Protocol == Protocol {
 			return k, nil
 		}
 		if err == nil { // another version's: users are away for as long as it takes
-			_ = k.Close(wait)
-			continue
-		}
-		if ended == nil {
+			err = k.Close(wait)
+		} else if ended == nil && wait.Err() == nil {
 			if ended, err = launch(ctx, c, command); err != nil {
 				return nil, err
 			}
+		}
+		if wait.Err() == nil {
+			why = err
 		}
 		select {
 		case failed := <-ended:
 			return nil, fmt.Errorf("the front did not start: %w", failed)
 		case <-wait.Done():
-			return nil, fmt.Errorf("the front does not answer: %w", errors.Join(err, wait.Err()))
+			return nil, fmt.Errorf("the front does not answer: %w", errors.Join(why, wait.Err()))
 		case <-tick.C:
 		}
 	}
@@ -120,7 +123,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 	return ended, nil
 }
 
-// attach takes over a front that answers.
+// attach takes over a front that answers before ctx ends; a front that hangs still accepts connections.
 func attach(ctx context.Context, data string, log func(Notice)) (*Client, error) {
 	folder, err := os.Open(filepath.Join(data, "front")) //nolint:gosec // the folder is the operator's
 	if err != nil {
@@ -132,19 +135,19 @@ func attach(ctx context.Context, data string, log func(Notice)) (*Client, error)
 			return (&net.Dialer{}).DialContext(ctx, "unix", socketIn(folder))
 		},
 	}}}
-	response, err := k.post(context.WithoutCancel(ctx), "attach", nothing{})
+	var streaming context.Context
+	streaming, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	detach := context.AfterFunc(ctx, k.cancel) // until it has answered
+	lines, err := k.open(streaming)
+	if !detach() {
+		err = ctx.Err()
+	}
 	if err != nil {
+		k.cancel()
 		k.http.CloseIdleConnections()
 		_ = folder.Close()
 		return nil, err
 	}
-	lines := json.NewDecoder(response.Body)
-	if err := lines.Decode(&k.state); err != nil {
-		_ = response.Body.Close()
-		_ = folder.Close()
-		return nil, fmt.Errorf("%w: %w", ErrGone, err)
-	}
-	k.stream = response.Body
 	go func() {
 		defer close(k.done)
 		for {
@@ -156,6 +159,21 @@ func attach(ctx context.Context, data string, log func(Notice)) (*Client, error)
 		}
 	}()
 	return k, nil
+}
+
+// open asks for the stream and reads what comes first: what the front holds.
+func (k *Client) open(ctx context.Context) (*json.Decoder, error) {
+	response, err := k.post(ctx, "attach", nothing{})
+	if err != nil {
+		return nil, err
+	}
+	k.stream = response.Body
+	lines := json.NewDecoder(response.Body)
+	if err := lines.Decode(&k.state); err != nil {
+		_ = response.Body.Close()
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	return lines, nil
 }
 
 // State is what the front held when it was attached to.
@@ -277,6 +295,7 @@ func (k *Client) Close(ctx context.Context) error {
 // Leave goes away from the front, which goes on without a deployer.
 func (k *Client) Leave() {
 	k.once.Do(func() {
+		k.cancel()
 		_ = k.stream.Close()
 		<-k.done
 		k.http.CloseIdleConnections()

@@ -294,6 +294,13 @@ func (k *keeper) stop(ctx context.Context, q versionRequest) {
 	}
 }
 
+// ending says whether the front is about to end: what fails then says nothing about what was asked.
+func (k *keeper) ending() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closing
+}
+
 // close ends listeners, requests in flight first, and then processes. Each has a grace of its own: requests that hang do not
 // cost the processes their orderly end.
 func (k *keeper) close() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,8 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// service answers with its pid, and, asked for it, with what the front's socket says to it.
+// service answers with its pid, and, asked for it, with what the front's socket says to it; a deaf one never listens.
 func service() {
+	if os.Getenv("KEEPER_TEST_SERVICE") == "deaf" {
+		<-time.After(time.Minute)
+		os.Exit(1)
+	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	http.HandleFunc("/command", func(w http.ResponseWriter, r *http.Request) {
 		_, err := attach(r.Context(), r.FormValue("folder"), func(Notice) {})
@@ -198,4 +203,90 @@ func TestAFrontThatDoesNotStart(t *testing.T) {
 	if code, done := Main([]string{"lemnis", Argument, "x"}); code == 0 || !done {
 		t.Error("a front without its arguments runs")
 	}
+}
+
+// A front that takes connections and does not answer, or does not end, keeps nobody waiting who does not want to wait any more.
+func TestAFrontThatHangs(t *testing.T) {
+	t.Run("it is stopped", func(t *testing.T) {
+		c := Config{Folder: t.TempDir(), Grace: time.Second}
+		k := attached(t, c, []string{os.Args[0]})
+		k.Leave()
+		_ = syscall.Kill(k.State().PID, syscall.SIGSTOP)
+		if err := attachFor(t, c, 200*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+		_ = syscall.Kill(k.State().PID, syscall.SIGCONT)
+		again := attached(t, c, []string{os.Args[0]})
+		if again.State().Life != k.State().Life {
+			t.Errorf("%+v is not %+v", again.State(), k.State())
+		}
+		if err := again.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("it is another version's and does not end", func(t *testing.T) {
+		c := Config{Folder: t.TempDir()}
+		if err := os.Mkdir(filepath.Join(c.Folder, "front"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		folder, err := os.Open(filepath.Join(c.Folder, "front"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer folder.Close()
+		listener, err := net.Listen("unix", socketIn(folder))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux := http.NewServeMux()
+		mux.HandleFunc("/attach", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, `{"protocol":%d}`, Protocol+1) })
+		mux.HandleFunc("/close", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "not now", http.StatusServiceUnavailable) })
+		server := &http.Server{Handler: mux}
+		go func() { _ = server.Serve(listener) }()
+		defer server.Close()
+		if err := attachFor(t, c, 200*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "not now") {
+			t.Error(err)
+		}
+	})
+}
+
+// attachFor is the error of an Attach whose context ends.
+func attachFor(t *testing.T, c Config, d time.Duration) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	defer cancel()
+	got := make(chan error, 1)
+	go func() {
+		_, err := Attach(ctx, c, []string{os.Args[0]}, func(Notice) {})
+		got <- err
+	}()
+	select {
+	case err := <-got:
+		return err
+	case <-time.After(15 * time.Second):
+		t.Fatal("it does not return")
+		return nil
+	}
+}
+
+// A version that is being started when the front is ended in order is not to blame.
+func TestTheFrontEndsDuringAStart(t *testing.T) {
+	c := Config{Folder: t.TempDir(), Grace: time.Second}
+	k := attached(t, c, []string{os.Args[0]})
+	got := make(chan error, 1)
+	go func() {
+		_, err := k.Start(t.Context(), "shop/prod/api", "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=deaf"}})
+		got <- err
+	}()
+	eventually(t, "the process", func() bool {
+		records, _ := filepath.Glob(filepath.Join(c.Folder, "processes", "*.json"))
+		return len(records) == 1
+	})
+	_ = syscall.Kill(k.State().PID, syscall.SIGTERM)
+	var refused *Refusal
+	if err := <-got; !errors.Is(err, ErrGone) || errors.As(err, &refused) {
+		t.Errorf("%T %v", err, err)
+	}
+	<-k.Done()
+	k.Leave()
 }

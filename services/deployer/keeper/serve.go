@@ -258,7 +258,8 @@ func (k *keeper) handler() http.Handler {
 	return mux
 }
 
-// answer decodes a question of the deployer that is attached, and encodes the answer: 422 with the reason where there is none.
+// answer decodes a question of the deployer that is attached, and encodes the answer: 422 with the reason where there is none, but 503
+// where that may be the front's own end.
 func answer[Q, A any](k *keeper, do func(context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		session, err := strconv.ParseInt(r.Header.Get(sessionHeader), 10, 64)
@@ -276,8 +277,8 @@ func answer[Q, A any](k *keeper, do func(context.Context, Q) (A, error)) http.Ha
 		}
 		a, err := do(r.Context(), q)
 		switch {
-		case errors.Is(err, process.ErrClosed), errors.Is(err, errClosing):
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		case err != nil && k.ending():
+			http.Error(w, fmt.Errorf("%w: %w", errClosing, err).Error(), http.StatusServiceUnavailable)
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
 		default:
@@ -288,11 +289,18 @@ func answer[Q, A any](k *keeper, do func(context.Context, Q) (A, error)) http.Ha
 
 // attach makes the caller the one who commands: what it holds at once, then what there is to tell, line by line.
 func (k *keeper) attach(w http.ResponseWriter, r *http.Request) {
+	if k.ending() {
+		http.Error(w, errClosing.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	encoder, control := json.NewEncoder(w), http.NewResponseController(w)
+	if control.Flush() != nil { // who went away before the front came to answer displaces nobody
+		return
+	}
 	displaced := make(chan struct{})
 	k.mu.Lock()
 	if k.closing {
 		k.mu.Unlock()
-		http.Error(w, errClosing.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	k.session++
@@ -309,7 +317,6 @@ func (k *keeper) attach(w http.ResponseWriter, r *http.Request) {
 			k.displaced, k.since = nil, time.Now()
 		}
 	}()
-	encoder, control := json.NewEncoder(w), http.NewResponseController(w)
 	if encoder.Encode(state) != nil || control.Flush() != nil {
 		return
 	}
