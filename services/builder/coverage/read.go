@@ -31,7 +31,7 @@ func Read(r io.Reader) (Profile, error) {
 	case start == "":
 		return Profile{}, errors.New("the coverage report is empty")
 	default:
-		return Profile{}, fmt.Errorf("line 1: neither a Go cover profile (mode: …), nor Cobertura (XML), nor LCOV (TN:, SF:): %.40q", start)
+		return Profile{}, fmt.Errorf("line 1: neither a Go cover profile (mode: …), nor Cobertura (XML), nor LCOV (TN:, SF:): %q", start)
 	}
 }
 
@@ -57,15 +57,15 @@ func readGo(in io.Reader) (p Profile, err error) {
 		}
 		at := strings.LastIndexByte(line, ':')
 		if at < 1 {
-			return fmt.Errorf("no file in %.80q", line)
+			return fmt.Errorf("no file in %q", line)
 		}
 		var s span
 		var statements, count int
 		if _, err := fmt.Sscanf(line[at+1:], "%d.%d,%d.%d %d %d", &s.fromLine, &s.fromColumn, &s.toLine, &s.toColumn, &statements, &count); err != nil {
-			return fmt.Errorf("want file:line.column,line.column statements count, got %.80q", line)
+			return fmt.Errorf("want file:line.column,line.column statements count, got %q", line)
 		}
 		if !s.valid() || statements < 0 || statements > longestFile {
-			return fmt.Errorf("no block of a file: %.80q", line)
+			return fmt.Errorf("no block of a file: %q", line)
 		}
 		p.add(line[:at], s, statements, count > 0)
 		return nil
@@ -103,7 +103,7 @@ func readLCOV(in io.Reader) (p Profile, err error) {
 			case file == "":
 				return errors.New("DA before SF: of which file?")
 			case errN != nil || errC != nil || !oneLine(n).valid():
-				return fmt.Errorf("want DA:line,hits, got %.80q", line)
+				return fmt.Errorf("want DA:line,hits, got %q", line)
 			}
 			p.add(file, oneLine(n), 1, count > 0)
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
@@ -62,8 +63,12 @@ func (r *Report) add(f findings) {
 // mostReport is how much of a report is read.
 const mostReport = 256 << 20
 
-// read takes in the reports that a step left. A report that is no report is the step's fault.
-func (r *run) read(reports definition.Reports) (f findings, wrong error) {
+// mostWrong is how much of an error about a report is said: it may quote a line of it.
+const mostWrong = 300
+
+// read takes in the reports that a step left. A report that is no report is the step's fault. What the step's secrets are is in
+// nothing that is read or said: reports are written by what had them.
+func (r *run) read(reports definition.Reports, secrets []string) (f findings, wrong error) {
 	var all []error
 	each := func(patterns []string, take func(text *bufio.Reader) error) {
 		files, err := r.glob(patterns, false)
@@ -78,7 +83,11 @@ func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 				_ = opened.Close()
 			}
 			if err != nil {
-				all = append(all, fmt.Errorf("report %s: %w", file, err))
+				text := masked(err.Error(), secrets)
+				if len(text) > mostWrong {
+					text = strings.ToValidUTF8(text[:mostWrong], "") + "…"
+				}
+				all = append(all, fmt.Errorf("report %s: %s", file, text))
 			}
 		}
 	}
@@ -86,7 +95,15 @@ func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 		if begin, err := lines.Start(text); err != nil || begin == "" {
 			return err // nothing ran
 		}
-		cases, err := testreport.Read(text, r.log) // what go test prints goes to the log, as text for people
+		say := newMask(secrets, r.log)
+		cases, err := testreport.Read(text, say) // what go test prints goes to the log, as text for people
+		if flushed := say.Flush(); err == nil {
+			err = flushed
+		}
+		for i := range cases {
+			c := &cases[i]
+			c.Suite, c.Name, c.Reason = masked(c.Suite, secrets), masked(c.Name, secrets), masked(c.Reason, secrets)
+		}
 		f.cases = append(f.cases, cases...)
 		return err
 	})
@@ -100,4 +117,25 @@ func (r *run) read(reports definition.Reports) (f findings, wrong error) {
 	})
 	slices.SortStableFunc(f.cases, byName)
 	return f, errors.Join(all...)
+}
+
+// masked is a text without secrets, nor the beginning of one where the text is cut off. Errors have them quoted.
+func masked(text string, secrets []string) string {
+	if len(secrets) == 0 || text == "" {
+		return text
+	}
+	forms := slices.Clone(secrets)
+	for _, secret := range secrets {
+		quoted := strconv.Quote(secret)
+		forms = append(forms, quoted[1:len(quoted)-1])
+	}
+	var b strings.Builder
+	m := newMask(forms, &b)
+	whole, cut := strings.CutSuffix(text, "…")
+	_, _ = io.WriteString(m, whole)
+	if cut { // what the mask holds back might have become one
+		return b.String() + "…"
+	}
+	_ = m.Flush()
+	return b.String()
 }

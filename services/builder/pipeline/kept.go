@@ -65,7 +65,10 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		}
 	}
 	if err == nil {
-		found, err = r.read(t.Step.Reports)
+		var secrets map[string]string
+		if secrets, err = r.secrets(t.Step); err == nil {
+			found, err = r.read(t.Step.Reports, values(secrets))
+		}
 	}
 	if err != nil { // the run is the machinery's to repeat, and then it is not there
 		err = fmt.Errorf("the kept result of %s: %w", t.Name, errors.Join(err, os.RemoveAll(folder)))

@@ -63,8 +63,9 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	for line := range strings.Lines(strings.TrimSpace(t.Step.Run)) {
 		_, _ = fmt.Fprintf(r.log, "$ %s\n", strings.TrimRight(line, "\n"))
 	}
+	hidden := values(secrets)
 	end := &tail{most: 4 << 10}
-	out := newMask(values(secrets), both{r.log, end})
+	out := newMask(hidden, both{r.log, end})
 	ended, err := runner.Run(ctx, r.step(t, secrets), out)
 	if flushed := out.Flush(); err == nil {
 		err = flushed
@@ -72,7 +73,7 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	if err != nil {
 		return executor.Result{}, findings{}, err
 	}
-	found, wrong := r.read(t.Step.Reports)
+	found, wrong := r.read(t.Step.Reports, hidden)
 	switch {
 	case !ended.Succeeded() && found.failed() != "":
 		ended.Cause, ended.Reason = CauseTests, found.failed()

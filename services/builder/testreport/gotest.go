@@ -63,24 +63,40 @@ func (g *goReader) take(e goEvent) {
 		g.open = append(g.open, key)
 	case "output":
 		_, _ = io.WriteString(g.say, e.Output)
-		if text := strings.TrimRight(e.Output, "\n"); !noise(text) {
-			g.last[key] = append(g.last[key], text)
-			g.last[key] = g.last[key][max(0, len(g.last[key])-keptLines):]
-		}
+		g.keep(key, e.Output)
 	case "pass", "fail", "skip":
 		if e.Test != "" {
 			g.end(key, Outcome(e.Action), e.Elapsed)
 		} else if e.Action == "fail" && !g.failing[e.Package] && !slices.ContainsFunc(g.open, func(k goKey) bool { return k.pkg == e.Package }) {
-			g.cases = append(g.cases, Case{Suite: e.Package, Name: Package, Outcome: Failed, Reason: shortened(strings.Join(g.last[key], "\n"))})
+			g.cases = append(g.cases, Case{Suite: e.Package, Name: Package, Outcome: Failed, Reason: g.reason(key)})
 		}
 	}
+}
+
+// keep keeps the last lines of a case. A long line comes in several events.
+func (g *goReader) keep(key goKey, output string) {
+	last := g.last[key]
+	if n := len(last); n > 0 && !strings.HasSuffix(last[n-1], "\n") {
+		if len(last[n-1]) <= longestReason || strings.HasSuffix(output, "\n") { // of more nothing is shown
+			last[n-1] += output
+		}
+		return
+	}
+	if !noise(output) {
+		last = append(last, output)
+		g.last[key] = last[max(0, len(last)-keptLines):]
+	}
+}
+
+func (g *goReader) reason(key goKey) string {
+	return shortened(strings.TrimRight(strings.Join(g.last[key], ""), "\n"))
 }
 
 func (g *goReader) end(key goKey, outcome Outcome, elapsed float64) {
 	g.open = slices.DeleteFunc(g.open, func(k goKey) bool { return k == key })
 	c := Case{Suite: key.pkg, Name: key.name, Outcome: outcome, Elapsed: seconds(elapsed)}
 	if outcome != Passed {
-		c.Reason = shortened(strings.Join(g.last[key], "\n"))
+		c.Reason = g.reason(key)
 	}
 	if outcome == Failed {
 		g.failing[key.pkg] = true

@@ -36,7 +36,7 @@ const Package = "package"
 const longestReason = 2000
 
 // Read reads a report of any of the formats, in its order. Errors name the line; beside one, the cases before it are there.
-// say gets what go test -json would have printed for people; nil: nobody.
+// They quote whole lines: whoever shows one masks secrets before cutting it. say gets what go test -json would have printed for people; nil: nobody.
 func Read(r io.Reader, say io.Writer) ([]Case, error) {
 	in := bufio.NewReaderSize(r, 4096)
 	start, err := lines.Start(in)
@@ -56,7 +56,7 @@ func Read(r io.Reader, say io.Writer) ([]Case, error) {
 	case isTAP(start):
 		return readTAP(in)
 	default:
-		return nil, fmt.Errorf("line 1: neither JUnit XML, nor go test -json, nor TAP: %.40q", start)
+		return nil, fmt.Errorf("line 1: neither JUnit XML, nor go test -json, nor TAP: %q", start)
 	}
 }
 
