@@ -98,6 +98,7 @@ type keeper struct {
 	mu        sync.Mutex
 	doors     map[string]*held
 	processes map[key]*running
+	starting  map[key]chan struct{} // closed when that start is over
 	session   int64
 	displaced chan struct{} // closed when another deployer attaches; nil without one
 	since     time.Time     // it is alone
@@ -123,7 +124,7 @@ const noticesMost = 1000
 // open takes the folder, waiting for a front that is still ending.
 func open(ctx context.Context, c Config) (*keeper, error) {
 	k := &keeper{config: c, life: rand.Text(), wake: make(chan struct{}, 1), end: make(chan struct{}), ended: make(chan struct{}),
-		doors: map[string]*held{}, processes: map[key]*running{}, since: time.Now()}
+		doors: map[string]*held{}, processes: map[key]*running{}, starting: map[key]chan struct{}{}, since: time.Now()}
 	for _, folder := range []string{c.Folder, filepath.Join(c.Folder, "front"), filepath.Join(c.Folder, "logs")} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return nil, fmt.Errorf("the front's data: %w", err)
@@ -189,6 +190,7 @@ var (
 	errNoDoor    = errors.New("the front has no such door")
 	errNoProcess = errors.New("the front runs no such process")
 	errClosing   = errors.New("the front is ending")
+	errDisplaced = errors.New("another deployer has attached")
 )
 
 func (k *keeper) open(q openRequest) (Door, error) {
@@ -245,10 +247,24 @@ func (k *keeper) remember(q noteRequest) error {
 	return err
 }
 
-// start returns once the process is healthy. When the deployer goes away before, nothing is left of it.
-func (k *keeper) start(ctx context.Context, q startRequest) (Process, error) {
+// start returns once the process is healthy. When its deployer goes away before, or another one attaches, nothing is left of it: the
+// next one has read what runs.
+func (k *keeper) start(ctx context.Context, session int64, q startRequest) (Process, error) {
 	at := key{q.Door, q.Version}
 	k.mu.Lock()
+	for other := k.starting[at]; other != nil; other = k.starting[at] {
+		k.mu.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return Process{}, ctx.Err()
+		}
+		k.mu.Lock()
+	}
+	if k.session != session {
+		k.mu.Unlock()
+		return Process{}, errDisplaced
+	}
 	if r := k.processes[at]; r != nil {
 		defer k.mu.Unlock()
 		if r.digest != q.Digest {
@@ -256,15 +272,39 @@ func (k *keeper) start(ctx context.Context, q startRequest) (Process, error) {
 		}
 		return r.describe(at), nil
 	}
+	over, displaced := make(chan struct{}), k.displaced
+	k.starting[at] = over
 	k.mu.Unlock()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-displaced:
+			cancel()
+		case <-over:
+		}
+	}()
 	p, err := k.supervisor.Start(ctx, q.Spec)
+	r := &running{p, q.Digest}
+	k.mu.Lock()
+	switch {
+	case err != nil:
+	case k.session == session:
+		k.processes[at] = r
+	default:
+		k.mu.Unlock()
+		cancel()
+		p.Stop(ctx)
+		err = errDisplaced
+		k.mu.Lock()
+	}
+	delete(k.starting, at)
+	k.mu.Unlock()
+	close(over)
 	if err != nil {
 		return Process{}, err
 	}
-	r := &running{p, q.Digest}
-	k.mu.Lock()
-	k.processes[at] = r
-	k.mu.Unlock()
 	return r.describe(at), nil
 }
 
@@ -294,11 +334,17 @@ func (k *keeper) stop(ctx context.Context, q versionRequest) {
 	}
 }
 
-// ending says whether the front is about to end: what fails then says nothing about what was asked.
-func (k *keeper) ending() bool {
+// deaf is why nothing that the deployer of a session asks for is done any more, or nil.
+func (k *keeper) deaf(session int64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.closing
+	switch {
+	case k.session != session:
+		return errDisplaced
+	case k.closing:
+		return errClosing
+	}
+	return nil
 }
 
 // close ends listeners, requests in flight first, and then processes. Each has a grace of its own: requests that hang do not

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -31,11 +32,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// service answers with its pid, and, asked for it, with what the front's socket says to it; a deaf one never listens.
+// service answers with its pid, and, asked for it, with what the front's socket says to it; a gated one listens once a
+// file is there.
 func service() {
-	if os.Getenv("KEEPER_TEST_SERVICE") == "deaf" {
-		<-time.After(time.Minute)
-		os.Exit(1)
+	for os.Getenv("KEEPER_TEST_SERVICE") == "gated" {
+		if _, err := os.Stat(os.Getenv("KEEPER_TEST_GATE")); err == nil {
+			break
+		}
+		<-time.After(5 * time.Millisecond)
 	}
 	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getpid()) })
 	http.HandleFunc("/command", func(w http.ResponseWriter, r *http.Request) {
@@ -275,7 +279,7 @@ func TestTheFrontEndsDuringAStart(t *testing.T) {
 	k := attached(t, c, []string{os.Args[0]})
 	got := make(chan error, 1)
 	go func() {
-		_, err := k.Start(t.Context(), "shop/prod/api", "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=deaf"}})
+		_, err := k.Start(t.Context(), "shop/prod/api", "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=gated"}})
 		got <- err
 	}()
 	eventually(t, "the process", func() bool {
@@ -289,4 +293,72 @@ func TestTheFrontEndsDuringAStart(t *testing.T) {
 	}
 	<-k.Done()
 	k.Leave()
+}
+
+// A version that is asked for several times at once runs once.
+func TestOneStartAtATime(t *testing.T) {
+	c := Config{Folder: t.TempDir(), Grace: time.Second}
+	k := attached(t, c, []string{os.Args[0]})
+	var all [4]Process
+	var wg sync.WaitGroup
+	for i := range all {
+		wg.Go(func() {
+			var err error
+			if all[i], err = k.Start(t.Context(), "shop/prod/api", "r1", "sha256:1", process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=1"}}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, p := range all {
+		if p != all[0] || p.PID == 0 {
+			t.Errorf("one start gave %+v, another %+v", all[0], p)
+		}
+	}
+	if records, _ := filepath.Glob(filepath.Join(c.Folder, "processes", "*.json")); len(records) != 1 {
+		t.Errorf("what runs: %v", records)
+	}
+	if err := k.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a deployer began to start is nobody's once the next one has read what runs; that one may start the same.
+func TestAnotherDeployerAttachesDuringAStart(t *testing.T) {
+	c := Config{Folder: t.TempDir(), Grace: time.Second}
+	first := attached(t, c, []string{os.Args[0]})
+	gate := filepath.Join(c.Folder, "gate")
+	spec := process.Spec{Name: "r1", Executable: os.Args[0], Env: []string{"KEEPER_TEST_SERVICE=gated", "KEEPER_TEST_GATE=" + gate}}
+	got := make(chan error, 1)
+	go func() {
+		_, err := first.Start(t.Context(), "shop/prod/api", "r1", "sha256:1", spec)
+		got <- err
+	}()
+	records := func() []string { all, _ := filepath.Glob(filepath.Join(c.Folder, "processes", "*.json")); return all }
+	eventually(t, "the process", func() bool { return len(records()) == 1 })
+	begun := records()
+	second := attached(t, c, []string{os.Args[0]})
+	if s := second.State(); len(s.Processes) != 0 {
+		t.Errorf("%+v", s)
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var refused *Refusal
+	if err := <-got; !errors.Is(err, ErrGone) || errors.As(err, &refused) {
+		t.Errorf("the first deployer is told %v", err)
+	}
+	first.Leave()
+	if _, err := second.Process(t.Context(), "shop/prod/api", "r1"); !errors.As(err, &refused) {
+		t.Errorf("the second one finds what it did not start: %v", err)
+	}
+	if _, err := second.Start(t.Context(), "shop/prod/api", "r1", "sha256:2", spec); err != nil {
+		t.Error(err)
+	}
+	if now := records(); len(now) != 1 || now[0] == begun[0] {
+		t.Errorf("what runs: %v, and was begun: %v", now, begun)
+	}
+	if err := second.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
 }

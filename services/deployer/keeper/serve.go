@@ -244,7 +244,7 @@ func (k *keeper) handler() http.Handler {
 			return nothing{}, ctx.Err()
 		}
 	}))
-	mux.HandleFunc("POST /start", answer(k, k.start))
+	mux.HandleFunc("POST /start", answerIn(k, k.start))
 	mux.HandleFunc("POST /process", answer(k, func(_ context.Context, q versionRequest) (Process, error) { return k.process(q) }))
 	mux.HandleFunc("POST /stop", answer(k, func(ctx context.Context, q versionRequest) (nothing, error) {
 		k.stop(context.WithoutCancel(ctx), q) // also when the deployer that asked does not wait for it
@@ -258,16 +258,18 @@ func (k *keeper) handler() http.Handler {
 	return mux
 }
 
-// answer decodes a question of the deployer that is attached, and encodes the answer: 422 with the reason where there is none, but 503
-// where that may be the front's own end.
+// answer is answerIn for what is the same in every session.
 func answer[Q, A any](k *keeper, do func(context.Context, Q) (A, error)) http.HandlerFunc {
+	return answerIn(k, func(ctx context.Context, _ int64, q Q) (A, error) { return do(ctx, q) })
+}
+
+// answerIn decodes a question of the deployer that is attached, and encodes the answer: 422 with the reason where there is none, but
+// 409 or 503 where that may be because another deployer came or the front ends.
+func answerIn[Q, A any](k *keeper, do func(context.Context, int64, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		session, err := strconv.ParseInt(r.Header.Get(sessionHeader), 10, 64)
-		k.mu.Lock()
-		current := k.session
-		k.mu.Unlock()
-		if err != nil || session != current {
-			http.Error(w, "another deployer has attached", http.StatusConflict)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
 		var q Q
@@ -275,21 +277,32 @@ func answer[Q, A any](k *keeper, do func(context.Context, Q) (A, error)) http.Ha
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		a, err := do(r.Context(), q)
-		switch {
-		case err != nil && k.ending():
-			http.Error(w, fmt.Errorf("%w: %w", errClosing, err).Error(), http.StatusServiceUnavailable)
-		case err != nil:
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
-		default:
-			_ = json.NewEncoder(w).Encode(a)
+		if errors.Is(k.deaf(session), errDisplaced) {
+			http.Error(w, errDisplaced.Error(), http.StatusConflict)
+			return
 		}
+		a, err := do(r.Context(), session, q)
+		if err == nil {
+			_ = json.NewEncoder(w).Encode(a)
+			return
+		}
+		status := http.StatusUnprocessableEntity
+		switch why := k.deaf(session); {
+		case errors.Is(why, errDisplaced):
+			status, err = http.StatusConflict, fmt.Errorf("%w: %w", why, err)
+		case why != nil:
+			status, err = http.StatusServiceUnavailable, fmt.Errorf("%w: %w", why, err)
+		}
+		http.Error(w, err.Error(), status)
 	}
 }
 
 // attach makes the caller the one who commands: what it holds at once, then what there is to tell, line by line.
 func (k *keeper) attach(w http.ResponseWriter, r *http.Request) {
-	if k.ending() {
+	k.mu.Lock()
+	closing := k.closing
+	k.mu.Unlock()
+	if closing {
 		http.Error(w, errClosing.Error(), http.StatusServiceUnavailable)
 		return
 	}
