@@ -261,3 +261,26 @@ func TestOperatorsLimitStays(t *testing.T) {
 		t.Errorf("after an update: age %s, description %q", info.Config.MaxAge, info.Config.Description)
 	}
 }
+
+// A server that listens on loopback in the clear is reached by its socket, which is faster; any other within the process.
+func TestOwnConnections(t *testing.T) {
+	over := func(o natsd.Options) string {
+		t.Helper()
+		s := start(t, o)
+		nc, err := s.Connect()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		return nc.ConnectedAddr()
+	}
+	if got := over(natsd.Options{Listen: "127.0.0.1:0"}); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("listening on loopback: %q", got)
+	}
+	if got := over(natsd.Options{Listen: "0.0.0.0:0", Auth: true}); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("listening everywhere: %q", got)
+	}
+	if got := over(natsd.Options{}); got != "pipe" {
+		t.Errorf("listening nowhere: %q", got)
+	}
+}

@@ -150,7 +150,7 @@ func (s *Server) ConnectLocal(opts ...nats.Option) (*nats.Conn, error) {
 
 // dial connects by the server's own socket where this process reaches it over
 // loopback in the clear: the in-process connection is a net.Pipe, where each
-// write waits for its reader, and takes twice as long (docs/performance.md).
+// write waits for its reader, and takes half as long again (docs/performance.md).
 func (s *Server) dial(opts []nats.Option) (*nats.Conn, error) {
 	if addr, ok := s.nats.Addr().(*net.TCPAddr); ok && addr != nil && s.options.TLS == nil {
 		if addr.IP.IsUnspecified() {

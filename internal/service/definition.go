@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -148,6 +149,16 @@ func (j *Job) Report(ctx context.Context, r Report) error { return j.report(ctx,
 type Duty struct {
 	Name string
 	Run  func(ctx context.Context, r *Reporter) error
+	// Retire gives up what Run left in the world when it ended by a loss ([Lost]): another process owns the phase by
+	// now, or this one stops. It is called in between terms, also when there is nothing to give up; may be nil.
+	Retire func()
+}
+
+// Lost reports whether a duty's context ended because the phase was lost, or in a fault, and not because the process stops:
+// this process may well be the next owner.
+func Lost(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return cause != nil && !errors.Is(cause, context.Canceled)
 }
 
 // Reporter lets a duty put results on the stream.

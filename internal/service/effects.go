@@ -37,7 +37,7 @@ func work(ctx context.Context, h Host, phase events.Phase, e Effect, project fun
 				if err != nil {
 					return // drained
 				}
-				err = take(ctx, consumer, func(m jetstream.Msg) { attempt(ctx, h, phase, e, m, project) })
+				err = Take(ctx, consumer, func(m jetstream.Msg) { attempt(ctx, h, phase, e, m, project) })
 				switch {
 				case ctx.Err() != nil:
 				case errors.Is(err, jetstream.ErrNoHeartbeat) || errors.Is(err, jetstream.ErrConsumerDeleted):
@@ -82,10 +82,10 @@ func (p *progress) get() (done uint64, seen bool) {
 // means that the consumer is gone.
 const workPull = 5 * time.Second
 
-// take hands messages to each, one after the other, until ctx ends or the consumer fails. It asks
+// Take hands messages to each, one after the other, until ctx ends or the consumer fails. It asks
 // for one at a time, so that none waits behind another's work; one that arrives while it stops is
 // given back for another worker to begin at once.
-func take(ctx context.Context, consumer jetstream.Consumer, each func(jetstream.Msg)) error {
+func Take(ctx context.Context, consumer jetstream.Consumer, each func(jetstream.Msg)) error {
 	messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(workPull))
 	if err != nil {
 		return err
@@ -286,7 +286,6 @@ func outcomeOf(ctx context.Context, err error) string {
 
 // bury puts a fact whose effect can never be done into the dead letter, then ends its delivery.
 func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, tries uint64, reason error) error {
-	e.metrics.buried()
 	err := buryLetter(ctx, h, letter{
 		header: s.Headers(), data: s.Data(), subject: s.Subject(), sequence: s.Sequence, project: token(s.Subject(), 1),
 		phase: phase, aggregate: ofEffect + e.Name, tries: tries, reason: reason,
@@ -294,6 +293,7 @@ func bury(ctx context.Context, h Host, phase events.Phase, e Effect, s Message, 
 	if err != nil {
 		return err
 	}
+	e.metrics.buried()
 	return s.Term()
 }
 

@@ -100,7 +100,7 @@ func TestStoppingHoldsNoWorkBack(t *testing.T) {
 	for i := range 50 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan struct{})
-		go func() { defer close(ended); _ = take(ctx, c, each) }()
+		go func() { defer close(ended); _ = Take(ctx, c, each) }()
 		go cancel()
 		if _, err := b.js.PublishMsg(t.Context(), &nats.Msg{Subject: "deadletter.x", Data: fmt.Append(nil, i)}); err != nil {
 			t.Fatal(err)
@@ -108,7 +108,7 @@ func TestStoppingHoldsNoWorkBack(t *testing.T) {
 		<-ended
 		ctx, cancel = context.WithCancel(t.Context())
 		ended = make(chan struct{})
-		go func() { defer close(ended); _ = take(ctx, c, each) }()
+		go func() { defer close(ended); _ = Take(ctx, c, each) }()
 		expectMet(t, got, fmt.Sprint(i))
 		cancel()
 		<-ended
@@ -197,7 +197,7 @@ func TestTimersFireOnceHoweverLongAProcessIsDown(t *testing.T) {
 	if m, err = c.Next(jetstream.FetchMaxWait(patience)); err != nil {
 		t.Fatal(err)
 	}
-	moveTimer(t.Context(), b.host, m)
+	moveTimer(t.Context(), b.host, events.Plan, m)
 	if n := count(t, b, "results.shop.plan.lemnis-deadline.reached.*"); n != 1 {
 		t.Errorf("the firing stands %d times", n)
 	}

@@ -149,10 +149,9 @@ func (t *term) configurations(ctx context.Context, first, upTo uint64) ([]keptPr
 	for _, p := range latest {
 		all = append(all, p)
 	}
-	filters := []string{projectFilter}
-	pending, err := pendingFor(ctx, t.host.JS, filters, first)
-	if err == nil && pending > 0 {
-		err = tail(ctx, t.host.JS, t.log, filters, first, func(m Message) error {
+	last, err := LastOf(ctx, t.host, natsd.Lifecycle, projectFilter)
+	if err == nil && last >= first {
+		err = tail(ctx, t.host.JS, t.log, []string{projectFilter}, first, func(m Message) error {
 			if m.Sequence > upTo {
 				return errStop
 			}
@@ -161,7 +160,7 @@ func (t *term) configurations(ctx context.Context, first, upTo uint64) ([]keptPr
 					all = append(all, keptProject{m.Sequence, e.Project, c})
 				}
 			}
-			if m.Pending == 0 {
+			if m.Sequence >= last {
 				return errStop
 			}
 			return nil

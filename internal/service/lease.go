@@ -38,15 +38,16 @@ type lease struct {
 	renewed  time.Time // when the last write that succeeded was sent: others wait for a TTL from then at least
 }
 
-// acquire waits until the lease is free, or its holder was silent for a TTL, and takes it.
-func acquire(ctx context.Context, js jetstream.JetStream, key, instance string, ttl time.Duration) (*lease, error) {
+// acquire waits until the lease is free, or its holder was silent for a TTL, and takes it. elsewhere is told
+// each time that another instance is seen to hold it; may be nil.
+func acquire(ctx context.Context, js jetstream.JetStream, key, instance string, ttl time.Duration, elsewhere func()) (*lease, error) {
 	kv, err := js.KeyValue(ctx, leaseBucket)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", leaseBucket, err)
 	}
 	l := &lease{kv: kv, key: key, ttl: ttl, owner: nuid.Next(), instance: instance}
 	for {
-		taken, err := l.contend(ctx)
+		taken, err := l.contend(ctx, elsewhere)
 		if err != nil {
 			return nil, err
 		}
@@ -57,7 +58,7 @@ func acquire(ctx context.Context, js jetstream.JetStream, key, instance string, 
 }
 
 // contend watches the lease until it may be taken and tries to; false when another was faster.
-func (l *lease) contend(ctx context.Context) (bool, error) {
+func (l *lease) contend(ctx context.Context, elsewhere func()) (bool, error) {
 	w, err := l.kv.Watch(ctx, l.key)
 	if err != nil {
 		return false, fmt.Errorf("watch lease %s: %w", l.key, err)
@@ -87,6 +88,9 @@ func (l *lease) contend(ctx context.Context) (bool, error) {
 			if entry.Operation() != jetstream.KeyValuePut || json.Unmarshal(entry.Value(), &h) != nil ||
 				h.Owner == "" || (h.Instance != "" && h.Instance == l.instance) {
 				return l.take(ctx, entry)
+			}
+			if elsewhere != nil {
+				elsewhere()
 			}
 			if !silent.Stop() {
 				select {
@@ -221,7 +225,7 @@ func (l *lease) keep(ctx context.Context, log *zap.Logger, floor func() (uint64,
 func WhileOwner(ctx context.Context, h Host, name string, do func(ctx context.Context) error) error {
 	timing := h.Timing.withDefaults()
 	for ctx.Err() == nil {
-		l, err := acquire(ctx, h.JS, name, h.Instance, timing.Lease)
+		l, err := acquire(ctx, h.JS, name, h.Instance, timing.Lease, nil)
 		if err != nil {
 			wait(ctx, timing.Lease/5)
 			continue

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -26,14 +27,11 @@ func project(ctx context.Context, h Host, phase events.Phase, p *projector, read
 }
 
 func projectOnce(ctx context.Context, h Host, phase events.Phase, p *projector, ready func()) error {
-	var end, pending, from, first uint64
+	var goal, from, first uint64
 	for {
 		var err error
-		if end, err = lastSequence(ctx, h.JS); err == nil {
-			from, first, err = p.begin(ctx, h, phase)
-		}
-		if err == nil {
-			pending, err = pendingFor(ctx, h.JS, p.filters, from)
+		if from, first, err = p.begin(ctx, h, phase); err == nil {
+			goal, err = LastOf(ctx, h, natsd.Lifecycle, p.filters...)
 		}
 		if err == nil {
 			break
@@ -63,7 +61,7 @@ func projectOnce(ctx context.Context, h Host, phase events.Phase, p *projector, 
 		ready()
 		return nil
 	}
-	if pending == 0 {
+	if goal < from {
 		if err := done(); err != nil {
 			return err
 		}
@@ -72,7 +70,7 @@ func projectOnce(ctx context.Context, h Host, phase events.Phase, p *projector, 
 		if err := p.apply(m); err != nil {
 			h.Log.Error(fmt.Sprintf("projection %s passes over fact %d: %v", p.Name, m.Sequence, err))
 		}
-		if m.Pending == 0 || m.Sequence >= end {
+		if m.Sequence >= goal {
 			return done()
 		}
 		return nil

@@ -168,8 +168,8 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 // foldAgain folds the facts of the phase from one sequence of the stream to another.
 func (t *term) foldAgain(ctx context.Context, fresh map[fold.PartitionID]*partition, from, end uint64, report *events.RebuildReported, tell func()) error {
 	facts := fmt.Sprintf("%s.*.%s.*.*.*", events.Stated, t.def.Phase)
-	pending, err := pendingFor(ctx, t.host.JS, []string{facts}, from)
-	if err != nil || pending == 0 {
+	last, err := LastOf(ctx, t.host, natsd.Lifecycle, facts)
+	if err != nil || last < from {
 		return err
 	}
 	told := time.Now()
@@ -193,7 +193,7 @@ func (t *term) foldAgain(ctx context.Context, fresh map[fold.PartitionID]*partit
 			tell()
 			told = time.Now()
 		}
-		if m.Pending == 0 || m.Sequence == end {
+		if m.Sequence >= min(last, end) {
 			return errStop
 		}
 		return nil

@@ -152,9 +152,10 @@ func (s *Service) startProjections(ctx context.Context, group *errgroup.Group) e
 
 // own takes the lease whenever it can be had and serves as the owner, until ctx ends.
 func (s *Service) own(ctx context.Context) error {
+	defer s.retire()
 	for ctx.Err() == nil {
 		standby := time.AfterFunc(s.host.Timing.Lease, s.setReady)
-		l, err := acquire(ctx, s.host.JS, string(s.def.Phase), s.host.Instance, s.host.Timing.Lease)
+		l, err := acquire(ctx, s.host.JS, string(s.def.Phase), s.host.Instance, s.host.Timing.Lease, s.retire)
 		standby.Stop()
 		if err != nil {
 			if ctx.Err() == nil {
@@ -187,6 +188,15 @@ func (s *Service) own(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// retire gives up what an earlier term has left, for another process's sake.
+func (s *Service) retire() {
+	for _, d := range s.def.Duties {
+		if d.Retire != nil {
+			d.Retire()
+		}
+	}
 }
 
 func (s *Service) setReady() { s.readyOnce.Do(func() { close(s.ready) }) }

@@ -83,14 +83,19 @@ var errStop = errors.New("stop")
 func tail(ctx context.Context, js jetstream.JetStream, log *zap.Logger, filters []string, from uint64, each func(Message) error) error {
 	from = max(from, 1)
 	whole := false // it began where the stream has all
-	for backoff := 50 * time.Millisecond; ; backoff = min(2*backoff, 2*time.Second) {
+	const soon = 50 * time.Millisecond
+	for backoff := soon; ; backoff = min(2*backoff, 2*time.Second) {
 		if first, err := firstSequence(ctx, js); err == nil {
 			if whole && from < first {
 				return errGone
 			}
 			whole = from >= first
 		}
+		before := from
 		err := tailOnce(ctx, js, filters, &from, each)
+		if from > before {
+			backoff = soon
+		}
 		var given *givenError
 		switch {
 		case errors.As(err, &given):
@@ -124,7 +129,7 @@ var errReconnected = errors.New("the connection was lost")
 // tailOnce reads until something is amiss. jetstream's ordered consumer would do it too, but makes another one of the same
 // name on the same server for as long as ten seconds: a cluster places a reader on one of its servers, for half a minute
 // also on one that has just died.
-func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) error {
+func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) (err error) {
 	reconnected := js.Conn().StatusChanged(nats.CONNECTED)
 	defer js.Conn().RemoveStatusListener(reconnected)
 	creating, created := context.WithTimeout(ctx, createTimeout)
@@ -136,7 +141,7 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return fmt.Errorf("create reader: %w", err)
 	}
-	msgs, err := c.Messages(jetstream.PullHeartbeat(heartbeat), jetstream.WithMessagesErrOnMissingHeartbeat(true))
+	msgs, err := c.Messages(jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("read: %w", err)
 	}
@@ -158,7 +163,10 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 		unwatch()
 		msgs.Stop()
 		watcher.Wait()
-		dropConsumer(ctx, js, c)
+		var given *givenError
+		if errors.As(err, &given) || ctx.Err() != nil { // else its server may be gone, and the next reader would wait for it
+			dropConsumer(ctx, js, c)
+		}
 	}()
 	for handed := uint64(1); ; handed++ {
 		progress.busy.Store(false)
@@ -216,15 +224,15 @@ func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, 
 		case err != nil:
 		case !there:
 			none = now
-		case progress.seen.Load() == seen && !progress.busy.Load() && wasThere(ctx, progress, seen):
+		case progress.seen.Load() == seen && !progress.busy.Load() && stillNothing(ctx, progress, seen):
 			stop(errStuck)
 			return
 		}
 	}
 }
 
-// wasThere gives what is on its way a moment to come; true when nothing did.
-func wasThere(ctx context.Context, progress *watched, seen uint64) bool {
+// stillNothing gives what is on its way a moment to come; true when nothing did.
+func stillNothing(ctx context.Context, progress *watched, seen uint64) bool {
 	wait(ctx, quietFor/4)
 	return ctx.Err() == nil && progress.seen.Load() == seen && !progress.busy.Load()
 }

@@ -3,34 +3,20 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // A consumer can live and hand out nothing, as one does that stands on a copy of the stream which does not move; here it is
 // paused. The reader notices, and goes on behind what it has seen, with another one.
 func TestAReaderThatIsGivenNothingReadsAnew(t *testing.T) {
 	b := newBus(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	read, ended := make(chan uint64, 10), make(chan error, 1)
-	go func() {
-		ended <- tail(ctx, b.js, testLog(), []string{"claims.>"}, 1, func(m Message) error {
-			read <- m.Sequence
-			return nil
-		})
-	}()
-	next := func() uint64 {
-		t.Helper()
-		select {
-		case sequence := <-read:
-			return sequence
-		case <-time.After(patience):
-			t.Fatal("nothing is read")
-			return 0
-		}
-	}
+	ctx, next, end := readClaims(t, b)
 	mustClaim(t, b, "a", ticket("a"), "a")
 	first := next()
 	stream, err := b.js.Stream(ctx, natsd.Lifecycle)
@@ -51,8 +37,105 @@ func TestAReaderThatIsGivenNothingReadsAnew(t *testing.T) {
 	if second := next(); second != first+1 {
 		t.Fatalf("read %d behind %d", second, first)
 	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Error(err)
+	end()
+}
+
+// readClaims reads the claims of a bus: one after the other, until the end, which has to be in order.
+func readClaims(t *testing.T, b *bus) (ctx context.Context, next func() uint64, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	read, ended := make(chan uint64, 10), make(chan error, 1)
+	go func() {
+		ended <- tail(ctx, b.js, testLog(), []string{"claims.>"}, 1, func(m Message) error {
+			read <- m.Sequence
+			return nil
+		})
+	}()
+	next = func() uint64 {
+		t.Helper()
+		select {
+		case sequence := <-read:
+			return sequence
+		case <-time.After(patience):
+			t.Fatal("nothing is read")
+			return 0
+		}
+	}
+	return ctx, next, func() {
+		t.Helper()
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+}
+
+// Whatever a reader loses, its connection or its consumer, and however often: it reads each message once, in order. How long it waits
+// before it reads anew does not grow as long as it reads in between.
+func TestAReaderLosesNothing(t *testing.T) {
+	b := newBus(t)
+	ctx, next, end := readClaims(t, b)
+	stream, err := b.js.Stream(ctx, natsd.Lifecycle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClaim(t, b, "first", ticket("a"), "a")
+	at := next()
+	began := time.Now()
+	const losses = 16
+	for i := range losses {
+		if i%2 == 0 {
+			if err := b.js.Conn().ForceReconnect(); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			for c := range stream.ListConsumers(ctx).Info() {
+				_ = stream.DeleteConsumer(ctx, c.Name)
+			}
+		}
+		for n := range 2 {
+			mustClaim(t, b, fmt.Sprint(i, "-", n), ticket("a"), "a")
+			if at++; next() != at {
+				t.Fatalf("after loss %d another message than %d came", i, at)
+			}
+		}
+	}
+	// Waits of 50 ms, twice as long each time up to 2 s, would take 16 s.
+	t.Logf("%d losses took %s", losses, time.Since(began))
+	end()
+}
+
+// An effect that is asked by more facts than before, or otherwise, gets what it asks for; one that has not changed does not bother the server.
+func TestAnEffectsConsumerFollowsIt(t *testing.T) {
+	b := newBus(t)
+	h := b.host
+	h.Timing = h.Timing.withDefaults()
+	e := Effect{Name: "try", On: []events.Type{events.TypeOf(events.TicketCreated{})}}
+	filters := func(e Effect) (all []string, made time.Time) {
+		t.Helper()
+		c, err := effectConsumer(t.Context(), h, events.Plan, e, new(progress))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := c.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Config.FilterSubjects, info.Created
+	}
+	one, made := filters(e)
+	same, again := filters(e)
+	if !slices.Equal(one, same) || !made.Equal(again) {
+		t.Errorf("%v became %v", one, same)
+	}
+	e.On = append(e.On, events.TypeOf(events.TicketUpdated{}))
+	two, later := filters(e)
+	if len(two) != len(one)+1 || !later.Equal(made) {
+		t.Errorf("%v became %v", one, two)
+	}
+	h.Timing.AckWait *= 2
+	c, err := effectConsumer(t.Context(), h, events.Plan, e, new(progress))
+	if err != nil || c.CachedInfo().Config.AckWait != h.Timing.AckWait {
+		t.Errorf("%v: %v", c.CachedInfo().Config, err)
 	}
 }

@@ -303,9 +303,13 @@ func (t *term) perform(ctx context.Context, d Duty) error {
 		return err
 	}}
 	for backoff := t.host.Timing.BackoffMin; ; backoff = min(2*backoff, t.host.Timing.BackoffMax) {
+		began := time.Now()
 		err := protect(func() error { return d.Run(ctx, r) })
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the term was ended
+		}
+		if time.Since(began) > t.host.Timing.BackoffMax {
+			backoff = t.host.Timing.BackoffMin
 		}
 		t.log.Warn("a duty ended; starting it again", zap.String("duty", d.Name), zap.Error(err))
 		wait(ctx, backoff)

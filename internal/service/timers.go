@@ -123,7 +123,7 @@ func moveTimers(ctx context.Context, h Host, phase events.Phase) error {
 			AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1, Replicas: h.Replicas,
 		})
 		if err == nil {
-			err = take(ctx, c, func(m jetstream.Msg) { moveTimer(ctx, h, m) })
+			err = Take(ctx, c, func(m jetstream.Msg) { moveTimer(ctx, h, phase, m) })
 		}
 		if ctx.Err() == nil && !errors.Is(err, jetstream.ErrNoHeartbeat) {
 			h.Log.Warn("waiting for timers failed; trying again", zap.Error(err))
@@ -133,11 +133,12 @@ func moveTimers(ctx context.Context, h Host, phase events.Phase) error {
 	return nil
 }
 
-func moveTimer(ctx context.Context, h Host, m jetstream.Msg) {
+func moveTimer(ctx context.Context, h Host, phase events.Phase, m jetstream.Msg) {
 	e, err := events.Decode(m.Headers(), m.Data())
 	if err != nil {
-		h.Log.Error("a timer that can not be read is dropped", zap.String("subject", m.Subject()), zap.Error(err))
-		_ = m.Term()
+		if buryTimer(ctx, h, phase, m, err) == nil {
+			_ = m.Term()
+		}
 		return
 	}
 	if err := publishFiring(ctx, h, m, e); err != nil {
@@ -151,6 +152,17 @@ func moveTimer(ctx context.Context, h Host, m jetstream.Msg) {
 
 // clocks bounds how far the clocks of a cluster's servers are apart.
 const clocks = time.Minute
+
+// buryTimer keeps a timer that can not be read: a later version may know what it was.
+func buryTimer(ctx context.Context, h Host, phase events.Phase, m jetstream.Msg, reason error) error {
+	meta, err := m.Metadata()
+	if err != nil {
+		return err
+	}
+	return buryLetter(ctx, h, letter{
+		header: m.Headers(), data: m.Data(), subject: m.Subject(), sequence: meta.Sequence.Stream, phase: phase, aggregate: "timer", reason: reason,
+	})
+}
 
 func publishFiring(ctx context.Context, h Host, m jetstream.Msg, e events.Event) error {
 	if meta, err := m.Metadata(); err == nil && h.attempt(meta.NumDelivered) > 1 { // it may have been moved before

@@ -142,3 +142,68 @@ func TestOnTheBus(t *testing.T) {
 		t.Fatal("nothing serves after the restart")
 	}
 }
+
+// An owner that loses the phase goes on serving: no request fails, no process is started anew when it owns the phase again. Once
+// another process has the phase, its users are that one's.
+func TestALostPhase(t *testing.T) {
+	b := newBus(t, time.Minute)
+	b.host.Timing.Lease = time.Second
+	b.host.Instance = "this"
+	shelf := newShelf(t)
+	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "good")
+	said := make(chan string, 100)
+	stop := b.run(Options{Data: t.TempDir(), Grace: 2 * time.Second, Log: func(message string, _ ...any) {
+		select {
+		case said <- message:
+		default:
+		}
+	}})
+	defer stop()
+	hear := func(what string) {
+		t.Helper()
+		for {
+			select {
+			case message := <-said:
+				if strings.Contains(message, what) {
+					return
+				}
+			case <-b.ctx.Done():
+				t.Fatalf("nothing of %q was said", what)
+			}
+		}
+	}
+	b.configure(testProject("prod"))
+	b.publish(v1)
+	address := url(b.await("v1 in prod", published("prod", v1.Digest)))
+	leases, err := b.host.JS.KeyValue(b.ctx, "LEASES")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hold := func(owner, instance string) {
+		t.Helper()
+		if _, err := leases.PutString(b.ctx, "deploy", `{"owner":"`+owner+`","instance":"`+instance+`"}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	crowd := traffic(address, 50)
+	hold("an earlier term", "this")
+	hear("the phase is lost")
+	b.publish(v2) // what comes next shows that it is the owner again
+	b.await("v2 in prod", published("prod", v2.Digest))
+	crowd.stop()
+	if len(crowd.errors) > 0 || crowd.total == 0 {
+		t.Errorf("%d requests, failed for users: %v", crowd.total, crowd.errors)
+	}
+	for version, pids := range crowd.pids {
+		if len(pids) != 1 {
+			t.Errorf("%s ran as %d processes", version, len(pids))
+		}
+	}
+
+	hold("somebody", "elsewhere")
+	hear("another process has the phase")
+	if !poll(func() bool { _, err := httpGet(address); return err != nil }) {
+		t.Error("users are still served while another process has the phase")
+	}
+}

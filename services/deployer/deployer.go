@@ -94,7 +94,7 @@ func New(o Options) service.Definition {
 			{Name: "undo", On: types(events.CanaryJudged{}, events.DeploymentFailed{}, events.DeploymentAborted{}), Do: d.undo, Parallel: 4, OnOwner: true},
 		},
 		Timers:      types(events.GateEvaluated{}),
-		Duties:      []service.Duty{{Name: "site", Run: d.run}},
+		Duties:      []service.Duty{{Name: "site", Run: d.run, Retire: d.retire}},
 		Projections: []service.Projection{{Name: "wanted", On: append(types(events.ProjectConfigured{}), rollout.Own...), Apply: d.wanted.apply, Save: d.wanted.save, Load: d.wanted.load}},
 	}
 }

@@ -29,6 +29,7 @@ type deployer struct {
 	mu     sync.Mutex
 	site   *site
 	opened chan struct{} // closed while site is set
+	kept   *site         // goes on serving after the phase was lost, until another process has it
 }
 
 // site is what the owner of the phase commands: the front with its processes and listeners.
@@ -67,12 +68,16 @@ type instance struct {
 
 // run is the duty: it opens the site, makes everything run that has to, and closes it when the phase is given up. Requests
 // in flight may take their time, and the next owner of the phase need not wait for them: where somebody waits for Closing,
-// the site closes while the phase is handed on. A front that is gone is replaced.
+// the site closes while the phase is handed on. Who loses the phase, with the bus for example, keeps the site: users are served
+// until another process has the phase, and often that is this one again. A front that is gone is replaced.
 func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
 	for {
-		s, err := d.open(ctx)
-		if err != nil {
-			return err
+		s := d.takeKept()
+		if s == nil {
+			var err error
+			if s, err = d.open(ctx); err != nil {
+				return err
+			}
 		}
 		d.mu.Lock()
 		d.site = s
@@ -93,17 +98,45 @@ func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
 		d.mu.Lock()
 		d.site, d.opened = nil, make(chan struct{})
 		d.mu.Unlock()
+		if service.Lost(ctx) {
+			d.options.Log("the phase is lost; users are served until another process has it", "folder", d.options.Data)
+			d.mu.Lock()
+			d.kept = s
+			d.mu.Unlock()
+			return ctx.Err()
+		}
 		if ctx.Err() != nil {
-			closing := func() { s.close(context.WithoutCancel(ctx)) } // what ends now still has its grace
-			if d.options.Closing == nil {
-				closing()
-			} else {
-				d.options.Closing.Go(closing)
-			}
+			d.giveUp(s) //nolint:contextcheck // what ends now still has its grace
 			return ctx.Err()
 		}
 		d.options.Log("the front is gone, and what it ran with it; starting another", "folder", d.options.Data)
 		s.leave()
+	}
+}
+
+// giveUp closes a site.
+func (d *deployer) giveUp(s *site) {
+	closing := func() { s.close(context.Background()) }
+	if d.options.Closing == nil {
+		closing()
+	} else {
+		d.options.Closing.Go(closing)
+	}
+}
+
+func (d *deployer) takeKept() *site {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.kept
+	d.kept = nil
+	return s
+}
+
+// retire gives up a site that was kept.
+func (d *deployer) retire() {
+	if s := d.takeKept(); s != nil {
+		d.options.Log("another process has the phase, or this one stops: giving up what was kept", "folder", d.options.Data)
+		d.giveUp(s)
 	}
 }
 

@@ -22,7 +22,6 @@ const (
 	inboxStream  = "SUBMIT_"
 	inboxReader  = "gateway"
 	inboxAckWait = 15 * time.Second // a claim has reached the stream by then, or is not asked for any more
-	inboxPull    = 5 * time.Second
 	// inboxPatience is how long an inbox waits for a limit's next window. What waits would keep the principal's other projects
 	// from being heard.
 	inboxPatience = time.Minute
@@ -41,37 +40,12 @@ func (g *Gateway) takeFromInbox(ctx context.Context, who access.Identity) error 
 		if err != nil {
 			return fmt.Errorf("inbox of %s: %w", principal, err)
 		}
-		messages, err := consumer.Messages(jetstream.PullMaxMessages(1), jetstream.PullExpiry(inboxPull))
-		if err != nil {
-			return fmt.Errorf("inbox of %s: %w", principal, err)
+		err = service.Take(ctx, consumer, func(m jetstream.Msg) { g.submit(ctx, principal, m) })
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // the lease was lost, or the gateway stops
 		}
-		defer giveBack(messages)
-		for {
-			m, err := messages.Next(jetstream.NextContext(ctx))
-			switch {
-			case err == nil:
-				g.submit(ctx, principal, m)
-			case ctx.Err() != nil:
-				return nil
-			case errors.Is(err, jetstream.ErrNoHeartbeat): // it asks again by itself
-			default:
-				return fmt.Errorf("inbox of %s: %w", principal, err)
-			}
-		}
+		return fmt.Errorf("inbox of %s: %w", principal, err)
 	})
-}
-
-// giveBack ends the reading, and lets a message that is on its way here come to the next reader at once.
-func giveBack(messages jetstream.MessagesContext) {
-	messages.Drain()
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(time.Second))
-		if err != nil {
-			messages.Stop()
-			return
-		}
-		_ = m.Nak() // failing, it comes when its time is up
-	}
 }
 
 // submit makes a claim of a message, or a dead letter, and acknowledges it only then. While the bus is away it waits.
@@ -147,7 +121,7 @@ func (g *Gateway) readSubmitted(ctx context.Context, header nats.Header, data []
 
 // projectSaid is the project that a message names which is no event, so that its dead letter is found by it.
 func projectSaid(h nats.Header, data []byte) string {
-	if name := first(h["ce-project"]...); name != "" {
+	if name := header(h, "ce-project"); name != "" {
 		return name
 	}
 	var said struct {
@@ -182,8 +156,11 @@ func (g *Gateway) buryMessage(ctx context.Context, principal string, m jetstream
 	if confidential(m) {
 		l.Data, l.Reason = nil, fmt.Errorf("%w (feedback: its body is not kept)", reason)
 	}
+	if err := service.Bury(ctx, g.host, l); err != nil {
+		return err
+	}
 	g.metrics.buried.Add(1)
-	return service.Bury(ctx, g.host, l)
+	return nil
 }
 
 // confidential reports whether a message looks like feedback, whose words must not be kept as they are.

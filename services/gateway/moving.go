@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,12 +123,12 @@ func (p *projectView) foldDevelop(e events.Event) {
 	f := p.phase(events.Develop)
 	switch c := e.Content.(type) {
 	case events.ChangeCreated:
-		f.move(e, "change", e.Key, first(c.Lemnis.Title, c.Description), "in review")
+		f.move(e, "change", e.Key, cmp.Or(c.Lemnis.Title, c.Description), "in review")
 	case events.ChangeUpdated:
 		f.move(e, "change", e.Key, c.Lemnis.Title, "in review")
 	case events.ChangeReviewed:
 		if m := f.get("change", e.Key); m != nil {
-			m.become(strings.ReplaceAll(first(c.Lemnis.Verdict, "reviewed"), "-", " "), e.Stored)
+			m.become(strings.ReplaceAll(cmp.Or(c.Lemnis.Verdict, "reviewed"), "-", " "), e.Stored)
 		}
 	case events.ChangeRejected:
 		if m := f.get("change", e.Key); m != nil {
@@ -161,9 +162,9 @@ func (p *projectView) foldIntegrate(e events.Event) {
 	case events.PipelineRunFinished:
 		f.end("run", e.Key)
 	case events.BuildQueued:
-		f.move(e, "build", e.Key, first(c.Lemnis.Merge.Title, c.Lemnis.Service), "queued")
+		f.move(e, "build", e.Key, cmp.Or(c.Lemnis.Merge.Title, c.Lemnis.Service), "queued")
 	case events.BuildStarted:
-		f.move(e, "build", e.Key, first(c.Lemnis.Merge.Title, c.Lemnis.Service), "building")
+		f.move(e, "build", e.Key, cmp.Or(c.Lemnis.Merge.Title, c.Lemnis.Service), "building")
 	case events.BuildFinished:
 		f.end("build", e.Key)
 	}
@@ -172,15 +173,15 @@ func (p *projectView) foldIntegrate(e events.Event) {
 func (p *projectView) foldOperate(e events.Event) {
 	f := p.phase(events.Operate)
 	become := func(key, state string) {
-		if m := f.get("incident", first(key, e.Key)); m != nil {
+		if m := f.get("incident", cmp.Or(key, e.Key)); m != nil {
 			m.become(state, e.Stored)
 		}
 	}
 	switch c := e.Content.(type) {
 	case events.IncidentDetected:
-		f.move(e, "incident", e.Key, first(c.Description, c.Lemnis.Title), "detected")
+		f.move(e, "incident", e.Key, cmp.Or(c.Description, c.Lemnis.Title), "detected")
 	case events.IncidentReported:
-		f.move(e, "incident", e.Key, first(c.Description, c.Lemnis.Title), "reported")
+		f.move(e, "incident", e.Key, cmp.Or(c.Description, c.Lemnis.Title), "reported")
 	case events.IncidentResolved:
 		f.end("incident", e.Key)
 	case events.AlertSent:
@@ -188,7 +189,7 @@ func (p *projectView) foldOperate(e events.Event) {
 			become(c.Incident, "told "+short(c.To))
 		}
 	case events.AlertAcknowledged:
-		become(c.Incident, short(first(c.By, "somebody"))+" takes care")
+		become(c.Incident, short(cmp.Or(c.By, "somebody"))+" takes care")
 	case events.RemediationStarted:
 		become(c.Incident, "being repaired")
 	case events.RemediationFinished:
@@ -249,15 +250,6 @@ func short(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:longest], "") + "…"
-}
-
-func first(options ...string) string {
-	for _, s := range options {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }
 
 func count(n int, noun string) string {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -22,11 +23,11 @@ func (p *projectView) foldDeploy(e events.Event) {
 		f.roll(e, c.Rollout, "waiting for approval")
 	case events.ApprovalGiven:
 		if m := f.get("rollout", e.Key); m != nil {
-			m.become("approved by "+short(first(c.By, e.Principal)), e.Stored)
+			m.become("approved by "+short(cmp.Or(c.By, e.Principal)), e.Stored)
 		}
 	case events.ApprovalRefused:
 		if m := f.get("rollout", e.Key); m != nil {
-			m.become("refused by "+short(first(c.By, e.Principal)), e.Stored)
+			m.become("refused by "+short(cmp.Or(c.By, e.Principal)), e.Stored)
 		}
 	case events.DeploymentStarted:
 		f.roll(e, c.Rollout, "starting")
@@ -62,7 +63,7 @@ func (p *projectView) foldDeploy(e events.Event) {
 }
 
 func rolloutTitle(r events.Rollout) string {
-	what := first(r.Artifact.Title, r.Service)
+	what := cmp.Or(r.Artifact.Title, r.Service)
 	if r.Environment == "" {
 		return what
 	}

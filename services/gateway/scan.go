@@ -82,8 +82,8 @@ func scanOnce(ctx context.Context, js jetstream.JetStream, stream string, filter
 func follow(ctx context.Context, h service.Host, after uint64, take func(service.Message) error, caughtUp func(at uint64)) error {
 	each := func(m service.Message) error {
 		if m.Sequence > after+1 {
-			if first, err := service.FirstSequence(ctx, h); err != nil || first > after+1 {
-				return errors.Join(err, errPurged)
+			if err := purged(ctx, h, after+1); err != nil {
+				return err
 			}
 		}
 		after = m.Sequence
@@ -105,6 +105,22 @@ func follow(ctx context.Context, h service.Host, after uint64, take func(service
 		case err == nil:
 			caughtUp(after)
 			return service.Tail(ctx, h, nil, after+1, each)
+		}
+		pause(ctx, 200*time.Millisecond)
+	}
+}
+
+// purged is errPurged when the stream begins behind a sequence. While the bus is away it waits.
+func purged(ctx context.Context, h service.Host, from uint64) error {
+	for {
+		first, err := service.FirstSequence(ctx, h)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && first > from:
+			return errPurged
+		case err == nil:
+			return nil
 		}
 		pause(ctx, 200*time.Millisecond)
 	}

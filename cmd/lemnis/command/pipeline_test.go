@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/command"
 )
 
 func TestPipeline(t *testing.T) {
@@ -100,9 +101,25 @@ package: {executable: bin/a}
 		t.Errorf("exit %d: %s", code, complaint)
 	}
 	put(definition, "steps: [{name: a, run: 'echo begun; sleep 600'}]\n")
-	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if code, out, complaint := lemnis(ctx, "pipeline", "run", dir); code != 3 || !strings.Contains(complaint, "deadline exceeded") {
-		t.Errorf("cancelled, exit %d: %s%s", code, out, complaint)
+	seen, complaints := &until{word: "\nbegun", then: cancel}, &strings.Builder{}
+	if code := command.Run(ctx, []string{"pipeline", "run", dir}, strings.NewReader(""), seen, complaints); code != 3 || !strings.Contains(complaints.String(), "canceled") {
+		t.Errorf("cancelled, exit %d: %s%s", code, seen.text.String(), complaints)
 	}
+}
+
+// until calls then once a word was written.
+type until struct {
+	word string
+	then func()
+	text strings.Builder
+}
+
+func (u *until) Write(b []byte) (int, error) {
+	u.text.Write(b)
+	if strings.Contains(u.text.String(), u.word) {
+		u.then()
+	}
+	return len(b), nil
 }

@@ -44,11 +44,18 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(ctx)
-	defer stop()
+	running, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(running) }()
-	err = t.lap(running, o, stack, drill, dir, ended)
+	go func() {
+		err := stack.Run(running)
+		stop(fmt.Errorf("the installation ended: %w", cmp.Or(err, errors.New("by itself")))) // it ends the lap, too
+		ended <- err
+	}()
+	err = t.lap(running, o, stack, drill, dir)
+	if cause := context.Cause(running); cause != nil && ctx.Err() == nil {
+		return errors.Join(err, cause)
+	}
 	if o.Keep && running.Err() == nil {
 		if err != nil {
 			fmt.Fprintf(t.out, "\n%v\n", err)
@@ -60,7 +67,7 @@ func Run(ctx context.Context, o Options) error {
 			return cmp.Or(err, failed)
 		}
 	}
-	stop()
+	stop(nil)
 	if failed := <-ended; failed != nil && err == nil {
 		err = fmt.Errorf("the installation did not end in order: %w", failed)
 	}
@@ -68,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 }
 
 // lap turns the loop on a running installation.
-func (t *terminal) lap(ctx context.Context, o Options, stack *up.Stack, drill *deployer.Drill, dir string, ended chan error) error {
+func (t *terminal) lap(ctx context.Context, o Options, stack *up.Stack, drill *deployer.Drill, dir string) error {
 	s, err := subject(ctx, o, dir)
 	if err != nil {
 		return err
@@ -79,9 +86,6 @@ func (t *terminal) lap(ctx context.Context, o Options, stack *up.Stack, drill *d
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case failed := <-ended:
-		ended <- failed
-		return fmt.Errorf("the installation did not start: %w", cmp.Or(failed, errors.New("it ended")))
 	case <-stack.Ready():
 	}
 	t.say("everything runs in this process: dashboard at %s", stack.URL())
