@@ -135,6 +135,7 @@ func TestClaimsGetAnswers(t *testing.T) {
 func TestBelief(t *testing.T) {
 	project := events.DefaultProject("shop")
 	project.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	project.Environments[2].Target, project.Environments[2].Outside = events.OutsideTarget, &events.Outside{Owner: "argocd"}
 	for _, c := range []struct {
 		content   any
 		phase     events.Phase
@@ -146,6 +147,8 @@ func TestBelief(t *testing.T) {
 		{events.ChangeMerged{}, events.Integrate, "jenkins", true},
 		{events.ChangeMerged{}, events.Integrate, "mallory", false},
 		{events.DeadlineReached{}, events.Integrate, "jenkins", false},
+		{events.ServiceDeployed{}, events.Deploy, "argocd", true},
+		{events.ServiceDeployed{}, events.Deploy, "jenkins", false},
 	} {
 		e := events.Event{Type: events.TypeOf(c.content), Phase: c.phase, Principal: c.principal, Project: "shop"}
 		if reason := unbelievable(project, e); (reason == "") != c.believed {

@@ -261,7 +261,7 @@ func unbelievable(p events.Project, e events.Event) string {
 	switch {
 	case !entry.Claimable:
 		return e.Type.Short() + " can not be claimed: only a service may say it"
-	case entry.Open || p.Owner(e.Phase) == e.Principal:
+	case entry.Open || p.Owner(e.Phase) == e.Principal, e.Phase == events.Deploy && p.Deploys(e.Principal): // the aggregate knows where
 		return ""
 	case p.Runs(e.Phase):
 		return fmt.Sprintf("the %s phase of %s is done by Lemnis itself; name %q under owners to let it say %s", e.Phase, e.Project, e.Principal, e.Type.Short())

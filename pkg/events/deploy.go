@@ -1,5 +1,7 @@
 package events
 
+import "cmp"
+
 // Content types of the deploy phase.
 
 // EnvironmentCreated says that an environment exists.
@@ -27,17 +29,28 @@ type Rollout struct {
 	Service     string         `json:"service"`
 	Artifact    ArtifactDetail `json:"artifact"`
 	Previous    *Instance      `json:"previous,omitempty"` // what it replaces
-	Strategy    string         `json:"strategy,omitempty"` // all-at-once, canary
+	Strategy    string         `json:"strategy,omitempty"` // all-at-once, blue-green, canary
+	Target      string         `json:"target,omitempty"`   // outside, where another tool deploys; a process of Lemnis else
 	Attempt     uint64         `json:"attempt,omitempty"`
 	Next        string         `json:"next,omitempty"` // environment after this one
 	Back        bool           `json:"back,omitempty"` // to what was good before: past gate, people and tests
+	// Process is the rollout whose process it takes over: one that was kept to go back to. Empty: it gets its own.
+	Process string `json:"process,omitempty"`
 }
+
+// Runs is the rollout whose process it has.
+func (r Rollout) Runs() string { return cmp.Or(r.Process, r.ID) }
 
 // Instance is what runs, or ran, of a service in an environment.
 type Instance struct {
 	Rollout  string         `json:"rollout"`
 	Artifact ArtifactDetail `json:"artifact"`
+	Target   string         `json:"target,omitempty"`  // outside, where another tool runs it
+	Process  string         `json:"process,omitempty"` // as the rollout has it
 }
+
+// Runs is the rollout whose process it has.
+func (i Instance) Runs() string { return cmp.Or(i.Process, i.Rollout) }
 
 // ServiceDetail is what Lemnis adds to the service types.
 type ServiceDetail struct {
@@ -47,6 +60,9 @@ type ServiceDetail struct {
 	Seconds float64 `json:"seconds,omitempty"`
 	// Together are services that it belongs to: what came to them with the artifact that is taken back goes back next.
 	Together []string `json:"together,omitempty"`
+	// Kept is what runs on without users until the moment Until (RFC 3339), to go back to at once.
+	Kept  *Instance `json:"kept,omitempty"`
+	Until string    `json:"until,omitempty"`
 }
 
 // ServiceDeployed says that an artifact runs in an environment where none ran before; it
@@ -92,12 +108,16 @@ type DeploymentRequested struct {
 // DeploymentStarted asks for the artifact to be run in the environment.
 type DeploymentStarted struct {
 	Rollout Rollout `json:"rollout"`
+	// Asked is the principal of the outside tool that shall deploy it, and say so by service.deployed with the artifact's
+	// digest before Deadline (RFC 3339). Both are empty where Lemnis deploys by itself.
+	Asked    string `json:"asked,omitempty"`
+	Deadline string `json:"deadline,omitempty"`
 }
 
 // DeploymentFailed says that a rollout ended without serving all users.
 type DeploymentFailed struct {
 	Rollout Rollout `json:"rollout"`
-	Step    string  `json:"step"` // gate, start, test, canary, halt, environment
+	Step    string  `json:"step"` // gate, queue, start, test, canary, halt, environment, deadline, outside
 	Reason  string  `json:"reason"`
 }
 
@@ -121,6 +141,12 @@ type DeploymentResumed struct {
 type DeploymentAborted struct {
 	Rollout Rollout `json:"rollout"`
 	By      string  `json:"by,omitempty"`
+	Reason  string  `json:"reason,omitempty"`
+}
+
+// DeploymentRetired says that what was kept to go back to runs no more.
+type DeploymentRetired struct {
+	Rollout Rollout `json:"rollout"`
 	Reason  string  `json:"reason,omitempty"`
 }
 
@@ -276,6 +302,7 @@ func init() {
 	enter[DeploymentPaused]("dev.cdeventsx.lemnis-deployment.paused.0.1.0", Deploy, open)
 	enter[DeploymentResumed]("dev.cdeventsx.lemnis-deployment.resumed.0.1.0", Deploy, open)
 	enter[DeploymentAborted]("dev.cdeventsx.lemnis-deployment.aborted.0.1.0", Deploy, open)
+	enter[DeploymentRetired]("dev.cdeventsx.lemnis-deployment.retired.0.1.0", Deploy)
 	enter[GateEvaluated]("dev.cdeventsx.lemnis-gate.evaluated.0.1.0", Deploy)
 	enter[ApprovalRequested]("dev.cdeventsx.lemnis-approval.requested.0.1.0", Deploy)
 	enter[ApprovalGiven]("dev.cdeventsx.lemnis-approval.given.0.1.0", Deploy, open)

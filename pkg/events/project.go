@@ -68,11 +68,48 @@ type ReviewPolicy struct {
 // Environment is a place where artifacts run, behind a gate.
 type Environment struct {
 	Name     string        `json:"name"`
-	Target   string        `json:"target"`             // process
-	Strategy string        `json:"strategy,omitempty"` // all-at-once (default), canary
+	Target   string        `json:"target"`             // process, outside
+	Strategy string        `json:"strategy,omitempty"` // all-at-once (default), blue-green, canary
 	Gate     Gate          `json:"gate"`
 	Canary   *CanaryPolicy `json:"canary,omitempty"`
+	Blue     *BlueGreen    `json:"blue-green,omitempty"`
 	Runtime  *RuntimeTests `json:"runtime,omitempty"`
+	Outside  *Outside      `json:"outside,omitempty"` // of the target outside
+}
+
+// The targets of an environment.
+const (
+	ProcessTarget = "process" // of Lemnis, on its machine
+	OutsideTarget = "outside" // another tool deploys
+)
+
+// Outside says who deploys where Lemnis does not, and until when.
+type Outside struct {
+	Owner    string   `json:"owner"`              // principal whose service.deployed counts
+	Deadline Duration `json:"deadline,omitempty"` // from the moment it is asked; default 30m
+}
+
+// DefaultOutsideDeadline is how long an outside tool may take where the project does not say.
+const DefaultOutsideDeadline = 30 * time.Minute
+
+// The strategies of an environment.
+const (
+	AllAtOnce         = "all-at-once"
+	BlueGreenStrategy = "blue-green"
+	CanaryStrategy    = "canary"
+)
+
+// BlueGreen says how long the version of before runs on without users, to go back to at once.
+type BlueGreen struct {
+	Keep Duration `json:"keep,omitempty"` // default 10m
+}
+
+// Keeps is how long the version of before runs on.
+func (e Environment) Keeps() time.Duration {
+	if e.Blue == nil || e.Blue.Keep <= 0 {
+		return 10 * time.Minute
+	}
+	return time.Duration(e.Blue.Keep)
 }
 
 // CanaryPolicy bounds a canary; zero fields take the default.
@@ -233,6 +270,19 @@ func (p Project) Owner(phase Phase) string {
 
 // Runs reports whether Lemnis's own service does the phase.
 func (p Project) Runs(phase Phase) bool { return p.Owner(phase) == Builtin }
+
+// Deploys reports whether the principal is the outside tool that deploys to some environment, or to all.
+func (p Project) Deploys(principal string) bool {
+	return p.Owner(Deploy) == principal || slices.ContainsFunc(p.Environments, func(e Environment) bool { return e.DeployedBy() == principal && principal != "" })
+}
+
+// DeployedBy is the principal of the outside tool that deploys to the environment; empty: Lemnis does.
+func (e Environment) DeployedBy() string {
+	if e.Target != OutsideTarget || e.Outside == nil {
+		return ""
+	}
+	return e.Outside.Owner
+}
 
 // Environment finds an environment and its place in the order; place −1 when there is none.
 func (p Project) Environment(name string) (Environment, int) {

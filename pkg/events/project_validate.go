@@ -107,6 +107,9 @@ func (v *validation) name(field, name string, seen map[string]bool) {
 	seen[name] = true
 }
 
+// principal reports whether a name may be a principal's: it is a part of subjects.
+func principal(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n.*>/\\") }
+
 func (v *validation) owners(p Project) {
 	phases := make([]string, 0, len(p.Owners))
 	for phase := range p.Owners {
@@ -118,7 +121,7 @@ func (v *validation) owners(p Project) {
 		switch {
 		case !Phase(phase).Valid():
 			v.add("owners."+phase, "there is no phase %q; the phases are plan, develop, integrate, deploy, operate, learn", phase)
-		case owner == "" || strings.ContainsAny(owner, " \t\r\n.*>/\\"):
+		case !principal(owner):
 			v.add("owners."+phase, "%q is no principal; write %q or the name of an outside tool, without blanks, '.', '*', '>' and slashes", owner, Builtin)
 		}
 	}

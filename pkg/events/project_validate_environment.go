@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"strings"
+	"time"
 )
 
 func (v *validation) environments(p Project) {
@@ -11,9 +12,11 @@ func (v *validation) environments(p Project) {
 	for i, e := range p.Environments {
 		at := fmt.Sprintf("environments[%d]", i)
 		v.name(at+".name", e.Name, seen)
-		v.oneOf(at+".target", e.Target, "process")
-		v.oneOf(at+".strategy", e.Strategy, "", "all-at-once", "canary")
+		v.oneOf(at+".target", e.Target, ProcessTarget, OutsideTarget)
+		v.outside(at, e)
+		v.oneOf(at+".strategy", e.Strategy, "", AllAtOnce, BlueGreenStrategy, CanaryStrategy)
 		v.canary(at+".canary", e)
+		v.blueGreen(at+".blue-green", e)
 		v.runtime(at+".runtime", e.Runtime)
 		v.gate(at+".gate", e.Gate)
 		v.conditions(at+".gate.conditions", p.Environments[:i], e.Gate.Conditions)
@@ -21,6 +24,33 @@ func (v *validation) environments(p Project) {
 			v.firstGate(at+".gate", e.Gate)
 		} else {
 			v.stricter(at+".gate", p.Environments[i-1], e.Gate)
+		}
+	}
+}
+
+// outside refuses what Lemnis would have to do itself where another tool deploys.
+func (v *validation) outside(at string, e Environment) {
+	if e.Target != OutsideTarget {
+		if e.Outside != nil {
+			v.add(at+".outside", "is set, but the target is not outside")
+		}
+		return
+	}
+	if e.Strategy != "" && e.Strategy != AllAtOnce {
+		v.add(at+".strategy", "is %s, but another tool deploys and moves the users: leave it out", e.Strategy)
+	}
+	if e.Runtime != nil {
+		v.add(at+".runtime", "is set, but what another tool deploys is not tested by Lemnis")
+	}
+	switch o := e.Outside; {
+	case o == nil:
+		v.add(at+".outside", "is missing: name the principal that deploys, like {owner: argocd, deadline: 30m}")
+	case o.Owner == Builtin || !principal(o.Owner):
+		v.add(at+".outside.owner", "%q is no outside principal: write the name of a tool, without blanks, '.', '*', '>' and slashes", o.Owner)
+	default:
+		v.duration(at+".outside.deadline", o.Deadline)
+		if d := time.Duration(o.Deadline); d > 0 && d < time.Second {
+			v.add(at+".outside.deadline", "is less than a second; deadlines fire on whole seconds")
 		}
 	}
 }
@@ -43,6 +73,19 @@ func (v *validation) canary(at string, e Environment) {
 	v.duration(at+".tick", c.Tick)
 	if c.Tick > 0 && c.Deadline > 0 && c.Deadline < c.Tick {
 		v.add(at+".deadline", "is shorter than a tick")
+	}
+}
+
+func (v *validation) blueGreen(at string, e Environment) {
+	if e.Blue == nil {
+		return
+	}
+	if e.Strategy != BlueGreenStrategy {
+		v.add(at, "is set, but the strategy is not blue-green")
+	}
+	v.duration(at+".keep", e.Blue.Keep)
+	if d := time.Duration(e.Blue.Keep); d > 0 && d < time.Second {
+		v.add(at+".keep", "is less than a second; deadlines fire on whole seconds")
 	}
 }
 

@@ -93,9 +93,18 @@ func (v *validation) firstGate(at string, g Gate) {
 	missing(g.Before != nil, "before")
 }
 
-// stricter holds a gate to each check of the one before. Conditions need no look: they are inherited.
+// stricter holds a gate to each check of the one before. Conditions need no look: they are inherited. Behind an environment where
+// another tool deploys, what users met there and the runtime tests there are not known: asking for them is refused.
 func (v *validation) stricter(at string, before Environment, g Gate) {
 	b := before.Gate
+	if before.Target == OutsideTarget {
+		b.Runtime, b.Before = "", nil
+		for field, asked := range map[string]bool{"runtime": g.Runtime != "", "before": g.Before != nil} {
+			if asked {
+				v.add(at+"."+field, "nothing produces evidence for it: another tool deploys to %s before it", before.Name)
+			}
+		}
+	}
 	check := func(weaker bool, field, have, want string) {
 		if weaker {
 			v.add(at+"."+field, "is %s, weaker than the %s of %s before it: a gate has to be at least as strict as the one before", have, want, before.Name)

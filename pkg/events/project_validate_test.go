@@ -50,6 +50,29 @@ func TestValidateAccepts(t *testing.T) {
 	}
 }
 
+// outside has another tool deploy to an environment.
+func outside(p *Project, i int) {
+	e := &p.Environments[i]
+	e.Target, e.Strategy, e.Canary, e.Runtime = OutsideTarget, "", nil, nil
+	e.Outside = &Outside{Owner: "argocd", Deadline: Duration(time.Minute)}
+}
+
+func TestEnvironmentsOfAnotherTool(t *testing.T) {
+	p := shop()
+	outside(&p, 2)
+	if err := p.Validate(); err != nil {
+		t.Errorf("the last: %v", err)
+	}
+	outside(&p, 1) // what nobody knows of it is not asked for behind it
+	p.Environments[2].Gate.Runtime = ""
+	if err := p.Validate(); err != nil {
+		t.Errorf("two: %v", err)
+	}
+	if !p.Deploys("argocd") || p.Deploys("jenkins") || p.Deploys("") {
+		t.Error("who deploys")
+	}
+}
+
 func TestValidateRefuses(t *testing.T) {
 	tests := []struct {
 		field  string
@@ -76,6 +99,18 @@ func TestValidateRefuses(t *testing.T) {
 		{"webhooks.gitlab.secret", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{GitLab: {}} }},
 		{"environments[1].name", func(p *Project) { p.Environments[1].Name = "dev" }},
 		{"environments[0].target", func(p *Project) { p.Environments[0].Target = "mainframe" }},
+		{"environments[0].outside", func(p *Project) { p.Environments[0].Target = OutsideTarget }},
+		{"environments[0].outside", func(p *Project) { p.Environments[0].Outside = &Outside{Owner: "argocd"} }},
+		{"environments[2].outside.owner", func(p *Project) { outside(p, 2); p.Environments[2].Outside.Owner = Builtin }},
+		{"environments[2].outside.owner", func(p *Project) { outside(p, 2); p.Environments[2].Outside.Owner = "a.b" }},
+		{"environments[2].outside.deadline", func(p *Project) { outside(p, 2); p.Environments[2].Outside.Deadline = Duration(time.Millisecond) }},
+		{"environments[2].strategy", func(p *Project) { outside(p, 2); p.Environments[2].Strategy = "canary" }},
+		{"environments[2].runtime", func(p *Project) { outside(p, 2); p.Environments[2].Runtime = &RuntimeTests{} }},
+		{"environments[2].gate.runtime", func(p *Project) { outside(p, 1) }},
+		{"environments[0].blue-green", func(p *Project) { p.Environments[0].Blue = &BlueGreen{} }},
+		{"environments[0].blue-green.keep", func(p *Project) {
+			p.Environments[0].Strategy, p.Environments[0].Blue = BlueGreenStrategy, &BlueGreen{Keep: Duration(time.Millisecond)}
+		}},
 		{"environments[0].strategy", func(p *Project) { p.Environments[0].Strategy = "hope" }},
 		{"environments[0].canary", func(p *Project) { p.Environments[0].Canary = &CanaryPolicy{} }},
 		{"environments[2].canary.objective", func(p *Project) { p.Environments[2].Canary.Objective = 99.9 }},

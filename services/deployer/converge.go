@@ -91,6 +91,12 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 		}
 		p.drill(ctx, s.options.Drill, *want.stable, want.candidate)
 	}
+	if v := want.spare; v != nil && !needed[v.id] {
+		needed[v.id] = true
+		if _, err := s.start(ctx, p, *v); err != nil { // no user waits for it
+			s.options.Log("what is kept to go back to does not run", "rollout", v.id, "error", err.Error())
+		}
+	}
 	var rest []idle
 	for _, id := range slices.Sorted(maps.Keys(p.instances)) {
 		if one := p.instances[id]; !needed[id] {

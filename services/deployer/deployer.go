@@ -15,7 +15,7 @@
 //
 // # What it does not do yet
 //
-// Targets other than processes on Linux; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
+// Targets other than processes on Linux, and other tools; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
 // (package canary says what that costs); drift (the type drift found) is repaired but not
 // stated; environments and services are neither created, removed nor moved by claims; feature flags.
 package deployer
@@ -92,8 +92,9 @@ func New(o Options) service.Definition {
 			// A canary is watched for as long as it lasts.
 			{Name: "shift", On: types(events.CanaryStepped{}), Do: d.shift, Parallel: 32, OnOwner: true},
 			{Name: "undo", On: types(events.CanaryJudged{}, events.DeploymentFailed{}, events.DeploymentAborted{}), Do: d.undo, Parallel: 4, OnOwner: true},
+			{Name: "retire", On: types(events.DeploymentRetired{}), Do: d.letGo, Parallel: 4, OnOwner: true},
 		},
-		Timers:      types(events.GateEvaluated{}),
+		Timers:      types(events.GateEvaluated{}, events.DeploymentStarted{}, events.ServicePublished{}),
 		Duties:      []service.Duty{{Name: "site", Run: d.run, Retire: d.retire}},
 		Projections: []service.Projection{{Name: "wanted", On: append(types(events.ProjectConfigured{}), rollout.Own...), Apply: d.wanted.apply, Save: d.wanted.save, Load: d.wanted.load}},
 	}

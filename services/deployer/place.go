@@ -30,9 +30,9 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 }
 
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
-func lost(ctx context.Context, job *service.Job, id string, err error) string {
+func lost(ctx context.Context, job *service.Job, r events.Rollout, err error) string {
 	var s *startError
-	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || !errors.As(err, &s) || s.version != id {
+	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || !errors.As(err, &s) || s.version != r.Runs() {
 		return ""
 	}
 	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Tries >= patience {
@@ -44,7 +44,7 @@ func lost(ctx context.Context, job *service.Job, id string, err error) string {
 // place runs the artifact beside the one that serves.
 func (d *deployer) place(ctx context.Context, job *service.Job) error {
 	c, ok := job.Event.Content.(events.DeploymentStarted)
-	if !ok || !job.Project.Runs(events.Deploy) {
+	if !ok || !job.Project.Runs(events.Deploy) || c.Rollout.Target == events.OutsideTarget {
 		return nil
 	}
 	began := time.Now()
@@ -56,7 +56,7 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 		return nil // aborted meanwhile, or done by an earlier attempt
 	}
 	if err != nil {
-		if reason := lost(ctx, job, c.Rollout.ID, err); reason != "" {
+		if reason := lost(ctx, job, c.Rollout, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "start", Reason: reason}, Phase: events.Deploy})
 		}
 		return err
@@ -68,6 +68,18 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 		content = events.ServiceUpgraded{Environment: environment, ArtifactID: c.Rollout.Artifact.ID, Lemnis: detail}
 	}
 	return job.Report(ctx, service.Report{Content: content, SubjectID: c.Rollout.Service, Phase: events.Deploy})
+}
+
+// letGo ends what was kept to go back to.
+func (d *deployer) letGo(ctx context.Context, job *service.Job) error {
+	if !job.Project.Runs(events.Deploy) {
+		return nil
+	}
+	_, _, err := d.begin(ctx, job)
+	if _, ok := errors.AsType[*startError](err); ok {
+		return nil // the business of its own effects
+	}
+	return err
 }
 
 // undo takes a rollout back that ended badly: its users first, then its process.
@@ -90,7 +102,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	default:
 		return nil
 	}
-	if !job.Project.Runs(events.Deploy) {
+	if !job.Project.Runs(events.Deploy) || r.Target == events.OutsideTarget {
 		return nil
 	}
 	began := time.Now()
@@ -102,7 +114,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	if state.Current.Rollout.ID != r.ID || state.Stage != rollout.Undoing {
 		// No users had been moved. A candidate in flight now is the business of its own effects.
 		var s *startError
-		if errors.As(err, &s) && s.version == state.Current.Rollout.ID {
+		if errors.As(err, &s) && s.version == state.Current.Rollout.Runs() {
 			return nil
 		}
 		return err

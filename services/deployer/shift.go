@@ -34,7 +34,7 @@ func (d *deployer) shift(ctx context.Context, job *service.Job) error {
 		return nil
 	}
 	if err != nil {
-		if reason := lost(ctx, job, c.Rollout.ID, err); reason != "" && c.Weight < 1 {
+		if reason := lost(ctx, job, c.Rollout, err); reason != "" && c.Weight < 1 {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "canary", Reason: reason}, Phase: events.Deploy})
 		}
 		return err
@@ -171,7 +171,7 @@ func (p *place) count(ctx context.Context, id, previous string) error {
 func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.observed.Rollout != c.Rollout.ID || c.Rollout.Previous == nil {
+	if p.observed.Rollout != c.Rollout.Runs() || c.Rollout.Previous == nil {
 		return nil
 	}
 	next := p.observed.Sent
@@ -202,7 +202,7 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 	if err != nil {
 		return nil, err
 	}
-	tested, baseline := total(snapshot, c.Rollout.ID), total(snapshot, c.Rollout.Previous.Rollout)
+	tested, baseline := total(snapshot, c.Rollout.Runs()), total(snapshot, c.Rollout.Previous.Runs())
 	report := events.CanaryObserved{
 		Rollout: c.Rollout.ID, Tick: max(o.Tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
 		Canary: minus(tested, o.Canary), Baseline: minus(baseline, o.Baseline),

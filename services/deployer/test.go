@@ -27,7 +27,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	case events.ServiceUpgraded:
 		r = c.Lemnis.Rollout
 	}
-	if r.ID == "" || !job.Project.Runs(events.Deploy) {
+	if r.ID == "" || r.Target == events.OutsideTarget || !job.Project.Runs(events.Deploy) {
 		return nil
 	}
 	s, where, err := d.begin(ctx, job)
@@ -38,7 +38,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return nil
 	}
 	if err != nil {
-		if reason := lost(ctx, job, r.ID, err); reason != "" {
+		if reason := lost(ctx, job, r, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: reason}, Phase: events.Deploy})
 		}
 		return err
@@ -65,12 +65,12 @@ func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtim
 		return runtimetest.Instance{}, false, err
 	}
 	p.mu.Lock()
-	running := p.instances[r.ID]
+	running := p.instances[r.Runs()]
 	p.mu.Unlock()
 	if running == nil {
 		return runtimetest.Instance{}, false, nil
 	}
-	process, err := s.front.Process(ctx, where.String(), r.ID)
+	process, err := s.front.Process(ctx, where.String(), r.Runs())
 	if _, refused := errors.AsType[*keeper.Refusal](err); refused {
 		return runtimetest.Instance{}, false, nil
 	}

@@ -47,12 +47,12 @@ func (w *wanted) apply(e events.Event) {
 	before := w.states[place]
 	after := rollout.Evolve(before, e)
 	w.states[place], w.last[place] = after, e.Sequence
-	if c, ok := e.Content.(events.DeploymentStarted); ok {
+	if c, ok := e.Content.(events.DeploymentStarted); ok && c.Rollout.Target != events.OutsideTarget {
 		w.started[e.Project+"/"+c.Rollout.ID] = true
 	}
 	// What neither serves nor is in flight any more is forgotten.
-	for _, id := range []string{before.Current.Rollout.ID, serving(before)} {
-		if id != "" && id != after.Current.Rollout.ID && id != serving(after) {
+	for _, id := range []string{before.Current.Rollout.ID, serving(before), spare(before)} {
+		if id != "" && id != after.Current.Rollout.ID && id != serving(after) && id != spare(after) {
 			delete(w.started, e.Project+"/"+id)
 		}
 	}
@@ -63,6 +63,11 @@ func serving(s rollout.State) string {
 		return ""
 	}
 	return s.Serving.Rollout
+}
+
+func spare(s rollout.State) string {
+	kept, _ := s.Spare()
+	return kept.Rollout
 }
 
 // get is the state, and a channel that is closed when anything changes after it.
@@ -111,14 +116,14 @@ func (w *wanted) project(name string) events.Project {
 
 // version is an artifact that has to run.
 type version struct {
-	id       string // of its rollout
+	id       string // of the rollout that started its process
 	artifact events.ArtifactDetail
 }
 
-// running is what has to run at a place: stable for all users but the candidate's share.
+// running is what has to run at a place: stable for all users but the candidate's share, spare for nobody.
 type running struct {
-	stable, candidate *version
-	weight            float64
+	stable, candidate, spare *version
+	weight                   float64
 }
 
 func (w *wanted) running(place at) running {
@@ -127,13 +132,16 @@ func (w *wanted) running(place at) running {
 	s := w.states[place]
 	var r running
 	if s.Serving != nil && w.started[place.project+"/"+s.Serving.Rollout] {
-		r.stable = &version{s.Serving.Rollout, s.Serving.Artifact}
+		r.stable = &version{s.Serving.Runs(), s.Serving.Artifact}
 	}
 	if c, weight, ok := s.Candidate(); ok {
-		r.candidate, r.weight = &version{c.ID, c.Artifact}, weight
+		r.candidate, r.weight = &version{c.Runs(), c.Artifact}, weight
 		if weight >= 1 {
 			r.stable, r.candidate, r.weight = r.candidate, nil, 0
 		}
+	}
+	if kept, ok := s.Spare(); ok && w.started[place.project+"/"+kept.Rollout] {
+		r.spare = &version{kept.Runs(), kept.Artifact}
 	}
 	return r
 }

@@ -30,7 +30,11 @@ func (p *projectView) foldDeploy(e events.Event) {
 			m.become("refused by "+short(cmp.Or(c.By, e.Principal)), e.Stored)
 		}
 	case events.DeploymentStarted:
-		f.roll(e, c.Rollout, "starting")
+		state := "starting"
+		if c.Asked != "" {
+			state = "asked of " + short(c.Asked)
+		}
+		f.roll(e, c.Rollout, state)
 	case events.ServiceDeployed:
 		f.roll(e, c.Lemnis.Rollout, "testing")
 	case events.ServiceUpgraded:

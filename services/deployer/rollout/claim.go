@@ -14,6 +14,13 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 	if !p.Runs(events.Deploy) {
 		return adopt(key, p, e)
 	}
+	environment, _ := SplitKey(key)
+	policy, _ := p.Environment(environment)
+	if e.Principal != "" && e.Principal == policy.DeployedBy() {
+		if f, ok := s.outside(e); ok {
+			return f, ok
+		}
+	}
 	// Who decides is the principal; the name in the content counts only where that speaks for others.
 	switch c := e.Content.(type) {
 	case events.DeploymentRequested:
@@ -49,6 +56,9 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		c.By, c.Rollout, c.Incident = person(e, c.By), s.Current.Rollout, ""
 		return s.fact(c)
 	case events.DeploymentAborted:
+		if s.Stage == Idle && s.Kept != nil {
+			return s.takeBack(key, e, c)
+		}
 		reason := s.inFlight(c.Rollout.ID)
 		switch s.Stage {
 		case Shifting:
@@ -61,6 +71,10 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		}
 		c.By, c.Rollout = e.Actor(c.By), s.Current.Rollout
 		return s.fact(c)
+	}
+	switch e.Content.(type) {
+	case events.ServiceDeployed, events.ServiceUpgraded, events.DeploymentFailed:
+		return events.Refuse(e, fmt.Sprintf("%q does not deploy to %s", e.Principal, environment))
 	}
 	return events.Refuse(e, e.Type.Short()+" can not be asked for: a rollout says it when it happens")
 }
@@ -150,7 +164,7 @@ func adopt(key string, p events.Project, e events.Event) (events.Fact, bool) {
 		r.Environment, r.Service = SplitKey(key)
 		r.ID = cmp.Or(r.ID, e.ID)
 		r.Artifact.ID = cmp.Or(r.Artifact.ID, artifact)
-		r.Next = ""
+		r.Next, r.Target = "", events.OutsideTarget
 		if _, i := p.Environment(r.Environment); i >= 0 && i+1 < len(p.Environments) {
 			r.Next = p.Environments[i+1].Name
 		}

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/gate"
@@ -137,12 +138,16 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 			return s.revert(key, e)
 		case s.Revert != nil:
 			return s.reverted(key, p)
+		case s.outlived(e.Stored):
+			return s.retire(e)
 		}
 		if s.Queued != nil {
 			return s.evaluate(*s.Queued, p, e, nil)
 		}
 	case Requested:
 		return s.evaluate(s.Current, p, e, nil)
+	case Starting:
+		return s.overdue(e.Stored)
 	case Soaking:
 		if gate.Evaluate(policyOf(s.Current, p, i), s.input(s.Current, e)).Wait <= 0 {
 			return s.evaluate(s.Current, p, e, nil) // the deadline passed while it was paused
@@ -157,6 +162,9 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 			return s.start(p, policy, e)
 		}
 	case Placed:
+		if s.Current.Rollout.Target == events.OutsideTarget {
+			return s.publishedOutside()
+		}
 		if s.Current.Rollout.Back { // it was tested when it came
 			return s.firstStep()
 		}
@@ -199,13 +207,24 @@ func (s State) start(p events.Project, policy events.Environment, e events.Event
 	if !r.Back {
 		r.Strategy = policy.Strategy
 	}
+	if owner := policy.DeployedBy(); owner != "" {
+		return s.askOutside(r, owner, policy, e.Stored)
+	}
+	if r.Previous != nil && r.Previous.Target == events.OutsideTarget {
+		r.Previous = nil // there is nothing here to compare it with, or to move users away from
+	}
+	if k := s.Kept; k != nil && k.Artifact.Digest == r.Artifact.Digest {
+		r.Process = k.Runs()
+	}
 	return s.fact(events.DeploymentStarted{Rollout: r})
 }
 
 func (s State) firstStep() (events.Fact, bool) {
 	step := events.CanaryStepped{Rollout: s.Current.Rollout, Step: 1, Weight: 1, Reason: "all users at once"}
 	switch {
-	case s.Current.Rollout.Strategy != "canary":
+	case s.keeps():
+		step.Reason = "all users at once; what served them before is kept"
+	case s.Current.Rollout.Strategy != events.CanaryStrategy:
 	case s.Current.Rollout.Previous == nil:
 		step.Reason = "the first deployment: there is nothing to compare it with"
 	default:
@@ -218,16 +237,20 @@ func (s State) firstStep() (events.Fact, bool) {
 // result that comes late, or twice, or from a worker that was replaced, changes nothing.
 func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 	if _, ok := e.Content.(events.DeadlineReached); ok {
+		if s.outlived(e.Stored) { // what the deadline was for else, follows from the fact
+			return s.retire(e)
+		}
 		if s.Stage == Soaking && !s.paused() {
 			return s.evaluate(s.Current, p, e, nil)
 		}
-		return events.Fact{}, false
+		return s.overdue(e.Stored)
 	}
 	if !s.is(rolloutOf(e.Content)) {
 		return events.Fact{}, false
 	}
 	subject := s.Current.Rollout.Service
-	content, wanted := e.Content, false
+	content, wanted, timer := e.Content, false, time.Duration(0)
+	policy, _ := p.Environment(s.Current.Rollout.Environment)
 	switch c := e.Content.(type) {
 	case events.GateEvaluated: // what the effect verify looked up
 		if s.Stage != Verifying {
@@ -250,7 +273,11 @@ func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 		wanted, subject = s.Stage == Observing && c.Tick > s.Tick, ""
 	case events.ServicePublished:
 		c.Lemnis.Rollout = s.rollout(e)
-		content, wanted = c, s.Stage == Shifting
+		if wanted = s.Stage == Shifting; wanted && s.keeps() {
+			timer = policy.Keeps()
+			c.Lemnis.Kept, c.Lemnis.Until = s.Serving, deadline(e.Stored, timer)
+		}
+		content = c
 	case events.ServiceRolledback:
 		c.Lemnis.Rollout = s.rollout(e)
 		if s.Reason != "" { // else a person wanted it back, which says nothing about others
@@ -262,7 +289,7 @@ func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 		return events.Fact{}, false
 	}
 	f, _ := s.fact(content)
-	f.SubjectID, f.Phase = subject, events.Deploy
+	f.SubjectID, f.Phase, f.Timer = subject, events.Deploy, timer
 	return f, true
 }
 

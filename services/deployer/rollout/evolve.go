@@ -21,7 +21,12 @@ func Evolve(s State, fact events.Event) State {
 	case events.GateEvaluated:
 		return s.gate(c)
 	case events.ServicePublished:
-		return s.published(c.Lemnis.Rollout, fact.Time)
+		return s.published(c.Lemnis, fact.Time)
+	case events.DeploymentRetired:
+		if s.Kept != nil && s.Kept.Rollout == c.Rollout.ID {
+			s.Kept = nil
+		}
+		return s
 	case events.ArtifactBarred:
 		s.Barred = maps.Clone(s.Barred)
 		if s.Barred == nil {
@@ -67,8 +72,11 @@ func (s State) advance(fact events.Event) State {
 		s.Stage, s.Reason = Refused, because("refused by "+c.By, c.Reason)
 	case events.DeploymentStarted:
 		s.Stage, s.Current.Rollout = Starting, c.Rollout
-	case events.ServiceDeployed, events.ServiceUpgraded:
-		s.Stage = Placed
+		s.Due, _ = time.Parse(time.RFC3339, c.Deadline) // zero without one
+	case events.ServiceDeployed:
+		s.Stage, s.URL = Placed, c.Lemnis.URL
+	case events.ServiceUpgraded:
+		s.Stage, s.URL = Placed, c.Lemnis.URL
 	case events.TestSuiteRunFinished:
 		s.Stage = Tested
 		if c.Outcome != events.Success {
@@ -112,6 +120,9 @@ func (s State) advance(fact events.Event) State {
 		}
 		return s.end()
 	case events.DeploymentFailed:
+		if c.Step == stepDeadline {
+			s.Expired = &Expired{c.Rollout.ID, c.Rollout.Artifact, s.Due}
+		}
 		if s.Current.Rollout.Back { // the one before it may still run
 			digest := s.Current.Rollout.Artifact.Digest
 			s.Good = slices.DeleteFunc(slices.Clone(s.Good), func(g events.Instance) bool { return g.Artifact.Digest == digest })
@@ -207,7 +218,7 @@ func (s State) begin(r Request, stage Stage) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert}
+	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

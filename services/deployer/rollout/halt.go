@@ -159,7 +159,7 @@ func (s State) revert(key string, e events.Event) (events.Fact, bool) {
 		return events.Fact{}, false
 	}
 	return events.Fact{Content: events.DeploymentRequested{
-		Rollout: events.Rollout{ID: fmt.Sprintf("%s@%d", key, e.Sequence), Environment: environment, Service: service, Artifact: g.Artifact, Strategy: "all-at-once", Back: true},
+		Rollout: events.Rollout{ID: fmt.Sprintf("%s@%d", key, e.Sequence), Environment: environment, Service: service, Artifact: g.Artifact, Strategy: events.AllAtOnce, Back: true},
 		Reason:  because("back to what was good before "+s.Revert.Artifact.ID, s.Revert.Reason),
 	}}, true
 }
@@ -199,13 +199,15 @@ func policyOf(r Request, p events.Project, place int) events.Gate {
 }
 
 // published folds that an artifact serves all users.
-func (s State) published(r events.Rollout, at time.Time) State {
+func (s State) published(d events.ServiceDetail, at time.Time) State {
+	r := d.Rollout
 	if before := s.Serving; before != nil && before.Artifact.Digest != r.Artifact.Digest && !r.Back {
 		list := slices.DeleteFunc(slices.Clone(s.Good), func(g events.Instance) bool { return g.Artifact.Digest == before.Artifact.Digest })
 		list = append(list, *before)
 		s.Good = list[max(0, len(list)-good):]
 	}
-	s.Serving, s.Published = &events.Instance{Rollout: r.ID, Artifact: r.Artifact}, at
+	s.Serving, s.Published = &events.Instance{Rollout: r.ID, Artifact: r.Artifact, Target: r.Target, Process: r.Process}, at
+	s.Kept = keptBy(d)
 	if s.is(r.ID) {
 		suspect := s.Suspect
 		s = s.end()

@@ -22,6 +22,13 @@ func TestRandomHistories(t *testing.T) {
 		p := events.DefaultProject("shop")
 		p.Environments[1].Gate.Soak = events.Duration(time.Minute)
 		p.Environments[1].Gate.Conditions = []events.Condition{{Name: "one", That: "true"}}
+		switch rapid.IntRange(0, 2).Draw(t, "target") {
+		case 0:
+			p.Environments[2].Target, p.Environments[2].Strategy = events.OutsideTarget, ""
+			p.Environments[2].Outside = &events.Outside{Owner: "local"}
+		case 1:
+			p.Environments[2].Strategy = events.BlueGreenStrategy
+		}
 		p.Repositories = []events.RepositoryRef{{Name: "api"}}
 		p.Environments[2].Gate.Approvals = rapid.IntRange(0, 2).Draw(t, "approvals")
 		s := &rollouttest.Stream{Project: p, Now: func() time.Time { return clock }}
@@ -57,7 +64,7 @@ func TestRandomHistories(t *testing.T) {
 			switch {
 			case i == 0 || i > 15:
 				kind = events.Stated
-			case i < 7:
+			case i < 7, i < 13 && i != 9 && rapid.Bool().Draw(t, "claimed"):
 				kind = events.Claim
 			}
 			facts := s.Put(kind, key, "local", contents[i])

@@ -56,9 +56,11 @@ func (s *shop) work(fact events.Event) {
 	}
 	switch c := fact.Content.(type) {
 	case events.DeploymentStarted:
-		if c.Rollout.Previous == nil {
+		switch {
+		case c.Rollout.Target == events.OutsideTarget: // no effect's
+		case c.Rollout.Previous == nil:
 			report(events.ServiceDeployed{Environment: events.Reference{ID: c.Rollout.Environment}, Lemnis: events.ServiceDetail{Rollout: c.Rollout}})
-		} else {
+		default:
 			report(events.ServiceUpgraded{Environment: events.Reference{ID: c.Rollout.Environment}, Lemnis: events.ServiceDetail{Rollout: c.Rollout}})
 		}
 	case events.ServiceDeployed:

@@ -15,7 +15,7 @@ var Own = typesOf(
 	events.DeploymentStarted{}, events.ServiceDeployed{}, events.ServiceUpgraded{}, events.TestSuiteRunFinished{},
 	events.CanaryStepped{}, events.CanaryObserved{}, events.CanaryJudged{}, events.ServicePublished{},
 	events.ServiceRolledback{}, events.ArtifactBarred{}, events.DeploymentFailed{},
-	events.DeploymentPaused{}, events.DeploymentResumed{}, events.DeploymentAborted{},
+	events.DeploymentPaused{}, events.DeploymentResumed{}, events.DeploymentAborted{}, events.DeploymentRetired{},
 )
 
 // troubles are what the phase operate says of an environment.

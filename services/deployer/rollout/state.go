@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 4
+const Version = 5
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -34,7 +34,7 @@ const (
 	Gated     Stage = "gated"     // the gate is open
 	Approving Stage = "approving"
 	Refused   Stage = "refused"
-	Starting  Stage = "starting" // * the effect place
+	Starting  Stage = "starting" // * the effect place; where another tool deploys: its claim, or a deadline
 	Placed    Stage = "placed"   // * the effect test
 	Tested    Stage = "tested"
 	Failing   Stage = "failing"   // its runtime tests failed
@@ -67,6 +67,8 @@ type State struct {
 	// Published is when Serving began to serve all users; Good are those before it, the newest last.
 	Published time.Time         `json:"published,omitzero"`
 	Good      []events.Instance `json:"good,omitempty"`
+	// Kept runs on without users, to go back to at once.
+	Kept *Kept `json:"kept,omitempty"`
 	// Revert is what turned out bad after it served all users, until they are back. Suspect is why what is on its way to all
 	// users shall go back.
 	Revert  *Revert `json:"revert,omitempty"`
@@ -83,12 +85,16 @@ type State struct {
 	Tick    int          `json:"tick,omitempty"`    // of the last observation
 	Elapsed float64      `json:"elapsed,omitempty"` // seconds, of the last observation
 	Canary  canary.State `json:"canary"`
+	Due     time.Time    `json:"due,omitzero"`     // until when the outside tool has to have deployed it
+	URL     string       `json:"url,omitempty"`    // where users reach it, as the outside tool says
 	Held    bool         `json:"held,omitempty"`   // the deadline passed without a decision
 	Waived  string       `json:"waived,omitempty"` // who let a held canary go on
 
 	// Known are the artifacts that were requested here, the newest last: only they can be asked for by hand, since
 	// only of them it is known what they proved.
 	Known []Request `json:"known,omitempty"`
+	// Expired is the last one that an outside tool has not deployed in time.
+	Expired *Expired `json:"expired,omitempty"`
 	// Barred are artifacts that may not enter, by digest, with the reason.
 	Barred map[string]string `json:"barred,omitempty"`
 }
@@ -108,6 +114,9 @@ func SplitKey(key string) (environment, service string) {
 // Candidate is the instance in flight that has to run beside the one that serves, and the share of users that it has
 // to have; ok is false when none has to run.
 func (s State) Candidate() (r events.Rollout, weight float64, ok bool) {
+	if s.Current.Rollout.Target == events.OutsideTarget {
+		return events.Rollout{}, 0, false
+	}
 	switch s.Stage {
 	case Starting, Placed, Tested:
 		return s.Current.Rollout, 0, true
