@@ -285,6 +285,25 @@ type DriftFound struct {
 	Service     string `json:"service"`
 	Expected    string `json:"expected"`
 	Found       string `json:"found"`
+	Kind        string `json:"kind,omitempty"`    // gone, artifact, flapping, unknown, routes
+	Rollout     string `json:"rollout,omitempty"` // whose process it is about
+}
+
+// The kinds of drift.
+const (
+	DriftGone     = "gone"     // what has to run does not, and was not started again
+	DriftArtifact = "artifact" // another artifact runs in its place
+	DriftFlapping = "flapping" // it ends again and again
+	DriftUnknown  = "unknown"  // a process that the stream knows nothing of
+	DriftRoutes   = "routes"   // users are sent elsewhere
+)
+
+// DriftMended says that what was found is as the stream says again, or has to be no more.
+type DriftMended struct {
+	Environment string `json:"environment"`
+	Service     string `json:"service"`
+	Kind        string `json:"kind"`
+	Rollout     string `json:"rollout,omitempty"`
 }
 
 func init() {
@@ -313,4 +332,5 @@ func init() {
 	enter[ArtifactBarred]("dev.cdeventsx.lemnis-artifact.barred.0.1.0", Deploy)
 	enter[FlagChanged]("dev.cdeventsx.lemnis-flag.changed.0.1.0", Deploy, open)
 	enter[DriftFound]("dev.cdeventsx.lemnis-drift.found.0.1.0", Deploy)
+	enter[DriftMended]("dev.cdeventsx.lemnis-drift.mended.0.1.0", Deploy)
 }

@@ -56,11 +56,17 @@ func newBus(tb testing.TB, patience time.Duration) *bus {
 
 // run runs the service until stop, which waits for its end.
 func (b *bus) run(o Options) (stop func()) {
+	_, stop = b.deploy(o)
+	return stop
+}
+
+func (b *bus) deploy(o Options) (d *deployer, stop func()) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	done := make(chan error, 1)
-	s := service.New(b.host, New(o))
+	d = newDeployer(o)
+	s := service.New(b.host, d.definition())
 	go func() { done <- s.Run(ctx) }()
-	return func() {
+	return d, func() {
 		cancel()
 		if err := <-done; err != nil {
 			b.tb.Error(err)

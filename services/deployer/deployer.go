@@ -16,8 +16,7 @@
 // # What it does not do yet
 //
 // Targets other than processes on Linux, and other tools; a fresh baseline beside a canary, guards, and the dispersion of its baseline's errors before the rollout
-// (package canary says what that costs); drift (the type drift found) is repaired but not
-// stated; environments and services are neither created, removed nor moved by claims; feature flags.
+// (package canary says what that costs); environments and services are neither created, removed nor moved by claims; feature flags.
 package deployer
 
 import (
@@ -61,6 +60,8 @@ type Options struct {
 	// Closing counts what goes on to close after the phase was given back: requests in flight, then processes. Whoever ends
 	// the process waits for it. Nil: the phase is given back when all is closed.
 	Closing *sync.WaitGroup
+	// Look is how often what runs is compared with what the stream says; 10 s when zero. A difference counts when it is seen twice.
+	Look time.Duration
 	// Door is where users reach what is deployed.
 	Door Door
 	// Drill makes versions fail on purpose; may be nil.
@@ -68,7 +69,9 @@ type Options struct {
 }
 
 // New is the service as the runtime runs it.
-func New(o Options) service.Definition {
+func New(o Options) service.Definition { return newDeployer(o).definition() }
+
+func newDeployer(o Options) *deployer {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
@@ -79,7 +82,11 @@ func New(o Options) service.Definition {
 	}
 	or(&o.StartTimeout, 30*time.Second)
 	or(&o.Grace, 10*time.Second)
-	d := &deployer{options: o, wanted: newWanted(), opened: make(chan struct{})}
+	or(&o.Look, 10*time.Second)
+	return &deployer{options: o, wanted: newWanted(), opened: make(chan struct{})}
+}
+
+func (d *deployer) definition() service.Definition {
 	return service.Definition{
 		Phase: events.Deploy,
 		Aggregates: []service.Aggregate{service.Of(service.Rules[rollout.State]{

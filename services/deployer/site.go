@@ -70,7 +70,7 @@ type instance struct {
 // in flight may take their time, and the next owner of the phase need not wait for them: where somebody waits for Closing,
 // the site closes while the phase is handed on. Who loses the phase, with the bus for example, keeps the site: users are served
 // until another process has the phase, and often that is this one again. A front that is gone is replaced.
-func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
+func (d *deployer) run(ctx context.Context, r *service.Reporter) error {
 	for {
 		s := d.takeKept()
 		if s == nil {
@@ -92,8 +92,10 @@ func (d *deployer) run(ctx context.Context, _ *service.Reporter) error {
 			}
 			gone()
 		}()
-		s.restore(restoring)
+		var looking sync.WaitGroup
+		s.restore(restoring, sync.OnceFunc(func() { looking.Go(func() { s.look(restoring, r) }) }))
 		<-restoring.Done()
+		looking.Wait()
 		stop()
 		d.mu.Lock()
 		d.site, d.opened = nil, make(chan struct{})
@@ -228,8 +230,8 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	return s, nil
 }
 
-// restore converges every place, again while one fails.
-func (s *site) restore(ctx context.Context) {
+// restore converges every place, again while one fails; tried is called once it was tried with each.
+func (s *site) restore(ctx context.Context, tried func()) {
 	const atOnce = 4
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		var wg sync.WaitGroup
@@ -253,6 +255,7 @@ func (s *site) restore(ctx context.Context) {
 			})
 		}
 		wg.Wait()
+		tried()
 		if failed == 0 {
 			return
 		}

@@ -95,6 +95,13 @@ func (w *wanted) reach(ctx context.Context, fact events.Event) error {
 	}
 }
 
+// at is the state, and the sequence of the fact folded last.
+func (w *wanted) at(place at) (rollout.State, uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.states[place], w.last[place]
+}
+
 func (w *wanted) all() []at {
 	w.mu.Lock()
 	defer w.mu.Unlock()

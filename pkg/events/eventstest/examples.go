@@ -34,7 +34,7 @@ func Example(t events.Type) events.Event {
 // are numbered behind, so that a new type changes no other's example. Append to it.
 var later = []events.Type{
 	events.TypeOf(events.DeadLetterResent{}), events.TypeOf(events.RebuildRequested{}), events.TypeOf(events.RebuildReported{}),
-	events.TypeOf(events.DeploymentRetired{}),
+	events.TypeOf(events.DeploymentRetired{}), events.TypeOf(events.DriftMended{}),
 }
 
 // numbers tell the examples apart.

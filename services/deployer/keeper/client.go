@@ -268,6 +268,11 @@ func (k *Client) Start(ctx context.Context, door, version, digest string, spec p
 	return call[Process](ctx, k, "start", startRequest{door, version, digest, spec})
 }
 
+// Now is what the front holds now. A front of a version before knows no such question, and refuses it.
+func (k *Client) Now(ctx context.Context) (State, error) {
+	return call[State](ctx, k, "state", nothing{})
+}
+
 // Process describes a version that runs.
 func (k *Client) Process(ctx context.Context, door, version string) (Process, error) {
 	return call[Process](ctx, k, "process", versionRequest{door, version})

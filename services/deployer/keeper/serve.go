@@ -244,6 +244,11 @@ func (k *keeper) handler() http.Handler {
 			return nothing{}, ctx.Err()
 		}
 	}))
+	mux.HandleFunc("POST /state", answer(k, func(context.Context, nothing) (State, error) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return k.state(), nil
+	}))
 	mux.HandleFunc("POST /start", answerIn(k, k.start))
 	mux.HandleFunc("POST /process", answer(k, func(_ context.Context, q versionRequest) (Process, error) { return k.process(q) }))
 	mux.HandleFunc("POST /stop", answer(k, func(ctx context.Context, q versionRequest) (nothing, error) {

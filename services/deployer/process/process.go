@@ -46,9 +46,10 @@ type Process struct {
 	reserved *reservation
 	unheld   bool // the program cannot bind a port that is held
 
-	mu   sync.Mutex
-	port int
-	pid  int
+	mu       sync.Mutex
+	port     int
+	pid      int
+	flapping string
 }
 
 const maxAttempts = 5
@@ -101,6 +102,9 @@ func (p *Process) Port() int { p.mu.Lock(); defer p.mu.Unlock(); return p.port }
 // PID is the process's id and that of its group; 0 while it is down between two runs.
 func (p *Process) PID() int { p.mu.Lock(); defer p.mu.Unlock(); return p.pid }
 
+// Flapping is how the process ended the last time, of many without running for long; empty: it does not flap.
+func (p *Process) Flapping() string { p.mu.Lock(); defer p.mu.Unlock(); return p.flapping }
+
 // URL is where the process serves.
 func (p *Process) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", p.Port()) }
 
@@ -142,31 +146,48 @@ func (p *Process) run(ready chan<- error) {
 	p.notice(Started, r.pid, "", 0)
 	ready <- nil
 
-	pause := s.config.MinPause
+	pause, ends := s.config.MinPause, 0
 	for {
 		var (
+			steady <-chan time.Time
 			kind   NoticeKind
 			reason string
 			pid    int
 			since  = time.Now()
 		)
 		if r != nil {
-			select {
-			case <-p.stop:
-				r.end(s.config.Grace, p.hurry)
-				p.setPID(0)
-				p.notice(Stopped, r.pid, r.reason, 0)
-				return
-			case <-r.exited:
+			if ends > 0 {
+				steady = time.After(s.config.MaxPause)
+			}
+			for running := true; running; {
+				select {
+				case <-p.stop:
+					r.end(s.config.Grace, p.hurry)
+					p.setPID(0)
+					p.notice(Stopped, r.pid, r.reason, 0)
+					return
+				case <-steady:
+					p.setFlapping("")
+				case <-r.exited:
+					running = false
+				}
 			}
 			p.setPID(0)
 			endCarriers(p.token)
 			if time.Since(since) >= s.config.MaxPause {
-				pause = s.config.MinPause
+				pause, ends = s.config.MinPause, 0
 			}
 			kind, reason, pid = Exited, r.reason, r.pid
 		} else {
 			kind, reason = Failed, err.Error()
+		}
+		if ends++; ends >= s.config.Flaps {
+			pause = s.config.FlapPause
+			if ends == s.config.Flaps {
+				p.setFlapping(fmt.Sprintf("it ended %d times without running for %s, the last time: %s%s; it is started again every %s",
+					ends, s.config.MaxPause, reason, p.lastWords(), pause))
+				p.notice(Flaps, pid, reason, pause)
+			}
 		}
 		if !errors.Is(err, errStopped) {
 			p.notice(kind, pid, reason, pause)
@@ -219,6 +240,8 @@ func isFree(port int) bool {
 	_ = response.Body.Close()
 	return false
 }
+
+func (p *Process) setFlapping(text string) { p.mu.Lock(); p.flapping = text; p.mu.Unlock() }
 
 func (p *Process) setPID(pid int) { p.mu.Lock(); p.pid = pid; p.mu.Unlock() }
 

@@ -23,6 +23,9 @@ type Config struct {
 	// Pauses before a process that died is started again, doubled from MinPause to MaxPause and reset once it ran for
 	// MaxPause. Zero: 200 ms and 30 s.
 	MinPause, MaxPause time.Duration
+	// A process that ended Flaps times without having run for MaxPause flaps: it is started again only every FlapPause. Zero: 6 and 5 min.
+	Flaps     int
+	FlapPause time.Duration
 	// Notify is told what happens to processes, in order, on a goroutine of its own. May be nil.
 	Notify func(Notice)
 }
@@ -37,6 +40,7 @@ const (
 	Restarted NoticeKind = "restarted"
 	Failed    NoticeKind = "failed"
 	Stopped   NoticeKind = "stopped"
+	Flaps     NoticeKind = "flaps" // it ends again and again
 )
 
 // Notice tells of a process.
@@ -83,6 +87,10 @@ func New(config Config) (*Supervisor, error) {
 	or(&config.Grace, 10*time.Second)
 	or(&config.MinPause, 200*time.Millisecond)
 	or(&config.MaxPause, 30*time.Second)
+	or(&config.FlapPause, 5*time.Minute)
+	if config.Flaps <= 0 {
+		config.Flaps = 6
+	}
 	folder, err := filepath.Abs(config.StateDir)
 	if err != nil || config.StateDir == "" {
 		return nil, fmt.Errorf("process state folder %q: %w", config.StateDir, errors.Join(err, errors.ErrUnsupported))

@@ -110,6 +110,9 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 			return f, ok
 		}
 	}
+	if f, ok := s.flaps(); ok {
+		return f, ok
+	}
 	switch s.Stage { // a pause holds the way forward, not the way back
 	case Observing:
 		return s.judge(p, policy, e)
@@ -244,6 +247,9 @@ func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 			return s.evaluate(s.Current, p, e, nil)
 		}
 		return s.overdue(e.Stored)
+	}
+	if f, ok := s.drift(e); ok {
+		return f, ok
 	}
 	if !s.is(rolloutOf(e.Content)) {
 		return events.Fact{}, false

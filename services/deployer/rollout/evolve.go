@@ -22,6 +22,15 @@ func Evolve(s State, fact events.Event) State {
 		return s.gate(c)
 	case events.ServicePublished:
 		return s.published(c.Lemnis, fact.Time)
+	case events.DriftFound:
+		s.Drifts = append(slices.Clone(s.Drifts), Drift{c.Kind, c.Rollout, c.Found})
+		return s
+	case events.DriftMended:
+		s.Drifts = slices.DeleteFunc(slices.Clone(s.Drifts), func(d Drift) bool { return d.is(c.Kind, c.Rollout) })
+		if len(s.Drifts) == 0 {
+			s.Drifts = nil
+		}
+		return s
 	case events.DeploymentRetired:
 		if s.Kept != nil && s.Kept.Rollout == c.Rollout.ID {
 			s.Kept = nil
@@ -218,7 +227,7 @@ func (s State) begin(r Request, stage Stage) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept}
+	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

@@ -16,6 +16,7 @@ var Own = typesOf(
 	events.CanaryStepped{}, events.CanaryObserved{}, events.CanaryJudged{}, events.ServicePublished{},
 	events.ServiceRolledback{}, events.ArtifactBarred{}, events.DeploymentFailed{},
 	events.DeploymentPaused{}, events.DeploymentResumed{}, events.DeploymentAborted{}, events.DeploymentRetired{},
+	events.DriftFound{}, events.DriftMended{},
 )
 
 // troubles are what the phase operate says of an environment.

@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 5
+const Version = 6
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -95,6 +95,8 @@ type State struct {
 	Known []Request `json:"known,omitempty"`
 	// Expired is the last one that an outside tool has not deployed in time.
 	Expired *Expired `json:"expired,omitempty"`
+	// Drifts are what was found to run otherwise than it has to, and is not mended.
+	Drifts []Drift `json:"drifts,omitempty"`
 	// Barred are artifacts that may not enter, by digest, with the reason.
 	Barred map[string]string `json:"barred,omitempty"`
 }

@@ -24,7 +24,10 @@ func main() {
 	var served atomic.Int64
 	release := make(chan struct{})
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
-	http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if mode == "frail" && r.Header.Get("X-User") != "" { // users are too much for it
+			os.Exit(3)
+		}
 		w.Header().Set("App-Version", version)
 		if n := served.Add(1); mode == "bad" && n%2 == 0 {
 			http.Error(w, "broken", http.StatusInternalServerError)

@@ -1,0 +1,209 @@
+package deployer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/drift"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
+)
+
+// seen is what a look found at a place, while the facts stood where they stand.
+type seen struct {
+	sequence uint64
+	found    []drift.Difference
+}
+
+// look compares what runs with what the facts say, from time to time: what differs twice in a row, without a new fact in
+// between, is said and mended.
+func (s *site) look(ctx context.Context, r *service.Reporter) {
+	tick := time.NewTicker(s.options.Look)
+	defer tick.Stop()
+	before := map[at]seen{}
+	for told := false; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		state, err := s.front.Now(ctx)
+		if err != nil {
+			if ctx.Err() == nil && !told { // once: a front of a version before is asked in vain until it is replaced
+				told = true
+				s.options.Log("can not look for drift", "error", err.Error())
+			}
+			continue
+		}
+		told = false
+		before = s.compare(ctx, r, state, before)
+	}
+}
+
+// compare returns what it found, for the look after it.
+func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen) map[at]seen {
+	now := map[at]seen{}
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for where, have := range s.held(front) {
+		state, sequence := s.wanted.at(where)
+		found, ok := s.differences(where, state, have)
+		if !ok {
+			continue // it is being changed now
+		}
+		now[where] = seen{sequence, found}
+		last := before[where]
+		again := slices.DeleteFunc(slices.Clone(found), func(d drift.Difference) bool {
+			return last.sequence != sequence || !slices.Contains(last.found, d)
+		})
+		for _, d := range again {
+			if !state.Drifted(d.Kind, d.Version) {
+				s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
+			}
+		}
+		for _, d := range state.Drifts {
+			if !slices.ContainsFunc(found, func(f drift.Difference) bool { return f.Kind == d.Kind && f.Version == d.Runs }) {
+				s.tell(ctx, r, where, sequence, d.Runs, events.DriftMended{Kind: d.Kind, Rollout: d.Runs})
+			}
+		}
+		mendable := slices.DeleteFunc(again, func(d drift.Difference) bool { return d.Kind == events.DriftFlapping })
+		if len(mendable) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if err := s.mend(ctx, where, have, mendable); err != nil && ctx.Err() == nil {
+				s.options.Log("drift could not be mended; trying again", "at", where.String(), "error", err.Error())
+			}
+		})
+	}
+	wg.Wait()
+	return now
+}
+
+// tell reports a difference, or its end. The same again, before the facts go on, is the same report.
+func (s *site) tell(ctx context.Context, r *service.Reporter, where at, sequence uint64, version string, content any) {
+	if r == nil {
+		return
+	}
+	kind := ""
+	switch c := content.(type) {
+	case events.DriftFound:
+		kind = "found/" + c.Kind
+		s.options.Log("drift", "at", where.String(), "kind", c.Kind, "expected", c.Expected, "found", c.Found)
+	case events.DriftMended:
+		kind = "mended/" + c.Kind
+	}
+	once := fmt.Sprintf("%s/%s/%s@%d", where, kind, version, sequence)
+	err := r.Report(ctx, where.project, "", once, service.Report{Key: where.key, Content: content, Phase: events.Deploy})
+	if err != nil && ctx.Err() == nil {
+		s.options.Log("drift could not be reported", "at", where.String(), "error", err.Error())
+	}
+}
+
+// held sorts what the front holds by place; every place of the facts is there.
+func (s *site) held(front keeper.State) map[at]held {
+	all := map[at]held{}
+	get := func(where at) held {
+		h, ok := all[where]
+		if !ok {
+			h = held{have: drift.Have{Processes: map[string]drift.Process{}}, processes: map[string]keeper.Process{}}
+		}
+		return h
+	}
+	for _, where := range s.wanted.all() {
+		all[where] = get(where)
+	}
+	named := func(door string) at {
+		project, key, _ := strings.Cut(door, "/")
+		return at{project, key}
+	}
+	for _, d := range front.Doors {
+		h := get(named(d.Name))
+		h.door = d
+		h.have.Stable, h.have.Weight = d.Routes.Stable.Version, d.Routes.Weight
+		if d.Routes.Canary != nil && d.Routes.Weight > 0 {
+			h.have.Canary = d.Routes.Canary.Version
+		}
+		all[named(d.Name)] = h
+	}
+	for _, p := range front.Processes {
+		h := get(named(p.Door))
+		h.processes[p.Version] = p
+		h.have.Processes[p.Version] = drift.Process{Digest: p.Digest, Flapping: p.Flapping}
+		all[named(p.Door)] = h
+	}
+	return all
+}
+
+// held is what the front holds of a place.
+type held struct {
+	door      keeper.Door
+	have      drift.Have
+	processes map[string]keeper.Process
+}
+
+// differences of a place; ok is false while it converges.
+func (s *site) differences(where at, state rollout.State, h held) (found []drift.Difference, ok bool) {
+	s.mu.Lock()
+	p := s.places[where]
+	s.mu.Unlock()
+	if p != nil {
+		if !p.mu.TryLock() {
+			return nil, false
+		}
+		defer p.mu.Unlock()
+		for id, one := range p.instances {
+			if process, there := h.have.Processes[id]; there && (one.wanted != nil || one.ended != nil) {
+				process.Ending = true
+				h.have.Processes[id] = process
+			}
+		}
+	}
+	running := s.wanted.running(where)
+	version := func(v *version) *drift.Version {
+		if v == nil {
+			return nil
+		}
+		return &drift.Version{ID: v.id, Digest: v.artifact.Digest}
+	}
+	want := drift.Want{Stable: version(running.stable), Candidate: version(running.candidate), Spare: version(running.spare), Weight: running.weight}
+	if state.Stage == rollout.Starting && running.candidate != nil { // its effect is at it
+		want.Coming, want.Candidate = running.candidate.id, nil
+	}
+	return drift.Compare(want, h.have), true
+}
+
+// mend forgets what is not so, and converges.
+func (s *site) mend(ctx context.Context, where at, h held, found []drift.Difference) error {
+	p, err := s.place(ctx, where)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	for _, d := range found {
+		one := p.instances[d.Version]
+		switch {
+		case d.Kind == events.DriftRoutes:
+			p.routes = h.door.Routes
+		case d.Kind == events.DriftUnknown && one == nil:
+			process := h.processes[d.Version]
+			p.instances[d.Version] = &instance{url: process.URL, digest: process.Digest}
+		case d.Kind == events.DriftGone && one != nil && one.ended == nil:
+			delete(p.instances, d.Version)
+		case d.Kind == events.DriftArtifact:
+			delete(p.instances, d.Version)
+			err = errors.Join(err, s.front.Stop(ctx, where.String(), d.Version))
+		}
+	}
+	p.mu.Unlock()
+	return errors.Join(err, s.converge(ctx, where))
+}

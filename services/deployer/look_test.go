@@ -1,0 +1,103 @@
+package deployer
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/process"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
+)
+
+func drifted(kind string) func(events.Event) bool {
+	return func(f events.Event) bool { c, ok := f.Content.(events.DriftFound); return ok && c.Kind == kind }
+}
+
+func mended(kind string) func(events.Event) bool {
+	return func(f events.Event) bool { c, ok := f.Content.(events.DriftMended); return ok && c.Kind == kind }
+}
+
+// Somebody changes what runs behind the deployer's back: each difference is a fact, once, and what the stream says runs again.
+func TestDrift(t *testing.T) {
+	b := newBus(t, time.Minute)
+	d, stop := b.deploy(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})
+	defer stop()
+	shelf := newShelf(t)
+	b.configure(testProject("dev"))
+	v1 := shelf.put(t, "v1", "good")
+	b.publish(v1)
+	first := b.await("v1", published("dev", v1.Digest)).Content.(events.ServicePublished).Lemnis
+	s, err := d.use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const door = "shop/dev/api"
+	serves := func() {
+		t.Helper()
+		if got := get(t, first.URL); !strings.HasPrefix(got, "v1 ") {
+			t.Errorf("users see %q", got)
+		}
+	}
+
+	if err := s.front.Stop(t.Context(), door, first.Rollout.ID); err != nil {
+		t.Fatal(err)
+	}
+	found := b.await("drift", drifted(events.DriftGone)).Content.(events.DriftFound)
+	if found.Rollout != first.Rollout.ID || found.Environment != "dev" || found.Service != "api" || found.Found == "" || found.Expected == "" {
+		t.Errorf("%+v", found)
+	}
+	b.await("its end", mended(events.DriftGone))
+	serves()
+
+	file, err := s.executable(t.Context(), v1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.front.Start(t.Context(), door, "stranger", v1.Digest, process.Spec{Name: "stranger", Executable: file}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("drift", drifted(events.DriftUnknown))
+	b.await("its end", mended(events.DriftUnknown))
+	if _, err := s.front.Process(t.Context(), door, "stranger"); err == nil {
+		t.Error("the stranger runs")
+	}
+
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	if err := s.front.Route(t.Context(), door, proxy.Routes{Stable: proxy.Upstream{Version: "other", URL: other.URL}}); err != nil {
+		t.Fatal(err)
+	}
+	b.await("drift", drifted(events.DriftRoutes))
+	b.await("its end", mended(events.DriftRoutes))
+	serves()
+	n := 0
+	for _, f := range b.met {
+		if is[events.DriftFound](f) {
+			n++
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d facts of three differences:\n%s", n, tale(b.met))
+	}
+}
+
+// What ends again and again is a fact, and a newer version ends it.
+func TestAServiceThatFlaps(t *testing.T) {
+	b := newBus(t, time.Minute)
+	defer b.run(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})()
+	shelf := newShelf(t)
+	b.configure(testProject("dev"))
+	v1, v2 := shelf.put(t, "v1", "frail"), shelf.put(t, "v2", "good")
+	b.publish(v1)
+	crowd := traffic(url(b.await("v1", published("dev", v1.Digest))), 10)
+	found := b.await("flapping", drifted(events.DriftFlapping)).Content.(events.DriftFound)
+	crowd.stop()
+	if !strings.Contains(found.Found, "exit status 3") {
+		t.Error(found.Found)
+	}
+	b.publish(v2)
+	b.await("the end", mended(events.DriftFlapping)) // once nobody needs it, before or after all users have v2
+}
