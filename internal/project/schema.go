@@ -59,6 +59,7 @@ var notes = map[string]document.Note{
 	"environments[].canary.deadline":        {Text: "When it is judged at the latest; 60m when left out."},
 	"environments[].canary.tick":            {Text: "Time between two looks; 1s when left out."},
 	"environments[].canary.tolerance":       {Text: "How much slower it may be: 0.1 is a tenth; at 0 any proven slow-down rolls back. Latency is not judged when left out."},
+	"environments[].canary.baseline":        {Text: "What it is compared with: fresh is another process of the version before, started with it, which serves as many users; what serves all others when left out.", Enum: []string{"fresh"}},
 	"environments[].runtime":                {Text: "Tests of what runs in the environment."},
 	"environments[].runtime.paths":          {Text: "Paths that have to answer 2xx; /healthz when left out."},
 	"environments[].runtime.p99":            {Text: "Latency that 99 of 100 requests keep; 1s when left out."},

@@ -112,6 +112,8 @@ type DeploymentStarted struct {
 	// digest before Deadline (RFC 3339). Both are empty where Lemnis deploys by itself.
 	Asked    string `json:"asked,omitempty"`
 	Deadline string `json:"deadline,omitempty"`
+	// Baseline names the process of the version before that is started with the canary, to be compared with it.
+	Baseline string `json:"baseline,omitempty"`
 }
 
 // DeploymentFailed says that a rollout ended without serving all users.

@@ -99,6 +99,9 @@ const (
 	CanaryStrategy    = "canary"
 )
 
+// FreshBaseline is the baseline that is started with the canary.
+const FreshBaseline = "fresh"
+
 // BlueGreen says how long the version of before runs on without users, to go back to at once.
 type BlueGreen struct {
 	Keep Duration `json:"keep,omitempty"` // default 10m
@@ -118,6 +121,7 @@ type CanaryPolicy struct {
 	Deadline  Duration `json:"deadline,omitempty"`  // default 60m
 	Tick      Duration `json:"tick,omitempty"`      // default 1s
 	Tolerance *float64 `json:"tolerance,omitempty"` // how much slower it may be, as a share; latency is not judged without
+	Baseline  string   `json:"baseline,omitempty"`  // "fresh": another process of the version before is started with it; else what serves
 }
 
 // RuntimeTests bounds the tests that run in an environment; zero fields take the default.

@@ -69,6 +69,7 @@ func (v *validation) canary(at string, e Environment) {
 	if t := c.Tolerance; t != nil && !(*t >= 0 && *t <= 10) {
 		v.add(at+".tolerance", "is %g; it may be 0 to 10", *t)
 	}
+	v.oneOf(at+".baseline", c.Baseline, "", FreshBaseline)
 	v.duration(at+".deadline", c.Deadline)
 	v.duration(at+".tick", c.Tick)
 	if c.Tick > 0 && c.Deadline > 0 && c.Deadline < c.Tick {

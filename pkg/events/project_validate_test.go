@@ -107,6 +107,7 @@ func TestValidateRefuses(t *testing.T) {
 		{"environments[2].strategy", func(p *Project) { outside(p, 2); p.Environments[2].Strategy = "canary" }},
 		{"environments[2].runtime", func(p *Project) { outside(p, 2); p.Environments[2].Runtime = &RuntimeTests{} }},
 		{"environments[2].gate.runtime", func(p *Project) { outside(p, 1) }},
+		{"environments[2].canary.baseline", func(p *Project) { p.Environments[2].Canary.Baseline = "stale" }},
 		{"environments[0].blue-green", func(p *Project) { p.Environments[0].Blue = &BlueGreen{} }},
 		{"environments[0].blue-green.keep", func(p *Project) {
 			p.Environments[0].Strategy, p.Environments[0].Blue = BlueGreenStrategy, &BlueGreen{Keep: Duration(time.Millisecond)}

@@ -74,13 +74,22 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 	}
 	if v := want.candidate; v != nil {
 		needed[v.id] = true
+		compared := want.stable // what the candidate is compared with
+		var baseline *proxy.Upstream
 		upstream, err := s.start(ctx, p, *v)
+		if fresh := want.baseline; fresh != nil {
+			needed[fresh.id] = true
+			if err == nil {
+				baseline, err = s.fresh(ctx, p, *fresh)
+			}
+			compared = fresh
+		}
 		switch {
 		case err != nil:
 			failed = &startError{v.id, err}
 		case want.stable != nil && want.weight > 0:
-			routes.Canary, routes.Weight = &upstream, want.weight
-			if err := p.count(ctx, v.id, want.stable.id); err != nil { // from its first request on
+			routes.Canary, routes.Baseline, routes.Weight = &upstream, baseline, want.weight
+			if err := p.count(ctx, v.id, compared.id, want.stable.id); err != nil { // from its first request on
 				return nil, err
 			}
 		}
@@ -154,6 +163,15 @@ func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, 
 	return proxy.Upstream{Version: v.id, URL: running.url}, nil
 }
 
+// fresh starts what the candidate is compared with: without it, it can not be judged.
+func (s *site) fresh(ctx context.Context, p *place, v version) (*proxy.Upstream, error) {
+	upstream, err := s.start(ctx, p, v)
+	if err != nil {
+		return nil, fmt.Errorf("what it is compared with, %s: %w", v.id, err)
+	}
+	return &upstream, nil
+}
+
 func (s *site) logFile(project, id string) string {
 	name := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.' {
@@ -222,8 +240,8 @@ func (s *site) stop(ctx context.Context, p *place, id string, one *instance) err
 
 // route sets the routes if they differ.
 func (p *place) route(ctx context.Context, r proxy.Routes) error {
-	same := p.routes.Stable == r.Stable && p.routes.Weight == r.Weight && (p.routes.Canary == nil) == (r.Canary == nil)
-	if same && (r.Canary == nil || *p.routes.Canary == *r.Canary) {
+	same := func(a, b *proxy.Upstream) bool { return a == b || a != nil && b != nil && *a == *b }
+	if p.routes.Stable == r.Stable && p.routes.Weight == r.Weight && same(p.routes.Canary, r.Canary) && same(p.routes.Baseline, r.Baseline) {
 		return nil
 	}
 	if err := p.front.Route(ctx, p.at.String(), r); err != nil {

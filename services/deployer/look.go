@@ -132,6 +132,9 @@ func (s *site) held(front keeper.State) map[at]held {
 		h.have.Stable, h.have.Weight = d.Routes.Stable.Version, d.Routes.Weight
 		if d.Routes.Canary != nil && d.Routes.Weight > 0 {
 			h.have.Canary = d.Routes.Canary.Version
+			if d.Routes.Baseline != nil {
+				h.have.Baseline = d.Routes.Baseline.Version
+			}
 		}
 		all[named(d.Name)] = h
 	}
@@ -175,9 +178,12 @@ func (s *site) differences(where at, state rollout.State, h held) (found []drift
 		}
 		return &drift.Version{ID: v.id, Digest: v.artifact.Digest}
 	}
-	want := drift.Want{Stable: version(running.stable), Candidate: version(running.candidate), Spare: version(running.spare), Weight: running.weight}
+	want := drift.Want{Stable: version(running.stable), Candidate: version(running.candidate), Baseline: version(running.baseline), Spare: version(running.spare), Weight: running.weight}
 	if state.Stage == rollout.Starting && running.candidate != nil { // its effect is at it
-		want.Coming, want.Candidate = running.candidate.id, nil
+		want.Coming, want.Candidate = []string{running.candidate.id}, nil
+		if running.baseline != nil {
+			want.Coming, want.Baseline = append(want.Coming, running.baseline.id), nil
+		}
 	}
 	return drift.Compare(want, h.have), true
 }

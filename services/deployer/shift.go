@@ -1,6 +1,7 @@
 package deployer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -151,8 +152,8 @@ func (p *place) remember(ctx context.Context, o observed) error {
 	return err
 }
 
-// count begins to count for a rollout, unless that was done.
-func (p *place) count(ctx context.Context, id, previous string) error {
+// count begins to count for a rollout and what it is compared with, unless that was done. The past is that of the version before.
+func (p *place) count(ctx context.Context, id, baseline, previous string) error {
 	if p.observed.Rollout == id {
 		return nil
 	}
@@ -160,8 +161,8 @@ func (p *place) count(ctx context.Context, id, previous string) error {
 	if err != nil {
 		return err
 	}
-	o := observed{Rollout: id, Canary: total(snapshot, id), Baseline: total(snapshot, previous)}
-	o.Past = trimmed(o.Baseline.Buckets)
+	o := observed{Rollout: id, Canary: total(snapshot, id), Baseline: total(snapshot, baseline)}
+	o.Past = trimmed(total(snapshot, previous).Buckets)
 	return p.remember(ctx, o)
 }
 
@@ -202,7 +203,7 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 	if err != nil {
 		return nil, err
 	}
-	tested, baseline := total(snapshot, c.Rollout.Runs()), total(snapshot, c.Rollout.Previous.Runs())
+	tested, baseline := total(snapshot, c.Rollout.Runs()), total(snapshot, cmp.Or(state.Baseline, c.Rollout.Previous.Runs()))
 	report := events.CanaryObserved{
 		Rollout: c.Rollout.ID, Tick: max(o.Tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
 		Canary: minus(tested, o.Canary), Baseline: minus(baseline, o.Baseline),

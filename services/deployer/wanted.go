@@ -127,10 +127,11 @@ type version struct {
 	artifact events.ArtifactDetail
 }
 
-// running is what has to run at a place: stable for all users but the candidate's share, spare for nobody.
+// running is what has to run at a place: stable for all users but the candidate's share, and the same share of baseline where there is
+// one; spare for nobody.
 type running struct {
-	stable, candidate, spare *version
-	weight                   float64
+	stable, candidate, baseline, spare *version
+	weight                             float64
 }
 
 func (w *wanted) running(place at) running {
@@ -146,6 +147,9 @@ func (w *wanted) running(place at) running {
 		if weight >= 1 {
 			r.stable, r.candidate, r.weight = r.candidate, nil, 0
 		}
+	}
+	if fresh, ok := s.FreshBaseline(); ok && r.stable != nil {
+		r.baseline = &version{fresh.Rollout, fresh.Artifact}
 	}
 	if kept, ok := s.Spare(); ok && w.started[place.project+"/"+kept.Rollout] {
 		r.spare = &version{kept.Runs(), kept.Artifact}

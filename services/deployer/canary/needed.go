@@ -7,7 +7,7 @@ import "math"
 func (s State) unseen(p Policy) int64 {
 	base := rate(s.Baseline)
 	bad := min(base+p.Regression, 1)
-	ratio := s.trafficRatio(s.Weight)
+	ratio := p.trafficRatio(s.Weight)
 	best := 0.0
 	for _, r := range ratios {
 		best = max(best, coin(bad, base*ratio, 1, ratio, r, 1))
@@ -26,7 +26,7 @@ func (s State) untilPromotion(p Policy) int64 {
 	phi, base := s.Dispersion(), rate(s.Baseline)
 	goal := math.Log(2 / p.Beta)
 	// The ramp will have reached that weight before a promotion.
-	ratio := s.trafficRatio(max(s.Weight, p.PromoteWeight))
+	ratio := p.trafficRatio(max(s.Weight, p.PromoteWeight))
 	needed := missing((goal-s.LogEqual)*phi, coin(base, base*ratio, 1, ratio, 1, tolerated), 0)
 	goal += math.Log(float64(len(floorShares)))
 	for i, log := range s.logFloor(p.Floor) {
@@ -66,7 +66,10 @@ func (l latency) untilPromotion(p Policy, ratio float64) int64 {
 }
 
 // trafficRatio is the baseline's requests for each one of the canary at a weight.
-func (s State) trafficRatio(weight float64) float64 {
+func (p Policy) trafficRatio(weight float64) float64 {
+	if p.Equal {
+		return 1
+	}
 	if weight <= 0 || weight >= 1 {
 		weight = 0.5
 	}

@@ -22,8 +22,11 @@ type Policy struct {
 	Tolerance float64 `json:"tolerance,omitempty"`
 	// ErrorsAlone leaves latency out of the verdict where it is counted: without a fresh baseline beside the canary a new
 	// process is compared with a warm one.
-	ErrorsAlone bool          `json:"errorsAlone,omitempty"`
-	Deadline    time.Duration `json:"deadline,omitempty"` // 60 min
+	ErrorsAlone bool `json:"errorsAlone,omitempty"`
+	// Equal says that the baseline serves as many users as the canary; else it serves all others.
+	Equal bool `json:"equal,omitempty"`
+
+	Deadline time.Duration `json:"deadline,omitempty"` // 60 min
 	// DeadlineEvidence is the evidence against the canary from which the deadline does not promote: it gets as much time again,
 	// and is rolled back when that ends with as much; 4.
 	DeadlineEvidence float64 `json:"deadlineEvidence,omitempty"`

@@ -13,18 +13,19 @@ import (
 // Version is an artifact that has to run.
 type Version struct{ ID, Digest string }
 
-// Want is what has to run: Stable for all users but Candidate's share, Spare for nobody. Coming may run, or not yet.
+// Want is what has to run: Stable for all users but Candidate's share, and Baseline's, which is as large; Spare for nobody. Coming
+// may run, or not yet.
 type Want struct {
-	Stable, Candidate, Spare *Version
-	Coming                   string
-	Weight                   float64
+	Stable, Candidate, Baseline, Spare *Version
+	Coming                             []string
+	Weight                             float64
 }
 
 // Have is what there is: the versions that the door sends users to, and the processes.
 type Have struct {
-	Stable, Canary string
-	Weight         float64
-	Processes      map[string]Process
+	Stable, Canary, Baseline string
+	Weight                   float64
+	Processes                map[string]Process
 }
 
 // Process is a version that somebody started.
@@ -40,8 +41,11 @@ type Difference struct{ Kind, Version, Expected, Found string }
 // Compare lists the differences, in a fixed order.
 func Compare(w Want, h Have) []Difference {
 	var all []Difference
-	needed := map[string]bool{w.Coming: w.Coming != ""}
-	for _, v := range []*Version{w.Stable, w.Candidate, w.Spare} {
+	needed := map[string]bool{}
+	for _, id := range w.Coming {
+		needed[id] = true
+	}
+	for _, v := range []*Version{w.Stable, w.Candidate, w.Baseline, w.Spare} {
 		if v == nil || needed[v.ID] {
 			continue
 		}
@@ -65,20 +69,26 @@ func Compare(w Want, h Have) []Difference {
 	if w.Stable == nil {
 		return all
 	}
-	canary, weight := "", 0.0
+	should := Have{Stable: w.Stable.ID}
 	if w.Candidate != nil && w.Weight > 0 {
-		canary, weight = w.Candidate.ID, w.Weight
+		should.Canary, should.Weight = w.Candidate.ID, w.Weight
+		if w.Baseline != nil {
+			should.Baseline = w.Baseline.ID
+		}
 	}
-	if h.Stable != w.Stable.ID || h.Canary != canary || h.Weight != weight {
-		all = append(all, Difference{events.DriftRoutes, w.Stable.ID, routes(w.Stable.ID, canary, weight), routes(h.Stable, h.Canary, h.Weight)})
+	if h.Stable != should.Stable || h.Canary != should.Canary || h.Baseline != should.Baseline || h.Weight != should.Weight {
+		all = append(all, Difference{events.DriftRoutes, w.Stable.ID, should.routes(), h.routes()})
 	}
 	return all
 }
 
-func routes(stable, canary string, weight float64) string {
-	text := "all users go to " + cmp.Or(stable, "nobody")
-	if canary != "" {
-		text = fmt.Sprintf("%.4g %% of the users go to %s, the others to %s", 100*weight, canary, cmp.Or(stable, "nobody"))
+func (h Have) routes() string {
+	stable := cmp.Or(h.Stable, "nobody")
+	switch {
+	case h.Canary == "":
+		return "all users go to " + stable
+	case h.Baseline == "":
+		return fmt.Sprintf("%.4g %% of the users go to %s, the others to %s", 100*h.Weight, h.Canary, stable)
 	}
-	return text
+	return fmt.Sprintf("%.4g %% of the users go to %s, as many to %s, the others to %s", 100*h.Weight, h.Canary, h.Baseline, stable)
 }

@@ -60,7 +60,7 @@ func TestNoRequestFailsWhenRoutesChange(t *testing.T) {
 	}
 	for i := 1; i <= 25; i++ {
 		next, to := start(fmt.Sprint("v", i))
-		for _, routes := range []Routes{{upstream, &to, 0.3}, {upstream, &to, 0.8}, {Stable: to}} {
+		for _, routes := range []Routes{{Stable: upstream, Canary: &to, Weight: 0.3}, {Stable: upstream, Canary: &to, Weight: 0.8}, {Stable: to}} {
 			if err := f.SetRoutes(routes); err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,6 +47,19 @@ type Routes struct {
 	Stable Upstream  `json:"stable"`
 	Canary *Upstream `json:"canary,omitempty"`
 	Weight float64   `json:"weight"` // the canary's share of users, 0 to 1
+	// Baseline serves as many users as the canary, who would be Stable's; nil: they are. Beside it, Weight is at most a half.
+	Baseline *Upstream `json:"baseline,omitempty"`
+}
+
+// clone shares nothing with r.
+func (r Routes) clone() Routes {
+	for _, u := range []**Upstream{&r.Canary, &r.Baseline} {
+		if *u != nil {
+			own := **u
+			*u = &own
+		}
+	}
+	return r
 }
 
 // Front is one listener and its routes. Its methods may be called from several goroutines.
@@ -129,14 +143,19 @@ func (f *Front) SetRoutes(routes Routes) error {
 	if !(routes.Weight >= 0 && routes.Weight <= 1) {
 		return fmt.Errorf("weight %v is not within 0 and 1", routes.Weight)
 	}
+	if routes.Baseline != nil && (routes.Canary == nil || routes.Weight > 0.5) {
+		return fmt.Errorf("a baseline needs a canary of at most half of the users, not %v", routes.Weight)
+	}
+	routes = routes.clone() // the caller keeps its own
 	upstreams := []Upstream{routes.Stable}
-	if routes.Canary != nil {
-		canary := *routes.Canary // the caller keeps its own
-		routes.Canary = &canary
-		if canary.Version == routes.Stable.Version {
-			return fmt.Errorf("stable and canary are both version %q", canary.Version)
+	for _, u := range []*Upstream{routes.Canary, routes.Baseline} {
+		if u == nil {
+			continue
 		}
-		upstreams = append(upstreams, canary)
+		if slices.ContainsFunc(upstreams, func(other Upstream) bool { return other.Version == u.Version }) {
+			return fmt.Errorf("two of stable, canary and baseline are version %q", u.Version)
+		}
+		upstreams = append(upstreams, *u)
 	}
 	parsed := make([]*url.URL, len(upstreams))
 	for i, u := range upstreams {
@@ -177,12 +196,7 @@ func (f *Front) SetRoutes(routes Routes) error {
 func (f *Front) Routes() Routes {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	routes := f.routes
-	if routes.Canary != nil {
-		canary := *routes.Canary
-		routes.Canary = &canary
-	}
-	return routes
+	return f.routes.clone()
 }
 
 func (f *Front) routed(name string) bool { _, ok := f.targets[name]; return ok }
@@ -220,8 +234,13 @@ func (f *Front) enter(user string) (target, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	name := f.routes.Stable.Version
-	if c := f.routes.Canary; c != nil && place(f.config.Service, c.Version, user) < f.routes.Weight {
-		name = c.Version
+	if c := f.routes.Canary; c != nil {
+		switch x := place(f.config.Service, c.Version, user); {
+		case x < f.routes.Weight:
+			name = c.Version
+		case f.routes.Baseline != nil && x < 2*f.routes.Weight:
+			name = f.routes.Baseline.Version
+		}
 	}
 	to, ok := f.targets[name]
 	if ok {

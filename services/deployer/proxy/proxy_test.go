@@ -92,7 +92,7 @@ func TestUsersStickWhileTheWeightRises(t *testing.T) {
 	const users = 400
 	on := map[string]bool{}
 	for _, weight := range []float64{0, 0.05, 0.25, 0.5, 1} {
-		if err := f.SetRoutes(Routes{stable, &canary, weight}); err != nil {
+		if err := f.SetRoutes(Routes{Stable: stable, Canary: &canary, Weight: weight}); err != nil {
 			t.Fatal(err)
 		}
 		count := 0
@@ -109,6 +109,42 @@ func TestUsersStickWhileTheWeightRises(t *testing.T) {
 		}
 		if share := float64(count) / users; share < weight-0.08 || share > weight+0.08 {
 			t.Errorf("weight %g gave the canary %.3f of the users", weight, share)
+		}
+	}
+}
+
+// The baseline has as many users as the canary, and nobody goes from the canary back as the weight rises.
+func TestABaselineHasAsManyUsersAsTheCanary(t *testing.T) {
+	stable, canary, baseline := serve(t, "stable", nil), serve(t, "canary", nil), serve(t, "baseline", nil)
+	f := front(t, Config{}, Routes{Stable: stable})
+	const users = 400
+	on := map[string]bool{}
+	for _, weight := range []float64{0.1, 0.3, 0.5} {
+		if err := f.SetRoutes(Routes{Stable: stable, Canary: &canary, Baseline: &baseline, Weight: weight}); err != nil {
+			t.Fatal(err)
+		}
+		served := map[string]int{}
+		for i := range users {
+			user := fmt.Sprint("user-", i)
+			_, by := get(t, f, "/", user)
+			served[by]++
+			if on[user] && by != "canary" {
+				t.Errorf("%s was on the canary, and is on %s at %v", user, by, weight)
+			}
+			on[user] = on[user] || by == "canary"
+		}
+		for _, version := range []string{"canary", "baseline"} {
+			if share := float64(served[version]) / users; share < weight-0.08 || share > weight+0.08 {
+				t.Errorf("at %v: %v", weight, served)
+			}
+		}
+	}
+	for _, routes := range []Routes{
+		{Stable: stable, Baseline: &baseline}, {Stable: stable, Canary: &canary, Baseline: &baseline, Weight: 0.6},
+		{Stable: stable, Canary: &canary, Baseline: &stable, Weight: 0.1}, {Stable: stable, Canary: &canary, Baseline: &canary, Weight: 0.1},
+	} {
+		if f.SetRoutes(routes) == nil {
+			t.Errorf("%+v is taken", routes)
 		}
 	}
 }
@@ -131,7 +167,7 @@ func TestPlaceIsEvenAndStable(t *testing.T) {
 
 func TestCookieKeepsTheVersion(t *testing.T) {
 	stable, canary := serve(t, "v1", nil), serve(t, "v2", nil)
-	f := front(t, Config{}, Routes{stable, &canary, 0.5})
+	f := front(t, Config{}, Routes{Stable: stable, Canary: &canary, Weight: 0.5})
 	seen := map[string]bool{}
 	for range 40 {
 		jar, _ := cookiejar.New(nil)
@@ -284,7 +320,7 @@ func TestFaultIsVisible(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		logged = append(logged, fmt.Sprint(message, pairs))
-	}}, Routes{stable, &canary, 0.5})
+	}}, Routes{Stable: stable, Canary: &canary, Weight: 0.5})
 	if err := f.SetFault(Fault{"v2", 1}); err != nil {
 		t.Fatal(err)
 	}

@@ -219,7 +219,11 @@ func (s State) start(p events.Project, policy events.Environment, e events.Event
 	if k := s.Kept; k != nil && k.Artifact.Digest == r.Artifact.Digest {
 		r.Process = k.Runs()
 	}
-	return s.fact(events.DeploymentStarted{Rollout: r})
+	c := events.DeploymentStarted{Rollout: r}
+	if r.Strategy == events.CanaryStrategy && r.Previous != nil && policy.Canary != nil && policy.Canary.Baseline == events.FreshBaseline {
+		c.Baseline = r.ID + "/baseline"
+	}
+	return s.fact(c)
 }
 
 func (s State) firstStep() (events.Fact, bool) {

@@ -81,6 +81,7 @@ func (s State) advance(fact events.Event) State {
 		s.Stage, s.Reason = Refused, because("refused by "+c.By, c.Reason)
 	case events.DeploymentStarted:
 		s.Stage, s.Current.Rollout = Starting, c.Rollout
+		s.Baseline = c.Baseline
 		s.Due, _ = time.Parse(time.RFC3339, c.Deadline) // zero without one
 	case events.ServiceDeployed:
 		s.Stage, s.URL = Placed, c.Lemnis.URL

@@ -60,6 +60,7 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 		return events.Fact{}, false
 	}
 	rules := policy(p, environment, s.Current.Rollout.Service)
+	rules.Equal = s.Baseline != ""
 	elapsed := e.Stored.Sub(s.Exposed)
 	v := s.Canary.Verdict(rules, elapsed)
 	judged := events.CanaryJudged{

@@ -39,6 +39,16 @@ func (s State) Spare() (events.Instance, bool) {
 	return events.Instance{}, false
 }
 
+// FreshBaseline is the instance that has to serve as many users as the canary, to be compared with it; ok is false when none
+// has to.
+func (s State) FreshBaseline() (i events.Instance, ok bool) {
+	_, weight, ok := s.Candidate()
+	if !ok || weight >= 1 || s.Baseline == "" || s.Current.Rollout.Previous == nil {
+		return events.Instance{}, false
+	}
+	return events.Instance{Rollout: s.Baseline, Artifact: s.Current.Rollout.Previous.Artifact}, true
+}
+
 // outlived reports whether what is kept need be kept no longer. What is being gone back to is.
 func (s State) outlived(now time.Time) bool {
 	return s.Kept != nil && !now.Before(s.Kept.Until) && s.Current.Rollout.Process != s.Kept.Runs()

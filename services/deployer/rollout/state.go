@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 6
+const Version = 7
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -79,16 +79,18 @@ type State struct {
 	Paused    bool     `json:"paused,omitempty"`    // by a person
 	Halts     []string `json:"halts,omitempty"`     // incidents that hold it
 
-	Step    int          `json:"step,omitempty"`
-	Weight  float64      `json:"weight,omitempty"`  // share of users, 0 to 1
-	Exposed time.Time    `json:"exposed,omitzero"`  // time of the first step
-	Tick    int          `json:"tick,omitempty"`    // of the last observation
-	Elapsed float64      `json:"elapsed,omitempty"` // seconds, of the last observation
-	Canary  canary.State `json:"canary"`
-	Due     time.Time    `json:"due,omitzero"`     // until when the outside tool has to have deployed it
-	URL     string       `json:"url,omitempty"`    // where users reach it, as the outside tool says
-	Held    bool         `json:"held,omitempty"`   // the deadline passed without a decision
-	Waived  string       `json:"waived,omitempty"` // who let a held canary go on
+	Step    int       `json:"step,omitempty"`
+	Weight  float64   `json:"weight,omitempty"`  // share of users, 0 to 1
+	Exposed time.Time `json:"exposed,omitzero"`  // time of the first step
+	Tick    int       `json:"tick,omitempty"`    // of the last observation
+	Elapsed float64   `json:"elapsed,omitempty"` // seconds, of the last observation
+	// Baseline is the process that was started to be compared with the canary; empty: what serves the others is.
+	Baseline string       `json:"baseline,omitempty"`
+	Canary   canary.State `json:"canary"`
+	Due      time.Time    `json:"due,omitzero"`     // until when the outside tool has to have deployed it
+	URL      string       `json:"url,omitempty"`    // where users reach it, as the outside tool says
+	Held     bool         `json:"held,omitempty"`   // the deadline passed without a decision
+	Waived   string       `json:"waived,omitempty"` // who let a held canary go on
 
 	// Known are the artifacts that were requested here, the newest last: only they can be asked for by hand, since
 	// only of them it is known what they proved.

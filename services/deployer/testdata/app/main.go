@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 func main() {
@@ -46,7 +47,8 @@ func main() {
 		}
 	})
 	http.HandleFunc("/release", func(http.ResponseWriter, *http.Request) { close(release) })
-	if err := http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil); err != nil {
+	server := &http.Server{Addr: "127.0.0.1:" + os.Getenv("PORT"), ReadHeaderTimeout: 10 * time.Second}
+	if err := server.ListenAndServe(); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
