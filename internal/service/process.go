@@ -230,3 +230,14 @@ func loopbackUnlessNamed(addr string) string {
 	}
 	return addr
 }
+
+// KeyFiles are the files that an environment names in LEMNIS_…_FILE: credentials, which nobody else's program may read.
+func KeyFiles(environ []string) (files []string) {
+	for _, variable := range environ {
+		name, file, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "LEMNIS_") && strings.HasSuffix(name, "_FILE") && file != "" {
+			files = append(files, file)
+		}
+	}
+	return files
+}

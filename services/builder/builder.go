@@ -30,6 +30,8 @@ type Options struct {
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
+	Private []string // further files and folders that no step may read: credentials
+
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 
 	// Log is told what an operator has to know, with a message and keys and values in turn; nil: silent.

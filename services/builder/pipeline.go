@@ -172,11 +172,11 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 	}
 }
 
-// hidden are the folders of the builder itself, should they lie in what steps see of the machine.
+// hidden is what the builder has for itself, should it lie in what steps see of the machine.
 func (b *builder) hidden() []string {
 	var all []string
-	for _, folder := range []string{b.options.Data, b.options.SecretsDir} {
-		if at, err := filepath.Abs(folder); err == nil && folder != "" {
+	for _, path := range append([]string{b.options.Data, b.options.SecretsDir, b.options.SigningKey}, b.options.Private...) {
+		if at, err := filepath.Abs(path); err == nil && path != "" {
 			all = append(all, at)
 		}
 	}

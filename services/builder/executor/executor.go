@@ -24,7 +24,7 @@ type Step struct {
 	Environment []string // NAME=value; PATH, HOME and TMPDIR are there already
 	Shared      []string // further folders of the host that it may change, under their own names
 	ReadOnly    []string // further files and folders of the host that it may read
-	Hidden      []string // folders of the host that it may not even see where they lie in what it sees else
+	Hidden      []string // files and folders of the host that it may not see the content of, where they lie in what it sees else
 	Network     bool     // off: it reaches nobody but itself
 	Limits      Limits
 	Beside      []Service // run beside it
@@ -90,6 +90,7 @@ const (
 	CauseMemoryLimit  Cause = "memory-limit"  // Limits.Memory passed
 	CauseProcessLimit Cause = "process-limit" // Limits.Processes passed
 	CauseDiskFull     Cause = "disk-full"     // hardly any room was left where it writes
+	CauseUnwatched    Cause = "unwatched"     // it kept its init from looking after its limits
 	CauseKilled       Cause = "killed"        // something else ended it
 )
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"math"
 	"os"
-	"os/signal"
+	signals "os/signal"
 	"runtime"
 	"syscall"
 	"time"
@@ -26,7 +26,7 @@ func init() {
 	runtime.LockOSThread() // what is set for a thread goes to the script, which this one starts
 	syscall.CloseOnExec(3)
 	syscall.CloseOnExec(4)
-	signal.Notify(make(chan os.Signal, 1)) // none of them ends the init
+	signals.Notify(make(chan os.Signal, 1)) // none of them ends the init
 	control := os.NewFile(3, "control")
 	var v verdict
 	var o order
@@ -71,8 +71,8 @@ func oversee(o order, control io.Reader) (Result, error) {
 		return Result{}, err
 	}
 	go obey(control)
-	broken := make(chan Result, 1)
-	go watch(o, broken)
+	broken := make(chan breach, 1)
+	go watch(o, pid, broken)
 	for {
 		var status syscall.WaitStatus
 		got, err := syscall.Wait4(-1, &status, 0, nil)
@@ -85,8 +85,8 @@ func oversee(o order, control io.Reader) (Result, error) {
 			continue // an orphan
 		}
 		select {
-		case r := <-broken:
-			return r, nil
+		case b := <-broken:
+			return b.result, b.fault
 		default:
 		}
 		if status.Signaled() {
@@ -104,7 +104,7 @@ func launch(o order) (int, error) {
 		return 0, fmt.Errorf("forgo new privileges: %w", err)
 	}
 	if o.Limits.CPU > 0 {
-		if err := pin(int(math.Ceil(o.Limits.CPU))); err != nil {
+		if err := pin(o.First, int(math.Ceil(o.Limits.CPU))); err != nil {
 			return 0, err
 		}
 	}
@@ -148,15 +148,20 @@ const stepUser = 1000
 // tasks is the kernel's bound on processes and threads together.
 func tasks(l Limits) uint64 { return uint64(8*l.Processes) + 64 }
 
-func pin(cores int) error {
+// pin keeps to so many of the processors that we may use, from the first on, around.
+func pin(first, cores int) error {
 	var all, few unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return fmt.Errorf("limit processors: %w", err)
 	}
-	for i := 0; few.Count() < min(cores, all.Count()); i++ {
+	var usable []int
+	for i := 0; len(usable) < all.Count(); i++ {
 		if all.IsSet(i) {
-			few.Set(i)
+			usable = append(usable, i)
 		}
+	}
+	for i := range min(cores, len(usable)) {
+		few.Set(usable[(first+i)%len(usable)])
 	}
 	if err := unix.SchedSetaffinity(0, &few); err != nil {
 		return fmt.Errorf("limit processors: %w", err)
@@ -172,9 +177,7 @@ func obey(control io.Reader) {
 			endTree()
 			os.Exit(1)
 		} else if n == 1 && one[0] == 't' {
-			for _, p := range tree() {
-				_ = syscall.Kill(p.pid, syscall.SIGTERM)
-			}
+			signal(syscall.SIGTERM)
 		}
 	}
 }
@@ -185,31 +188,38 @@ const often = 100 * time.Millisecond
 // leastFree is the room that a step may not take from the disk.
 const leastFree = 128 << 20
 
+// breach is why a step is ended: what it did, or what of the machine failed.
+type breach struct {
+	result Result
+	fault  error
+}
+
 // watch ends everything when a limit is passed, and says which.
-func watch(o order, broken chan<- Result) {
+func watch(o order, script int, broken chan<- breach) {
 	for range time.Tick(often) {
-		var r Result
-		var memory int64
-		all := tree()
-		for _, p := range all {
-			memory += p.memory
-		}
+		var b breach
 		var disk syscall.Statfs_t
+		all, err := tree()
 		switch {
+		case errors.Is(err, syscall.EMFILE): // the script has our user: it may take the init's limits down
+			b.result = over(CauseUnwatched, "kept its limits from being watched: %v", err)
+		case err != nil:
+			b.fault = fmt.Errorf("watch the step's limits: %w", err)
 		case len(all) > o.Limits.Processes:
-			r = over(CauseProcessLimit, "ran more than %d processes at once", o.Limits.Processes)
-		case memory > o.Limits.Memory:
-			r = over(CauseMemoryLimit, "took more than %d bytes of memory", o.Limits.Memory)
+			b.result = over(CauseProcessLimit, "ran more than %d processes at once", o.Limits.Processes)
+		case memory(all, o.Limits.Memory) > o.Limits.Memory:
+			b.result = over(CauseMemoryLimit, "took more than %d bytes of memory", o.Limits.Memory)
 		case syscall.Statfs(o.Watched, &disk) == nil && int64(disk.Bavail)*disk.Bsize < leastFree:
-			r = over(CauseDiskFull, "left less than %d bytes free on the disk", int64(leastFree))
+			b.result = over(CauseDiskFull, "left less than %d bytes free on the disk", int64(leastFree))
 		default:
 			continue
 		}
-		broken <- r
+		broken <- b
+		if err != nil { // who else is there can not be found out; the builder ends the process group
+			_ = syscall.Kill(script, syscall.SIGKILL)
+		}
 		for { // until the script has been waited for
-			for _, p := range tree() {
-				_ = syscall.Kill(p.pid, syscall.SIGKILL)
-			}
+			signal(syscall.SIGKILL)
 			time.Sleep(time.Millisecond)
 		}
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -34,6 +36,8 @@ type Process struct {
 	granted bool      // the kernel grants namespaces
 	refused error     // why it does not
 	asked   time.Time // when it refused
+
+	cores atomic.Uint32 // handed out to steps that are limited to some
 }
 
 // askAgain is how long a refusal is believed: it may have been a shortage of the moment.
@@ -127,6 +131,7 @@ type order struct {
 	Watched  string // a path on the disk that the step writes to
 	Env      []string
 	Limits   Limits
+	First    int // where its processors begin, if it may not use all
 }
 
 // verdict is what the init answers.
@@ -149,6 +154,9 @@ func (p *Process) run(ctx context.Context, step Step, out io.Writer, isolated bo
 	o, err := prepare(step, scratch, isolated)
 	if err != nil {
 		return Result{}, err
+	}
+	if cores := uint32(math.Ceil(step.Limits.CPU)); cores > 0 { // in turn, so that steps beside one another have others
+		o.First = int(p.cores.Add(cores) - cores)
 	}
 	r, err := start(o)
 	if err != nil {
@@ -174,9 +182,7 @@ func prepare(step Step, scratch string, isolated bool) (order, error) {
 		o.Dir, o.Watched = at, at
 		// In this order: what is read may lie in /tmp, and what may be written in what is hidden.
 		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, system(step.ReadOnly)...)
-		for _, folder := range step.Hidden {
-			o.Binds = append(o.Binds, bind{Target: folder})
-		}
+		o.Binds = append(o.Binds, hiding(step.Hidden, o.Binds)...)
 		for _, folder := range step.Shared {
 			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
 		}
@@ -254,10 +260,12 @@ func (r *running) attend(ctx context.Context, limits Limits, out io.Writer) (Res
 		ended <- v
 	}()
 	var v verdict
+	var late bool
 	select {
 	case v = <-ended:
 	case <-limited.Done():
-		_, _ = r.control.WriteString("t") // SIGTERM to all; then SIGKILL
+		late = errors.Is(limited.Err(), context.DeadlineExceeded) // not what passes while the output is read to its end
+		_, _ = r.control.WriteString("t")                         // SIGTERM to all; then SIGKILL
 		select {
 		case v = <-ended:
 		case <-time.After(limits.Grace):
@@ -271,7 +279,7 @@ func (r *running) attend(ctx context.Context, limits Limits, out io.Writer) (Res
 		return Result{}, context.Cause(ctx)
 	case counted.over():
 		return over(CauseOutputLimit, "printed more than %d bytes", limits.Output), nil
-	case errors.Is(limited.Err(), context.DeadlineExceeded):
+	case late:
 		return over(CauseTimeLimit, "not done after %s", limits.Time), nil
 	case counted.failed != nil:
 		return Result{}, fmt.Errorf("keep the output: %w", counted.failed)
@@ -353,6 +361,35 @@ func closeAll(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()
 	}
+}
+
+// hiding finds every place at which a step would see what is hidden, under whatever name: links lead to it, or away from it.
+func hiding(hidden []string, seen []bind) (over []bind) {
+	for _, path := range hidden {
+		resolved, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			continue // what is not there needs no hiding
+		}
+		over = append(over, bind{Target: resolved})
+		for _, b := range seen {
+			source, err := filepath.EvalSymlinks(b.Source)
+			if err != nil {
+				continue
+			}
+			if below, is := within(source, resolved); is {
+				over = append(over, bind{Target: filepath.Join(b.Target, below)})
+			} else if _, is := within(resolved, source); is {
+				over = append(over, bind{Target: b.Target})
+			}
+		}
+	}
+	return over
+}
+
+// within says where below a folder a path lies, if it does.
+func within(folder, path string) (below string, is bool) {
+	below, err := filepath.Rel(folder, path)
+	return below, err == nil && filepath.IsLocal(below)
 }
 
 // bind is a file or folder of the host that is put into the new root. One without a source hides what is there.

@@ -8,10 +8,16 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/lemnis/lemnis/services/builder/executor"
 )
@@ -329,5 +335,178 @@ func TestImagesAreNotRunOnTheHost(t *testing.T) {
 	_, err := executor.NewProcess(executor.None).Run(t.Context(), executor.Step{Name: "lint", Image: "alpine", Script: ":", Dir: t.TempDir()}, &bytes.Buffer{})
 	if err == nil || !strings.Contains(err.Error(), "step lint: image alpine") {
 		t.Error(err)
+	}
+}
+
+// A script has the user of its init, and may lower what its init may open: it does not get away with it.
+func TestAScriptDoesNotBlindItsInit(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		who := "1"
+		if strings.HasSuffix(t.Name(), string(executor.None)) {
+			who = "$PPID"
+		}
+		got, out := run(t, p, executor.Step{Script: "prlimit --pid " + who + " --nofile=0:0; for i in $(seq 30); do sleep 600 & done; wait",
+			Limits: executor.Limits{Processes: 5, Time: 2 * time.Minute}})
+		if got.Cause != "unwatched" || !strings.Contains(got.Reason, "limits") {
+			t.Errorf("%+v: %s", got, out)
+		}
+	})
+}
+
+// Memory that processes share counts, and once.
+func TestSharedMemoryCounts(t *testing.T) {
+	if size := os.Getenv("SHARE_BYTES"); size != "" {
+		share(t, size)
+		return
+	}
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	each(t, func(t *testing.T, p *executor.Process) {
+		for size, want := range map[string]executor.Cause{"200": executor.CauseMemoryLimit, "60": ""} {
+			got, out := run(t, p, executor.Step{Script: self + " -test.run=^TestSharedMemoryCounts$", ReadOnly: []string{self},
+				Environment: []string{"SHARE_BYTES=" + size}, Limits: executor.Limits{Memory: 150 << 20, Time: time.Minute}})
+			if got.Cause != want {
+				t.Errorf("%s MiB: %+v: %s", size, got, out)
+			}
+		}
+	})
+}
+
+// share has three processes write all of the same memory, and stay until it was looked at, several times.
+func share(t *testing.T, mebibytes string) {
+	size, err := strconv.Atoi(mebibytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(3, "shared")
+	if os.Getenv("SHARE_CHILD") == "" {
+		fd, err := unix.MemfdCreate("shared", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file = os.NewFile(uintptr(fd), "shared")
+		if err := file.Truncate(int64(size) << 20); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			child := exec.Command(os.Args[0], os.Args[1:]...)
+			child.Env, child.ExtraFiles = append(os.Environ(), "SHARE_CHILD=1"), []*os.File{file}
+			if err := child.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = child.Wait() })
+		}
+	}
+	all, err := unix.Mmap(int(file.Fd()), 0, size<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(all); i += 4096 {
+		all[i] = 1
+	}
+	<-time.After(time.Second)
+}
+
+// The init was killed from outside, and what got away holds on to the output: the step ends all the same.
+func TestAStepDoesNotWaitForWhatGotAway(t *testing.T) {
+	t.Parallel()
+	p := host(t, executor.None)
+	dir := t.TempDir()
+	ended := make(chan executor.Result, 1)
+	go func() {
+		got, _ := p.Run(context.Background(), executor.Step{Dir: dir, Script: "setsid sh -c 'echo $$ >away; exec sleep 600' & while ! test -s away; do :; done; kill -9 $PPID; sleep 600"}, io.Discard)
+		ended <- got
+	}()
+	defer func() {
+		text, _ := os.ReadFile(filepath.Join(dir, "away"))
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil && pid > 1 {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	select {
+	case got := <-ended:
+		if got.Cause != executor.CauseKilled {
+			t.Errorf("%+v", got)
+		}
+	case <-time.After(time.Minute):
+		t.Error("still waiting for what got away")
+	}
+}
+
+// slow takes what is written at a moment of its own.
+type slow struct{ until <-chan time.Time }
+
+func (s slow) Write(p []byte) (int, error) {
+	<-s.until
+	return len(p), nil
+}
+
+// A step that was done in time is not late because its output is taken slowly.
+func TestTimeTheOutputTakesIsNotTheSteps(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, p *executor.Process) {
+		const limit = 4 * time.Second
+		got, err := p.Run(t.Context(), executor.Step{Dir: t.TempDir(), Script: "echo done", Limits: executor.Limits{Time: limit}}, slow{time.After(limit + 100*time.Millisecond)})
+		if err != nil || !got.Succeeded() {
+			t.Errorf("%+v %v", got, err)
+		}
+	})
+}
+
+func TestProcessorsAreHandedOutInTurn(t *testing.T) {
+	t.Parallel()
+	if runtime.NumCPU() < 2 {
+		t.Skip("SKIPPED: one processor is nobody's turn")
+	}
+	each(t, func(t *testing.T, p *executor.Process) {
+		seen := map[string]bool{}
+		for range 2 {
+			_, out := run(t, p, executor.Step{Script: "grep Cpus_allowed_list /proc/self/status", Limits: executor.Limits{CPU: 1}})
+			seen[out] = true
+		}
+		if len(seen) != 2 {
+			t.Errorf("both ran on %v", seen)
+		}
+	})
+}
+
+// What is hidden is hidden under all of its names, files too.
+func TestLinksLeadToNothingHidden(t *testing.T) {
+	t.Parallel()
+	p := host(t, executor.Required)
+	base := t.TempDir()
+	at := func(name string) string { return filepath.Join(base, name) }
+	if err := os.MkdirAll(at("real/deep"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"real/deep/key", "real/key"} {
+		if err := os.WriteFile(at(name), []byte("hunter2"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{"link": at("real"), "relative": "real", "file": at("real/key")} {
+		if err := os.Symlink(to, at(link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, hidden := range []string{"real", "link", "relative", "file", "real/key", "link/deep", "real/deep"} {
+		for _, seen := range []string{".", "real", "link", "real/deep"} {
+			script := "cat " + at("real/key") + " " + at("link/key") + " " + at("file") + " || true"
+			if strings.HasSuffix(hidden, "deep") {
+				script = "cat " + at("real/deep/key") + " " + at("link/deep/key") + " || true"
+			}
+			got, out := run(t, p, executor.Step{Script: script, ReadOnly: []string{at(seen)}, Hidden: []string{at(hidden)}})
+			if !got.Succeeded() || strings.Contains(out, "hunter2") {
+				t.Errorf("hidden %s, seen %s: %+v: %s", hidden, seen, got, out)
+			}
+		}
+	}
+	// What lies beside it is still there.
+	if got, out := run(t, p, executor.Step{Script: "cat " + at("link/key"), ReadOnly: []string{base}, Hidden: []string{at("link/deep")}}); !got.Succeeded() || out != "hunter2" {
+		t.Errorf("%+v: %s", got, out)
 	}
 }

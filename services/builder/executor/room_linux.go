@@ -81,8 +81,11 @@ func put(root string, b bind) error {
 		return os.Symlink(link, target) // /bin to usr/bin
 	}
 	if b.Source == "" {
-		if _, err := os.Stat(target); err != nil {
+		switch info, err := os.Stat(target); {
+		case err != nil:
 			return nil //nolint:nilerr // what is not there needs no hiding
+		case !info.IsDir():
+			return syscall.Mount("/dev/null", target, "", syscall.MS_BIND, "")
 		}
 		return syscall.Mount("hidden", target, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755,size=1m")
 	}

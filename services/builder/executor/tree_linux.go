@@ -2,6 +2,9 @@ package executor
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"syscall"
@@ -13,25 +16,33 @@ import (
 // process is one of those that descend from the init.
 type process struct {
 	pid, parent int
-	memory      int64 // bytes that it shares with nobody's files
+	memory      int64 // bytes that are no file's; what it shares with others is each one's
 	dead        bool
 }
 
 // tree lists all that descend from this process. Orphans do too: it adopts them.
-func tree() []process {
+func tree() ([]process, error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer func() { _ = dir.Close() }()
-	names, _ := dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
 	children := map[int][]process{}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
-		if p, ok := look(pid); ok {
+		switch p, err := look(pid); {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH), errors.Is(err, fs.ErrPermission):
+			// gone meanwhile, or not ours
+		case err != nil:
+			return nil, err
+		default:
 			children[p.parent] = append(children[p.parent], p)
 		}
 	}
@@ -46,32 +57,81 @@ func tree() []process {
 		}
 	}
 	visit(os.Getpid())
-	return all
+	return all, nil
 }
 
-func look(pid int) (process, bool) {
-	folder := "/proc/" + strconv.Itoa(pid)
-	text, err := os.ReadFile(folder + "/stat")
+func look(pid int) (process, error) {
+	p := process{pid: pid}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	if err != nil {
-		return process{}, false
+		return p, err
 	}
-	field := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:]) // a name may hold anything
-	if len(field) < 2 {
-		return process{}, false
-	}
-	p := process{pid: pid, dead: field[0][0] == 'Z' || field[0][0] == 'X'}
-	p.parent, err = strconv.Atoi(string(field[1]))
-	if err != nil {
-		return process{}, false
-	}
-	if text, err = os.ReadFile(folder + "/statm"); err == nil {
-		if field = bytes.Fields(text); len(field) > 2 {
-			resident, _ := strconv.ParseInt(string(field[1]), 10, 64)
-			shared, _ := strconv.ParseInt(string(field[2]), 10, 64)
-			p.memory = max(resident-shared, 0) * int64(os.Getpagesize())
+	for line := range bytes.Lines(text) { // a name's own line ends are escaped there
+		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":"))
+		switch value = bytes.TrimSpace(value); string(name) {
+		case "State":
+			p.dead = bytes.HasPrefix(value, []byte("Z")) || bytes.HasPrefix(value, []byte("X"))
+		case "PPid":
+			if p.parent, err = strconv.Atoi(string(value)); err != nil {
+				return p, fmt.Errorf("the parent of process %d: %w", pid, err)
+			}
+		case "RssAnon", "RssShmem":
+			p.memory += kilobytes(value)
 		}
 	}
-	return p, true
+	return p, nil
+}
+
+// kilobytes reads "12 kB", as bytes.
+func kilobytes(text []byte) int64 {
+	n, _ := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(text, []byte("kB")))), 10, 64)
+	return n << 10
+}
+
+// memory is what processes take together. What several of them share counts once, which costs a look at all of their pages:
+// only where it decides.
+func memory(all []process, most int64) (total int64) {
+	for _, p := range all {
+		total += p.memory
+	}
+	if total <= most || len(all) < 2 {
+		return total
+	}
+	total = 0
+	for _, p := range all {
+		total += p.share()
+	}
+	return total
+}
+
+// share is a process's part of what it shares with others, and what it has alone.
+func (p process) share() (total int64) {
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/smaps_rollup")
+	if err != nil {
+		return p.memory
+	}
+	for line := range bytes.Lines(text) {
+		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":"))
+		if string(name) == "Pss_Anon" || string(name) == "Pss_Shmem" {
+			total += kilobytes(bytes.TrimSpace(value))
+		}
+	}
+	if total == 0 { // an older kernel, or it is gone
+		return p.memory
+	}
+	return total
+}
+
+// signal sends a signal to all that descends from this process. As the init of a pid namespace it need not know them.
+func signal(s syscall.Signal) {
+	if os.Getpid() == 1 {
+		_ = syscall.Kill(-1, s)
+		return
+	}
+	all, _ := tree()
+	for _, p := range all {
+		_ = syscall.Kill(p.pid, s)
+	}
 }
 
 // endTree kills all that descends from this process, until nothing does. In a pid namespace the kernel does the same when
@@ -81,8 +141,8 @@ func endTree() {
 		return
 	}
 	for end := time.Now().Add(patience / 2); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		all := tree()
-		if len(all) == 0 {
+		all, err := tree()
+		if err != nil || len(all) == 0 {
 			return
 		}
 		for _, p := range all {
@@ -102,5 +162,9 @@ func machineMemory() int64 {
 
 // widen makes a pipe hold more, so that a step that prints much changes to us and back less often.
 func widen(pipe *os.File) {
-	_, _ = unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, 1<<20)
+	raw, err := pipe.SyscallConn() // Fd would make it blocking: closing it would not wake its reader
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, 1<<20) })
 }

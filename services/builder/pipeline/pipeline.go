@@ -32,7 +32,7 @@ type Spec struct {
 	Host   executor.Executor                 // nil: a new executor of processes
 	Image  executor.Executor                 // nil: there is no container engine
 	Secret func(name string) (string, error) // nil: there are no secrets
-	Hidden []string                          // folders that isolated steps do not see, wherever they lie
+	Hidden []string                          // files and folders that isolated steps may not read, wherever they lie
 	Caches string                            // folder in which the caches of steps are kept; empty: they stay in the checkout
 
 	Kept  string            // folder in which the results of steps are kept, for runs of the same content; empty: every step runs

@@ -30,6 +30,6 @@ func main() {
 		}
 		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
 			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
-			Isolation: isolation, Log: host.Log.Sugar().Warnw}), nil
+			Private: service.KeyFiles(os.Environ()), Isolation: isolation, Log: host.Log.Sugar().Warnw}), nil
 	}))
 }
