@@ -13,6 +13,8 @@ import (
 	"regexp"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
@@ -40,9 +42,9 @@ func pattern(text string) *regexp.Regexp {
 	return regexp.MustCompile("^(?s:" + b.String() + ")(?:/.*)?$")
 }
 
-// glob lists the regular files of the checkout that one of the patterns names, and the links where they are asked for.
-func (r *run) glob(patterns []string, links bool) ([]string, error) {
-	var files []string
+// glob lists the regular files of the checkout that one of the patterns names, and the links where they are asked for. What can
+// not be looked into is left out, and told: rights are the project's to set.
+func (r *run) glob(patterns []string, links bool) (files []string, unread error) {
 	var forms []*regexp.Regexp
 	plain := true
 	for _, p := range patterns {
@@ -55,7 +57,8 @@ func (r *run) glob(patterns []string, links bool) ([]string, error) {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
-			return err
+			unread = errors.Join(unread, err)
+			return nil
 		case entry.IsDir() && entry.Name() == ".git":
 			return fs.SkipDir
 		case seen[at] || !entry.Type().IsRegular() && (!links || entry.Type() != fs.ModeSymlink):
@@ -70,24 +73,19 @@ func (r *run) glob(patterns []string, links bool) ([]string, error) {
 		return nil
 	}
 	if !plain {
-		return files, fs.WalkDir(r.root.FS(), ".", visit)
+		patterns = []string{"."}
 	}
 	for _, p := range patterns { // names of files or folders: the rest of the tree need not be looked at
-		if err := fs.WalkDir(r.root.FS(), path.Clean(p), visit); err != nil {
-			return nil, err
-		}
+		unread = errors.Join(unread, fs.WalkDir(r.root.FS(), path.Clean(p), visit))
 	}
-	return files, nil
+	return files, unread
 }
 
 // clear removes reports of an earlier run, so that they are not taken for this one's.
 func (r *run) clear(reports definition.Reports) error {
-	files, err := r.glob(append(append([]string(nil), reports.Tests...), reports.Coverage...), false)
-	if err != nil {
-		return err
-	}
+	files, _ := r.glob(append(append([]string(nil), reports.Tests...), reports.Coverage...), false) // what is not seen here is not read either
 	for _, file := range files {
-		if err := r.root.Remove(file); err != nil {
+		if err := r.root.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -128,24 +126,31 @@ func (r *run) takeCaches(s definition.Step) (giveBack func()) {
 	}
 }
 
-// move moves a folder between the store and the checkout, whose real parent has to lie within it.
+// move moves a folder between the store and the checkout. Its parent there is held open while it is moved: steps that run
+// beside this one may put a link in its place, and what is opened under the root lies within it.
 func (r *run) move(store, folder string, in bool) error {
-	parent, err := filepath.EvalSymlinks(filepath.Join(r.spec.Dir, path.Dir(folder)))
+	parent, err := r.root.Open(path.Dir(folder))
 	if err != nil {
 		return err
 	}
-	within, err := filepath.EvalSymlinks(r.spec.Dir)
+	defer func() { _ = parent.Close() }()
+	kept, err := os.Open(filepath.Dir(store))
 	if err != nil {
 		return err
 	}
-	if parent != within && !strings.HasPrefix(parent, within+"/") {
-		return fmt.Errorf("%s leads out of the checkout", folder)
-	}
-	at := filepath.Join(parent, path.Base(folder))
+	defer func() { _ = kept.Close() }()
+	from, to := parent, kept
+	oldName, newName := path.Base(folder), filepath.Base(store)
 	if in {
-		return os.Rename(store, at)
+		from, to, oldName, newName = to, from, newName, oldName
 	}
-	return os.Rename(at, store)
+	if err := unix.Renameat(int(from.Fd()), oldName, int(to.Fd()), newName); err != nil {
+		return &os.LinkError{Op: "renameat", Old: oldName, New: newName, Err: err}
+	}
+	if info, err := os.Lstat(store); !in && err == nil && !info.IsDir() { // put in its place at the last moment
+		return errors.Join(fmt.Errorf("%s is no folder any more", folder), os.Remove(store))
+	}
+	return nil
 }
 
 // pack takes the packaged file out of the checkout.
@@ -157,7 +162,8 @@ func (r *run) pack(name string) error {
 	}
 	from, err := r.root.Open(name)
 	if err != nil {
-		return err
+		r.fail(StepPackage, CausePackage, fmt.Sprintf("%s is to be packaged, and can not be read: %v", name, err))
+		return nil
 	}
 	defer func() { _ = from.Close() }()
 	// A folder of its own: the name is the project's choice and must not meet build.log.

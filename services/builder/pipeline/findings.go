@@ -71,11 +71,7 @@ const mostWrong = 300
 func (r *run) read(reports definition.Reports, secrets []string) (f findings, wrong error) {
 	var all []error
 	each := func(patterns []string, take func(text *bufio.Reader) error) {
-		files, err := r.glob(patterns, false)
-		if err != nil {
-			all = append(all, err)
-			return
-		}
+		files, _ := r.glob(patterns, false)
 		for _, file := range files {
 			opened, err := r.root.Open(file)
 			if err == nil {

@@ -48,8 +48,62 @@ func (r *run) find(key string) (k kept, there bool) {
 	if key == "" {
 		return kept{}, false
 	}
-	text, err := os.ReadFile(filepath.Join(r.spec.Kept, key, resultName))
-	return k, err == nil && json.Unmarshal(text, &k) == nil
+	folder := filepath.Join(r.spec.Kept, key)
+	text, err := os.ReadFile(filepath.Join(folder, resultName))
+	if err == nil {
+		err = json.Unmarshal(text, &k)
+	} else if _, there := os.Lstat(folder); there != nil {
+		return kept{}, false
+	}
+	if err != nil { // it would be in the way of a good one
+		_, _ = fmt.Fprintf(r.log, "a kept result can not be read: %v\n", errors.Join(err, discard(folder)))
+	}
+	return k, err == nil
+}
+
+// whole says whether all that was kept is still there, and what it was; else it goes, and its step is run.
+func (r *run) whole(name string, k kept) bool {
+	folder := filepath.Join(r.spec.Kept, r.keys[name])
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(folder, resultName), now, now) // first, so that it is not swept meanwhile
+	for i, file := range k.Files {
+		if file.Link != "" {
+			continue
+		}
+		if err := same(filepath.Join(folder, fmt.Sprint(i)), file.Digest); err != nil {
+			_, _ = fmt.Fprintf(r.log, "the kept result of %s is not taken: %s: %v\n", name, file.Path, errors.Join(err, discard(folder)))
+			return false
+		}
+	}
+	return true
+}
+
+func same(name, digest string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return err
+	}
+	if hex.EncodeToString(sum.Sum(nil)) != digest {
+		return errors.New("it is not what was kept")
+	}
+	return nil
+}
+
+// discard removes what is kept at once as far as others can see, so that nobody finds half of it.
+func discard(folder string) error {
+	away, err := os.MkdirTemp(filepath.Dir(folder), unfinished)
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(folder, filepath.Join(away, "gone")); errors.Is(err, fs.ErrNotExist) {
+		err = nil // another's doing
+	}
+	return errors.Join(err, os.RemoveAll(away))
 }
 
 // reuse puts what a task left into the checkout, and reads its reports, as if it had been run.
@@ -71,7 +125,7 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		}
 	}
 	if err != nil { // the run is the machinery's to repeat, and then it is not there
-		err = fmt.Errorf("the kept result of %s: %w", t.Name, errors.Join(err, os.RemoveAll(folder)))
+		err = fmt.Errorf("the kept result of %s: %w", t.Name, errors.Join(err, discard(folder)))
 		s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
 	}
 	now := time.Now()
@@ -211,8 +265,10 @@ func sweep(store string, now time.Time, most int64) error {
 				}
 			}
 		}
-		if strings.HasPrefix(e.Name(), unfinished) && now.Sub(o.used) < time.Hour {
-			continue // somebody is at it
+		if strings.HasPrefix(e.Name(), unfinished) {
+			if info, err := e.Info(); err != nil || now.Sub(info.ModTime()) < time.Hour {
+				continue // somebody is at it
+			}
 		}
 		all = append(all, o)
 	}
@@ -220,7 +276,7 @@ func sweep(store string, now time.Time, most int64) error {
 	var gone []error
 	for _, o := range all {
 		if most -= o.size; most < 0 || now.Sub(o.used) > keptFor {
-			gone = append(gone, os.RemoveAll(o.at))
+			gone = append(gone, discard(o.at))
 		}
 	}
 	return errors.Join(gone...)

@@ -27,6 +27,7 @@ const (
 	CauseDefinition Cause = "definition" // there is no pipeline, or it is wrong
 	CauseTests      Cause = "tests"      // a test case failed
 	CauseSecret     Cause = "secret"     // a secret that it names is not there
+	CauseFiles      Cause = "files"      // what was left in the checkout can not be removed
 	CausePackage    Cause = "package"    // what is to be packaged is not there
 	CauseMachinery  Cause = "machinery"  // Run returned an error
 	CauseCancelled  Cause = "cancelled"  // the context ended

@@ -55,6 +55,14 @@ func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definitio
 				delete(taken, t.Name)
 			}
 		}
+		if len(taken) < before {
+			continue
+		}
+		for name, k := range taken {
+			if !r.whole(name, k) {
+				delete(taken, name)
+			}
+		}
 		if len(taken) == before {
 			r.taken = taken
 			return nil

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -113,35 +112,36 @@ func TestFailuresAndSecretsAreNotReused(t *testing.T) {
 	}
 }
 
-// What is kept was changed on the disk: the run does not take it, and the next one makes it anew.
+// What is kept was changed on the disk, or lost with the power: the step is run, and what it leaves is kept again.
 func TestABrokenResultIsNotTaken(t *testing.T) {
 	t.Parallel()
-	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
-	files := reusableFiles(nil)
-	b.run(files)
-	err := filepath.WalkDir(b.kept, func(at string, d fs.DirEntry, err error) error {
-		if err == nil && d.Name() == "0" {
-			return os.WriteFile(at, []byte("another"), 0o600)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	identities := map[string]string{}
-	for name, text := range files {
-		identities[name] = fmt.Sprintf("%x", text)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	_, err = Run(t.Context(), Spec{Dir: dir, Output: t.TempDir(), Kept: b.kept, Files: identities, Host: executor.NewProcess(executor.None)})
-	if err == nil || !strings.Contains(err.Error(), "is not what was kept") {
-		t.Fatal(err)
-	}
-	if r := b.run(files); !r.Succeeded() || slices.Contains(r.Reused(), "generate") {
-		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	for name, damage := range map[string]func(at string) error{
+		"changed":        func(at string) error { return os.WriteFile(filepath.Join(at, "0"), []byte("another"), 0o600) },
+		"a file is gone": func(at string) error { return os.Remove(filepath.Join(at, "0")) },
+		"half removed":   func(at string) error { return os.Remove(filepath.Join(at, resultName)) },
+		"empty":          func(at string) error { return os.WriteFile(filepath.Join(at, resultName), nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+			files := reusableFiles(nil)
+			b.run(files)
+			entries, err := os.ReadDir(b.kept)
+			if err != nil || len(entries) != 3 {
+				t.Fatalf("%v %v", entries, err)
+			}
+			for _, e := range entries {
+				if err := damage(filepath.Join(b.kept, e.Name())); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r := b.run(files); !r.Succeeded() || len(r.Reused()) > 0 {
+				t.Errorf("taken: %+v\n%s", r.Steps, r.LogTail)
+			}
+			if r := b.run(files); !r.Succeeded() || len(r.Reused()) != 3 {
+				t.Errorf("not kept again: %+v\n%s", r.Steps, r.LogTail)
+			}
+		})
 	}
 }
 
@@ -156,8 +156,10 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		if err := os.WriteFile(file, make([]byte, 1000), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(file, now.Add(-age), now.Add(-age)); err != nil {
-			t.Fatal(err)
+		for _, at := range []string{file, filepath.Dir(file)} {
+			if err := os.Chtimes(at, now.Add(-age), now.Add(-age)); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if err := sweep(store, now, 2500); err != nil {

@@ -43,15 +43,22 @@ func names(p definition.Pipeline) string {
 // result is what became of a task.
 type result struct {
 	step       Step
+	of         string // the step of the definition
 	findings   findings
 	unisolated string // see executor.Result
 	err        error  // of the machinery
+}
+
+// inTurn says whether the tasks of a step have to be run one after the other: they leave files of the same names.
+func inTurn(s definition.Step) bool {
+	return len(s.Reports.Tests)+len(s.Reports.Coverage)+len(s.Outputs)+len(s.Cache) > 0
 }
 
 // schedule runs tasks, each as soon as all that it needs has succeeded. After a fault of the machinery no further one begins.
 func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 	ended := make(chan result)
 	outcomes := map[string]Outcome{}
+	busy := map[string]bool{} // steps of whose tasks one is run
 	waiting, active := tasks, 0
 	var fault error
 	for len(waiting) > 0 || active > 0 {
@@ -64,11 +71,16 @@ func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 				r.end(Step{Name: t.Name, Outcome: Skipped, Reason: "it needs " + lost + ", which did not succeed", Started: now, Finished: now})
 			case fault != nil || ctx.Err() != nil:
 				// not begun any more
-			case !ready || active >= r.spec.Parallel:
+			case !ready || active >= r.spec.Parallel || busy[t.Step.Name]:
 				later = append(later, t)
 			default:
 				active++
-				go func() { ended <- r.task(ctx, t) }()
+				busy[t.Step.Name] = inTurn(t.Step)
+				go func() {
+					done := r.task(ctx, t)
+					done.of = t.Step.Name
+					ended <- done
+				}()
 			}
 		}
 		waiting = later
@@ -77,6 +89,7 @@ func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 		}
 		done := <-ended
 		active--
+		busy[done.of] = false
 		outcomes[done.step.Name] = done.step.Outcome
 		r.end(done.step)
 		r.report.add(done.findings)

@@ -57,7 +57,7 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 		}
 	}
 	if err := r.clear(t.Step.Reports); err != nil {
-		return executor.Result{}, findings{}, err
+		return executor.Result{Cause: CauseFiles, Reason: "a report of before can not be removed: " + err.Error()}, findings{}, nil
 	}
 	defer r.takeCaches(t.Step)()
 	for line := range strings.Lines(strings.TrimSpace(t.Step.Run)) {
