@@ -181,8 +181,9 @@ func prepare(step Step, scratch string, isolated bool) (order, error) {
 		}
 		o.Dir, o.Watched = at, at
 		// In this order: what is read may lie in /tmp, and what may be written in what is hidden.
-		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, system(step.ReadOnly)...)
-		o.Binds = append(o.Binds, hiding(step.Hidden, o.Binds)...)
+		seen := system(step.ReadOnly)
+		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, seen...)
+		o.Binds = append(o.Binds, hiding(step.Hidden, seen)...) // not its own home, wherever that was made
 		for _, folder := range step.Shared {
 			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
 		}

@@ -505,6 +505,10 @@ func TestLinksLeadToNothingHidden(t *testing.T) {
 			}
 		}
 	}
+	// Its own home and temp are its own, though they are made within what is hidden.
+	if got, out := run(t, p, executor.Step{Script: "head -c 3000000 /dev/zero >/tmp/a && cp /tmp/a ~/a", Scratch: base, Hidden: []string{base}}); !got.Succeeded() {
+		t.Errorf("%+v: %s", got, out)
+	}
 	// What lies beside it is still there.
 	if got, out := run(t, p, executor.Step{Script: "cat " + at("link/key"), ReadOnly: []string{base}, Hidden: []string{at("link/deep")}}); !got.Succeeded() || out != "hunter2" {
 		t.Errorf("%+v: %s", got, out)
