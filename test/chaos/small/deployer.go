@@ -108,3 +108,6 @@ func (w work) undo(ctx context.Context, job *service.Job) error {
 	}
 	return job.Report(ctx, service.Report{Content: done, SubjectID: r.Service, Phase: events.Deploy})
 }
+
+// retire has nothing to end: nothing runs.
+func (w work) retire(context.Context, *service.Job) error { return nil }
