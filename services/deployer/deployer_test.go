@@ -329,6 +329,8 @@ func TestASupervisorKilledInTheMiddleOfACanary(t *testing.T) {
 		c, ok := f.Content.(events.CanaryObserved)
 		return ok && c.Canary.Requests > 0
 	}))
+	crowd.stop() // some came before the canary had its users
+	crowd = traffic(address, 100)
 	crowd.await(t, 100)
 	kill()
 	crowd.stop()
