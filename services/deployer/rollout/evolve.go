@@ -118,7 +118,7 @@ func (s State) advance(fact events.Event) State {
 		case events.Rollback:
 			s.Stage, s.Reason = Undoing, c.Reason
 		case events.Hold:
-			s.Held = true
+			s.Held, s.Overdue = true, s.Canary.Extended && !c.Extended
 			if c.Extended {
 				s.Canary = s.Canary.Extend()
 			}

@@ -80,8 +80,9 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 		return s.fact(judged)
 	case v.Outcome == canary.Promote:
 		return s.fact(judged)
-	case elapsed >= rules.Deadline && !s.Held, v.Extended && !s.Canary.Extended:
-		return s.fact(judged) // once: people are told that there is too little traffic, or that it gets more time
+	case elapsed >= rules.Deadline && !s.Held, v.Extended && !s.Canary.Extended,
+		s.Canary.Extended && elapsed >= canary.Deadlines*rules.Deadline && !s.Overdue:
+		return s.fact(judged) // once each: people are told that there is too little traffic, that it gets more time, or that this is over
 	}
 	weight := canary.Ramp(s.Canary, rules)
 	if s.Canary.Canary.Requests > 0 && (weight >= s.Weight*worthAStep || weight <= s.Weight/worthAStep || weight > s.Weight && weight == lastWeight) {

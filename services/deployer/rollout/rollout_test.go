@@ -265,6 +265,41 @@ func TestDoubtAtTheDeadlineGetsAsMuchTimeAgain(t *testing.T) {
 	}
 }
 
+// When the time that doubt gave ends without doubt and without the traffic for a decision, people are told again, once: the last that
+// they heard was how long the canary has.
+func TestTooLittleTrafficIsToldAlsoAfterTheExtension(t *testing.T) {
+	s := newShop(t, canaryProd(time.Minute, 0.999)...)
+	s.publish(1)
+	s.publish(2)
+	s.observe("prod/api", 20, 3, 200)
+	s.time = s.time.Add(time.Minute)
+	s.observe("prod/api", 0, 0, 0)
+	if got := s.story("prod/api"); !strings.HasSuffix(got, "canary.judged hold") {
+		t.Fatal(got)
+	}
+	r := s.State("prod/api")
+	s.Put(events.Result, "prod/api", "", events.CanaryObserved{Rollout: r.Current.Rollout.ID, Tick: r.Tick + 1, Weight: r.Weight, Elapsed: 90,
+		Canary: events.Counts{Requests: 20}, Baseline: events.Counts{Requests: 200, Errors: 20}})
+	s.settle()
+	s.time = s.time.Add(time.Minute)
+	for range 3 {
+		s.observe("prod/api", 0, 0, 0)
+	}
+	var held []events.CanaryJudged
+	for _, f := range s.Facts() {
+		if c, ok := f.Content.(events.CanaryJudged); ok {
+			held = append(held, c)
+		}
+	}
+	if len(held) != 2 || !held[0].Extended || held[1].Extended || held[1].Verdict != events.Hold || held[1].Needed == 0 || !strings.Contains(held[1].Reason, "too little traffic") {
+		t.Errorf("%d verdicts: %+v", len(held), held)
+	}
+	s.claim("bo", events.ApprovalGiven{Environment: "prod", Service: "api"})
+	if got := s.story("prod/api"); !strings.HasSuffix(got, "canary.judged hold, approval.given, canary.judged promote, canary.stepped 1, service.published") {
+		t.Error(got)
+	}
+}
+
 func TestAPersonLetsAHeldCanaryGoOn(t *testing.T) {
 	s := newShop(t, canaryProd(3*time.Second, 0.95)...)
 	s.publish(1)

@@ -91,6 +91,8 @@ type State struct {
 	URL      string       `json:"url,omitempty"`    // where users reach it, as the outside tool says
 	Held     bool         `json:"held,omitempty"`   // the deadline passed without a decision
 	Waived   string       `json:"waived,omitempty"` // who let a held canary go on
+	// Overdue says that the time which doubt at the deadline gave has passed too.
+	Overdue bool `json:"overdue,omitempty"`
 
 	// Known are the artifacts that were requested here, the newest last: only they can be asked for by hand, since
 	// only of them it is known what they proved.
