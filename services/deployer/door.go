@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 )
 
 // Door is where users reach what is deployed; the zero value is this machine's loopback. Whoever reaches it is a user: what
@@ -22,6 +24,20 @@ func (d Door) listen() string {
 		return "127.0.0.1"
 	}
 	return d.Listen
+}
+
+// shows says whether an open door is where this one says that users come in: it may be of a deployer that was configured otherwise.
+func (d Door) shows(open keeper.Door) bool {
+	host, port, err := net.SplitHostPort(open.Addr)
+	if err != nil {
+		return false
+	}
+	is, want := net.ParseIP(host), net.ParseIP(d.listen())
+	url := "http://" + open.Addr
+	if d.Host != "" {
+		url = "http://" + net.JoinHostPort(d.Host, port)
+	}
+	return open.URL == url && (is.Equal(want) || is.IsUnspecified() && want.IsUnspecified())
 }
 
 // ReadDoor reads LEMNIS_PROXY_LISTEN, LEMNIS_PROXY_HOST and LEMNIS_PROXY_PORTS (first-last); get is os.Getenv but for tests.

@@ -296,6 +296,14 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 			features[f.Name], _, _ = strings.Cut(f.Path, "?")
 		}
 	}
+	held, existing := s.noted[where.String()]
+	if existing && !s.options.Door.shows(held) {
+		s.options.Log("users come in otherwise than is configured now; closing that and opening anew", "at", where.String(), "address", held.Addr, "url", held.URL)
+		var refused *keeper.Refusal // requests were cut off
+		if err := s.front.Shut(ctx, where.String()); err != nil && !errors.As(err, &refused) {
+			return nil, err
+		}
+	}
 	var door keeper.Door
 	err := s.ports.listen(where.String(), func(port int) (err error) {
 		door, err = s.front.Open(ctx, where.String(), proxy.Config{
@@ -319,6 +327,15 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 		return nil, err
 	}
 	p := &place{at: where, front: s.front, url: door.URL, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
+	if existing {
+		counted, err := s.front.Snapshot(ctx, where.String())
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range counted.Faults { // of the deployer before
+			p.drilled[f.Version] = f.ErrorRate
+		}
+	}
 	for _, r := range s.running[where.String()] {
 		p.instances[r.Version] = &instance{url: r.URL, digest: r.Digest}
 	}

@@ -4,13 +4,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
 )
 
 // The phase is given back while a request is in flight; that request still gets its answer, and the next owner, who has
@@ -93,6 +99,82 @@ func TestHangingRequestsLeaveProcessesTheirGrace(t *testing.T) {
 	}
 	if log.of("closed with requests in flight") == "" {
 		t.Error("nobody was told that a request was cut off")
+	}
+}
+
+// A fault that the deployer before has set ends with its drill, also when that deployer was killed before.
+func TestAFaultOfADeployerBeforeEnds(t *testing.T) {
+	shelf, data := newShelf(t), t.TempDir()
+	d := start(t, testProject("dev"), Options{Data: data})
+	v1 := shelf.put(t, "v1", "good")
+	d.publish(v1)
+	state := d.await(t, "v1 in dev", published("dev", v1.Digest)).Content.(events.ServicePublished).Lemnis
+	fault := proxy.Fault{Version: state.Rollout.ID, ErrorRate: 1}
+	// The one between, which is gone at once; the deployer takes the front back as the next one would.
+	if !poll(func() bool {
+		between, err := keeper.Attach(t.Context(), keeper.Config{Folder: data}, nil, func(keeper.Notice) {})
+		if err != nil {
+			return false
+		}
+		defer between.Leave()
+		return between.Fault(t.Context(), at{"shop", "dev/api"}.String(), fault) == nil
+	}) {
+		t.Fatal("no fault was set")
+	}
+	if !poll(func() bool { body, err := httpGet(state.URL); return err == nil && strings.HasPrefix(body, "v1 ") }) {
+		t.Error("the fault outlives its drill")
+	}
+}
+
+// A front that was left by a deployer with another configuration lets users in where this one says, and nowhere else.
+func TestADoorFollowsTheConfiguration(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		now    Door
+		reopen bool
+	}{
+		{"narrower", Door{}, true},
+		{"another name", Door{Listen: "0.0.0.0", Host: "localhost"}, true},
+		{"the same", Door{Listen: "0.0.0.0", Host: "127.0.0.2"}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			shelf, data := newShelf(t), t.TempDir()
+			before, err := keeper.Attach(t.Context(), keeper.Config{Folder: data}, nil, func(keeper.Notice) {})
+			if err != nil {
+				t.Fatal(err)
+			}
+			was, err := before.Open(t.Context(), at{"shop", "dev/api"}.String(), proxy.Config{Address: "0.0.0.0:0", Open: true, Host: "127.0.0.2"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			before.Leave()
+			_, port, _ := net.SplitHostPort(was.Addr)
+			if err := os.WriteFile(filepath.Join(data, "ports.json"), fmt.Appendf(nil, `{"shop/dev/api":%s}`, port), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var told atomic.Bool
+			d := start(t, testProject("dev"), Options{Data: data, Door: test.now, Log: func(message string, _ ...any) {
+				if strings.Contains(message, "opening anew") {
+					told.Store(true)
+				}
+			}})
+			v1 := shelf.put(t, "v1", "good")
+			d.publish(v1)
+			is := url(d.await(t, "v1 in dev", published("dev", v1.Digest)))
+			host := test.now.Host
+			if host == "" {
+				host = "127.0.0.1"
+			}
+			if is != "http://"+host+":"+port || !strings.HasPrefix(get(t, is), "v1 ") {
+				t.Errorf("it is served at %s, and was at %s", is, was.URL)
+			}
+			if told.Load() != test.reopen {
+				t.Errorf("told: %v", told.Load())
+			}
+			if _, err := httpGet("http://127.0.0.2:" + port); (err == nil) != (test.now.Listen != "") {
+				t.Errorf("from outside: %v", err)
+			}
+		})
 	}
 }
 
