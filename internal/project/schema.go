@@ -29,6 +29,9 @@ var notes = map[string]document.Note{
 	"environments[].outside":                {Text: "Who deploys where the target is outside."},
 	"environments[].outside.owner":          {Text: "Principal that is asked by deployment.started, and whose service.deployed counts."},
 	"environments[].outside.deadline":       {Text: "How long it may take; 30m when left out."},
+	"environments[].limits":                 {Text: "What one process of a service may take, with all that it starts; it is ended when it takes more."},
+	"environments[].limits.memory":          {Text: "Memory that it shares with no file, like 512MiB."},
+	"environments[].limits.processes":       {Text: "Processes, its own among them."},
 	"environments[].strategy":               {Text: "How users get a new version.", Enum: []string{"all-at-once", "blue-green", "canary"}},
 	"environments[].gate":                   {Text: "What an artifact has to prove before it enters."},
 	"environments[].gate.tests":             {Text: "The pipeline's tests.", Enum: []string{"passed"}},
@@ -101,6 +104,7 @@ var schema = document.Schema{
 	Notes: notes, Keys: keys,
 	Texts: map[reflect.Type]map[string]any{
 		reflect.TypeFor[events.Duration](): {"examples": []string{"300ms", "1h", "2w"}},
+		reflect.TypeFor[events.Bytes]():    {"pattern": `^[0-9]+([KMG]i)?B$`},
 		reflect.TypeFor[events.Percent]():  {"pattern": `^[0-9]+(\.[0-9]+)?%$`},
 	},
 }

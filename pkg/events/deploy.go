@@ -287,7 +287,7 @@ type DriftFound struct {
 	Service     string `json:"service"`
 	Expected    string `json:"expected"`
 	Found       string `json:"found"`
-	Kind        string `json:"kind,omitempty"`    // gone, artifact, flapping, unknown, routes
+	Kind        string `json:"kind,omitempty"`    // gone, artifact, flapping, limit, unknown, routes
 	Rollout     string `json:"rollout,omitempty"` // whose process it is about
 }
 
@@ -296,6 +296,7 @@ const (
 	DriftGone     = "gone"     // what has to run does not, and was not started again
 	DriftArtifact = "artifact" // another artifact runs in its place
 	DriftFlapping = "flapping" // it ends again and again
+	DriftLimit    = "limit"    // it took more than it may, and was ended for it
 	DriftUnknown  = "unknown"  // a process that the stream knows nothing of
 	DriftRoutes   = "routes"   // users are sent elsewhere
 )

@@ -75,6 +75,13 @@ type Environment struct {
 	Blue     *BlueGreen    `json:"blue-green,omitempty"`
 	Runtime  *RuntimeTests `json:"runtime,omitempty"`
 	Outside  *Outside      `json:"outside,omitempty"` // of the target outside
+	Limits   *Limits       `json:"limits,omitempty"`  // of the target process
+}
+
+// Limits bound one process of a service with all that it starts; zero fields bound nothing.
+type Limits struct {
+	Memory    Bytes `json:"memory,omitempty"`
+	Processes int   `json:"processes,omitempty"`
 }
 
 // The targets of an environment.
@@ -224,6 +231,50 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("the duration %q is negative", s)
 	}
 	return d, nil
+}
+
+// Bytes is an amount of memory that is written as text: "512MiB", "2GiB".
+type Bytes int64
+
+var byteUnits = []struct {
+	name string
+	size Bytes
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+// String writes the amount in the largest unit that leaves it whole.
+func (b Bytes) String() string {
+	for _, u := range byteUnits {
+		if b >= u.size && b%u.size == 0 {
+			return strconv.FormatInt(int64(b/u.size), 10) + u.name
+		}
+	}
+	return strconv.FormatInt(int64(b), 10) + "B"
+}
+
+// MarshalJSON writes the amount as text.
+func (b Bytes) MarshalJSON() ([]byte, error) { return json.Marshal(b.String()) }
+
+// UnmarshalJSON reads "512MiB".
+func (b *Bytes) UnmarshalJSON(text []byte) error {
+	if string(text) == "null" {
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(text, &s); err != nil {
+		return fmt.Errorf("an amount of memory is text like \"512MiB\", not %s", text)
+	}
+	digits, unit := strings.TrimSuffix(s, "B"), Bytes(1)
+	for _, u := range byteUnits {
+		if number, ok := strings.CutSuffix(s, u.name); ok {
+			digits, unit = number, u.size
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || digits == s || n > (1<<50)/int64(unit) {
+		return fmt.Errorf("%q is no amount of memory; write it like \"512MiB\" or \"2GiB\"", s)
+	}
+	*b = Bytes(n) * unit
+	return nil
 }
 
 // Percent is a share, 0 to 1, that is written as text: "99.9%".

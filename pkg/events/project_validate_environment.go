@@ -14,6 +14,7 @@ func (v *validation) environments(p Project) {
 		v.name(at+".name", e.Name, seen)
 		v.oneOf(at+".target", e.Target, ProcessTarget, OutsideTarget)
 		v.outside(at, e)
+		v.limits(at+".limits", e)
 		v.oneOf(at+".strategy", e.Strategy, "", AllAtOnce, BlueGreenStrategy, CanaryStrategy)
 		v.canary(at+".canary", e)
 		v.blueGreen(at+".blue-green", e)
@@ -53,6 +54,19 @@ func (v *validation) outside(at string, e Environment) {
 			v.add(at+".outside.deadline", "is less than a second; deadlines fire on whole seconds")
 		}
 	}
+}
+
+func (v *validation) limits(at string, e Environment) {
+	if e.Limits == nil {
+		return
+	}
+	if e.Target == OutsideTarget {
+		v.add(at, "is set, but another tool runs what it deploys")
+	}
+	if m := e.Limits.Memory; m != 0 && m < 8<<20 {
+		v.add(at+".memory", "is %s; no service runs in less than 8MiB", m)
+	}
+	v.count(at+".processes", e.Limits.Processes, 1_000_000)
 }
 
 func (v *validation) canary(at string, e Environment) {

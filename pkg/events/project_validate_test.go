@@ -73,6 +73,21 @@ func TestEnvironmentsOfAnotherTool(t *testing.T) {
 	}
 }
 
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]Bytes{"512MiB": 512 << 20, "2GiB": 2 << 30, "3KiB": 3 << 10, "7B": 7, "0B": 0} {
+		var b Bytes
+		if err := b.UnmarshalJSON([]byte(`"` + text + `"`)); err != nil || b != want || b.String() != text {
+			t.Errorf("%s is %d, written %s, %v", text, b, b, err)
+		}
+	}
+	for _, text := range []string{`512`, `"512"`, `"512MB"`, `"-1MiB"`, `"MiB"`, `"1.5GiB"`, `"9999999999GiB"`, `""`} {
+		var b Bytes
+		if err := b.UnmarshalJSON([]byte(text)); err == nil {
+			t.Errorf("%s is %s", text, b)
+		}
+	}
+}
+
 func TestValidateRefuses(t *testing.T) {
 	tests := []struct {
 		field  string
@@ -107,6 +122,9 @@ func TestValidateRefuses(t *testing.T) {
 		{"environments[2].strategy", func(p *Project) { outside(p, 2); p.Environments[2].Strategy = "canary" }},
 		{"environments[2].runtime", func(p *Project) { outside(p, 2); p.Environments[2].Runtime = &RuntimeTests{} }},
 		{"environments[2].gate.runtime", func(p *Project) { outside(p, 1) }},
+		{"environments[0].limits.memory", func(p *Project) { p.Environments[0].Limits = &Limits{Memory: 1 << 20} }},
+		{"environments[0].limits.processes", func(p *Project) { p.Environments[0].Limits = &Limits{Processes: -1} }},
+		{"environments[2].limits", func(p *Project) { outside(p, 2); p.Environments[2].Limits = &Limits{} }},
 		{"environments[2].canary.baseline", func(p *Project) { p.Environments[2].Canary.Baseline = "stale" }},
 		{"environments[0].blue-green", func(p *Project) { p.Environments[0].Blue = &BlueGreen{} }},
 		{"environments[0].blue-green.keep", func(p *Project) {

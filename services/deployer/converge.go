@@ -148,7 +148,7 @@ func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, 
 		process, err := s.front.Start(ctx, p.at.String(), v.id, v.artifact.Digest, process.Spec{
 			Name: p.at.project + "/" + v.id, Executable: file,
 			Env:          []string{"LEMNIS_ENVIRONMENT=" + environment, "LEMNIS_SERVICE=" + name},
-			StartTimeout: s.options.StartTimeout, LogFile: s.logFile(p.at.project, v.id),
+			StartTimeout: s.options.StartTimeout, LogFile: s.logFile(p.at.project, v.id), Limits: s.limits(p.at.project, environment),
 		})
 		var refused *keeper.Refusal
 		switch {
@@ -170,6 +170,14 @@ func (s *site) fresh(ctx context.Context, p *place, v version) (*proxy.Upstream,
 		return nil, fmt.Errorf("what it is compared with, %s: %w", v.id, err)
 	}
 	return &upstream, nil
+}
+
+func (s *site) limits(project, environment string) process.Limits {
+	e, _ := s.wanted.project(project).Environment(environment)
+	if e.Limits == nil {
+		return process.Limits{}
+	}
+	return process.Limits{Memory: int64(e.Limits.Memory), Processes: e.Limits.Processes}
 }
 
 func (s *site) logFile(project, id string) string {

@@ -73,7 +73,7 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 				s.tell(ctx, r, where, sequence, d.Runs, events.DriftMended{Kind: d.Kind, Rollout: d.Runs})
 			}
 		}
-		mendable := slices.DeleteFunc(again, func(d drift.Difference) bool { return d.Kind == events.DriftFlapping })
+		mendable := slices.DeleteFunc(again, func(d drift.Difference) bool { return d.Kind == events.DriftFlapping || d.Kind == events.DriftLimit })
 		if len(mendable) == 0 {
 			continue
 		}
@@ -141,7 +141,7 @@ func (s *site) held(front keeper.State) map[at]held {
 	for _, p := range front.Processes {
 		h := get(named(p.Door))
 		h.processes[p.Version] = p
-		h.have.Processes[p.Version] = drift.Process{Digest: p.Digest, Flapping: p.Flapping}
+		h.have.Processes[p.Version] = drift.Process{Digest: p.Digest, Flapping: p.Flapping, Over: p.Over}
 		all[named(p.Door)] = h
 	}
 	return all

@@ -101,3 +101,21 @@ func TestAServiceThatFlaps(t *testing.T) {
 	b.publish(v2)
 	b.await("the end", mended(events.DriftFlapping)) // once nobody needs it, before or after all users have v2
 }
+
+// A version that eats memory is ended when it has had enough: it is a fact, and no other service's memory.
+func TestAServiceThatEatsMemory(t *testing.T) {
+	b := newBus(t, time.Minute)
+	defer b.run(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})()
+	shelf := newShelf(t)
+	p := testProject("dev")
+	p.Environments[0].Limits = &events.Limits{Memory: 100 << 20}
+	b.configure(p)
+	v1 := shelf.put(t, "v1", "greedy")
+	b.publish(v1)
+	crowd := traffic(url(b.await("v1", published("dev", v1.Digest))), 10)
+	defer crowd.stop()
+	found := b.await("drift", drifted(events.DriftLimit)).Content.(events.DriftFound)
+	if !strings.Contains(found.Found, "of memory, of 100.0 at most, and was ended") {
+		t.Error(found.Found)
+	}
+}

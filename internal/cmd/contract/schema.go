@@ -178,6 +178,8 @@ func (b *builder) value(t reflect.Type, closed, always bool) schema {
 		return b.value(t.Elem(), closed, false)
 	case t == reflect.TypeFor[events.Duration]():
 		return schema{"type": "string", "examples": []string{"300ms", "1h", "2w"}}
+	case t == reflect.TypeFor[events.Bytes]():
+		return schema{"type": "string", "pattern": `^[0-9]+([KMG]i)?B$`}
 	case t == reflect.TypeFor[events.Percent]():
 		return schema{"type": "string", "pattern": `^[0-9]+(\.[0-9]+)?%$`}
 	case t.Implements(marshaler):

@@ -106,6 +106,9 @@ func fill(v reflect.Value, name string) {
 	case *events.Duration:
 		*d = events.Duration(90 * time.Second)
 		return
+	case *events.Bytes:
+		*d = 64 << 20
+		return
 	case *events.Percent:
 		*d = 0.999
 		return

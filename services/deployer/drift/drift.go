@@ -32,6 +32,7 @@ type Have struct {
 type Process struct {
 	Digest   string
 	Ending   bool   // it was told to end, and drains
+	Over     string // what it took beyond its limits, not long ago, and was ended for
 	Flapping string // why it ended the last time, of many; empty: it does not flap
 }
 
@@ -57,8 +58,13 @@ func Compare(w Want, h Have) []Difference {
 			all = append(all, Difference{events.DriftGone, v.ID, expected, "it does not run"})
 		case p.Digest != v.Digest:
 			all = append(all, Difference{events.DriftArtifact, v.ID, expected, "it runs " + p.Digest})
-		case p.Flapping != "":
-			all = append(all, Difference{events.DriftFlapping, v.ID, expected, p.Flapping})
+		case p.Flapping != "" || p.Over != "":
+			if p.Over != "" {
+				all = append(all, Difference{events.DriftLimit, v.ID, expected, p.Over})
+			}
+			if p.Flapping != "" {
+				all = append(all, Difference{events.DriftFlapping, v.ID, expected, p.Flapping})
+			}
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(h.Processes)) {

@@ -37,6 +37,8 @@ func TestCompare(t *testing.T) {
 			"[{artifact 1 1 runs sha256:1 it runs sha256:9}]"},
 		{"it flaps", Want{Stable: v("1")}, Have{Stable: "1", Processes: map[string]Process{"1": {Digest: "sha256:1", Flapping: "exit status 1"}}},
 			"[{flapping 1 1 runs sha256:1 exit status 1}]"},
+		{"it takes too much", Want{Stable: v("1")}, Have{Stable: "1", Processes: map[string]Process{"1": {Digest: "sha256:1", Over: "memory", Flapping: "memory"}}},
+			"[{limit 1 1 runs sha256:1 memory} {flapping 1 1 runs sha256:1 memory}]"},
 		{"nobody knows it", Want{Stable: v("1")}, Have{Stable: "1", Processes: runs("1", "7")}, "[{unknown 7 nothing else runs 7 runs sha256:7}]"},
 		{"it drains", Want{Stable: v("1")}, Have{Stable: "1", Processes: map[string]Process{"1": {Digest: "sha256:1"}, "0": {Ending: true}}}, "[]"},
 		{"users are elsewhere", Want{Stable: v("2")}, Have{Stable: "1", Processes: runs("2")}, "[{routes 2 all users go to 2 all users go to 1}]"},

@@ -78,6 +78,8 @@ type Process struct {
 	PID     int    `json:"pid"` // 0 between two runs
 	// Flapping is how it ended the last time, of many without running for long; empty: it does not flap.
 	Flapping string `json:"flapping,omitempty"`
+	// Over is how it went beyond its limits the last time, not long ago.
+	Over string `json:"over,omitempty"`
 }
 
 // Notice is something to log, and what happened to a process.
@@ -185,7 +187,7 @@ func (h *held) door(name string) Door {
 }
 
 func (r *running) describe(at key) Process {
-	return Process{Door: at.door, Version: at.version, Digest: r.digest, URL: r.process.URL(), Port: r.process.Port(), PID: r.process.PID(), Flapping: r.process.Flapping()}
+	return Process{Door: at.door, Version: at.version, Digest: r.digest, URL: r.process.URL(), Port: r.process.Port(), PID: r.process.PID(), Flapping: r.process.Flapping(), Over: r.process.Over()}
 }
 
 var (

@@ -22,5 +22,6 @@
 //
 // # What it does not do yet
 //
-// Linux only (it reads /proc). No limits on memory or CPU, no rotation of log files, no separate user.
+// Linux only (it reads /proc). Limits on memory and processes are looked at ten times a second, not held by the kernel (no cgroups), and
+// what leaves both its group and its parents is not counted. No limit on processors, no separate user.
 package process

@@ -22,6 +22,7 @@ type running struct {
 	gone   chan struct{} // the leader has ended; not yet reaped, so that its group's id is still its own
 	exited chan struct{} // reaped, and its group ended
 	reason string        // how the leader ended; set before exited closes
+	over   string        // what it took beyond its limits; read it when exited is closed
 
 	mu     sync.Mutex
 	reaped bool
@@ -105,9 +106,22 @@ func (r *running) wait() {
 	_ = syscall.Kill(-r.pid, syscall.SIGKILL)
 	_ = r.cmd.Wait() // the outcome is in ProcessState
 	r.reaped = true
-	r.mu.Unlock()
 	r.reason = r.cmd.ProcessState.String()
+	if r.over != "" {
+		r.reason = fmt.Sprintf("%s, and was ended (%s)", r.over, r.reason)
+	}
+	r.mu.Unlock()
 	close(r.exited)
+}
+
+// exceed ends what has gone beyond its limits, at once.
+func (r *running) exceed(what string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.reaped && r.over == "" {
+		r.over = what
+		_ = syscall.Kill(-r.pid, syscall.SIGKILL)
+	}
 }
 
 func (r *running) signal(signal syscall.Signal) {

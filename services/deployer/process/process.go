@@ -29,6 +29,10 @@ type Spec struct {
 	StartTimeout time.Duration
 	// LogFile takes what the process writes, appended. Empty: dropped.
 	LogFile string
+	// LogMost bounds the log file: what is beyond goes to LogFile.1, in the place of what was there. Zero: 10 MiB.
+	LogMost int64
+	// Limits bound the process with all that it starts.
+	Limits Limits
 }
 
 // Process is a supervised process. It has one port for its whole life, restarts included.
@@ -50,6 +54,8 @@ type Process struct {
 	port     int
 	pid      int
 	flapping string
+	over     string
+	current  *running
 }
 
 const maxAttempts = 5
@@ -104,6 +110,9 @@ func (p *Process) PID() int { p.mu.Lock(); defer p.mu.Unlock(); return p.pid }
 
 // Flapping is how the process ended the last time, of many without running for long; empty: it does not flap.
 func (p *Process) Flapping() string { p.mu.Lock(); defer p.mu.Unlock(); return p.flapping }
+
+// Over is how the process went beyond its limits the last time, until it has run for long again; empty: it did not.
+func (p *Process) Over() string { p.mu.Lock(); defer p.mu.Unlock(); return p.over }
 
 // URL is where the process serves.
 func (p *Process) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", p.Port()) }
@@ -167,12 +176,12 @@ func (p *Process) run(ready chan<- error) {
 					p.notice(Stopped, r.pid, r.reason, 0)
 					return
 				case <-steady:
-					p.setFlapping("")
+					p.calm()
 				case <-r.exited:
 					running = false
 				}
 			}
-			p.setPID(0)
+			p.ended(r)
 			endCarriers(p.token)
 			if time.Since(since) >= s.config.MaxPause {
 				pause, ends = s.config.MinPause, 0
@@ -241,6 +250,18 @@ func isFree(port int) bool {
 	return false
 }
 
+// ended notes that a run is over, and whether it went beyond its limits.
+func (p *Process) ended(r *running) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pid, p.current = 0, nil
+	if r.over != "" {
+		p.over = r.reason
+	}
+}
+
+func (p *Process) calm() { p.mu.Lock(); p.flapping, p.over = "", ""; p.mu.Unlock() }
+
 func (p *Process) setFlapping(text string) { p.mu.Lock(); p.flapping = text; p.mu.Unlock() }
 
 func (p *Process) setPID(pid int) { p.mu.Lock(); p.pid = pid; p.mu.Unlock() }
@@ -254,11 +275,13 @@ func (p *Process) launch() (*running, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.setPID(r.pid)
+	p.mu.Lock()
+	p.pid, p.current = r.pid, r
+	p.mu.Unlock()
 	if err := p.healthy(r); err != nil {
 		grace := p.supervisor.config.Grace
 		r.end(grace, p.hurry)
-		p.setPID(0)
+		p.ended(r)
 		endCarriers(p.token)
 		return nil, err
 	}

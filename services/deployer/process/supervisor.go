@@ -68,6 +68,7 @@ type Supervisor struct {
 	notices   []Notice
 	wake      chan struct{}
 	done      chan struct{}
+	watched   chan struct{} // closed: nothing is watched any more
 }
 
 // ErrClosed is returned by Start after Close.
@@ -111,13 +112,14 @@ func New(config Config) (*Supervisor, error) {
 		return nil, fmt.Errorf("process state folder %s: %w", folder, err)
 	}
 	s := &Supervisor{config: config, lock: lock, starts: make(chan func()), deathSignal: syscall.SIGKILL, processes: map[*Process]struct{}{},
-		wake: make(chan struct{}, 1), done: make(chan struct{})}
+		wake: make(chan struct{}, 1), done: make(chan struct{}), watched: make(chan struct{})}
 	if s.leftovers, err = s.endLeftovers(); err != nil {
 		_ = lock.Close()
 		return nil, err
 	}
 	go s.startThread()
 	go s.deliver()
+	go s.watch()
 	return s, nil
 }
 
@@ -181,6 +183,7 @@ func (s *Supervisor) Close(ctx context.Context) error {
 		stops.Go(func() { p.Stop(ctx) })
 	}
 	stops.Wait()
+	close(s.watched)
 	close(s.starts)
 	close(s.wake)
 	<-s.done

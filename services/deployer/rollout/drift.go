@@ -35,7 +35,7 @@ func (s State) drift(e events.Event) (events.Fact, bool) {
 	return events.Fact{}, false
 }
 
-// flaps ends a rollout whose process ends again and again, before it has all users.
+// flaps ends a rollout whose process ends again and again, or takes more than it may, before it has all users.
 func (s State) flaps() (events.Fact, bool) {
 	switch s.Stage {
 	case Placed, Tested, Observing, Promoted:
@@ -43,7 +43,8 @@ func (s State) flaps() (events.Fact, bool) {
 		return events.Fact{}, false
 	}
 	for _, d := range s.Drifts {
-		if d.is(events.DriftFlapping, s.Current.Rollout.Runs()) && s.Current.Rollout.Target == "" {
+		ends := d.Kind == events.DriftFlapping || d.Kind == events.DriftLimit
+		if ends && d.Runs == s.Current.Rollout.Runs() && s.Current.Rollout.Target == "" {
 			return s.fail("canary", fmt.Sprintf("it does not stay up: %s", d.Found))
 		}
 	}

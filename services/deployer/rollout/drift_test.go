@@ -35,6 +35,16 @@ func TestDriftIsSaidOnceUntilItIsMended(t *testing.T) {
 	}
 }
 
+func TestACanaryThatTakesTooMuchIsTakenBack(t *testing.T) {
+	s := newShop(t)
+	s.publish(1)
+	s.publish(2)
+	s.found("prod/api", events.DriftFound{Kind: events.DriftLimit, Rollout: s.State("prod/api").Current.Rollout.ID, Found: "too much memory"})
+	if got := s.story("prod/api"); !strings.HasSuffix(got, "drift.found, deployment.failed canary") {
+		t.Error(got)
+	}
+}
+
 func TestACanaryThatFlapsIsTakenBack(t *testing.T) {
 	s := newShop(t)
 	s.publish(1)

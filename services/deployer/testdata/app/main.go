@@ -3,13 +3,20 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
+
+var kept struct {
+	sync.Mutex
+	memory [][]byte
+}
 
 func main() {
 	body, err := os.ReadFile("/proc/self/exe")
@@ -28,6 +35,11 @@ func main() {
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if mode == "frail" && r.Header.Get("X-User") != "" { // users are too much for it
 			os.Exit(3)
+		}
+		if mode == "greedy" && r.Header.Get("X-User") != "" { // it keeps what it is given
+			kept.Lock()
+			kept.memory = append(kept.memory, bytes.Repeat([]byte{1}, 1<<20))
+			kept.Unlock()
 		}
 		w.Header().Set("App-Version", version)
 		if n := served.Add(1); mode == "bad" && n%2 == 0 {

@@ -12,7 +12,10 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
+
+var eaten [][]byte
 
 func main() {
 	stubborn := flag.Bool("stubborn", false, "ignore SIGTERM")
@@ -53,16 +56,35 @@ func main() {
 		os.Exit(1)
 	}
 	if *second {
-		if _, err := net.Listen("tcp", ":0"); err != nil {
+		if _, err := net.Listen("tcp", ":0"); err != nil { //nolint:gosec // that is what the flag asks for
 			panic(err)
 		}
 	}
 	http.HandleFunc("/health", func(w http.ResponseWriter, _ *http.Request) {
 		if *sick {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
 	http.HandleFunc("/env", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, strings.Join(os.Environ(), "\n")) })
 	http.HandleFunc("/die", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
-	panic(http.Serve(listener, nil))
+	http.HandleFunc("/eat", func(http.ResponseWriter, *http.Request) {
+		for {
+			mib := make([]byte, 1<<20)
+			for i := range mib {
+				mib[i] = 1
+			}
+			eaten = append(eaten, mib)
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
+	http.HandleFunc("/fork", func(http.ResponseWriter, *http.Request) {
+		for range 8 {
+			if err := exec.Command("/proc/self/exe", "-sleeper").Start(); err != nil {
+				panic(err)
+			}
+		}
+	})
+	http.HandleFunc("/talk", func(http.ResponseWriter, *http.Request) { fmt.Println(strings.Repeat("x", 1000)) })
+	server := &http.Server{ReadHeaderTimeout: 10 * time.Second}
+	panic(server.Serve(listener))
 }

@@ -1,0 +1,148 @@
+//go:build linux
+
+package process
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Limits bound a process with its group and its descendants. Zero: no bound.
+type Limits struct {
+	Memory    int64 `json:"memory,omitempty"` // bytes that it shares with no file
+	Processes int   `json:"processes,omitempty"`
+}
+
+const (
+	// watchEvery is how often is looked at what processes take: what grows faster than the machine has memory in this time is not
+	// stopped by it.
+	watchEvery = 100 * time.Millisecond
+	logMost    = 10 << 20
+)
+
+// watch ends processes that take more than they may, and bounds logs. It looks at /proc once for all of them.
+func (s *Supervisor) watch() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-s.watched:
+			return
+		case <-tick.C:
+		}
+		limited := map[*Process]*running{}
+		var all []*Process
+		s.mu.Lock()
+		for p := range s.processes {
+			all = append(all, p)
+		}
+		s.mu.Unlock()
+		for _, p := range all {
+			p.mu.Lock()
+			if p.current != nil && p.spec.Limits != (Limits{}) {
+				limited[p] = p.current
+			}
+			p.mu.Unlock()
+			if n%10 == 0 {
+				p.spec.boundLog()
+			}
+		}
+		if len(limited) == 0 {
+			continue
+		}
+		tree := readTree()
+		for p, r := range limited {
+			if what := p.spec.Limits.exceeded(tree.of(r.pid)); what != "" {
+				r.exceed(what)
+			}
+		}
+	}
+}
+
+// exceeded says what is too much; empty when nothing is.
+func (l Limits) exceeded(memory int64, processes int) string {
+	const mib = 1 << 20
+	switch {
+	case l.Memory > 0 && memory > l.Memory:
+		return fmt.Sprintf("it took %.1f MiB of memory, of %.1f at most", float64(memory)/mib, float64(l.Memory)/mib)
+	case l.Processes > 0 && processes > l.Processes:
+		return fmt.Sprintf("it had %d processes, of %d at most", processes, l.Processes)
+	}
+	return ""
+}
+
+// tree is all processes of the machine by parent and by group.
+type tree struct{ children, groups map[int][]int }
+
+func readTree() tree {
+	t := tree{map[int][]int{}, map[int][]int{}}
+	alive(func(s stat) bool {
+		t.children[s.parent] = append(t.children[s.parent], s.pid)
+		t.groups[s.group] = append(t.groups[s.group], s.pid)
+		return false
+	})
+	return t
+}
+
+// of is what a group takes with its descendants.
+func (t tree) of(group int) (memory int64, processes int) {
+	seen := map[int]bool{}
+	var add func(pids []int)
+	add = func(pids []int) {
+		for _, pid := range pids {
+			if !seen[pid] {
+				seen[pid] = true
+				memory += unshared(pid)
+				add(t.children[pid])
+			}
+		}
+	}
+	add(t.groups[group])
+	return memory, len(seen)
+}
+
+// unshared is the memory, in bytes, that a process shares with no file.
+func unshared(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	fields := strings.Fields(string(text))
+	if err != nil || len(fields) < 3 {
+		return 0 // it has ended
+	}
+	resident, err1 := strconv.ParseInt(fields[1], 10, 64)
+	shared, err2 := strconv.ParseInt(fields[2], 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return max(resident-shared, 0) * int64(os.Getpagesize())
+}
+
+// boundLog moves a log that is too long out of the way. The program goes on writing to the same file; what it writes
+// between the copy and the cut is lost.
+func (s Spec) boundLog() {
+	most := s.LogMost
+	if most <= 0 {
+		most = logMost
+	}
+	if info, err := os.Stat(s.LogFile); s.LogFile == "" || err != nil || info.Size() <= most {
+		return
+	}
+	from, err := os.Open(s.LogFile)
+	if err != nil {
+		return
+	}
+	defer func() { _ = from.Close() }()
+	to, err := os.OpenFile(s.LogFile+".1", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err == nil {
+		_, err = io.Copy(to, io.LimitReader(from, 2*most))
+		if closed := to.Close(); err == nil {
+			err = closed
+		}
+	}
+	if err == nil {
+		_ = os.Truncate(s.LogFile, 0) // tried again otherwise
+	}
+}
