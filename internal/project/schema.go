@@ -62,6 +62,7 @@ var notes = map[string]document.Note{
 	"environments[].canary.deadline":        {Text: "When it is judged at the latest; 60m when left out."},
 	"environments[].canary.tick":            {Text: "Time between two looks; 1s when left out."},
 	"environments[].canary.tolerance":       {Text: "How much slower it may be: 0.1 is a tenth; at 0 any proven slow-down rolls back. Latency is not judged when left out."},
+	"environments[].canary.guards":          {Text: "Features whose requests may not fail more often either; each is judged for itself."},
 	"environments[].canary.baseline":        {Text: "What it is compared with: fresh is another process of the version before, started with it, which serves as many users; what serves all others when left out.", Enum: []string{"fresh"}},
 	"environments[].runtime":                {Text: "Tests of what runs in the environment."},
 	"environments[].runtime.paths":          {Text: "Paths that have to answer 2xx; /healthz when left out."},

@@ -215,6 +215,15 @@ type CanaryObserved struct {
 	Bounds []float64 `json:"bounds,omitempty"`
 	// Past are the baseline's latency buckets from before the canary; the first observation says them.
 	Past []int64 `json:"past,omitempty"`
+	// Guards count what the project wants to be looked at beside all requests: those to one feature each.
+	Guards []CanaryGuard `json:"guards,omitempty"`
+}
+
+// CanaryGuard counts the requests to one feature.
+type CanaryGuard struct {
+	Name     string `json:"name"`
+	Canary   Counts `json:"canary"`
+	Baseline Counts `json:"baseline"`
 }
 
 // CanaryStepped sets the share of users that the canary serves.

@@ -128,6 +128,7 @@ type CanaryPolicy struct {
 	Deadline  Duration `json:"deadline,omitempty"`  // default 60m
 	Tick      Duration `json:"tick,omitempty"`      // default 1s
 	Tolerance *float64 `json:"tolerance,omitempty"` // how much slower it may be, as a share; latency is not judged without
+	Guards    []string `json:"guards,omitempty"`    // features whose requests may not fail more often either
 	Baseline  string   `json:"baseline,omitempty"`  // "fresh": another process of the version before is started with it; else what serves
 }
 

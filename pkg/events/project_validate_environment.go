@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -17,6 +18,7 @@ func (v *validation) environments(p Project) {
 		v.limits(at+".limits", e)
 		v.oneOf(at+".strategy", e.Strategy, "", AllAtOnce, BlueGreenStrategy, CanaryStrategy)
 		v.canary(at+".canary", e)
+		v.guards(at+".canary.guards", p, e)
 		v.blueGreen(at+".blue-green", e)
 		v.runtime(at+".runtime", e.Runtime)
 		v.gate(at+".gate", e.Gate)
@@ -88,6 +90,28 @@ func (v *validation) canary(at string, e Environment) {
 	v.duration(at+".tick", c.Tick)
 	if c.Tick > 0 && c.Deadline > 0 && c.Deadline < c.Tick {
 		v.add(at+".deadline", "is shorter than a tick")
+	}
+}
+
+// mostGuards is how many guards the canary test takes.
+const mostGuards = 8
+
+// guards refuses what nothing counts: the proxy counts the requests to the project's features.
+func (v *validation) guards(at string, p Project, e Environment) {
+	if e.Canary == nil {
+		return
+	}
+	if n := len(e.Canary.Guards); n > mostGuards {
+		v.add(at, "are %d; there may be %d", n, mostGuards)
+	}
+	for i, name := range e.Canary.Guards {
+		field := fmt.Sprintf("%s[%d]", at, i)
+		switch {
+		case !slices.ContainsFunc(p.Features, func(f Feature) bool { return f.Name == name }):
+			v.add(field, "nothing counts %q: a guard is a feature of the project", name)
+		case slices.Index(e.Canary.Guards, name) < i:
+			v.add(field, "%q is there twice", name)
+		}
 	}
 }
 

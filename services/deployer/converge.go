@@ -89,7 +89,9 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 			failed = &startError{v.id, err}
 		case want.stable != nil && want.weight > 0:
 			routes.Canary, routes.Baseline, routes.Weight = &upstream, baseline, want.weight
-			if err := p.count(ctx, v.id, compared.id, want.stable.id); err != nil { // from its first request on
+			environment, service := rollout.SplitKey(p.at.key)
+			names := guards(s.wanted.project(p.at.project), environment, service)
+			if err := p.count(ctx, v.id, compared.id, want.stable.id, names); err != nil { // from its first request on
 				return nil, err
 			}
 		}

@@ -94,13 +94,14 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 
 // observed is how far the counts of a canary were reported. The front keeps it beside the counts.
 type observed struct {
-	Rollout  string        `json:"rollout"`
-	Canary   events.Counts `json:"canary"` // totals
-	Baseline events.Counts `json:"baseline"`
-	Past     []int64       `json:"past,omitempty"` // the baseline's latency buckets from before the canary, until they are reported
-	Tick     int           `json:"tick"`
-	Late     int           `json:"late,omitempty"` // deadlines after which a tick was reported
-	Sent     *sent         `json:"sent,omitempty"`
+	Rollout  string               `json:"rollout"`
+	Canary   events.Counts        `json:"canary"` // totals
+	Baseline events.Counts        `json:"baseline"`
+	Past     []int64              `json:"past,omitempty"` // the baseline's latency buckets from before the canary, until they are reported
+	Tick     int                  `json:"tick"`
+	Guards   []events.CanaryGuard `json:"guards,omitempty"` // totals
+	Late     int                  `json:"late,omitempty"`   // deadlines after which a tick was reported
+	Sent     *sent                `json:"sent,omitempty"`
 }
 
 // sent is a report whose answer is not known yet: it may stand on the stream, or not.
@@ -152,8 +153,28 @@ func (p *place) remember(ctx context.Context, o observed) error {
 	return err
 }
 
+// guarded reads the totals of a guard.
+func guarded(snapshot proxy.Snapshot, feature, canary, baseline string) events.CanaryGuard {
+	of := func(id string) events.Counts {
+		c := snapshot.Versions[id].Features[feature]
+		return events.Counts{Requests: c.Requests, Errors: c.Errors}
+	}
+	return events.CanaryGuard{Name: feature, Canary: of(canary), Baseline: of(baseline)}
+}
+
+// guards are the features of a service that the project wants its canaries judged by.
+func guards(p events.Project, environment, service string) []string {
+	e, _ := p.Environment(environment)
+	if e.Canary == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.Canary.Guards), func(name string) bool {
+		return !slices.ContainsFunc(p.Features, func(f events.Feature) bool { return f.Name == name && f.Service == service })
+	})
+}
+
 // count begins to count for a rollout and what it is compared with, unless that was done. The past is that of the version before.
-func (p *place) count(ctx context.Context, id, baseline, previous string) error {
+func (p *place) count(ctx context.Context, id, baseline, previous string, guards []string) error {
 	if p.observed.Rollout == id {
 		return nil
 	}
@@ -163,6 +184,9 @@ func (p *place) count(ctx context.Context, id, baseline, previous string) error 
 	}
 	o := observed{Rollout: id, Canary: total(snapshot, id), Baseline: total(snapshot, baseline)}
 	o.Past = trimmed(total(snapshot, previous).Buckets)
+	for _, name := range guards {
+		o.Guards = append(o.Guards, guarded(snapshot, name, id, baseline))
+	}
 	return p.remember(ctx, o)
 }
 
@@ -203,10 +227,17 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 	if err != nil {
 		return nil, err
 	}
-	tested, baseline := total(snapshot, c.Rollout.Runs()), total(snapshot, cmp.Or(state.Baseline, c.Rollout.Previous.Runs()))
+	compared := cmp.Or(state.Baseline, c.Rollout.Previous.Runs())
+	tested, baseline := total(snapshot, c.Rollout.Runs()), total(snapshot, compared)
 	report := events.CanaryObserved{
 		Rollout: c.Rollout.ID, Tick: max(o.Tick, state.Tick) + 1, Elapsed: time.Since(state.Exposed).Seconds(), Weight: c.Weight,
 		Canary: minus(tested, o.Canary), Baseline: minus(baseline, o.Baseline),
+	}
+	var totals []events.CanaryGuard
+	for _, before := range o.Guards {
+		now := guarded(snapshot, before.Name, c.Rollout.Runs(), compared)
+		totals = append(totals, now)
+		report.Guards = append(report.Guards, events.CanaryGuard{Name: now.Name, Canary: minus(now.Canary, before.Canary), Baseline: minus(now.Baseline, before.Baseline)})
 	}
 	if o.Tick == 0 { // also where an earlier front counted: its buckets may have been others
 		report.Bounds, report.Past = latencyBounds, o.Past
@@ -215,7 +246,7 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 	if report.Canary.Requests+report.Baseline.Requests == 0 && late <= o.Late {
 		return nil, nil
 	}
-	return &sent{report, observed{Rollout: o.Rollout, Canary: tested, Baseline: baseline, Tick: report.Tick, Late: late}}, nil
+	return &sent{report, observed{Rollout: o.Rollout, Canary: tested, Baseline: baseline, Tick: report.Tick, Late: late, Guards: totals}}, nil
 }
 
 // minus is what was added; a version that was forgotten in between counts from nothing.

@@ -86,7 +86,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 				})
 				return p.observe(t.Context(), job, step, state, time.Hour)
 			}
-			if err := p.count(t.Context(), "r2", "r1", "r1"); err != nil {
+			if err := p.count(t.Context(), "r2", "r1", "r1", nil); err != nil {
 				t.Fatal(err)
 			}
 			visit(20)

@@ -110,6 +110,7 @@ func (s State) advance(fact events.Event) State {
 			BaselineRequests: c.Baseline.Requests, BaselineErrors: c.Baseline.Errors,
 			Weight: c.Weight, Span: time.Duration(min(span, 3600) * float64(time.Second)),
 			Bounds: c.Bounds, CanaryBuckets: c.Canary.Buckets, BaselineBuckets: c.Baseline.Buckets,
+			Guards: guards(c.Guards),
 		})
 	case events.CanaryJudged:
 		switch c.Verdict {

@@ -92,6 +92,16 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 	return events.Fact{}, false
 }
 
+// guards are what the canary test takes for them.
+func guards(counted []events.CanaryGuard) []canary.Guard {
+	var all []canary.Guard
+	for _, g := range counted {
+		all = append(all, canary.Guard{Name: g.Name, Canary: canary.Minute{Requests: g.Canary.Requests, Errors: g.Canary.Errors},
+			Baseline: canary.Minute{Requests: g.Baseline.Requests, Errors: g.Baseline.Errors}})
+	}
+	return all
+}
+
 // explained is what a verdict on more than errors rests on.
 func explained(s canary.State, rules canary.Policy, v canary.Verdict) (parts []events.CanaryPart, course []events.CanaryPoint) {
 	for _, p := range v.Parts {

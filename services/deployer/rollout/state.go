@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 7
+const Version = 8
 
 // Stage is where the rollout in flight stands.
 type Stage string

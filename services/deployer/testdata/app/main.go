@@ -42,6 +42,10 @@ func main() {
 			kept.Unlock()
 		}
 		w.Header().Set("App-Version", version)
+		if mode == "sly" && strings.HasPrefix(r.URL.Path, "/search") {
+			http.Error(w, "broken", http.StatusInternalServerError)
+			return
+		}
 		if n := served.Add(1); mode == "bad" && n%2 == 0 {
 			http.Error(w, "broken", http.StatusInternalServerError)
 			return
