@@ -79,6 +79,9 @@ func permissionsOf(service string) permissions {
 			"$JS.API.CONSUMER.MSG.NEXT."+Timers+"."+fired, "$JS.ACK."+Timers+"."+fired+".>",
 		)
 	}
+	if service == "builder" {
+		p.publish = append(p.publish, "logs.>")
+	}
 	if service == "feedback" { // opens what users said
 		p.publish = append(p.publish, "$JS.API.DIRECT.GET.KV_KEYS.>", "$JS.API.STREAM.MSG.GET.KV_KEYS")
 	}
@@ -94,7 +97,7 @@ func gatewayPermissions(p permissions) permissions {
 		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.INFO",
 		"$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>", "$JS.ACK.>", "$JS.FC.>",
 	)
-	for _, stream := range []string{Lifecycle, Timers, DeadLetter, Snapshots, "KV_" + Leases} {
+	for _, stream := range []string{Lifecycle, Timers, DeadLetter, Snapshots, Logs, "KV_" + Leases} {
 		p.deny = append(p.deny, "$JS.API.STREAM.UPDATE."+stream)
 	}
 	p.deny = append(p.deny, "$JS.API.CONSUMER.CREATE."+Timers+".>", "$JS.API.CONSUMER.MSG.NEXT."+Timers+".>", "$JS.ACK."+Timers+".>")

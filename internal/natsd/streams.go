@@ -18,6 +18,7 @@ const (
 	Timers     = "TIMERS"
 	DeadLetter = "DEADLETTER"
 	Snapshots  = "SNAPSHOTS"
+	Logs       = "LOGS"
 	Leases     = "LEASES"
 
 	submitPrefix = "SUBMIT_"
@@ -36,11 +37,19 @@ const submitBytes = 256 << 20
 // agree on its identity.
 const identityCandidate = "identity-of-new-stream"
 
+// What LOGS keeps: the newest of all runs. An operator may change both on the stream.
+const (
+	logsAge   = 14 * 24 * time.Hour
+	logsBytes = 4 << 30
+	// leastLogs is what LOGS is made with at the least, where the store has little room.
+	leastLogs = 64 << 20
+)
+
 // DuplicateWindow is how long a stream remembers message ids.
 const DuplicateWindow = 2 * time.Minute
 
 // EnsureStreams creates what is missing of LIFECYCLE, TIMERS, DEADLETTER,
-// SNAPSHOTS, SUBMIT_local and the bucket LEASES, brings what is there up to date, and
+// SNAPSHOTS, LOGS, SUBMIT_local and the bucket LEASES, brings what is there up to date, and
 // returns the identity of LIFECYCLE: random, made when the stream was, never
 // changed. Limits that an operator has set on an existing stream stay. Several
 // services may call it at the same time.
@@ -78,12 +87,31 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 			return "", err
 		}
 	}
-	return identity, EnsureSubmit(ctx, js, Local, replicas)
+	if err := EnsureSubmit(ctx, js, Local, replicas); err != nil {
+		return "", err
+	}
+	return identity, ensureLogs(ctx, js, replicas)
 }
+
+// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold.
+func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	want := logsConfig(replicas)
+	return insist(ctx, func(ctx context.Context) error {
+		_, err := ensureOnce(ctx, js, want)
+		var refused *jetstream.APIError
+		if errors.As(err, &refused) && refused.ErrorCode == noStorage && want.MaxBytes > leastLogs {
+			want.MaxBytes /= 2
+		}
+		return err
+	})
+}
+
+// noStorage is the server's code for a stream that would hold more than the store has left.
+const noStorage jetstream.ErrorCode = 10047
 
 // whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
 func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
-	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), submitConfig(Local, replicas)} {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -219,6 +247,23 @@ func snapshotsConfig(replicas int) jetstream.StreamConfig {
 		MaxMsgSize:        MaxEvent,
 		Duplicates:        DuplicateWindow,
 		AllowDirect:       true,
+	}
+}
+
+// logsConfig drops the oldest, of whatever run: a log is looked at soon, or not at all.
+func logsConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:        Logs,
+		Description: "what the steps of pipelines printed",
+		Subjects:    []string{"logs.*.*.*"},
+		MaxAge:      logsAge,
+		MaxBytes:    logsBytes,
+		Discard:     jetstream.DiscardOld,
+		Storage:     jetstream.FileStorage,
+		Replicas:    replicas,
+		MaxMsgSize:  MaxEvent,
+		Duplicates:  DuplicateWindow,
+		AllowDirect: true,
 	}
 }
 

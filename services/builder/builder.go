@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
@@ -21,7 +22,7 @@ import (
 
 // Options say where the builder works.
 type Options struct {
-	Data     string       // folder for mirrors, work and logs; several processes may share it
+	Data     string       // folder for mirrors and work; several processes may share it
 	Registry string       // the OCI registry, as host:port or URL; artifacts go to <Registry>/<project>/<service>
 	Push     []oci.Option // how to reach it
 	Parallel int          // pipeline runs at once; 1 when zero
@@ -30,6 +31,7 @@ type Options struct {
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
+	Logs *runlog.Store // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
 	Private []string // further files and folders that no step may read: credentials
 
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty

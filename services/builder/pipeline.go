@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -126,18 +127,14 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	if spec.Files, err = repo.Tree(ctx, m.Commit); err != nil {
 		return pipeline.Report{}, nil, leave, err
 	}
-	report, err := pipeline.Run(ctx, spec)
-	if err != nil {
-		return report, nil, leave, err
-	}
-	log, err := b.workshop.keepLog(report.LogFile, report.LogDigest)
+	report, log, err := b.run(ctx, job, effect, spec)
 	if err != nil {
 		return report, nil, leave, err
 	}
 	evidence := &events.Evidence{
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
-		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log, Digest: report.LogDigest,
+		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log.name, Digest: log.Digest,
 		Unisolated: report.Unisolated, Reused: report.Reused(),
 	}
 	if report.Unisolated != "" {
@@ -153,6 +150,33 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		return report, evidence, leave, found("%s: %s%s", failed.Name, failed.Reason, tail(report.LogTail))
 	}
 	return report, evidence, leave, nil
+}
+
+// keptLog is the log of a run, and what of it is kept.
+type keptLog struct {
+	runlog.Kept
+	name string
+}
+
+// run runs a pipeline, its log kept for whoever asks the gateway. The report says what else is known of it.
+func (b *builder) run(ctx context.Context, job *service.Job, effect string, spec pipeline.Spec) (report pipeline.Report, log keptLog, err error) {
+	if b.options.Logs == nil {
+		report, err = pipeline.Run(ctx, spec)
+		log.Digest = report.LogDigest
+		return report, log, err
+	}
+	of := runlog.Run{Project: job.Project.Name, Kind: runlog.Pipeline, Key: job.Event.Key}
+	if effect != "pipeline" {
+		of.Kind = runlog.Build
+	}
+	writer := b.options.Logs.Write(ctx, of, job.Attempt)
+	spec.Log = writer
+	report, err = pipeline.Run(ctx, spec)
+	log.Kept, log.name = writer.Close(err == nil), of.Path()
+	if log.Reason != "" {
+		b.options.Log("a log is not kept as a whole", "project", of.Project, "run", of.Key, "reason", log.Reason, "bytes", log.Dropped)
+	}
+	return report, log, err
 }
 
 // spec is how the pipeline of a commit is run here.

@@ -24,7 +24,6 @@ import (
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
 //	<data>/caches        folders that steps keep from run to run, of each repository
 //	<data>/steps         what steps that succeeded left, by what they depend on, of each repository
-//	<data>/logs          what the commands printed, by digest
 type workshop struct {
 	data string
 
@@ -168,20 +167,6 @@ func (w *workshop) caches(project, repository string) string {
 // steps is the folder for the results of steps of a repository.
 func (w *workshop) steps(project, repository string) string {
 	return filepath.Join(w.data, "steps", token(project+"\x00"+repository))
-}
-
-// keepLog files a log under its digest and returns its name in the data folder.
-func (w *workshop) keepLog(file, digest string) (string, error) {
-	hexes, ok := strings.CutPrefix(digest, "sha256:")
-	if file == "" || !ok {
-		return "", nil
-	}
-	name := filepath.Join("logs", hexes+".log")
-	to := filepath.Join(w.data, name)
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return "", err
-	}
-	return name, os.Rename(file, to) // one file system: the work is in the data folder too
 }
 
 // keep moves an executable out of its room, for package to find.

@@ -47,6 +47,8 @@ var rules = map[string]rule{
 	"GET /api/v1/overview": {need: readNamed},
 	"GET /api/v1/whoami":   {},
 
+	"GET /api/v1/logs/{project}/{run...}": {need: readOfPath},
+
 	"GET /api/v1/webhooks/unknown": {need: readNamed},
 
 	"POST /webhooks/{kind}/{project}": {signed: func(r *http.Request) access.Identity {
@@ -63,6 +65,11 @@ func readAll(*http.Request) []access.Scope { return []access.Scope{access.Need(a
 // readProject asks for the project that the query names, or for all.
 func readProject(r *http.Request) []access.Scope {
 	return []access.Scope{access.Need(access.Read, "", r.URL.Query().Get("project"))}
+}
+
+// readOfPath asks for the project that the path names.
+func readOfPath(r *http.Request) []access.Scope {
+	return []access.Scope{access.Need(access.Read, "", r.PathValue("project"))}
 }
 
 // readNamed asks for a project only when one is named: the handler shows what may be seen.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/quota"
+	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -91,6 +92,9 @@ type Gateway struct {
 	live     *live
 	tails    *tails
 
+	logs        *runlog.Store
+	readingLogs chan struct{}
+
 	rebuilding sync.Mutex // held while the read models are built again
 	metrics    metrics
 	handle     atomic.Pointer[jetstream.Stream]
@@ -139,6 +143,7 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.measure(o.Metrics)
 	g.boundStorage()
+	g.logs, g.readingLogs = runlog.New(o.Host.JS), make(chan struct{}, mostLogs)
 	g.secrets, g.webhookRoom.each = o.SigningSecrets, map[string]int64{}
 	return g, nil
 }
@@ -160,6 +165,7 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("POST /webhooks/{kind}/{project}", g.takeWebhook)
 	mux.HandleFunc("GET /api/v1/webhooks/unknown", g.unknownWebhooks)
 	mux.HandleFunc("GET /api/v1/overview", g.showOverview)
+	mux.HandleFunc("GET /api/v1/logs/{project}/{run...}", g.showLog)
 	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
 	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)
 	mux.HandleFunc("POST /api/v1/deadletters/{sequence}/resend", g.resend)

@@ -3,6 +3,8 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +103,7 @@ func trigger(b *testing.B) []time.Duration {
 		}
 		select {
 		case c := <-finished:
-			took := firstLine(b, filepath.Join(data, "builder"), c).Sub(began)
+			took := firstLine(b, stack.Addresses().HTTP, c).Sub(began)
 			if i >= 5 { // the first ones open the mirror and ask what the kernel grants
 				all = append(all, took)
 			}
@@ -114,14 +116,19 @@ func trigger(b *testing.B) []time.Duration {
 }
 
 // firstLine is the time that the step of a run printed.
-func firstLine(b *testing.B, data string, c events.PipelineRunFinished) time.Time {
+func firstLine(b *testing.B, server string, c events.PipelineRunFinished) time.Time {
 	b.Helper()
 	if c.Lemnis.Merge.Evidence == nil {
 		b.Fatalf("%s: %s", c.Outcome, c.Errors)
 	}
-	text, err := os.ReadFile(filepath.Join(data, c.Lemnis.Merge.Evidence.Log))
+	answer, err := http.Get(server + c.Lemnis.Merge.Evidence.Log) //nolint:noctx // of this test's own gateway
 	if err != nil {
 		b.Fatal(err)
+	}
+	text, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	if err != nil || answer.StatusCode != http.StatusOK {
+		b.Fatalf("%s: %v\n%s", answer.Status, err, text)
 	}
 	for line := range strings.Lines(string(text)) {
 		if n, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64); err == nil {

@@ -100,7 +100,7 @@ func (r *run) takeCaches(s definition.Step) (giveBack func()) {
 	}
 	complain := func(folder string, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			_, _ = fmt.Fprintf(r.log, "cache %s: %v\n", folder, err)
+			_, _ = fmt.Fprintf(r.log.of(s.Name), "cache %s: %v\n", folder, err)
 		}
 	}
 	kept := map[string]string{} // place in the checkout to place in the store

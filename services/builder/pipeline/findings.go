@@ -68,7 +68,7 @@ const mostWrong = 300
 
 // read takes in the reports that a step left. A report that is no report is the step's fault. What the step's secrets are is in
 // nothing that is read or said: reports are written by what had them.
-func (r *run) read(reports definition.Reports, secrets []string) (f findings, wrong error) {
+func (r *run) read(task string, reports definition.Reports, secrets []string) (f findings, wrong error) {
 	var all []error
 	each := func(patterns []string, take func(text *bufio.Reader) error) {
 		files, _ := r.glob(patterns, false)
@@ -91,7 +91,7 @@ func (r *run) read(reports definition.Reports, secrets []string) (f findings, wr
 		if begin, err := lines.Start(text); err != nil || begin == "" {
 			return err // nothing ran
 		}
-		say := newMask(secrets, r.log)
+		say := newMask(secrets, r.log.of(task))
 		cases, err := testreport.Read(text, say) // what go test prints goes to the log, as text for people
 		if flushed := say.Flush(); err == nil {
 			err = flushed

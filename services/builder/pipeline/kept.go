@@ -109,7 +109,7 @@ func discard(folder string) error {
 // reuse puts what a task left into the checkout, and reads its reports, as if it had been run.
 func (r *run) reuse(t definition.Task, k kept) result {
 	s := Step{Name: t.Name, Outcome: Success, Reused: k.Run, Started: r.spec.Now()}
-	_, _ = fmt.Fprintf(r.log, "= %s is not run: nothing that it depends on has changed since run %s of %s, whose result is taken\n", t.Name, k.Run, k.Finished.UTC().Format(time.RFC3339))
+	_, _ = fmt.Fprintf(r.log.of(t.Name), "= %s is not run: nothing that it depends on has changed since run %s of %s, whose result is taken\n", t.Name, k.Run, k.Finished.UTC().Format(time.RFC3339))
 	folder := filepath.Join(r.spec.Kept, r.keys[t.Name])
 	found := findings{}
 	err := r.clear(t.Step.Reports)
@@ -121,7 +121,7 @@ func (r *run) reuse(t definition.Task, k kept) result {
 	if err == nil {
 		var secrets map[string]string
 		if secrets, err = r.secrets(t.Step); err == nil {
-			found, err = r.read(t.Step.Reports, values(secrets))
+			found, err = r.read(t.Name, t.Step.Reports, values(secrets))
 		}
 	}
 	if err != nil { // the run is the machinery's to repeat, and then it is not there
@@ -171,7 +171,7 @@ func (r *run) keep(t definition.Task, unisolated string) {
 		return
 	}
 	if err := r.file(t, key, unisolated); err != nil {
-		_, _ = fmt.Fprintf(r.log, "the result of %s is not kept: %v\n", t.Name, err)
+		_, _ = fmt.Fprintf(r.log.of(t.Name), "the result of %s is not kept: %v\n", t.Name, err)
 	}
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"bytes"
 	"io"
+	"math"
 	"slices"
 	"strings"
 )
@@ -16,8 +17,17 @@ var stars = []byte("***")
 // it is known.
 type mask struct {
 	out     io.Writer
-	secrets [][]byte // longest first
+	secrets []*wanted // longest first
 	held    []byte
+	joined  []byte // what was held with what came, to be used again
+	counts  [256]int32
+}
+
+// wanted is a secret, and where it is found next.
+type wanted struct {
+	text []byte
+	rare int // place in the text of the byte that is looked for; -1: the text as a whole
+	next int // -1: not in what is left
 }
 
 func newMask(secrets []string, out io.Writer) *mask {
@@ -25,11 +35,11 @@ func newMask(secrets []string, out io.Writer) *mask {
 	for _, secret := range secrets {
 		for line := range strings.Lines(secret) { // of several lines, each: programs indent them
 			if line = strings.TrimSpace(line); len(line) >= leastSecret {
-				m.secrets = append(m.secrets, []byte(line))
+				m.secrets = append(m.secrets, &wanted{text: []byte(line)})
 			}
 		}
 	}
-	slices.SortFunc(m.secrets, func(a, b []byte) int { return len(b) - len(a) })
+	slices.SortFunc(m.secrets, func(a, b *wanted) int { return len(b.text) - len(a.text) })
 	return m
 }
 
@@ -39,59 +49,80 @@ func (m *mask) Write(p []byte) (int, error) {
 		return m.out.Write(p)
 	}
 	if len(m.held) > 0 {
-		p = append(m.held, p...)
+		m.joined = append(append(m.joined[:0], m.held...), p...)
+		p = m.joined
 	}
+	m.choose(p)
+	for _, s := range m.secrets {
+		s.next = s.find(p, 0)
+	}
+	from, open := 0, m.open(p, 0)
 	for {
-		at, length := m.first(p)
+		at, length := m.first()
 		if at < 0 {
 			break
 		}
 		// A longer secret that holds this one may still be on its way.
-		if open := m.open(p); open >= 0 && open <= at {
+		if open <= at {
 			break
 		}
-		if _, err := m.out.Write(p[:at]); err != nil {
+		if err := m.pass(p[from:at], true); err != nil {
 			return 0, err
 		}
-		if _, err := m.out.Write(stars); err != nil {
-			return 0, err
-		}
-		p = p[at+length:]
-	}
-	keep := len(p)
-	if open := m.open(p); open >= 0 {
-		keep = open
-	}
-	if keep > 0 {
-		if _, err := m.out.Write(p[:keep]); err != nil {
-			return 0, err
+		from = at + length
+		m.skip(p, from)
+		if open < from {
+			open = m.open(p, from)
 		}
 	}
-	m.held = append([]byte(nil), p[keep:]...)
+	if err := m.pass(p[from:open], false); err != nil {
+		return 0, err
+	}
+	m.held = append(m.held[:0], p[open:]...)
 	return n, nil
 }
 
-// first finds the secret that begins first; of several, the longest.
-func (m *mask) first(p []byte) (at, length int) {
+// pass writes on what is no secret, and stars in the place of one that follows.
+func (m *mask) pass(p []byte, secret bool) error {
+	if len(p) > 0 {
+		if _, err := m.out.Write(p); err != nil {
+			return err
+		}
+	}
+	if !secret {
+		return nil
+	}
+	_, err := m.out.Write(stars)
+	return err
+}
+
+// first is the secret that begins first; of several, the longest.
+func (m *mask) first() (at, length int) {
 	at = -1
 	for _, s := range m.secrets {
-		if i := bytes.Index(p, s); i >= 0 && (at < 0 || i < at) {
-			at, length = i, len(s)
+		if s.next >= 0 && (at < 0 || s.next < at) {
+			at, length = s.next, len(s.text)
 		}
 	}
 	return at, length
 }
 
-// open is where the longest end of p begins that is the beginning of a secret; -1 when none is.
-func (m *mask) open(p []byte) int {
-	best := -1
+// skip looks on for the secrets that began before a place.
+func (m *mask) skip(p []byte, from int) {
 	for _, s := range m.secrets {
-		for k := min(len(s)-1, len(p)); k > 0; k-- {
-			if at := len(p) - k; bytes.HasPrefix(s, p[at:]) {
-				if best < 0 || at < best {
-					best = at
-				}
-				break
+		if s.next >= 0 && s.next < from {
+			s.next = s.find(p, from)
+		}
+	}
+}
+
+// open is where, from a place on, the longest end of p begins that is the beginning of a secret; the end of p when none is.
+func (m *mask) open(p []byte, from int) int {
+	best := len(p)
+	for _, s := range m.secrets {
+		for at := max(from, len(p)-len(s.text)+1); at < best; at++ {
+			if bytes.HasPrefix(s.text, p[at:]) {
+				best = at
 			}
 		}
 	}
@@ -100,18 +131,73 @@ func (m *mask) open(p []byte) int {
 
 // Flush writes what was held back: it is no secret any more.
 func (m *mask) Flush() error {
-	rest := m.held
+	rest, from := m.held, 0
 	m.held = nil
-	for len(rest) > 0 {
-		at, length := m.first(rest)
-		if at < 0 {
-			_, err := m.out.Write(rest)
-			return err
-		}
-		if _, err := m.out.Write(append(append([]byte(nil), rest[:at]...), stars...)); err != nil {
-			return err
-		}
-		rest = rest[at+length:]
+	for _, s := range m.secrets {
+		s.next = s.find(rest, 0)
 	}
-	return nil
+	for at, length := m.first(); at >= 0; at, length = m.first() {
+		if err := m.pass(rest[from:at], true); err != nil {
+			return err
+		}
+		from = at + length
+		m.skip(rest, from)
+	}
+	return m.pass(rest[from:], false)
+}
+
+const (
+	sampled = 4 << 10 // bytes of a piece by which its commonness of bytes is judged
+	common  = 12      // a byte that is more than one of so many is looked for together with the others
+)
+
+// choose has each secret looked for by the byte of it that is rarest in what is printed: lines may share whatever else with it.
+func (m *mask) choose(p []byte) {
+	if len(p) < sampled {
+		for _, s := range m.secrets {
+			s.rare = -1
+		}
+		return
+	}
+	clear(m.counts[:])
+	// From all over the piece: its beginning may be unlike the rest.
+	for block, step := 0, len(p)/16; block < 16; block++ {
+		for _, b := range p[block*step:][:sampled/16] {
+			m.counts[b]++
+		}
+	}
+	for _, s := range m.secrets {
+		least := int32(math.MaxInt32)
+		for i, b := range s.text {
+			if m.counts[b] < least {
+				s.rare, least = i, m.counts[b]
+			}
+		}
+		if least > sampled/common {
+			s.rare = -1
+		}
+	}
+}
+
+// find is where the secret begins next, from a place on; -1 when it does not.
+func (s *wanted) find(p []byte, from int) int {
+	if s.rare < 0 {
+		at := bytes.Index(p[from:], s.text)
+		if at < 0 {
+			return -1
+		}
+		return from + at
+	}
+	rare, last := s.text[s.rare], len(p)-len(s.text)
+	for at := from + s.rare; at-s.rare <= last; at++ {
+		hit := bytes.IndexByte(p[at:last+s.rare+1], rare)
+		if hit < 0 {
+			return -1
+		}
+		at += hit
+		if begin := at - s.rare; p[begin] == s.text[0] && bytes.Equal(p[begin:begin+len(s.text)], s.text) {
+			return begin
+		}
+	}
+	return -1
 }

@@ -39,6 +39,7 @@ type Spec struct {
 	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
 	Name  string            // with Kept: of this run, for those that take its results
 
+	Log       Log              // keeps the log; nil: it is build.log in Output
 	Live      io.Writer        // gets the log while it grows; nil: nobody
 	Parallel  int              // steps at once; as many as processors when zero
 	TailBytes int              // bytes of the log that the report carries
@@ -97,7 +98,7 @@ func prepare(spec Spec) (r *run, err error) {
 	if r.root, err = os.OpenRoot(spec.Dir); err != nil {
 		return nil, err
 	}
-	if r.log, err = newTranscript(filepath.Join(spec.Output, "build.log"), spec.TailBytes, spec.Live); err != nil {
+	if r.log, err = newTranscript(filepath.Join(spec.Output, "build.log"), spec); err != nil {
 		_ = r.root.Close()
 		return nil, err
 	}
@@ -167,6 +168,6 @@ func (r *run) fail(name string, cause Cause, reason string) {
 func (r *run) end(s Step) {
 	r.report.Steps = append(r.report.Steps, s)
 	if s.Outcome != Success {
-		_, _ = fmt.Fprintf(r.log, "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)
+		_, _ = fmt.Fprintf(r.log.of(s.Name), "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)
 	}
 }

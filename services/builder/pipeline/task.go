@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ func (r *run) task(ctx context.Context, t definition.Task) result {
 		if s.Outcome != Failure || s.Attempts > t.Step.Retries || s.Cause == CauseSecret {
 			break
 		}
-		_, _ = fmt.Fprintf(r.log, "%s: attempt %d: %s; once more\n", t.Name, s.Attempts, s.Reason)
+		_, _ = fmt.Fprintf(r.log.of(t.Name), "%s: attempt %d: %s; once more\n", t.Name, s.Attempts, s.Reason)
 	}
 	s.Finished = r.spec.Now()
 	out.step = s
@@ -61,11 +62,11 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	}
 	defer r.takeCaches(t.Step)()
 	for line := range strings.Lines(strings.TrimSpace(t.Step.Run)) {
-		_, _ = fmt.Fprintf(r.log, "$ %s\n", strings.TrimRight(line, "\n"))
+		_, _ = fmt.Fprintf(r.log.of(t.Name), "$ %s\n", strings.TrimRight(line, "\n"))
 	}
 	hidden := values(secrets)
 	end := &tail{most: 4 << 10}
-	out := newMask(hidden, both{r.log, end})
+	out := newMask(hidden, both{r.log.of(t.Name), end})
 	ended, err := runner.Run(ctx, r.step(t, secrets), out)
 	if flushed := out.Flush(); err == nil {
 		err = flushed
@@ -73,7 +74,7 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	if err != nil {
 		return executor.Result{}, findings{}, err
 	}
-	found, wrong := r.read(t.Step.Reports, hidden)
+	found, wrong := r.read(t.Name, t.Step.Reports, hidden)
 	switch {
 	case !ended.Succeeded() && found.failed() != "":
 		ended.Cause, ended.Reason = CauseTests, found.failed()
@@ -135,7 +136,7 @@ func (r *run) secrets(s definition.Step) (map[string]string, error) {
 
 // both writes to two: the log, which may fail, and the tail.
 type both struct {
-	log  *transcript
+	log  io.Writer
 	tail *tail
 }
 

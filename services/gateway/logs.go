@@ -1,0 +1,105 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/runlog"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// mostLogs is how many logs are read at once: a long one that is searched takes a processor.
+const mostLogs = 32
+
+// showLog answers GET /api/v1/logs/{project}/{run}: what the steps of a run printed, as they printed it; of one step with ?step, the
+// lines that contain a text with ?grep, and what is still to come with ?follow. An answer that breaks off is not the whole log.
+func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
+	v := r.URL.Query()
+	run := runlog.Run{Project: r.PathValue("project"), Kind: runlog.Kind(v.Get("kind")), Key: r.PathValue("run")}
+	if run.Kind != "" && !slices.Contains(runlog.Kinds, run.Kind) {
+		g.fail(w, r, refuse(http.StatusBadRequest, "a log of kind %s: there are %q", quote(string(run.Kind)), runlog.Kinds))
+		return
+	}
+	follow, err := strconv.ParseBool(v.Get("follow"))
+	if err != nil && v.Has("follow") {
+		g.fail(w, r, refuse(http.StatusBadRequest, "follow=%s: want true or false", quote(v.Get("follow"))))
+		return
+	}
+	select {
+	case g.readingLogs <- struct{}{}:
+		defer func() { <-g.readingLogs }()
+	default:
+		g.fail(w, r, refuse(http.StatusServiceUnavailable, "%d logs are being read; try again later", mostLogs))
+		return
+	}
+	last, err := g.logs.Find(r.Context(), run)
+	if errors.Is(err, runlog.ErrNotFound) {
+		err = refuse(http.StatusNotFound, "there is no log of run %s of project %s: it has not come to its steps, or its log is older than what is kept",
+			quote(run.Key), quote(run.Project))
+	} else if err != nil {
+		err = away(err)
+	}
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Accel-Buffering", "no")
+	h.Set(runlog.AttemptHeader, strconv.FormatUint(last.Attempt, 10))
+	if k := last.Kept; k != nil {
+		h.Set(runlog.DigestHeader, k.Digest)
+		if k.Dropped > 0 {
+			h.Set(runlog.DroppedHeader, strconv.FormatInt(k.Dropped, 10))
+		}
+	}
+	if r.Method == http.MethodHead {
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	if err := g.sendLog(r.Context(), w, last, follow, v.Get("step"), v.Get("grep")); err != nil {
+		if r.Context().Err() == nil && !errors.Is(err, errStopping) {
+			g.log.Warn("a log could not be read to its end", zap.String("project", run.Project), zap.String("run", run.Key), zap.Error(err))
+		}
+		panic(http.ErrAbortHandler) // the client sees that this is not the end
+	}
+}
+
+func (g *Gateway) sendLog(ctx context.Context, w http.ResponseWriter, last runlog.Last, follow bool, step, text string) error {
+	control := http.NewResponseController(w)
+	if follow {
+		_ = control.Flush() // there is a log, also where nothing is printed for long
+		begin, cancel := context.WithTimeout(ctx, beginTimeout)
+		place, err := g.live.wait(begin, func(*events.Event) bool { return false })
+		cancel()
+		if err != nil {
+			return err
+		}
+		defer g.live.forget(place)
+		following, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		go func() {
+			select {
+			case <-place.items: // the gateway stops
+				stop(errStopping)
+			case <-following.Done():
+			}
+		}()
+		ctx = following
+	}
+	filter := runlog.NewFilter(w, step, text)
+	err := g.logs.Read(ctx, last, follow, func(step string, piece []byte) error {
+		if err := filter.Print(step, piece); err != nil || !follow {
+			return err
+		}
+		return control.Flush()
+	})
+	return errors.Join(err, filter.Close())
+}
