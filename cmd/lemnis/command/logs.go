@@ -1,0 +1,80 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/internal/runlog"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+func newLogs(f *flags) *cobra.Command {
+	var q api.LogQuery
+	c := &cobra.Command{
+		Use: "logs RUN", Short: "Show what the steps of a pipeline run printed", Args: exactly("RUN"),
+		Long: "Show what the steps of a pipeline run printed, as they printed it, with secrets masked. RUN is the key of the run, CHANGE#ROUND:\n" +
+			"`lemnis events list --type pipelinerun.started` names it, and the evidence of an artifact does. A log is kept for a while, not for ever.",
+		Example: "  lemnis logs 'c1#1' --project shop\n" +
+			"  lemnis logs 'c1#1' --step test --follow\n" +
+			"  lemnis logs 'c1#1' --grep FAIL",
+		RunE: func(c *cobra.Command, args []string) error {
+			project, err := f.needProject()
+			if err != nil {
+				return err
+			}
+			if q.Kind != "" && !slices.Contains(runlog.Kinds, runlog.Kind(q.Kind)) {
+				return usage("--kind %q: there are %s and %s", q.Kind, runlog.Pipeline, runlog.Build)
+			}
+			log, dropped, err := f.client().Log(c.Context(), project, args[0], q)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = log.Close() }()
+			_, err = io.Copy(c.OutOrStdout(), log)
+			switch {
+			case c.Context().Err() != nil && q.Follow:
+				return nil // the one who followed has seen enough
+			case err != nil:
+				return fmt.Errorf("the log breaks off here, it has more: %w", err)
+			case dropped > 0:
+				fmt.Fprintf(c.ErrOrStderr(), "lemnis: this log was cut off: %d bytes of it are not kept\n", dropped)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&q.Step, "step", "", "only what this step printed")
+	c.Flags().StringVar(&q.Text, "grep", "", "only lines that contain this text")
+	c.Flags().StringVar(&q.Kind, "kind", "", "pipeline or build: of what was packaged without a run of a change; without it the first that there is")
+	c.Flags().BoolVar(&q.Follow, "follow", false, "also what is still to come, until the run ends or Ctrl-C")
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) > 0 || f.project == "" {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return f.latestRuns(c.Context()), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
+	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions([]string{string(runlog.Pipeline), string(runlog.Build)}, cobra.ShellCompDirectiveNoFileComp)) // fails for an unknown flag only
+	return c
+}
+
+const mostCompleted = 50
+
+// latestRuns offers the runs of the project that began last, the last one first. A gateway that does not answer offers none.
+func (f *flags) latestRuns(ctx context.Context) []cobra.Completion {
+	started, err := f.client().Events(ctx, api.Query{Project: f.project, Type: events.TypeOf(events.PipelineRunStarted{}).Short()})
+	if err != nil {
+		return nil
+	}
+	var runs []cobra.Completion
+	for _, e := range slices.Backward(started) {
+		if c, is := e.Content.(events.PipelineRunStarted); is && e.Kind == events.Stated && len(runs) < mostCompleted {
+			runs = append(runs, cobra.CompletionWithDesc(e.Key, cmp.Or(c.Lemnis.Merge.Title, c.Lemnis.Merge.Branch)))
+		}
+	}
+	return runs
+}

@@ -1,0 +1,56 @@
+package command_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// The command asks for what its flags say, shows it byte by byte, and says what of the log is missing.
+func TestLogs(t *testing.T) {
+	const log = "\x1b[31mFAIL\x1b[0m \xff\n"
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.EscapedPath() + "?" + r.URL.RawQuery {
+		case "/api/v1/logs/shop/c1%231?", "/api/v1/logs/shop/feat%2Fx%231?follow=true&grep=a+b&kind=build&step=test":
+			_, _ = w.Write([]byte(log))
+		case "/api/v1/logs/shop/cut%231?":
+			w.Header().Set("Lemnis-Log-Dropped", "7")
+			_, _ = w.Write([]byte(log))
+		case "/api/v1/logs/shop/half%231?":
+			_, _ = w.Write([]byte(log))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		default:
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"detail":"there is no log of run"}`))
+		}
+	}))
+	t.Cleanup(server.Close)
+	for _, test := range []struct {
+		args           []string
+		code           int
+		out, complaint string
+	}{
+		{[]string{"c1#1"}, 0, log, ""},
+		{[]string{"feat/x#1", "--step", "test", "--grep", "a b", "--follow", "--kind", "build"}, 0, log, ""},
+		{[]string{"cut#1"}, 0, log, "cut off: 7 bytes of it are not kept"},
+		{[]string{"half#1"}, 1, log, "the log breaks off here"},
+		{[]string{"gone#1"}, 1, "", "there is no log of run"},
+		{[]string{"c1#1", "--kind", "else"}, 2, "", "pipeline and build"},
+		{[]string{}, 2, "", "RUN is missing"},
+	} {
+		code, out, complaint := lemnis(t.Context(), append([]string{"logs", "--server", server.URL, "--project", "shop"}, test.args...)...)
+		if code != test.code || out != test.out || !strings.Contains(complaint, test.complaint) || test.complaint == "" && complaint != "" {
+			t.Errorf("%q: %d %q %q, want %d %q %q", test.args, code, out, complaint, test.code, test.out, test.complaint)
+		}
+	}
+	if code, _, complaint := lemnis(t.Context(), "logs", "c1#1", "--server", server.URL, "--project", ""); code != 2 || !strings.Contains(complaint, "which project?") {
+		t.Errorf("without a project: %d %q", code, complaint)
+	}
+	// Runs are offered, where a gateway says which there are.
+	if _, out, _ := lemnis(t.Context(), "__complete", "logs", "--kind", ""); !strings.Contains(out, "pipeline\nbuild\n") {
+		t.Errorf("completion of --kind: %q", out)
+	}
+}
