@@ -61,7 +61,7 @@ func (b *builder) try(ctx context.Context, job *service.Job, m *events.MergeDeta
 	if err := reviewed(ctx, repo, *m); err != nil {
 		return err
 	}
-	if there, err := repo.Contains(ctx, m.Base, m.Head); err != nil {
+	if there, err := repo.Ancestor(ctx, m.Head, master); err != nil { // both as fetched just now
 		return err
 	} else if there {
 		return found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
@@ -117,16 +117,15 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		return pipeline.Report{}, nil, none, err
 	}
 	tree := filepath.Join(room, "tree")
-	if err := repo.Checkout(ctx, m.Commit, tree); err != nil {
+	files, err := repo.Checkout(ctx, m.Commit, tree)
+	if err != nil {
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
 			err = found("%v", err)
 		}
 		return pipeline.Report{}, nil, leave, err
 	}
 	spec := b.spec(job, m, room, tree)
-	if spec.Files, err = repo.Tree(ctx, m.Commit); err != nil {
-		return pipeline.Report{}, nil, leave, err
-	}
+	spec.Files = files
 	report, log, err := b.run(ctx, job, effect, spec)
 	if err != nil {
 		return report, nil, leave, err

@@ -70,17 +70,14 @@ func tip(ctx context.Context, repo *git.Repository, name string) (string, error)
 
 // commitOf is one commit as git logs it; git.ErrNotFound when it is not there.
 func commitOf(ctx context.Context, repo *git.Repository, id string) (git.Commit, error) {
-	if _, err := repo.Resolve(ctx, id); err != nil {
-		return git.Commit{}, err
-	}
-	log, err := repo.Log(ctx, "", id, 1)
+	found, err := repo.Commits(ctx, id)
 	if err != nil {
 		return git.Commit{}, err
 	}
-	if len(log) == 0 {
+	if len(found) != 1 {
 		return git.Commit{}, fmt.Errorf("%w: %s", git.ErrNotFound, id)
 	}
-	return log[0], nil
+	return found[0], nil
 }
 
 // builderIdentity commits merges.
@@ -89,14 +86,14 @@ var builderIdentity = git.Identity{Name: "Lemnis", Email: "builder@lemnis.invali
 // mergeCommit makes the merge commit of head on onto; no branch moves. Everything in it comes from
 // the two commits and the change, so that any worker makes the same one at any time.
 func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (commit string, committed time.Time, err error) {
-	head, err := commitOf(ctx, repo, m.Head)
+	both, err := repo.Commits(ctx, m.Head, m.Onto)
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	base, err := commitOf(ctx, repo, m.Onto)
-	if err != nil {
-		return "", time.Time{}, err
+	if len(both) != 2 {
+		return "", time.Time{}, fmt.Errorf("git logged %d commits of %s and %s", len(both), m.Head, m.Onto)
 	}
+	head, base := both[0], both[1]
 	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
 	if err != nil {
 		return "", time.Time{}, err

@@ -84,23 +84,6 @@ func hunk(line string) (removed, added place, err error) {
 	return read(fields[1]), read(fields[2]), err
 }
 
-// Tree tells what each file of a commit is, by path: two of the same text are the same, with the same rights.
-func (r *Repository) Tree(ctx context.Context, commit string) (map[string]string, error) {
-	if err := checkIDs(commit); err != nil {
-		return nil, fmt.Errorf("tree: %w", err)
-	}
-	out, err := r.git(ctx, "ls-tree", "-r", "-z", commit)
-	if err != nil {
-		return nil, fmt.Errorf("tree: %w", err)
-	}
-	files := map[string]string{}
-	for _, entry := range splitNUL(out) {
-		what, at, _ := strings.Cut(entry, "\t")
-		files[at] = what
-	}
-	return files, nil
-}
-
 // Files lists the paths of a commit's files.
 func (r *Repository) Files(ctx context.Context, commit string) ([]string, error) {
 	if err := checkIDs(commit); err != nil {

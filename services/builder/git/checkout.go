@@ -24,44 +24,54 @@ type entry struct {
 	mode, id, name string
 }
 
-// Checkout writes the files of a commit into dir, which is made, or is empty. A tree with a path
+// Checkout writes the files of a commit into dir, which is made, or is empty, and tells what each file is, by path: two of the same
+// text are the same, with the same rights. A tree with a path
 // or a symbolic link that leads out of it is refused as a whole with ErrUnsafeTree.
 //
 // The blobs are read with cat-file and written here. Not with git archive, which leaves out and
 // rewrites files as the tree's own .gitattributes say; not with checkout-index or worktree, which
 // run filters, and follow what earlier entries made. What is built is what the commit holds, byte
 // for byte. Submodules become empty folders, as in git before they are initialised.
-func (r *Repository) Checkout(ctx context.Context, commit, dir string) error {
-	if err := checkIDs(commit); err != nil {
-		return fmt.Errorf("checkout: %w", err)
-	}
-	if _, err := r.commit(ctx, commit); err != nil {
-		return fmt.Errorf("checkout: %w", err)
-	}
+func (r *Repository) Checkout(ctx context.Context, commit, dir string) (files map[string]string, err error) {
 	entries, err := r.entries(ctx, commit)
-	if err != nil {
-		return fmt.Errorf("checkout: %w", err)
+	if err == nil {
+		err = r.fill(ctx, entries, dir)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("checkout: %w", err)
+	}
+	files = make(map[string]string, len(entries))
+	for _, e := range entries {
+		files[e.name] = e.mode + " " + e.id
+	}
+	return files, nil
+}
+
+// fill makes a folder with the files of a commit.
+func (r *Repository) fill(ctx context.Context, entries []entry, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("checkout: %w", err)
+		return err
 	}
 	if there, err := os.ReadDir(dir); err != nil || len(there) > 0 {
-		return errors.Join(err, fmt.Errorf("checkout: %s is not empty", dir))
+		return errors.Join(err, fmt.Errorf("%s is not empty", dir))
 	}
 	root, err := os.OpenRoot(dir) // refuses to follow anything out of dir, whatever the names say
 	if err != nil {
-		return fmt.Errorf("checkout: %w", err)
+		return err
 	}
 	defer func() { _ = root.Close() }()
-	if err := r.write(ctx, root, entries); err != nil {
-		return fmt.Errorf("checkout: %w", err)
-	}
-	return nil
+	return r.write(ctx, root, entries)
 }
 
 func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error) {
+	if err := checkIDs(commit); err != nil {
+		return nil, err
+	}
 	out, err := r.git(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
 	if err != nil {
+		if _, missing := r.commit(ctx, commit); missing != nil {
+			return nil, missing
+		}
 		return nil, err
 	}
 	lines := splitNUL(out)

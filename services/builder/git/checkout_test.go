@@ -36,7 +36,7 @@ func TestCheckout(t *testing.T) {
 		"empty":          {"100644", ""},
 	})
 	dir := filepath.Join(t.TempDir(), "out")
-	if err := r.Checkout(t.Context(), commit, dir); err != nil {
+	if _, err := r.Checkout(t.Context(), commit, dir); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{"plain": "$Format:%H$\r\n", "link": "#!/bin/sh\n", "empty": ""} {
@@ -47,17 +47,17 @@ func TestCheckout(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(dir, "run.sh")); err != nil || info.Mode().Perm()&0o100 == 0 {
 		t.Errorf("run.sh: %v, %v", info, err)
 	}
-	if err := r.Checkout(t.Context(), commit, dir); err == nil {
+	if _, err := r.Checkout(t.Context(), commit, dir); err == nil {
 		t.Error("a folder that is not empty was written over")
 	}
 	dir = filepath.Join(t.TempDir(), "deep")
-	if err := r.Checkout(t.Context(), f.ids["main"], dir); err != nil {
+	if _, err := r.Checkout(t.Context(), f.ids["main"], dir); err != nil {
 		t.Fatal(err)
 	}
 	if got, _ := os.ReadFile(filepath.Join(dir, "dir", "b.txt")); string(got) != "b\n" {
 		t.Errorf("dir/b.txt: %q", got)
 	}
-	if err := r.Checkout(t.Context(), strings.Repeat("0", 40), t.TempDir()); !errors.Is(err, git.ErrNotFound) {
+	if _, err := r.Checkout(t.Context(), strings.Repeat("0", 40), t.TempDir()); !errors.Is(err, git.ErrNotFound) {
 		t.Errorf("want ErrNotFound, got %v", err)
 	}
 }
@@ -72,7 +72,7 @@ func TestCheckoutRefusesToLeaveTheTree(t *testing.T) {
 		t.Run("link "+target, func(t *testing.T) {
 			commit := treeOf(t, f.dir, map[string][2]string{"link": {"120000", target}, "z": {"100644", "z"}})
 			dir := filepath.Join(t.TempDir(), "out")
-			if err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
+			if _, err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
 				t.Fatalf("want ErrUnsafeTree, got %v", err)
 			}
 			if _, err := os.Lstat(filepath.Join(dir, "link")); err == nil {
@@ -87,7 +87,7 @@ func TestCheckoutRefusesToLeaveTheTree(t *testing.T) {
 			tree := host(t, f.dir, "040000 tree "+sub+"\t"+name+"\n", "mktree")
 			commit := host(t, f.dir, "m", "commit-tree", tree)
 			dir := filepath.Join(t.TempDir(), "out")
-			if err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
+			if _, err := r.Checkout(t.Context(), commit, dir); !errors.Is(err, git.ErrUnsafeTree) {
 				t.Fatalf("want ErrUnsafeTree, got %v", err)
 			}
 		})

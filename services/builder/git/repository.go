@@ -20,6 +20,7 @@ type Repository struct {
 	origin string // empty: dir is the origin
 
 	fetching sync.Mutex // two fetches at once would fail on each other's ref locks
+	fetches  int
 }
 
 // Open opens a repository. With a url (anything git can clone: a path, file, https, ssh), dir is
@@ -58,6 +59,9 @@ func Open(ctx context.Context, dir, url string) (*Repository, error) {
 	return r, nil
 }
 
+// tidyEvery is how many fetches there are to one that has git tidy the mirror, where that has grown untidy.
+const tidyEvery = 50
+
 // Fetch brings the mirror's branches and tags to where they stand at the origin; refs names
 // further full refs to bring (refs/pull/7/head). Without an origin there is nothing to do.
 func (r *Repository) Fetch(ctx context.Context, refs ...string) error {
@@ -76,7 +80,11 @@ func (r *Repository) Fetch(ctx context.Context, refs ...string) error {
 	}
 	r.fetching.Lock()
 	defer r.fetching.Unlock()
-	args := append([]string{"fetch", "--quiet", "--prune", "--no-tags", "--end-of-options", r.origin}, specs...)
+	args := []string{"fetch", "--quiet", "--prune", "--no-tags"}
+	if r.fetches++; r.fetches%tidyEvery != 1 {
+		args = append(args, "--no-auto-maintenance") // or each looks whether there is something to tidy
+	}
+	args = append(append(args, "--end-of-options", r.origin), specs...)
 	if _, err := r.git(ctx, args...); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
@@ -135,6 +143,14 @@ func (r *Repository) Contains(ctx context.Context, branch, commit string) (bool,
 		return false, err
 	}
 	return r.ancestor(ctx, commit, head)
+}
+
+// Ancestor says whether one commit is in the history of another, as far as the repository was fetched.
+func (r *Repository) Ancestor(ctx context.Context, old, young string) (bool, error) {
+	if err := checkIDs(old, young); err != nil {
+		return false, fmt.Errorf("ancestor: %w", err)
+	}
+	return r.ancestor(ctx, old, young)
 }
 
 func (r *Repository) ancestor(ctx context.Context, old, young string) (bool, error) {
@@ -196,11 +212,32 @@ func (r *Repository) Log(ctx context.Context, base, head string, limit int) ([]C
 	if err := checkIDs(head); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	args := []string{"log", "-z", "--topo-order", "--no-show-signature", "--format=%H%n%P%n%an%n%ae%n%at%n%cn%n%ce%n%ct%n%B"}
+	args := []string{"--topo-order"}
 	if limit > 0 {
 		args = append(args, "--max-count="+strconv.Itoa(limit))
 	}
-	out, err := r.git(ctx, append(args, span...)...)
+	return r.log(ctx, append(args, span...)...)
+}
+
+// Commits are single commits, in the order that they are asked for, each once; ErrNotFound when one is not there.
+func (r *Repository) Commits(ctx context.Context, ids ...string) ([]Commit, error) {
+	if err := checkIDs(ids...); err != nil {
+		return nil, fmt.Errorf("commits: %w", err)
+	}
+	commits, err := r.log(ctx, append([]string{"--no-walk=unsorted"}, ids...)...)
+	if err != nil {
+		for _, id := range ids {
+			if _, missing := r.commit(ctx, id); missing != nil {
+				return nil, missing
+			}
+		}
+	}
+	return commits, err
+}
+
+func (r *Repository) log(ctx context.Context, args ...string) ([]Commit, error) {
+	all := []string{"log", "-z", "--no-show-signature", "--format=%H%n%P%n%an%n%ae%n%at%n%cn%n%ce%n%ct%n%B"}
+	out, err := r.git(ctx, append(all, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
