@@ -18,8 +18,8 @@ type Evidence struct {
 	Skipped  int      `json:"skipped,omitempty"`
 	Coverage float64  `json:"coverage"`          // percent of statements, 0 to 100
 	Changed  *Covered `json:"changed,omitempty"` // of the lines that the change touches; nil: not known
-	Log      string   `json:"log,omitempty"`    // path at the gateway
-	Digest   string   `json:"digest,omitempty"` // of the log, as far as it is kept
+	Log      string   `json:"log,omitempty"`     // path at the gateway
+	Digest   string   `json:"digest,omitempty"`  // of the log, as far as it is kept
 
 	Reused     []string `json:"reused,omitempty"`     // steps that were not run, since an earlier run of the same content had their result
 	Unisolated string   `json:"unisolated,omitempty"` // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at

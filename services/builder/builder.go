@@ -31,8 +31,8 @@ type Options struct {
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
-	Logs *runlog.Store // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
-	Private []string // further files and folders that no step may read: credentials
+	Logs    *runlog.Store // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
+	Private []string      // further files and folders that no step may read: credentials
 
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 

@@ -109,7 +109,7 @@ func TestBranchesUnderTraffic(t *testing.T) {
 				t.Fatal(err)
 			}
 			dir := filepath.Join(t.TempDir(), "checkout")
-			if err := repo.Checkout(t.Context(), commit, dir); err != nil {
+			if _, err := repo.Checkout(t.Context(), commit, dir); err != nil {
 				t.Fatal(err)
 			}
 			report, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: dir, Output: t.TempDir()})
