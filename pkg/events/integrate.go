@@ -21,8 +21,10 @@ type Evidence struct {
 	Log      string   `json:"log,omitempty"`     // path at the gateway
 	Digest   string   `json:"digest,omitempty"`  // of the log, as far as it is kept
 
-	Reused     []string `json:"reused,omitempty"`     // steps that were not run, since an earlier run of the same content had their result
-	Unisolated string   `json:"unisolated,omitempty"` // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
+	Flaky       []string `json:"flaky,omitempty"`       // test cases that failed, and passed when they were run again on the same commit
+	Quarantined []string `json:"quarantined,omitempty"` // test cases that failed, and are in quarantine: they count as skipped
+	Reused      []string `json:"reused,omitempty"`      // steps that were not run, since an earlier run of the same content had their result
+	Unisolated  string   `json:"unisolated,omitempty"`  // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
 }
 
 // Covered is how much of some lines the tests ran.
@@ -46,18 +48,68 @@ type MergeDetail struct {
 	Committed  string    `json:"committed,omitempty"` // when Head was committed, RFC 3339
 	Round      int       `json:"round,omitempty"`     // how often it was tried, from 1
 	Evidence   *Evidence `json:"evidence,omitempty"`
+	With       string    `json:"with,omitempty"` // change at the end of the train that it was tested and merged in; empty: it is that itself
 }
 
 // QueueEntered says that a change waits to be merged.
 type QueueEntered struct {
 	Merge  MergeDetail `json:"merge"`
 	Reason string      `json:"reason,omitempty"`
+	Slots  int         `json:"slots,omitempty"` // builds that the repository's queue has at once; 0: it plans nothing, the change is tested alone
+}
+
+// QueueSurveyed says what a change touches: what has to be tested together with it.
+type QueueSurveyed struct {
+	Merge  MergeDetail `json:"merge"`
+	Writes []string    `json:"writes,omitempty"` // packages and lanes that it changes; "*": all that there are
+	Reads  []string    `json:"reads,omitempty"`  // what those are made of whose tests it may break
+	Reason string      `json:"reason,omitempty"` // why everything
 }
 
 // QueueTested says that the merge result of a change passed, and may become the master copy.
 type QueueTested struct {
 	Merge MergeDetail `json:"merge"`
 	Run   string      `json:"run"`
+	Waits bool        `json:"waits,omitempty"` // until the repository's queue says so
+}
+
+// QueuePlanned says what the queue of a repository makes of what happened to it.
+type QueuePlanned struct {
+	Repository string         `json:"repository"`
+	At         float64        `json:"at"`                // when it happened, in seconds of Unix time
+	Pace       float64        `json:"pace,omitempty"`    // seconds that a run takes, as far as is known
+	Steps      []QueueStep    `json:"steps"`             // what happened and what follows, in order
+	Begun      []QueueRun     `json:"begun,omitempty"`   // runs that are to begin
+	Over       []int          `json:"over,omitempty"`    // runs that do not matter any more
+	Ejected    []QueueEjected `json:"ejected,omitempty"` // changes that are to leave
+	Merged     []MergeDetail  `json:"merged,omitempty"`  // changes that are to become part of the master copy at once, by the commit that they were tested as
+}
+
+// QueueRun is a run of the pipeline on a train: changes merged one upon the other.
+type QueueRun struct {
+	Number  int           `json:"number"`
+	Assumed []MergeDetail `json:"assumed,omitempty"` // taken to be merged by then
+	Changes []MergeDetail `json:"changes"`           // what is tested
+}
+
+// QueueStep is one thing that happens in a queue. Which fields count depends on Do.
+type QueueStep struct {
+	Do        string       `json:"do"`
+	Change    string       `json:"change,omitempty"`
+	Merge     *MergeDetail `json:"merge,omitempty"`
+	Since     float64      `json:"since,omitempty"` // in paces of Unix time
+	Risk      float64      `json:"risk,omitempty"`
+	Writes    []string     `json:"writes,omitempty"`
+	Reads     []string     `json:"reads,omitempty"`
+	Changes   []string     `json:"changes,omitempty"`
+	Unit      int          `json:"unit,omitempty"`
+	Units     []int        `json:"units,omitempty"` // that are assumed, made or confirmed
+	Risks     []float64    `json:"risks,omitempty"`
+	At        int          `json:"at,omitempty"`
+	Run       int          `json:"run,omitempty"`
+	Outcome   string       `json:"outcome,omitempty"`
+	Reason    string       `json:"reason,omitempty"`
+	Conflicts []string     `json:"conflicts,omitempty"` // files
 }
 
 // QueueEjected says that a change left the queue unmerged.
@@ -101,6 +153,10 @@ type RunDetail struct {
 	Merge     MergeDetail `json:"merge"`
 	Conflicts []string    `json:"conflicts,omitempty"`
 	Seconds   float64     `json:"seconds,omitempty"`
+
+	// Of a run that a repository's queue asked for, the changes that are merged one upon the other.
+	Assumed []MergeDetail `json:"assumed,omitempty"` // first, as they are taken to be part of the master copy by then
+	Changes []MergeDetail `json:"changes,omitempty"` // and those that are tested; Merge is all of them together
 }
 
 // PipelineRunQueued says that a run waits for a worker.
@@ -198,6 +254,8 @@ func init() {
 	enter[ArtifactDownloaded]("dev.cdevents.artifact.downloaded.0.2.0", Integrate, open)
 	enter[ArtifactDeleted]("dev.cdevents.artifact.deleted.0.2.0", Integrate, open)
 	enter[QueueEntered]("dev.cdeventsx.lemnis-queue.entered.0.1.0", Integrate)
+	enter[QueueSurveyed]("dev.cdeventsx.lemnis-queue.surveyed.0.1.0", Integrate)
+	enter[QueuePlanned]("dev.cdeventsx.lemnis-queue.planned.0.1.0", Integrate)
 	enter[QueueTested]("dev.cdeventsx.lemnis-queue.tested.0.1.0", Integrate)
 	enter[QueueEjected]("dev.cdeventsx.lemnis-queue.ejected.0.1.0", Integrate)
 }

@@ -25,9 +25,11 @@ type Project struct {
 	Capacity     Capacity         `json:"capacity"`
 	Feedback     FeedbackPolicy   `json:"feedback"`
 
-	Webhooks map[WebhookKind]Webhook `json:"webhooks,omitempty"` // that the gateway takes, by sender
-	Signing  *Signing                `json:"signing,omitempty"`  // nil: with a key that the builder makes
-	Mappings []Mapping               `json:"mappings,omitempty"` // of CloudEvents that are no CDEvents; the first that takes an event counts
+	Webhooks   map[WebhookKind]Webhook `json:"webhooks,omitempty"`   // that the gateway takes, by sender
+	Signing    *Signing                `json:"signing,omitempty"`    // nil: with a key that the builder makes
+	Quarantine []Quarantined           `json:"quarantine,omitempty"` // tests whose failures do not count for a while
+	Queue      *QueuePolicy            `json:"queue,omitempty"`      // nil: changes are tested one at a time
+	Mappings   []Mapping               `json:"mappings,omitempty"`   // of CloudEvents that are no CDEvents; the first that takes an event counts
 
 	// Revision counts the accepted configurations; 0 is the default one. It is not part of the file.
 	Revision uint64 `json:"-"`
@@ -58,6 +60,33 @@ type RepositoryRef struct {
 	Credentials string `json:"credentials,omitempty"`
 	// Needs are services that this one calls. What came to both of them together goes back together.
 	Needs []string `json:"needs,omitempty"`
+}
+
+// Quarantined is a test whose failures do not count until a day, since somebody mends it.
+type Quarantined struct {
+	Test  string `json:"test"`  // suite and name, as evidence names it: example.org/shop/web.TestOnce
+	Owner string `json:"owner"` // who mends it
+	Until string `json:"until"` // the first day on which it counts again, in UTC: 2026-12-24
+}
+
+// Holds reports whether the test is in quarantine at a time.
+func (q Quarantined) Holds(at time.Time) bool {
+	until, err := time.Parse(time.DateOnly, q.Until)
+	return err == nil && at.Before(until)
+}
+
+// QueuePolicy says how changes wait to be merged.
+type QueuePolicy struct {
+	Slots int      `json:"slots,omitempty"` // trains of changes that are tested at once, of each repository; 1 when zero: each change alone, on the master copy
+	Lanes []string `json:"lanes,omitempty"` // folders whose changes touch nothing else, where no Go package says what they touch
+}
+
+// QueueSlots is how many runs a repository's queue plans at once; 0: it plans nothing.
+func (p Project) QueueSlots() int {
+	if p.Queue == nil || p.Queue.Slots < 2 {
+		return 0
+	}
+	return p.Queue.Slots
 }
 
 // ReviewPolicy says what a change needs before it may be integrated.

@@ -41,6 +41,8 @@ func (p Project) Validate() error {
 	v.owners(p)
 	v.repositories(p)
 	v.count("review.approvals", p.Review.Approvals, 20)
+	v.quarantine(p.Quarantine)
+	v.queue(p.Queue)
 	v.environments(p)
 	v.objectives(p)
 	v.features(p)
@@ -109,6 +111,33 @@ func (v *validation) name(field, name string, seen map[string]bool) {
 
 // principal reports whether a name may be a principal's: it is a part of subjects.
 func principal(name string) bool { return name != "" && !strings.ContainsAny(name, " \t\r\n.*>/\\") }
+
+func (v *validation) quarantine(all []Quarantined) {
+	for i, q := range all {
+		at := fmt.Sprintf("quarantine[%d]", i)
+		if q.Test == "" {
+			v.add(at+".test", "is empty: name suite and test, as evidence does")
+		}
+		if q.Owner == "" {
+			v.add(at+".owner", "is empty: somebody has to mend it")
+		}
+		if _, err := time.Parse(time.DateOnly, q.Until); err != nil {
+			v.add(at+".until", "%q is no day like 2026-12-24", q.Until)
+		}
+	}
+}
+
+func (v *validation) queue(q *QueuePolicy) {
+	if q == nil {
+		return
+	}
+	v.count("queue.slots", q.Slots, 64)
+	for i, lane := range q.Lanes {
+		if lane == "." || path.Clean(lane) != lane || path.IsAbs(lane) || strings.HasPrefix(lane, "..") {
+			v.add(fmt.Sprintf("queue.lanes[%d]", i), "%q is no folder of a repository, like web or services/api", lane)
+		}
+	}
+}
 
 func (v *validation) owners(p Project) {
 	phases := make([]string, 0, len(p.Owners))

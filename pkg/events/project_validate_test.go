@@ -109,6 +109,12 @@ func TestValidateRefuses(t *testing.T) {
 		{"repositories[0].needs[0]", func(p *Project) { p.Repositories[0].Needs = []string{"api"} }},
 		{"repositories[0].credentials", func(p *Project) { p.Repositories[0].Credentials = "hunter2" }},
 		{"review.approvals", func(p *Project) { p.Review.Approvals = -1 }},
+		{"quarantine[0].test", func(p *Project) { p.Quarantine = []Quarantined{{Owner: "bo", Until: "2026-12-24"}} }},
+		{"quarantine[0].owner", func(p *Project) { p.Quarantine = []Quarantined{{Test: "web.TestOnce", Until: "2026-12-24"}} }},
+		{"quarantine[0].until", func(p *Project) { p.Quarantine = []Quarantined{{Test: "web.TestOnce", Owner: "bo", Until: "soon"}} }},
+		{"queue.slots", func(p *Project) { p.Queue = &QueuePolicy{Slots: 65} }},
+		{"queue.lanes[1]", func(p *Project) { p.Queue = &QueuePolicy{Slots: 2, Lanes: []string{"web", "docs/"}} }},
+		{"queue.lanes[0]", func(p *Project) { p.Queue = &QueuePolicy{Lanes: []string{"../api"}} }},
 		{"webhooks.svn", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{"svn": {Secret: "secret:svn"}} }},
 		{"webhooks.github.secret", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{GitHub: {Secret: "hunter2"}} }},
 		{"webhooks.gitlab.secret", func(p *Project) { p.Webhooks = map[WebhookKind]Webhook{GitLab: {}} }},
@@ -235,5 +241,12 @@ func TestFreezeEnds(t *testing.T) {
 	}
 	if !covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}, {Days: []string{"mon"}, Until: "09:00"}}, night) || covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}}, night) {
 		t.Error("Sunday's night lasts until Monday")
+	}
+}
+
+func TestQuarantineEnds(t *testing.T) {
+	q := Quarantined{Test: "web.TestOnce", Owner: "bo", Until: "2026-12-24"}
+	if last := time.Date(2026, 12, 23, 23, 59, 59, 0, time.UTC); !q.Holds(last) || q.Holds(last.Add(time.Second)) {
+		t.Errorf("held on the day before %v, on the day %v", q.Holds(last), q.Holds(last.Add(time.Second)))
 	}
 }

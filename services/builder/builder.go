@@ -2,6 +2,8 @@ package builder
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"sync"
 
 	"github.com/lemnis/lemnis/internal/oci"
@@ -16,6 +18,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/entry"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/loop"
+	"github.com/lemnis/lemnis/services/builder/queue"
 	"github.com/lemnis/lemnis/services/builder/repository"
 	"github.com/lemnis/lemnis/services/builder/run"
 )
@@ -40,12 +43,24 @@ type Options struct {
 	Log func(message string, keysAndValues ...any)
 }
 
+// ParsePipelines reads how many pipelines a process runs at once; empty is 1.
+func ParsePipelines(text string) (int, error) {
+	if text == "" {
+		return 1, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > 64 {
+		return 0, fmt.Errorf("%q is no number from 1 to 64", text)
+	}
+	return n, nil
+}
+
 // New is the builder: develop and integrate.
 func New(o Options) []service.Definition {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	b := &builder{options: o, workshop: newWorkshop(o.Data), queue: newQueue(), host: executor.NewProcess(o.Isolation)}
+	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), host: executor.NewProcess(o.Isolation)}
 	return []service.Definition{
 		{
 			Phase: events.Develop,
@@ -71,14 +86,19 @@ func New(o Options) []service.Definition {
 					Route: artifact.Route, Evolve: artifact.Evolve, Decide: artifact.Decide}),
 				service.Of(service.Rules[repository.State]{Kind: repository.Kind, Version: repository.Version, Takes: repository.Takes,
 					Route: repository.Route, Evolve: repository.Evolve, Decide: repository.Decide}),
+				service.Of(service.Rules[queue.State]{Kind: queue.Kind, Version: queue.Version, Takes: queue.Takes,
+					Route: queue.Route, Evolve: queue.Evolve, Decide: queue.Decide}),
 			},
 			Effects: []service.Effect{
 				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: inside(b.pipeline), Parallel: o.Parallel},
 				{Name: "merge", On: []events.Type{events.TypeOf(events.QueueTested{})}, Do: inside(b.merge)},
+				{Name: "survey", On: []events.Type{events.TypeOf(events.QueueEntered{})}, Do: inside(b.survey)},
+				{Name: "land", On: []events.Type{events.TypeOf(events.QueuePlanned{})}, Do: inside(b.land)},
 				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.pack)},
 			},
 			Projections: []service.Projection{
-				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.queue.apply, Save: b.queue.save, Load: b.queue.load},
+				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},
+				{Name: "runs", On: []events.Type{events.TypeOf(events.QueuePlanned{}), events.TypeOf(events.PipelineRunFinished{})}, Apply: b.runs.apply, Save: b.runs.save, Load: b.runs.load},
 			},
 		},
 	}
@@ -99,7 +119,8 @@ func inside(do func(context.Context, *service.Job) error) func(context.Context, 
 type builder struct {
 	options  Options
 	workshop *workshop
-	queue    *queue
+	rounds   *rounds
+	runs     *runs
 	host     executor.Executor // runs the steps of pipelines
 	exposed  sync.Once         // said that steps are not kept apart
 }

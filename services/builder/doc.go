@@ -6,7 +6,9 @@
 // a fact or a refusal, and states when a change is verified. Integrate: a verified change enters
 // the queue; the effect pipeline merges it on the master copy as it stands, compiles and tests the
 // result; the effect merge moves the master copy to exactly that commit, by compare-and-swap; the
-// effect package pushes the executable by digest, and the artifact is published.
+// effect package pushes the executable by digest, and the artifact is published. Where a project gives
+// its queue several slots, the aggregate queue plans trains of changes: the effect survey finds what a
+// change touches, pipeline tests trains, and land moves the master copy to the end of one.
 //
 // Effects happen at least once. Each can be ended at any moment and done again: a merge commit is
 // the same whoever makes it, a merge that happened is recognised in the master copy's history, and
@@ -14,8 +16,6 @@
 // is removed by the next one on the same folder.
 //
 // What the service does not do yet:
-//   - Changes are tested one by one on the master copy: no lanes, no batches, no speculation. Two
-//     that are tested at once cost the slower one a second round.
 //   - A reviewer is believed to be who the claim says; code owners, pair programming and
 //     red-green evidence are not looked at.
 //   - Repositories that need credentials which git does not find by itself (an ssh agent) cannot

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -18,9 +19,12 @@ func (b *builder) merge(ctx context.Context, job *service.Job) error {
 	if !ok {
 		return events.Reject(fmt.Errorf("%T asks for no merge", job.Event.Content))
 	}
+	if tested.Waits {
+		return nil // for its turn, which the repository's queue plans
+	}
 	m := tested.Merge
 	report := func(content any) error { return job.Report(ctx, service.Report{Content: content}) }
-	err := b.advance(ctx, job, m)
+	err := b.advance(ctx, job, []events.MergeDetail{m})
 	switch {
 	case err == nil:
 		return report(events.ChangeMerged{Repository: &events.Reference{ID: m.Repository}, Lemnis: m})
@@ -39,7 +43,9 @@ func (b *builder) merge(ctx context.Context, job *service.Job) error {
 // errOver says that the change left the queue before it was merged.
 var errOver = errors.New("the change has left the queue")
 
-func (b *builder) advance(ctx context.Context, job *service.Job, m events.MergeDetail) error {
+// advance moves the master copy to what a train was tested as.
+func (b *builder) advance(ctx context.Context, job *service.Job, train []events.MergeDetail) error {
+	m := train[len(train)-1]
 	repo, master, err := b.source(ctx, job.Project, m)
 	if err != nil {
 		return err
@@ -55,29 +61,69 @@ func (b *builder) advance(ctx context.Context, job *service.Job, m events.MergeD
 			return err
 		}
 	}
-	switch {
-	case b.queue.over(job.Project.Name, m):
+	if slices.ContainsFunc(train, func(c events.MergeDetail) bool { return b.rounds.over(job.Project.Name, c) }) {
 		return errOver
-	case master != m.Onto:
+	}
+	if master != m.Onto {
 		return git.ErrMoved
 	}
 	// The branch may have been rewritten or deleted while its head was tested.
-	if err := reviewed(ctx, repo, m); err != nil {
-		return err
+	for _, c := range train {
+		if err := reviewed(ctx, repo, c); err != nil {
+			return ofChange(c, err)
+		}
 	}
 	if missing {
 		// Another worker tested it; the same commit is made here.
-		commit, _, err := mergeCommit(ctx, repo, m)
-		if errors.Is(err, git.ErrNotFound) {
-			return found("the repository has no commit %s any more", m.Head)
+		at := m.Onto
+		for _, c := range train {
+			if at, _, err = couple(ctx, repo, at, c); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
-		}
-		if commit != m.Commit {
+		if at != m.Commit {
 			// This host's git merges to something else than what was tested: it has to be tested again.
-			return fmt.Errorf("%w: the tested commit is %s and is made as %s here", git.ErrMoved, m.Commit, commit)
+			return fmt.Errorf("%w: the tested commit is %s and is made as %s here", git.ErrMoved, m.Commit, at)
 		}
 	}
 	return repo.Advance(ctx, m.Base, m.Onto, m.Commit)
+}
+
+// land makes what the queue of a repository says the master copy, all at once or not at all.
+func (b *builder) land(ctx context.Context, job *service.Job) error {
+	planned, ok := job.Event.Content.(events.QueuePlanned)
+	if !ok {
+		return events.Reject(fmt.Errorf("%T asks for no merge", job.Event.Content))
+	}
+	if len(planned.Merged) == 0 {
+		return nil
+	}
+	var f *finding
+	reason := ""
+	switch err := b.advance(ctx, job, planned.Merged); {
+	case err == nil:
+	case errors.Is(err, errOver):
+		reason = "a change that it was tested with has left the queue: once more"
+	case errors.Is(err, git.ErrMoved):
+		reason = "the master copy has moved from what it was tested on: once more"
+	default:
+		var again error
+		if f, _, again = outcome(ctx, job, err); again != nil {
+			return again
+		}
+		reason = f.reason
+	}
+	for _, m := range planned.Merged {
+		var content any = events.QueueEntered{Merge: m, Reason: reason}
+		switch {
+		case reason == "":
+			content = events.ChangeMerged{Repository: &events.Reference{ID: m.Repository}, Lemnis: m}
+		case f != nil && (f.change == "" || f.change == m.Change):
+			content = events.QueueEjected{Merge: m, Reason: reason, Conflicts: f.conflicts}
+		}
+		if err := job.Report(ctx, service.Report{Key: m.Change, Content: content}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

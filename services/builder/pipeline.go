@@ -25,6 +25,9 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 	if !ok {
 		return events.Reject(fmt.Errorf("%T asks for no pipeline run", job.Event.Content))
 	}
+	if len(queued.Lemnis.Changes) > 0 {
+		return b.train(ctx, job, queued)
+	}
 	m := queued.Lemnis.Merge
 	started := time.Now()
 	if err := job.Report(ctx, service.Report{Content: events.PipelineRunStarted{
@@ -33,7 +36,7 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 	}
 	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName}
 	switch {
-	case b.queue.over(job.Project.Name, m):
+	case b.rounds.over(job.Project.Name, m):
 		finished.Outcome, finished.Errors = events.Cancelled, "the round was over before its run began"
 	default:
 		finished.Outcome = events.Success
@@ -134,7 +137,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
 		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log.name, Digest: log.Digest,
-		Unisolated: report.Unisolated, Reused: report.Reused(),
+		Unisolated: report.Unisolated, Reused: report.Reused(), Quarantined: report.Quarantined,
 	}
 	if report.Unisolated != "" {
 		b.exposed.Do(func() {
@@ -178,6 +181,18 @@ func (b *builder) run(ctx context.Context, job *service.Job, effect string, spec
 	return report, log, err
 }
 
+// quarantined says which tests' failures do not count at a time, by whom and until when.
+func quarantined(p events.Project, now time.Time) func(string) string {
+	return func(test string) string {
+		for _, q := range p.Quarantine {
+			if q.Test == test && q.Holds(now) {
+				return fmt.Sprintf("of %s until %s", q.Owner, q.Until)
+			}
+		}
+		return ""
+	}
+}
+
 // spec is how the pipeline of a commit is run here.
 func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string) pipeline.Spec {
 	ref, _ := job.Project.Repository(m.Repository)
@@ -189,9 +204,10 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 		Secret: func(name string) (string, error) {
 			return secret.Read(b.options.SecretsDir, job.Project.Name, name)
 		},
-		Hidden: b.hidden(),
-		Caches: b.workshop.caches(job.Project.Name, m.Repository),
-		Kept:   b.workshop.steps(job.Project.Name, m.Repository), Name: job.Event.Key,
+		Hidden:      b.hidden(),
+		Quarantined: quarantined(job.Project, time.Now()),
+		Caches:      b.workshop.caches(job.Project.Name, m.Repository),
+		Kept:        b.workshop.steps(job.Project.Name, m.Repository), Name: job.Event.Key,
 	}
 }
 

@@ -21,6 +21,7 @@ const patience = 20
 type finding struct {
 	reason    string
 	conflicts []string
+	change    string // of a train, which it is about; empty: not known
 }
 
 func (f *finding) Error() string { return f.reason }

@@ -16,6 +16,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/change"
 	"github.com/lemnis/lemnis/services/builder/entry"
 	"github.com/lemnis/lemnis/services/builder/loop"
+	"github.com/lemnis/lemnis/services/builder/queue"
 	"github.com/lemnis/lemnis/services/builder/repository"
 	"github.com/lemnis/lemnis/services/builder/run"
 )
@@ -79,6 +80,7 @@ func newWorld(p events.Project) *world {
 		of(events.Integrate, run.Kind, run.Takes, run.Route, run.Evolve, run.Decide),
 		of(events.Integrate, build.Kind, build.Takes, build.Route, build.Evolve, build.Decide),
 		of(events.Integrate, artifact.Kind, artifact.Takes, artifact.Route, artifact.Evolve, artifact.Decide),
+		of(events.Integrate, queue.Kind, queue.Takes, queue.Route, queue.Evolve, queue.Decide),
 		of(events.Integrate, repository.Kind, repository.Takes, repository.Route, repository.Evolve, repository.Decide),
 	}}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/services/builder"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/gateway/subscription"
@@ -39,6 +40,9 @@ func newUp() *cobra.Command {
 			o.OSV = os.Getenv("LEMNIS_OSV")
 			if o.Isolation, err = executor.ParseIsolation(os.Getenv("LEMNIS_ISOLATION")); err != nil {
 				return usage("LEMNIS_ISOLATION: %v", err)
+			}
+			if o.Pipelines, err = builder.ParsePipelines(os.Getenv("LEMNIS_PIPELINES")); err != nil {
+				return usage("LEMNIS_PIPELINES: %v", err)
 			}
 			if o.Front, o.Alone, err = deployer.ReadFront(os.Getenv); err != nil {
 				return usage("%v", err)

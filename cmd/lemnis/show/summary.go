@@ -68,10 +68,36 @@ func change(d events.ChangeDetail) string {
 	return fmt.Sprintf("%s by %s, %s at %s", cmp.Or(d.Title, d.Branch), d.Author, d.Branch, short(d.Head))
 }
 
+// planned says what a plan begins, lets pass and ejects.
+func planned(c events.QueuePlanned) string {
+	var all []string
+	say := func(what string, changes []events.MergeDetail) {
+		for i, m := range changes {
+			if i == 0 {
+				all = append(all, what)
+			}
+			all = append(all, m.Change)
+		}
+	}
+	for _, r := range c.Begun {
+		say("tests", r.Changes)
+		say("upon", r.Assumed)
+	}
+	say("merges", c.Merged)
+	for _, e := range c.Ejected {
+		say("ejects", []events.MergeDetail{e.Merge})
+	}
+	return strings.Join(all, " ")
+}
+
 func integrate(content any) string {
 	switch c := content.(type) {
 	case events.QueueEntered:
 		return fmt.Sprintf("round %d%s", c.Merge.Round, dash(c.Reason))
+	case events.QueueSurveyed:
+		return "touches " + cmp.Or(c.Reason, strings.Join(c.Writes, ", "))
+	case events.QueuePlanned:
+		return planned(c)
 	case events.QueueTested:
 		return fmt.Sprintf("%s passed on %s", short(c.Merge.Head), short(c.Merge.Onto))
 	case events.QueueEjected:

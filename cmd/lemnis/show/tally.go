@@ -67,7 +67,7 @@ func stateAfter(e events.Event) condition {
 		events.TestSuiteRunFinished, events.CanaryJudged, events.DeploymentFailed, events.DeploymentAborted, events.ApprovalGiven,
 		events.QueueTested, events.IncidentDetected, events.RemediationStarted, events.RemediationFinished:
 		return working
-	case events.PipelineRunQueued, events.BuildQueued, events.QueueEntered, // for a worker, or for the run
+	case events.PipelineRunQueued, events.BuildQueued, events.QueueEntered, events.QueueSurveyed, events.QueuePlanned, // for a worker, or for the run
 		events.ChangeCreated, events.ChangeUpdated, // for a review
 		events.ApprovalRequested, events.DeploymentPaused, // for a person
 		events.CanaryObserved,                       // for users to come by

@@ -30,6 +30,7 @@ type Options struct {
 	Quotas     string             // file of what projects may use; empty: quotas.yaml in Data
 	SecretsDir string             // holds <project>/<name> for what configurations call secret:<name>; default <Data>/secrets
 	OSV        string             // database of known vulnerabilities: a folder, a zip or the URL of a mirror; empty: they are not known
+	Pipelines  int                // that run at once; 1 when zero
 	Isolation  executor.Isolation // of the steps of pipelines; executor.Auto when empty
 	Log        *zap.Logger
 

@@ -23,7 +23,7 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 	var closing sync.WaitGroup
 	s.closers = append(s.closers, func() error { closing.Wait(); return nil })
 	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder),
-		SecretsDir: o.SecretsDir, OSV: o.OSV, Private: append(service.KeyFiles(os.Environ()), o.Data, o.NATSKey), Isolation: o.Isolation, Logs: runlog.New(host.JS), Log: host.Log.Named("builder").Sugar().Warnw}),
+		SecretsDir: o.SecretsDir, OSV: o.OSV, Private: append(service.KeyFiles(os.Environ()), o.Data, o.NATSKey), Isolation: o.Isolation, Parallel: o.Pipelines, Logs: runlog.New(host.JS), Log: host.Log.Named("builder").Sugar().Warnw}),
 		planner.New(),
 		deployer.New(deployer.Options{
 			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, OCI: s.doors.registry(s.doors.placer), StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,

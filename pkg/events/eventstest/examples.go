@@ -35,6 +35,7 @@ func Example(t events.Type) events.Event {
 var later = []events.Type{
 	events.TypeOf(events.DeadLetterResent{}), events.TypeOf(events.RebuildRequested{}), events.TypeOf(events.RebuildReported{}),
 	events.TypeOf(events.DeploymentRetired{}), events.TypeOf(events.DriftMended{}),
+	events.TypeOf(events.QueueSurveyed{}), events.TypeOf(events.QueuePlanned{}),
 }
 
 // numbers tell the examples apart.

@@ -18,7 +18,8 @@ func Decide(_ string, s State, p events.Project, e events.Event) (events.Fact, b
 	under := s.Queued && !s.Finished
 	switch c := e.Content.(type) {
 	case events.ChangeMerged:
-		if e.Kind == events.Stated && !s.Queued {
+		// Of a train, what is packaged is packaged once, for the change at its end.
+		if e.Kind == events.Stated && !s.Queued && c.Lemnis.With == "" {
 			return queue(c.Lemnis)
 		}
 	case events.RepositoryCreated:

@@ -3,6 +3,7 @@ package entry
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -20,7 +21,7 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 	case events.Claim:
 		return events.Refuse(e, fmt.Sprintf("changes are merged here, after their tests; %s cannot be claimed", e.Type.Short()))
 	case events.Result:
-		return result(s, e)
+		return result(s, p, e)
 	}
 	return step(key, s, p, e)
 }
@@ -54,9 +55,36 @@ func step(key string, s State, p events.Project, e events.Event) (events.Fact, b
 	case events.ChangeAbandoned:
 		return eject(s, "the change was abandoned")
 	case events.PipelineRunFinished:
+		if len(c.Lemnis.Changes) > 0 {
+			return inTrain(key, s, e, c)
+		}
 		return finished(key, s, e, c)
+	case events.QueuePlanned:
+		for _, left := range c.Ejected {
+			if m := left.Merge; m.Change == key && m.Round == s.Merge.Round && m.Head == s.Merge.Head && s.Slots > 0 {
+				f, ok := eject(s, left.Reason)
+				if out, is := f.Content.(events.QueueEjected); is {
+					out.Conflicts = left.Conflicts
+					f.Content, f.Chain = out, s.Chain
+				}
+				return f, ok
+			}
+		}
 	}
 	return events.Fact{}, false
+}
+
+// inTrain notes that a train passed in which the change was tested. What follows from a failure, the queue says.
+func inTrain(key string, s State, e events.Event, c events.PipelineRunFinished) (events.Fact, bool) {
+	i := slices.IndexFunc(c.Lemnis.Changes, func(m events.MergeDetail) bool { return m.Change == key })
+	if i < 0 || s.Slots == 0 || s.Stage != Waiting && s.Stage != Tested || c.Outcome != events.Success {
+		return events.Fact{}, false
+	}
+	m := c.Lemnis.Changes[i]
+	if m.Round != s.Merge.Round || m.Head != s.Merge.Head || m.Onto == "" || m.Commit == "" {
+		return events.Fact{}, false
+	}
+	return events.Fact{Content: events.QueueTested{Merge: m, Run: e.Key, Waits: true}, Chain: s.Chain}, true
 }
 
 func verified(key string, s State, p events.Project, c events.ChangeVerified) (events.Fact, bool) {
@@ -85,7 +113,7 @@ func verified(key string, s State, p events.Project, c events.ChangeVerified) (e
 	case m.Head == "":
 		return refuse("the change names no head")
 	}
-	return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason}}, true
+	return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason, Slots: p.QueueSlots()}}, true
 }
 
 func eject(s State, reason string) (events.Fact, bool) {
@@ -112,8 +140,16 @@ func finished(key string, s State, e events.Event, c events.PipelineRunFinished)
 		Reason: cmp.Or(reason, "the run ended with "+c.Outcome)}}, true
 }
 
-// result meets what the merge effect reports.
-func result(s State, e events.Event) (events.Fact, bool) {
+// result meets what the effects report: what the change touches, and what became of its merge.
+func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
+	f, ok := reported(s, p, e)
+	if s.Slots > 0 && ok {
+		f.Chain = s.Chain // several changes are merged by one effect
+	}
+	return f, ok
+}
+
+func reported(s State, p events.Project, e events.Event) (events.Fact, bool) {
 	switch c := e.Content.(type) {
 	case events.ChangeMerged:
 		// Also when the change has left the queue in the meantime: the master copy has it.
@@ -122,13 +158,19 @@ func result(s State, e events.Event) (events.Fact, bool) {
 			return events.Fact{}, false
 		}
 		return events.Fact{Content: c}, true
+	case events.QueueSurveyed:
+		if s.Slots == 0 || s.Surveyed || s.Stage != Waiting || c.Merge.Round != s.Merge.Round || c.Merge.Head != s.Merge.Head {
+			return events.Fact{}, false
+		}
+		c.Merge = s.Merge
+		return events.Fact{Content: c}, true
 	case events.QueueEntered:
 		if !s.current(c.Merge) {
 			return events.Fact{}, false
 		}
 		m := s.Merge
-		m.Round, m.Onto, m.Commit, m.Evidence = m.Round+1, "", "", nil
-		return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason}}, true
+		m.Round, m.Onto, m.Commit, m.Evidence, m.With = m.Round+1, "", "", nil, ""
+		return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason, Slots: p.QueueSlots()}}, true
 	case events.QueueEjected:
 		if !s.current(c.Merge) {
 			return events.Fact{}, false

@@ -22,6 +22,10 @@ type State struct {
 	Stage  Stage
 	Merge  events.MergeDetail // of the current round
 	Passed []Candidate        // the merge results that passed, oldest round first
+
+	Slots    int    // of the queue that plans the current round; 0: none does
+	Surveyed bool   // it is known what the current round touches
+	Chain    string // that the change is part of
 }
 
 // Candidate is a merge result that passed its tests; nothing else may become the master copy.
@@ -37,6 +41,9 @@ func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
 	case events.QueueEntered:
 		s.Stage, s.Merge = Waiting, c.Merge
+		s.Slots, s.Surveyed, s.Chain = c.Slots, false, fact.Chain
+	case events.QueueSurveyed:
+		s.Surveyed = true
 	case events.QueueTested:
 		s.Stage, s.Merge = Tested, c.Merge
 		s.Passed = append(slices.Clone(s.Passed), Candidate{Round: c.Merge.Round, Onto: c.Merge.Onto, Commit: c.Merge.Commit})

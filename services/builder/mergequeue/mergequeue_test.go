@@ -248,6 +248,21 @@ func TestTheOtherHalfNeedsNoBuild(t *testing.T) {
 	}
 }
 
+// A batch that was to land and fails on the tip after all is halved as if it had failed at once.
+func TestFall(t *testing.T) {
+	t.Parallel()
+	q := queue(change("a", "x", 0.1), change("b", "y", 0.1))
+	q.Plan(1, 0)
+	q.Apply(mergequeue.Step{Do: mergequeue.Finish, Build: q.Last, Outcome: mergequeue.Passed})
+	if got := verbs(q.Plan(1, 1)); !slices.Equal(got, []mergequeue.Verb{mergequeue.Land}) {
+		t.Fatalf("after it passed: %v", got)
+	}
+	q.Apply(mergequeue.Step{Do: mergequeue.Fall, Unit: 1, Build: q.Last + 1})
+	if got := verbs(q.Plan(1, 2)); !slices.Equal(got, []mergequeue.Verb{mergequeue.Split, mergequeue.Start}) {
+		t.Fatalf("after it fell: %v", got)
+	}
+}
+
 // Halves are of equal risk, not of equal number.
 func TestHalvesAreOfEqualRisk(t *testing.T) {
 	t.Parallel()
@@ -311,7 +326,7 @@ func TestRiskGrowsWithWhatWasMerged(t *testing.T) {
 
 func TestStepsOnWhatIsNotThere(t *testing.T) {
 	t.Parallel()
-	for _, do := range []mergequeue.Verb{mergequeue.Leave, mergequeue.Finish, mergequeue.Landed, mergequeue.Cancel, mergequeue.Land, mergequeue.Split, mergequeue.Eject, "later"} {
+	for _, do := range []mergequeue.Verb{mergequeue.Leave, mergequeue.Finish, mergequeue.Landed, mergequeue.Cancel, mergequeue.Land, mergequeue.Fall, mergequeue.Split, mergequeue.Eject, "later"} {
 		q := queue(change("a", "x", 0.1))
 		q.Apply(mergequeue.Step{Do: do, Change: "z", Unit: 9, Build: 9, Units: [2]int{10, 11}})
 		if len(q.Changes) != 1 || len(q.Units)+len(q.Builds) > 0 {

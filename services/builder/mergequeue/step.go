@@ -12,6 +12,7 @@ const (
 	Leave  Verb = "leave"  // Change leaves, whatever became of it
 	Finish Verb = "finish" // Build ended with Outcome
 	Landed Verb = "landed" // Change is in the master copy
+	Fall   Verb = "fall"   // Unit was to land, and fails on the master copy as it stands by now; Build found that out
 
 	Seal   Verb = "seal"   // Changes, of which none is in a unit, become Unit
 	Start  Verb = "start"  // Build of Unit begins, on Assumed
@@ -65,6 +66,12 @@ func (q *Queue) Apply(s Step) {
 	case Land:
 		if i := q.unit(s.Unit); i >= 0 {
 			q.Units[i].Landing, q.Units[i].Risk = true, 0
+		}
+	case Fall:
+		if i := q.unit(s.Unit); i >= 0 && q.Units[i].Landing {
+			q.Units[i].Landing, q.Units[i].Risk = false, 1
+			q.Builds = slices.DeleteFunc(q.Builds, func(b Build) bool { return b.Unit == s.Unit || b.ID == s.Build })
+			q.Builds = append(q.Builds, Build{ID: s.Build, Unit: s.Unit, Outcome: Failed})
 		}
 	case Split:
 		q.split(s)

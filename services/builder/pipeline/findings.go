@@ -20,6 +20,7 @@ import (
 type findings struct {
 	cases   []testreport.Case
 	profile coverage.Profile
+	spared  []string // test cases that failed in quarantine
 }
 
 // failed names what did, for a reason of one line, without what failed only since something within it did; empty when nothing
@@ -49,6 +50,62 @@ func (f findings) failed() string {
 	return fmt.Sprintf("%d failed: %s", total, strings.Join(names, ", "))
 }
 
+// quarantine takes what failed in quarantine, and what failed only since something within it did, for skipped. Reason says why a test is in it.
+func (f *findings) quarantine(reason func(test string) string) {
+	if reason == nil {
+		return
+	}
+	was := slices.Clone(f.cases)
+	spared := make([]bool, len(was))
+	failed := func(c testreport.Case) bool { return c.Outcome == testreport.Failed }
+	for more := true; more; { // from what is innermost outwards
+		more = false
+		for i, c := range was {
+			if !failed(c) || spared[i] {
+				continue
+			}
+			inner, open := false, false
+			for j, o := range was {
+				if failed(o) && o.Suite == c.Suite && strings.HasPrefix(o.Name, c.Name+"/") {
+					inner, open = true, open || !spared[j]
+				}
+			}
+			why := because(c, reason)
+			if open || !inner && why == "" {
+				continue
+			}
+			spared[i], more = true, true
+			f.cases[i].Outcome = testreport.Skipped
+			if why != "" {
+				f.cases[i].Reason = "in quarantine " + why + ": " + c.Reason
+				f.spared = append(f.spared, FullName(c))
+			}
+		}
+	}
+}
+
+// because is why a case is in quarantine: it is itself, or what it is within.
+func because(c testreport.Case, reason func(string) string) string {
+	for {
+		if why := reason(FullName(c)); why != "" {
+			return why
+		}
+		at := strings.LastIndexByte(c.Name, '/')
+		if at < 0 {
+			return ""
+		}
+		c.Name = c.Name[:at]
+	}
+}
+
+// FullName is a test case with its suite.
+func FullName(c testreport.Case) string {
+	if c.Suite == "" {
+		return c.Name
+	}
+	return c.Suite + "." + c.Name
+}
+
 func byName(a, b testreport.Case) int {
 	return cmp.Or(strings.Compare(a.Suite, b.Suite), strings.Compare(a.Name, b.Name))
 }
@@ -57,6 +114,7 @@ func (r *Report) add(f findings) {
 	r.Tests = append(r.Tests, f.cases...)
 	slices.SortStableFunc(r.Tests, byName)
 	r.Profile.Merge(f.profile)
+	r.Quarantined = append(r.Quarantined, f.spared...)
 	r.Coverage, r.Statements = r.Profile.Whole()
 }
 

@@ -35,6 +35,8 @@ type Spec struct {
 	Hidden []string                          // files and folders that isolated steps may not read, wherever they lie
 	Caches string                            // folder in which the caches of steps are kept; empty: they stay in the checkout
 
+	Quarantined func(test string) string // says why the failure of a test, named by suite and case, does not count; empty: it does
+
 	Kept  string            // folder in which the results of steps are kept, for runs of the same content; empty: every step runs
 	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
 	Name  string            // with Kept: of this run, for those that take its results

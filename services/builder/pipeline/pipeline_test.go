@@ -220,3 +220,48 @@ func TestFindsItself(t *testing.T) {
 		})
 	}
 }
+
+// A failure in quarantine counts as skipped; what fails beside it does not, nor does a step that fails without a test.
+func TestQuarantine(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		tests, quarantined string
+		ok                 bool
+		skipped            int
+	}{
+		"it alone":          {"not ok 1 - a\nok 2 - b\n", "a", true, 1},
+		"another":           {"not ok 1 - a\nok 2 - b\n", "b", false, 0},
+		"another beside it": {"not ok 1 - a\nnot ok 2 - b\n", "a", false, 1},
+		"no test":           {"ok 1 - a\nok 2 - b\n", "a", false, 0},
+	}
+	for name, c := range cases {
+		dir := project(t, map[string]string{"go.mod": "", ".lemnis.yaml": "steps:\n  - name: test\n    run: printf 'TAP version 13\\n1..2\\n" + strings.ReplaceAll(c.tests, "\n", "\\n") +
+			"' > r.tap; exit 1\n    reports: {tests: [r.tap]}\n"})
+		report := run(t, pipeline.Spec{Dir: dir, Quarantined: func(test string) string {
+			if strings.HasSuffix(test, c.quarantined) {
+				return "of bo until 2026-12-24"
+			}
+			return ""
+		}})
+		if report.Succeeded() != c.ok || report.Count(testreport.Skipped) != c.skipped || len(report.Quarantined) != c.skipped {
+			t.Errorf("%s: %+v, tests %+v\n%s", name, report.Steps, report.Tests, report.LogTail)
+		}
+	}
+}
+
+// A test that failed since one within it did goes with it, and a test takes those within it along.
+func TestQuarantineWithin(t *testing.T) {
+	t.Parallel()
+	red := strings.Replace(testGo, "!= 4", "!= 5", 1)
+	for quarantined, ok := range map[string]bool{"TestDouble": true, "TestDouble/a": false, "": false} {
+		report := run(t, pipeline.Spec{Dir: project(t, map[string]string{"main.go": mainGo, "main_test.go": red}), Quarantined: func(test string) string {
+			if quarantined != "" && test == "example.org/tiny."+quarantined {
+				return "of bo until 2026-12-24"
+			}
+			return ""
+		}})
+		if report.Succeeded() != ok {
+			t.Errorf("%q: %+v, tests %+v", quarantined, report.Steps, report.Tests)
+		}
+	}
+}

@@ -57,6 +57,8 @@ type Report struct {
 	Steps []Step   // in the order in which they ended
 	Tests []testreport.Case
 
+	Quarantined []string // test cases that failed, and are taken for skipped
+
 	Coverage   float64 // percent of statements (of other languages, lines) that the tests ran, 0 to 100
 	Statements int     // that Coverage is a part of; 0: nothing was measured
 

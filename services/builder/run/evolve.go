@@ -8,13 +8,18 @@ type State struct {
 	Finished bool
 	Attempt  uint64 // of the worker that took it last
 	Merge    events.MergeDetail
+	Train    events.RunDetail // of a queue's run
 }
 
 // Evolve folds a fact of the run.
 func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
 	case events.PipelineRunQueued:
-		return State{Queued: true, Merge: c.Lemnis.Merge}
+		s = State{Queued: true, Merge: c.Lemnis.Merge}
+		if len(c.Lemnis.Changes) > 0 {
+			s.Train = c.Lemnis
+		}
+		return s
 	case events.PipelineRunStarted:
 		s.Attempt = fact.Attempt
 	case events.PipelineRunFinished:

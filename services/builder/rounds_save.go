@@ -10,7 +10,7 @@ type savedRound struct {
 	Left    bool   `json:"left"`
 }
 
-func (q *queue) save() ([]byte, error) {
+func (q *rounds) save() ([]byte, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	all := make([]savedRound, 0, len(q.rounds))
@@ -20,7 +20,7 @@ func (q *queue) save() ([]byte, error) {
 	return json.Marshal(all)
 }
 
-func (q *queue) load(text []byte) error {
+func (q *rounds) load(text []byte) error {
 	var all []savedRound
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err

@@ -6,10 +6,10 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// queue is the read model of which rounds still matter, so that no work is done for a change
+// rounds is the read model of which rounds still matter, so that no work is done for a change
 // that has left, and none is merged that was abandoned while its repository could not be reached.
 // Correctness does not rest on it: the master copy moves only to what was tested.
-type queue struct {
+type rounds struct {
 	mu     sync.Mutex
 	rounds map[place]round
 }
@@ -21,9 +21,9 @@ type round struct {
 	left   bool
 }
 
-func newQueue() *queue { return &queue{rounds: map[place]round{}} }
+func newRounds() *rounds { return &rounds{rounds: map[place]round{}} }
 
-func (q *queue) apply(e events.Event) {
+func (q *rounds) apply(e events.Event) {
 	var m events.MergeDetail
 	left := false
 	switch c := e.Content.(type) {
@@ -43,7 +43,7 @@ func (q *queue) apply(e events.Event) {
 }
 
 // over reports whether the round is not the change's current one any more.
-func (q *queue) over(project string, m events.MergeDetail) bool {
+func (q *rounds) over(project string, m events.MergeDetail) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	r := q.rounds[place{project, m.Change}]

@@ -1,0 +1,179 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/git"
+	"github.com/lemnis/lemnis/services/builder/pipeline"
+	"github.com/lemnis/lemnis/services/builder/queue"
+	"github.com/lemnis/lemnis/services/builder/testreport"
+)
+
+// tries is how often the pipeline is run on a commit whose tests fail before they are believed.
+const tries = 3
+
+// train tests what the master copy would be with the changes of a train in it, for as long as the repository's queue has a use for it.
+func (b *builder) train(ctx context.Context, job *service.Job, queued events.PipelineRunQueued) error {
+	d := queued.Lemnis
+	started := time.Now()
+	running, done := b.runs.watch(ctx, job.Project.Name, d.Merge.Repository, queue.RunNumber(d.Merge.Repository, job.Event.Key))
+	defer done()
+	if running.Err() != nil {
+		return ctx.Err()
+	}
+	if err := job.Report(ctx, service.Report{Content: events.PipelineRunStarted{PipelineName: queued.PipelineName, Lemnis: d}}); err != nil {
+		return err
+	}
+	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName, Outcome: events.Success}
+	err := b.tryTrain(running, job, &d)
+	if err != nil && running.Err() != nil {
+		return ctx.Err() // stopped: that it is over is a fact already
+	}
+	if err != nil {
+		f, result, again := outcome(ctx, job, err)
+		if again != nil {
+			return again
+		}
+		finished.Outcome, finished.Errors, d.Conflicts = result, f.reason, f.conflicts
+		if f.change != "" && len(d.Assumed)+len(d.Changes) > 1 {
+			finished.Errors = fmt.Sprintf("change %s: %s", f.change, f.reason)
+		}
+	}
+	d.Seconds = time.Since(started).Seconds()
+	finished.Lemnis = d
+	return job.Report(ctx, service.Report{Content: finished})
+}
+
+// tryTrain merges a train on the master copy as it stands, and runs the pipeline on the result; what it finds out goes into d.
+func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunDetail) error {
+	own := slices.Clone(d.Changes)
+	repo, master, err := b.source(ctx, job.Project, own[0])
+	if err != nil {
+		return err
+	}
+	at := master
+	for _, m := range d.Assumed {
+		there, err := repo.Contains(ctx, m.Base, m.Head)
+		if err != nil {
+			return err
+		}
+		if there { // merged meanwhile
+			continue
+		}
+		if at, _, err = couple(ctx, repo, at, m); err != nil {
+			return err
+		}
+	}
+	onto := at
+	for i, m := range own {
+		if err := reviewed(ctx, repo, m); err != nil {
+			return ofChange(m, err)
+		}
+		if there, err := repo.Contains(ctx, m.Base, m.Head); err != nil {
+			return err
+		} else if there {
+			return ofChange(m, found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base))
+		}
+		var committed time.Time
+		if at, committed, err = couple(ctx, repo, at, m); err != nil {
+			return err
+		}
+		own[i].Committed = committed.Format(time.RFC3339)
+	}
+	d.Merge.Onto, d.Merge.Commit = onto, at
+	err = b.testTrain(ctx, job, repo, d, own)
+	last := own[len(own)-1].Change
+	for i := range own {
+		own[i].Onto, own[i].Commit, own[i].Evidence = onto, at, d.Merge.Evidence
+		if own[i].Change != last {
+			own[i].With = last
+		}
+	}
+	d.Changes = own
+	return err
+}
+
+// couple merges a change upon a commit.
+func couple(ctx context.Context, repo *git.Repository, onto string, m events.MergeDetail) (commit string, committed time.Time, err error) {
+	m.Onto = onto
+	commit, committed, err = mergeCommit(ctx, repo, m)
+	if errors.Is(err, git.ErrNotFound) {
+		err = found("the repository has no commit %s any more", m.Head)
+	}
+	return commit, committed, ofChange(m, err)
+}
+
+// ofChange says which change of a train a finding is about.
+func ofChange(m events.MergeDetail, err error) error {
+	var f *finding
+	if errors.As(err, &f) {
+		return &finding{reason: f.reason, conflicts: f.conflicts, change: m.Change}
+	}
+	return err
+}
+
+// testTrain runs the pipeline on a train. When tests fail it is run again on the same commit: those that pass then are flaky, and what is left
+// after some tries has failed.
+func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail) error {
+	m := d.Merge
+	if m.Change == "" {
+		var ids []string
+		for _, c := range own {
+			ids = append(ids, c.Change)
+		}
+		m.Change = strings.Join(ids, ",")
+	}
+	var seen, failing []string // in any try; in all of them
+	for try := 1; ; try++ {
+		red, err := b.testOnce(ctx, job, repo, d, m)
+		if try == 1 {
+			failing = red
+		}
+		failing = slices.DeleteFunc(slices.Clone(failing), func(name string) bool { return !slices.Contains(red, name) })
+		seen = append(seen, red...)
+		if err == nil && d.Merge.Evidence != nil {
+			slices.Sort(seen)
+			d.Merge.Evidence.Flaky = slices.Compact(seen)
+		}
+		// As long as no test has failed in all tries, none is known to be more than flaky.
+		if f := (*finding)(nil); !errors.As(err, &f) || len(red) == 0 || try >= tries && len(failing) > 0 || try >= 2*tries {
+			return err
+		}
+	}
+}
+
+// testOnce runs the pipeline on a commit once, and names the tests that failed.
+func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail) (red []string, err error) {
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m)
+	defer leave()
+	d.Merge.Evidence = evidence
+	if err != nil {
+		return failedTests(report), err
+	}
+	if report.Executable == "" {
+		return nil, nil
+	}
+	return nil, b.workshop.keep(executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
+		file: report.Executable, digest: report.Digest, size: report.Size})
+}
+
+func failedTests(report pipeline.Report) (names []string) {
+	for _, c := range report.Tests {
+		if c.Outcome != testreport.Failed {
+			continue
+		}
+		name := pipeline.FullName(c)
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
