@@ -66,7 +66,7 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 	}
 	defer leave()
 	tree := filepath.Join(room, "tree")
-	if err := repo.Checkout(ctx, commit, tree); err != nil {
+	if _, err := repo.Checkout(ctx, commit, tree); err != nil {
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
 			err = found("%v", err)
 		}
