@@ -38,6 +38,7 @@ type faults struct {
 	crash    func(s step, e *events.Event) bool // true: the process dies here
 	pause    func(s step)                       // blocks as long as the process is stopped
 	again    func(m Message) []Message          // messages to meet again after m
+	looked   func()                             // a rebuild has seen where the stream begins, and not read it
 	leaveOut breakage
 	// read replaces the ordered reader, when set.
 	read func(ctx context.Context, t *term, filters []string, each func(Message) error) error
@@ -77,6 +78,12 @@ func (f *faults) redeliver(m Message, meet func(Message) error) error {
 		}
 	}
 	return nil
+}
+
+func (f *faults) hasLooked() {
+	if f != nil && f.looked != nil {
+		f.looked()
+	}
 }
 
 func (f *faults) broken(b breakage) bool { return f != nil && f.leaveOut == b }

@@ -93,8 +93,20 @@ func (t *term) reportRebuild(ctx context.Context, request *events.Event, report 
 
 // rebuild folds every fact of the phase again, beside the workers, which go on deciding; then lets each worker take over
 // one partition after the other, compared with its own, and writes the store anew. Folds are held twice for as long as it
-// takes; facts are read one at a time. tell is called now and then in between.
+// takes; facts are read one at a time. tell is called now and then in between. When events go meanwhile that were still to be
+// read, it begins again, from the snapshot for which they went.
 func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell func()) error {
+	for {
+		err := t.rebuildOnce(ctx, report, tell)
+		if !errors.Is(err, errGone) {
+			return err
+		}
+		t.log.Warn("a rebuild begins again", zap.Error(err))
+		*report = events.RebuildReported{Request: report.Request}
+	}
+}
+
+func (t *term) rebuildOnce(ctx context.Context, report *events.RebuildReported, tell func()) error {
 	stream, err := t.host.JS.Stream(ctx, natsd.Lifecycle)
 	if err != nil {
 		return fmt.Errorf("look at the stream: %w", err)
@@ -103,6 +115,7 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 	if err != nil {
 		return fmt.Errorf("look at the stream: %w", err)
 	}
+	t.faults.hasLooked()
 	fresh, from := map[fold.PartitionID]*partition{}, uint64(1)
 	if info.State.FirstSeq > 1 { // what is gone is taken as the snapshot has it
 		base, err := findKept(ctx, t.host, t.def.Phase, info.State.FirstSeq, info.State.LastSeq)
@@ -115,8 +128,10 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 		from = base.Floor + 1
 		t.log.Info("events before are gone: folding on from a snapshot", zap.Uint64("from", from))
 	}
-	err = t.foldAgain(ctx, fresh, from, info.State.LastSeq, report, tell)
-	if err != nil {
+	if err := t.foldAgain(ctx, fresh, from, info.State.LastSeq, report, tell); err != nil {
+		return err
+	}
+	if err := nothingGone(ctx, t.host.JS, info.State.FirstSeq); err != nil {
 		return err
 	}
 	for i, w := range t.workers {
@@ -133,7 +148,7 @@ func (t *term) rebuild(ctx context.Context, report *events.RebuildReported, tell
 			if t.workerOf(id) != t.workers[i] {
 				continue
 			}
-			swap := &swapping{fresh: p, done: make(chan error, 1)}
+			swap := &swapping{fresh: p, first: info.State.FirstSeq, done: make(chan error, 1)}
 			select {
 			case w.swaps <- swap:
 			case <-ctx.Done():
@@ -213,6 +228,7 @@ func (t *term) foldStored(p *partition, m Message) {
 // swapping hands a partition that was folded anew to its worker.
 type swapping struct {
 	fresh     *partition
+	first     uint64 // where the stream began when it was folded
 	compared  int
 	differing []string
 	done      chan error
@@ -226,7 +242,12 @@ func (w *worker) swap(ctx context.Context, s *swapping) {
 	if old == nil {
 		old = newPartition(w.term.def.Phase, id)
 	}
-	if err := w.term.level(ctx, s.fresh, old); err != nil {
+	behind := s.fresh.last != old.last
+	err := w.term.level(ctx, s.fresh, old)
+	if err == nil && behind { // what it read may have gone in part
+		err = nothingGone(ctx, w.term.host.JS, s.first)
+	}
+	if err != nil {
 		s.done <- err
 		return
 	}

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/lemnis/lemnis/internal/fold"
 	"github.com/lemnis/lemnis/internal/natsd"
@@ -98,6 +100,31 @@ func TestRebuildMendsWhatTheStoreHasWrong(t *testing.T) {
 	awaitOwner(t, s)
 	mustClaim(t, b, "still right", events.TicketClosed{Ticket: ticket("x").Ticket}, "k7")
 	expectFact(t, b, "still right")
+}
+
+// Events that go while a rebuild is about to read them are not taken for never having been.
+func TestRebuildDuringAPurge(t *testing.T) {
+	b := newBus(t)
+	b.keepAll(t)
+	b.host.Timing.Snapshot = 10 * time.Millisecond
+	purge := sync.OnceFunc(func() { b.purge(t) })
+	b.host.faults = &faults{looked: purge}
+	s, _ := running(t, b.host, proofDefinition())
+	awaitOwner(t, s)
+	for i := range 40 {
+		id := fmt.Sprint("new", i)
+		mustClaim(t, b, id, ticket("x"), fmt.Sprint("k", i))
+		expectFact(t, b, id)
+	}
+	got := rebuilt(t, b, "during a purge")
+	if gone := b.archive.gone.Load(); gone == 0 || got.Failed != "" || got.Differing > 0 || got.Aggregates < 40 {
+		t.Errorf("up to %d gone; the rebuild reports %+v", gone, got)
+	}
+	for i := range 40 {
+		id := fmt.Sprint("again", i)
+		mustClaim(t, b, id, update("x"), fmt.Sprint("k", i))
+		expectFact(t, b, id)
+	}
 }
 
 // wrongInShop is what the oracle finds wrong in the project shop.
