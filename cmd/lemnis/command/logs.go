@@ -19,7 +19,7 @@ func newLogs(f *flags) *cobra.Command {
 	c := &cobra.Command{
 		Use: "logs RUN", Short: "Show what the steps of a pipeline run printed", Args: exactly("RUN"),
 		Long: "Show what the steps of a pipeline run printed, as they printed it, with secrets masked. RUN is the key of the run, CHANGE#ROUND:\n" +
-			"`lemnis events list --type pipelinerun.started` names it, and the evidence of an artifact does. A log is kept for a while, not for ever.",
+			"`lemnis events tail --from 0 --type pipelinerun.started` names it, and the evidence of an artifact does. A log is kept for a while, not for ever.",
 		Example: "  lemnis logs 'c1#1' --project shop\n" +
 			"  lemnis logs 'c1#1' --step test --follow\n" +
 			"  lemnis logs 'c1#1' --grep FAIL",
