@@ -460,7 +460,7 @@ func TestTimeTheOutputTakesIsNotTheSteps(t *testing.T) {
 func TestProcessorsAreHandedOutInTurn(t *testing.T) {
 	t.Parallel()
 	if runtime.NumCPU() < 2 {
-		t.Skip("SKIPPED: one processor is nobody's turn")
+		t.Skip("SKIPPED: that steps get different processors in turn was NOT shown: this machine has one")
 	}
 	each(t, func(t *testing.T, p *executor.Process) {
 		seen := map[string]bool{}

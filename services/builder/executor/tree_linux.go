@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lemnis/lemnis/internal/resident"
 )
 
 // process is one of those that descend from the init.
 type process struct {
 	pid, parent int
-	memory      int64 // bytes that are no file's; what it shares with others is each one's
 	dead        bool
 }
 
@@ -75,51 +76,18 @@ func look(pid int) (process, error) {
 			if p.parent, err = strconv.Atoi(string(value)); err != nil {
 				return p, fmt.Errorf("the parent of process %d: %w", pid, err)
 			}
-		case "RssAnon", "RssShmem":
-			p.memory += kilobytes(value)
 		}
 	}
 	return p, nil
 }
 
-// kilobytes reads "12 kB", as bytes.
-func kilobytes(text []byte) int64 {
-	n, _ := strconv.ParseInt(string(bytes.TrimSpace(bytes.TrimSuffix(text, []byte("kB")))), 10, 64)
-	return n << 10
-}
-
-// memory is what processes take together. What several of them share counts once, which costs a look at all of their pages:
-// only where it decides.
-func memory(all []process, most int64) (total int64) {
+// memory is what processes take together.
+func memory(all []process, most int64) int64 {
+	of := make(map[int]int64, len(all))
 	for _, p := range all {
-		total += p.memory
+		of[p.pid] = resident.Of(p.pid)
 	}
-	if total <= most || len(all) < 2 {
-		return total
-	}
-	total = 0
-	for _, p := range all {
-		total += p.share()
-	}
-	return total
-}
-
-// share is a process's part of what it shares with others, and what it has alone.
-func (p process) share() (total int64) {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(p.pid) + "/smaps_rollup")
-	if err != nil {
-		return p.memory
-	}
-	for line := range bytes.Lines(text) {
-		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(":"))
-		if string(name) == "Pss_Anon" || string(name) == "Pss_Shmem" {
-			total += kilobytes(bytes.TrimSpace(value))
-		}
-	}
-	if total == 0 { // an older kernel, or it is gone
-		return p.memory
-	}
-	return total
+	return resident.Together(of, most)
 }
 
 // signal sends a signal to all that descends from this process. As the init of a pid namespace it need not know them.

@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/resident"
 )
 
 // Limits bound a process with its group and its descendants. Zero: no bound.
 type Limits struct {
-	Memory    int64 `json:"memory,omitempty"` // bytes that it shares with no file
+	Memory    int64 `json:"memory,omitempty"` // bytes that no file could give back
 	Processes int   `json:"processes,omitempty"`
 }
 
@@ -56,7 +56,7 @@ func (s *Supervisor) watch() {
 		}
 		tree := readTree()
 		for p, r := range limited {
-			if what := p.spec.Limits.exceeded(tree.of(r.pid)); what != "" {
+			if what := p.spec.Limits.exceeded(tree.of(r.pid, p.spec.Limits.Memory)); what != "" {
 				r.exceed(what)
 			}
 		}
@@ -88,36 +88,20 @@ func readTree() tree {
 	return t
 }
 
-// of is what a group takes with its descendants.
-func (t tree) of(group int) (memory int64, processes int) {
-	seen := map[int]bool{}
+// of is what a group takes with its descendants; what they share counts once where it is more than most.
+func (t tree) of(group int, most int64) (memory int64, processes int) {
+	seen := map[int]int64{}
 	var add func(pids []int)
 	add = func(pids []int) {
 		for _, pid := range pids {
-			if !seen[pid] {
-				seen[pid] = true
-				memory += unshared(pid)
+			if _, ok := seen[pid]; !ok {
+				seen[pid] = resident.Of(pid)
 				add(t.children[pid])
 			}
 		}
 	}
 	add(t.groups[group])
-	return memory, len(seen)
-}
-
-// unshared is the memory, in bytes, that a process shares with no file.
-func unshared(pid int) int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
-	fields := strings.Fields(string(text))
-	if err != nil || len(fields) < 3 {
-		return 0 // it has ended
-	}
-	resident, err1 := strconv.ParseInt(fields[1], 10, 64)
-	shared, err2 := strconv.ParseInt(fields[2], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0
-	}
-	return max(resident-shared, 0) * int64(os.Getpagesize())
+	return resident.Together(seen, most), len(seen)
 }
 
 // boundLog moves a log that is too long out of the way. The program goes on writing to the same file; what it writes

@@ -37,6 +37,7 @@ func TestAProcessThatTakesTooMuch(t *testing.T) {
 		limits     Limits
 	}{
 		"memory":    {"/eat", "of memory, of 100.0 at most, and was ended (signal: killed)", Limits{Memory: 100 << 20}},
+		"shared":    {"/share", "of memory, of 100.0 at most, and was ended (signal: killed)", Limits{Memory: 100 << 20}},
 		"processes": {"/fork", "it had 9 processes, of 4 at most, and was ended", Limits{Processes: 4}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,6 +77,18 @@ func main() {
 			time.Sleep(2 * time.Millisecond)
 		}
 	})
+	http.HandleFunc("/share", func(http.ResponseWriter, *http.Request) {
+		for {
+			mib, err := syscall.Mmap(-1, 0, 1<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED|syscall.MAP_ANON)
+			if err != nil {
+				panic(err)
+			}
+			for i := range mib {
+				mib[i] = 1
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	})
 	http.HandleFunc("/fork", func(http.ResponseWriter, *http.Request) {
 		for range 8 {
 			if err := exec.Command("/proc/self/exe", "-sleeper").Start(); err != nil {
