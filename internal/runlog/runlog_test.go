@@ -15,27 +15,12 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 )
 
 func bus(t *testing.T) (*Store, *natsd.Server) {
 	t.Helper()
-	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := natsd.EnsureStreams(t.Context(), js, 1); err != nil {
-		t.Fatal(err)
-	}
+	server, _, js := natsdtest.Start(t)
 	return New(js), server
 }
 

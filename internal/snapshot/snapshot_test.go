@@ -8,29 +8,13 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/snapshot"
 )
 
 func bus(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := natsd.EnsureStreams(t.Context(), js, 1); err != nil {
-		t.Fatal(err)
-	}
+	_, _, js := natsdtest.Start(t)
 	return js
 }
 

@@ -4,32 +4,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/services/builder"
 )
 
 // What the steps of a run print is kept for whoever asks, by step; the evidence says where it is, and what it is.
 func TestLogIsKept(t *testing.T) {
-	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := natsd.EnsureStreams(t.Context(), js, 1); err != nil {
-		t.Fatal(err)
-	}
+	_, _, js := natsdtest.Start(t)
 	logs, o := runlog.New(js), goOrigin(t)
 	s := newShift(t, builder.Options{Logs: logs}, project(o))
 	evidence := s.pipeline(t, find(o.commit(t, "find", map[string]string{"more.go": "package main\n"}))).Lemnis.Merge.Evidence
