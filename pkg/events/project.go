@@ -263,7 +263,7 @@ func ParseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// Bytes is an amount of memory that is written as text: "512MiB", "2GiB".
+// Bytes is a size that is written as text: "512MiB", "2GiB".
 type Bytes int64
 
 var byteUnits = []struct {
@@ -291,7 +291,7 @@ func (b *Bytes) UnmarshalJSON(text []byte) error {
 	}
 	var s string
 	if err := json.Unmarshal(text, &s); err != nil {
-		return fmt.Errorf("an amount of memory is text like \"512MiB\", not %s", text)
+		return fmt.Errorf("a size is text like \"512MiB\", not %s", text)
 	}
 	digits, unit := strings.TrimSuffix(s, "B"), Bytes(1)
 	for _, u := range byteUnits {
@@ -301,7 +301,7 @@ func (b *Bytes) UnmarshalJSON(text []byte) error {
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || n < 0 || digits == s || n > (1<<50)/int64(unit) {
-		return fmt.Errorf("%q is no amount of memory; write it like \"512MiB\" or \"2GiB\"", s)
+		return fmt.Errorf("%q is no size; write it like \"64KiB\", \"512MiB\" or \"2GiB\"", s)
 	}
 	*b = Bytes(n) * unit
 	return nil

@@ -4,6 +4,9 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
+// Bytes is a size that is written as text: "512MiB".
+type Bytes = events.Bytes
+
 // File is the name of the file at the root of a repository.
 const File = ".lemnis.yaml"
 
