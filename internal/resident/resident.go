@@ -35,7 +35,7 @@ func Together(of map[int]int64, most int64) (total int64) {
 
 // sum adds lines of "name: 12 kB", in bytes; false when there is none but of zero: an older kernel, or the process is gone.
 func sum(file string, names ...string) (total int64, ok bool) {
-	text, err := os.ReadFile(file) //nolint:gosec // of /proc
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return 0, false
 	}
