@@ -2,7 +2,9 @@ package builder_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -415,6 +417,53 @@ func TestAnOutsideOwnersFactsAskForNothing(t *testing.T) {
 	if o.head(t, "main") != before {
 		t.Error("main moved")
 	}
+}
+
+// A step reads a file that it does not name, and a change has it say something else: what its run left is neither the master copy's nor another
+// change's. What the master copy's own run left is taken by what is made upon it, and what was merged is not run again.
+func TestAChangeDoesNotLeaveResultsForTheMasterCopy(t *testing.T) {
+	t.Parallel()
+	o := emptyOrigin(t)
+	o.commit(t, "main", map[string]string{"in": "1", "hidden": "good", ".lemnis.yaml": `steps: [{name: a, run: "cp hidden bin", inputs: [in], outputs: [bin]}]
+package: {executable: bin}
+`})
+	p, options := project(o), builder.Options{Data: t.TempDir(), Registry: ociRegistry(t)}
+	change := func(branch string, files map[string]string) events.MergeDetail {
+		m := find(o.commit(t, branch, files))
+		m.Change, m.Branch = branch, branch
+		return m
+	}
+	run := func(what string, m events.MergeDetail, reused string) events.MergeDetail {
+		t.Helper()
+		got := newShift(t, options, p).pipeline(t, m)
+		if e := got.Lemnis.Merge.Evidence; got.Outcome != events.Success || e == nil || strings.Join(e.Reused, " ") != reused {
+			t.Fatalf("%s: %s %s %+v", what, got.Outcome, got.Errors, e)
+		}
+		return got.Lemnis.Merge
+	}
+	pack := func(what string, m events.MergeDetail, reused, content string) {
+		t.Helper()
+		m.Evidence = nil
+		got, err := newShift(t, options, p).work(t, "package", "7", 1, events.BuildQueued{Lemnis: events.BuildDetail{Service: "api", Merge: m}})
+		end, is := got.(events.BuildFinished)
+		if err != nil || !is || end.Lemnis.Outcome != events.Success || strings.Join(end.Lemnis.Merge.Evidence.Reused, " ") != reused {
+			t.Fatalf("%s: %v %+v", what, err, got)
+		}
+		if want := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content))); end.Lemnis.Digest != want {
+			t.Errorf("%s: packaged %s, want %s", what, end.Lemnis.Digest, want)
+		}
+	}
+	hostile := change("hostile", map[string]string{"hidden": "evil"})
+	run("a hostile change", hostile, "")
+	run("another change", change("other", map[string]string{"more": "text"}), "")
+	pack("the master copy", events.MergeDetail{Repository: "api", Base: "main"}, "", "good")
+	later := run("a change upon it", change("later", map[string]string{"yet": "text"}), "a")
+	run("the hostile one again: the same tree", hostile, "a")
+	if got, err := newShift(t, options, p).work(t, "merge", "later", 1, events.QueueTested{Merge: later}); err != nil || o.head(t, "main") != later.Commit {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	pack("what was merged", later, "a", "good")
+	run("what is made upon that", change("last", map[string]string{"last": "text"}), "a")
 }
 
 // Another worker on the same data takes what was found out, and says so.

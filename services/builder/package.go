@@ -101,7 +101,19 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 		m.Title, _, _ = strings.Cut(commit.Message, "\n")
 		m.Author, m.Committed = commit.Author.Name, commit.Committed.Format(time.RFC3339)
 	}
-	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m)
+	base := m.Onto
+	if base == "" && len(commit.Parents) > 0 {
+		base = commit.Parents[0]
+	}
+	if base != "" {
+		// A train that was never merged left commits too.
+		if merged, err := repo.Ancestor(ctx, base, master); err != nil {
+			return executable{}, none, err
+		} else if !merged {
+			base = ""
+		}
+	}
+	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m, base)
 	if evidence != nil && m.Evidence == nil {
 		m.Evidence = evidence
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func (b *builder) try(ctx context.Context, job *service.Job, m *events.MergeDeta
 		return err
 	}
 	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m)
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m, master)
 	defer leave()
 	m.Evidence = evidence
 	if err != nil {
@@ -113,7 +114,8 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 // check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
 // the executable if nobody moved it. That the commit is no good is a finding. A pipeline that
 // packages nothing is good; its report holds no executable.
-func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail) (pipeline.Report, *events.Evidence, func(), error) {
+// base is the commit of the master copy that it was made upon, whose results may be taken; empty: there is none.
+func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail, base string) (pipeline.Report, *events.Evidence, func(), error) {
 	none := func() {}
 	room, leave, err := b.workshop.room(effect+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
 	if err != nil {
@@ -129,6 +131,13 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	}
 	spec := b.spec(job, m, room, tree)
 	spec.Files = files
+	trees, err := repo.Trees(ctx, slices.DeleteFunc([]string{m.Commit, base}, func(id string) bool { return id == "" })...)
+	if err != nil {
+		return pipeline.Report{}, nil, leave, err
+	}
+	if spec.Tree = trees[0]; base != "" {
+		spec.Base = trees[1]
+	}
 	report, log, err := b.run(ctx, job, effect, spec)
 	if err != nil {
 		return report, nil, leave, err
@@ -206,8 +215,7 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 		},
 		Hidden:      b.hidden(),
 		Quarantined: quarantined(job.Project, time.Now()),
-		Caches:      b.workshop.caches(job.Project.Name, m.Repository),
-		Kept:        b.workshop.steps(job.Project.Name, m.Repository), Name: job.Event.Key,
+		Kept:        b.workshop.kept(job.Project.Name, m.Repository), Name: job.Event.Key,
 	}
 }
 

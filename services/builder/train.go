@@ -89,7 +89,7 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 		own[i].Committed = committed.Format(time.RFC3339)
 	}
 	d.Merge.Onto, d.Merge.Commit = onto, at
-	err = b.testTrain(ctx, job, repo, d, own)
+	err = b.testTrain(ctx, job, repo, d, own, master)
 	last := own[len(own)-1].Change
 	for i := range own {
 		own[i].Onto, own[i].Commit, own[i].Evidence = onto, at, d.Merge.Evidence
@@ -122,7 +122,7 @@ func ofChange(m events.MergeDetail, err error) error {
 
 // testTrain runs the pipeline on a train. When tests fail it is run again on the same commit: those that pass then are flaky, and what is left
 // after some tries has failed.
-func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail) error {
+func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail, master string) error {
 	m := d.Merge
 	if m.Change == "" {
 		var ids []string
@@ -133,7 +133,7 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 	}
 	var seen, failing []string // in any try; in all of them
 	for try := 1; ; try++ {
-		red, err := b.testOnce(ctx, job, repo, d, m)
+		red, err := b.testOnce(ctx, job, repo, d, m, master)
 		if try == 1 {
 			failing = red
 		}
@@ -151,8 +151,8 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 }
 
 // testOnce runs the pipeline on a commit once, and names the tests that failed.
-func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail) (red []string, err error) {
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m)
+func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail, master string) (red []string, err error) {
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m, master)
 	defer leave()
 	d.Merge.Evidence = evidence
 	if err != nil {

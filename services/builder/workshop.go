@@ -22,8 +22,7 @@ import (
 //
 //	<data>/<n>/mirrors   bare mirrors of the repositories, kept
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
-//	<data>/caches        folders that steps keep from run to run, of each repository
-//	<data>/steps         what steps that succeeded left, by what they depend on, of each repository
+//	<data>/kept          what steps left: of each repository, by tree and what they depend on, results and cached folders
 type workshop struct {
 	data string
 
@@ -84,6 +83,9 @@ func (w *workshop) enter() (string, error) {
 		}
 		if err == nil {
 			err = tidy(place)
+		}
+		for _, old := range []string{"steps", "caches"} { // of earlier versions: what changes left was taken for the master copy
+			err = errors.Join(err, os.RemoveAll(filepath.Join(data, old)))
 		}
 		if err != nil {
 			_ = lock.Close()
@@ -159,14 +161,9 @@ func (w *workshop) open(ctx context.Context, project, url string) (*git.Reposito
 	return repo, nil
 }
 
-// caches is the folder for what the steps of a repository keep.
-func (w *workshop) caches(project, repository string) string {
-	return filepath.Join(w.data, "caches", token(project+"\x00"+repository))
-}
-
-// steps is the folder for the results of steps of a repository.
-func (w *workshop) steps(project, repository string) string {
-	return filepath.Join(w.data, "steps", token(project+"\x00"+repository))
+// kept is the folder for what the steps of a repository leave.
+func (w *workshop) kept(project, repository string) string {
+	return filepath.Join(w.data, "kept", token(project+"\x00"+repository))
 }
 
 // keep moves an executable out of its room, for package to find.

@@ -174,6 +174,22 @@ func (r *Repository) Changed(ctx context.Context, a, b string) ([]string, error)
 	return splitNUL(out), nil
 }
 
+// Trees names what commits hold, in their order: two of the same name hold the same files.
+func (r *Repository) Trees(ctx context.Context, commits ...string) ([]string, error) {
+	if err := checkIDs(commits...); err != nil {
+		return nil, fmt.Errorf("trees: %w", err)
+	}
+	args := []string{"rev-parse"}
+	for _, id := range commits {
+		args = append(args, id+"^{tree}")
+	}
+	out, err := r.git(ctx, args...)
+	if err != nil {
+		return nil, fmt.Errorf("trees: %w", err)
+	}
+	return strings.Fields(out), nil
+}
+
 func splitNUL(s string) []string {
 	s = strings.TrimSuffix(s, "\x00")
 	if s == "" {

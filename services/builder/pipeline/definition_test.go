@@ -109,16 +109,16 @@ func TestSecretsAreGivenAndMasked(t *testing.T) {
 func TestCachesAreKeptFromRunToRun(t *testing.T) {
 	t.Parallel()
 	caches := t.TempDir()
-	const text = "steps: [{name: a, run: 'mkdir -p deep/cache; echo x >>deep/cache/runs; wc -l <deep/cache/runs', cache: [deep/cache]}]"
+	const text = "steps: [{name: a, always: true, run: 'mkdir -p deep/cache; echo x >>deep/cache/runs; wc -l <deep/cache/runs', cache: [deep/cache]}]"
 	for n := 1; n <= 3; n++ {
-		r := run(t, pipeline.Spec{Dir: defined(t, text), Caches: caches})
+		r := run(t, pipeline.Spec{Dir: defined(t, text), Kept: caches, Tree: "t", Name: fmt.Sprint(n)})
 		if !r.Succeeded() || !strings.HasSuffix(r.LogTail, fmt.Sprintf("\n%d\n", n)) {
 			t.Fatalf("run %d: %+v: %s", n, r.Steps, r.LogTail)
 		}
 	}
 	// A link in the way is not followed.
 	outside := t.TempDir()
-	r := run(t, pipeline.Spec{Caches: caches, Dir: defined(t, "steps:\n  - {name: link, run: ln -s "+outside+" deep}\n  - {name: a, run: ':', cache: [deep/cache]}\n")})
+	r := run(t, pipeline.Spec{Kept: caches, Tree: "t", Dir: defined(t, "steps:\n  - {name: link, run: ln -s "+outside+" deep}\n  - {name: a, run: ':', cache: [deep/cache]}\n")})
 	if left, err := os.ReadDir(outside); err != nil || len(left) > 0 || !r.Succeeded() || !strings.Contains(r.LogTail, "cache deep/cache: ") {
 		t.Errorf("%v, %v, %+v: %s", left, err, r.Steps, r.LogTail)
 	}

@@ -13,8 +13,6 @@ import (
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
@@ -88,67 +86,6 @@ func (r *run) clear(reports definition.Reports) error {
 		if err := r.root.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-	}
-	return nil
-}
-
-// takeCaches puts a step's cached folders into the checkout; giveBack takes them out again. They are moved, not copied: of two
-// runs at once the second begins without. Whatever is wrong with a cache costs time only, and is said in the log.
-func (r *run) takeCaches(s definition.Step) (giveBack func()) {
-	if r.spec.Caches == "" || len(s.Cache) == 0 {
-		return func() {}
-	}
-	complain := func(folder string, err error) {
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			_, _ = fmt.Fprintf(r.log.of(s.Name), "cache %s: %v\n", folder, err)
-		}
-	}
-	kept := map[string]string{} // place in the checkout to place in the store
-	for _, folder := range s.Cache {
-		sum := sha256.Sum256([]byte(s.Name + "\x00" + folder))
-		kept[path.Clean(folder)] = filepath.Join(r.spec.Caches, hex.EncodeToString(sum[:10]))
-	}
-	for folder, store := range kept {
-		err := errors.Join(os.MkdirAll(r.spec.Caches, 0o700), r.root.MkdirAll(path.Dir(folder), 0o755))
-		if _, there := r.root.Lstat(folder); err == nil && there != nil { // else the checkout has it itself
-			err = r.move(store, folder, true)
-		}
-		complain(folder, err)
-	}
-	return func() {
-		for folder, store := range kept {
-			info, err := r.root.Lstat(folder)
-			if err == nil && info.IsDir() {
-				err = errors.Join(os.RemoveAll(store), r.move(store, folder, false))
-			}
-			complain(folder, err)
-		}
-	}
-}
-
-// move moves a folder between the store and the checkout. Its parent there is held open while it is moved: steps that run
-// beside this one may put a link in its place, and what is opened under the root lies within it.
-func (r *run) move(store, folder string, in bool) error {
-	parent, err := r.root.Open(path.Dir(folder))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = parent.Close() }()
-	kept, err := os.Open(filepath.Dir(store))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = kept.Close() }()
-	from, to := parent, kept
-	oldName, newName := path.Base(folder), filepath.Base(store)
-	if in {
-		from, to, oldName, newName = to, from, newName, oldName
-	}
-	if err := unix.Renameat(int(from.Fd()), oldName, int(to.Fd()), newName); err != nil {
-		return &os.LinkError{Op: "renameat", Old: oldName, New: newName, Err: err}
-	}
-	if info, err := os.Lstat(store); !in && err == nil && !info.IsDir() { // put in its place at the last moment
-		return errors.Join(fmt.Errorf("%s is no folder any more", folder), os.Remove(store))
 	}
 	return nil
 }

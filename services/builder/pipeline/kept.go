@@ -14,18 +14,23 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
-// kept is what a step that succeeded left: a folder under its key, with this as result.json beside the files.
+// kept is what a step that succeeded left: a folder under the tree that it was run on and its key, with this as result.json beside
+// the files. Of a folder that a step keeps there is such a folder too, see [run.takeCaches].
 type kept struct {
 	Step       string     `json:"step"`
 	Run        string     `json:"run"` // that ran it
 	Finished   time.Time  `json:"finished"`
 	Unisolated string     `json:"unisolated,omitempty"`
-	Files      []keptFile `json:"files"` // outputs and reports
+	Files      []keptFile `json:"files,omitempty"` // outputs and reports
+	Bytes      int64      `json:"bytes,omitempty"` // of a cache: what is in its folder
+
+	at string // the folder
 }
 
 // keptFile lies under its place in the list.
@@ -43,35 +48,52 @@ const (
 	keptFor    = 14 * 24 * time.Hour // since it was used last
 )
 
-// find looks for the result of an earlier run.
-func (r *run) find(key string) (k kept, there bool) {
-	if key == "" {
+// trees are those whose results may be taken: the very same one, whoever ran it, and the master copy's that the checkout was made
+// upon. What another change left is nobody's: a step may read more than it says, or its author may want it to.
+func (r *run) trees() []string {
+	if r.spec.Base == "" || r.spec.Base == r.spec.Tree {
+		return []string{r.spec.Tree}
+	}
+	return []string{r.spec.Tree, r.spec.Base}
+}
+
+// find looks for what an earlier run left under a name.
+func (r *run) find(name string) (k kept, there bool) {
+	if name == "" {
 		return kept{}, false
 	}
-	folder := filepath.Join(r.spec.Kept, key)
-	text, err := os.ReadFile(filepath.Join(folder, resultName))
-	if err == nil {
-		err = json.Unmarshal(text, &k)
-	} else if _, there := os.Lstat(folder); there != nil {
-		return kept{}, false
-	}
-	if err != nil { // it would be in the way of a good one
+	for _, tree := range r.trees() {
+		folder := filepath.Join(r.spec.Kept, tree, name)
+		text, err := os.ReadFile(filepath.Join(folder, resultName))
+		if err == nil {
+			err = json.Unmarshal(text, &k)
+		} else if _, there := os.Lstat(folder); there != nil {
+			continue
+		}
+		if k.at = folder; err == nil {
+			used(folder) // first, so that it is not swept meanwhile
+			return k, true
+		}
+		// It would be in the way of a good one.
 		_, _ = fmt.Fprintf(r.log, "a kept result can not be read: %v\n", errors.Join(err, discard(folder)))
 	}
-	return k, err == nil
+	return kept{}, false
+}
+
+// used marks what is kept as used now.
+func used(folder string) {
+	now := time.Now()
+	_ = os.Chtimes(folder, now, now)
 }
 
 // whole says whether all that was kept is still there, and what it was; else it goes, and its step is run.
 func (r *run) whole(name string, k kept) bool {
-	folder := filepath.Join(r.spec.Kept, r.keys[name])
-	now := time.Now()
-	_ = os.Chtimes(filepath.Join(folder, resultName), now, now) // first, so that it is not swept meanwhile
 	for i, file := range k.Files {
 		if file.Link != "" {
 			continue
 		}
-		if err := same(filepath.Join(folder, fmt.Sprint(i)), file.Digest); err != nil {
-			_, _ = fmt.Fprintf(r.log, "the kept result of %s is not taken: %s: %v\n", name, file.Path, errors.Join(err, discard(folder)))
+		if err := same(filepath.Join(k.at, fmt.Sprint(i)), file.Digest); err != nil {
+			_, _ = fmt.Fprintf(r.log, "the kept result of %s is not taken: %s: %v\n", name, file.Path, errors.Join(err, discard(k.at)))
 			return false
 		}
 	}
@@ -103,6 +125,16 @@ func discard(folder string) error {
 	if err = os.Rename(folder, filepath.Join(away, "gone")); errors.Is(err, fs.ErrNotExist) {
 		err = nil // another's doing
 	}
+	if os.RemoveAll(away) == nil {
+		return err
+	}
+	// Rights that a step left in its cache: open what may not be looked into, and once more.
+	_ = filepath.WalkDir(away, func(at string, entry fs.DirEntry, _ error) error {
+		if entry != nil && entry.IsDir() {
+			_ = os.Chmod(at, 0o700) //nolint:gosec // a folder
+		}
+		return nil
+	})
 	return errors.Join(err, os.RemoveAll(away))
 }
 
@@ -110,12 +142,11 @@ func discard(folder string) error {
 func (r *run) reuse(t definition.Task, k kept) result {
 	s := Step{Name: t.Name, Outcome: Success, Reused: k.Run, Started: r.spec.Now()}
 	_, _ = fmt.Fprintf(r.log.of(t.Name), "= %s is not run: nothing that it depends on has changed since run %s of %s, whose result is taken\n", t.Name, k.Run, k.Finished.UTC().Format(time.RFC3339))
-	folder := filepath.Join(r.spec.Kept, r.keys[t.Name])
 	found := findings{}
 	err := r.clear(t.Step.Reports)
 	for i, file := range k.Files {
 		if err == nil {
-			err = r.restore(filepath.Join(folder, fmt.Sprint(i)), file)
+			err = r.restore(filepath.Join(k.at, fmt.Sprint(i)), file)
 		}
 	}
 	if err == nil {
@@ -125,13 +156,66 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		}
 	}
 	if err != nil { // the run is the machinery's to repeat, and then it is not there
-		err = fmt.Errorf("the kept result of %s: %w", t.Name, errors.Join(err, discard(folder)))
+		err = fmt.Errorf("the kept result of %s: %w", t.Name, errors.Join(err, discard(k.at)))
 		s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
 	}
-	now := time.Now()
-	_ = os.Chtimes(filepath.Join(folder, resultName), now, now) // used
+	if err == nil && filepath.Dir(k.at) != r.own() {
+		if err := r.carry(k, r.keys[t.Name]); err != nil {
+			_, _ = fmt.Fprintf(r.log.of(t.Name), "the result of %s is not kept for what is made upon this: %v\n", t.Name, err)
+		}
+	}
 	s.Finished = r.spec.Now()
 	return result{step: s, findings: found, unisolated: k.Unisolated, err: err}
+}
+
+// own is the folder of what is kept of the checkout's tree.
+func (r *run) own() string { return filepath.Join(r.spec.Kept, r.spec.Tree) }
+
+// carry keeps a result of the master copy for this tree too: once it is merged, it is what others are made upon.
+func (r *run) carry(k kept, key string) error {
+	return r.fill(key, &k, func(folder string) error {
+		for i, file := range k.Files {
+			if file.Link == "" {
+				if err := os.Link(filepath.Join(k.at, fmt.Sprint(i)), filepath.Join(folder, fmt.Sprint(i))); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// fill makes a folder of what is kept of the checkout's tree, at once as far as others can see.
+func (r *run) fill(name string, k *kept, put func(folder string) error) (err error) {
+	if err := os.MkdirAll(r.own(), 0o700); err != nil {
+		return err
+	}
+	folder, err := os.MkdirTemp(r.own(), unfinished)
+	if err != nil {
+		return err
+	}
+	placed := false
+	defer func() {
+		if !placed {
+			err = errors.Join(err, discard(folder))
+		}
+	}()
+	if err := put(folder); err != nil {
+		return err
+	}
+	text, err := json.Marshal(k)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(folder, resultName), text, 0o600); err != nil {
+		return err
+	}
+	err = os.Rename(folder, filepath.Join(r.own(), name))
+	if errors.Is(err, fs.ErrExist) {
+		return nil // another run was first
+	}
+	placed = err == nil
+	return err
 }
 
 func (r *run) restore(from string, file keptFile) error {
@@ -176,40 +260,23 @@ func (r *run) keep(t definition.Task, unisolated string) {
 }
 
 func (r *run) file(t definition.Task, key, unisolated string) error {
-	if err := os.MkdirAll(r.spec.Kept, 0o700); err != nil {
-		return err
-	}
-	folder, err := os.MkdirTemp(r.spec.Kept, unfinished)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(folder) }()
 	names, err := r.glob(slices.Concat(t.Step.Outputs, t.Step.Reports.Tests, t.Step.Reports.Coverage), true)
 	if err != nil {
 		return err
 	}
-	k := kept{Step: t.Name, Run: r.spec.Name, Finished: r.spec.Now(), Unisolated: unisolated}
-	left := int64(mostKept)
-	for i, name := range names {
-		file, size, err := r.copyOut(name, filepath.Join(folder, fmt.Sprint(i)), left)
-		if err != nil {
-			return err
+	k := kept{Step: t.Name, Run: r.spec.Name, Finished: r.spec.Now(), Unisolated: unisolated, Files: make([]keptFile, len(names))}
+	return r.fill(key, &k, func(folder string) error {
+		left := int64(mostKept)
+		for i, name := range names {
+			file, size, err := r.copyOut(name, filepath.Join(folder, fmt.Sprint(i)), left)
+			if err != nil {
+				return err
+			}
+			left -= size
+			k.Files[i] = file
 		}
-		left -= size
-		k.Files = append(k.Files, file)
-	}
-	text, err := json.Marshal(k)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(folder, resultName), text, 0o600); err != nil {
-		return err
-	}
-	err = os.Rename(folder, filepath.Join(r.spec.Kept, key))
-	if errors.Is(err, fs.ErrExist) {
-		return nil // another run was first
-	}
-	return err
+		return nil
+	})
 }
 
 // unfinished begins the names of folders that are being written or removed.
@@ -241,43 +308,65 @@ func (r *run) copyOut(name, to string, most int64) (keptFile, int64, error) {
 	return keptFile{Path: name, Mode: info.Mode().Perm(), Digest: hex.EncodeToString(sum.Sum(nil))}, size, err
 }
 
-// sweep removes what was not used for long, and what was used least lately where there is too much. Other processes may be
-// reading: theirs fails then, and is repeated.
+// sweep removes what was not used for long, and what was used least lately where there is too much; what several trees have of the
+// same counts once. Other processes may be reading: theirs fails then, and is repeated.
 func sweep(store string, now time.Time, most int64) error {
-	entries, err := os.ReadDir(store)
+	folders, err := filepath.Glob(filepath.Join(store, "*", "*"))
 	if err != nil {
 		return err
 	}
 	type one struct {
-		at   string
-		used time.Time
-		size int64
+		at    string
+		used  time.Time
+		sizes map[uint64]int64 // of files, by inode
 	}
 	var all []one
-	for _, e := range entries {
-		o := one{at: filepath.Join(store, e.Name())}
-		files, _ := os.ReadDir(o.at)
-		for _, f := range files {
-			if info, err := f.Info(); err == nil {
-				o.size += info.Size()
-				if info.ModTime().After(o.used) {
-					o.used = info.ModTime()
-				}
-			}
+	for _, at := range folders {
+		info, err := os.Stat(at)
+		if err != nil {
+			continue // swept by another
 		}
-		if strings.HasPrefix(e.Name(), unfinished) {
-			if info, err := e.Info(); err != nil || now.Sub(info.ModTime()) < time.Hour {
-				continue // somebody is at it
+		if strings.HasPrefix(filepath.Base(at), unfinished) && now.Sub(info.ModTime()) < time.Hour {
+			continue // somebody is at it
+		}
+		o := one{at: at, used: info.ModTime(), sizes: map[uint64]int64{}}
+		files, _ := os.ReadDir(at)
+		for _, f := range files {
+			info, err := f.Info()
+			if err != nil {
+				continue
+			}
+			if state, is := info.Sys().(*syscall.Stat_t); is {
+				o.sizes[state.Ino] = info.Size()
+				if info.IsDir() {
+					o.sizes[state.Ino] = cacheBytes(at)
+				}
 			}
 		}
 		all = append(all, o)
 	}
 	slices.SortFunc(all, func(a, b one) int { return cmp.Or(b.used.Compare(a.used), strings.Compare(a.at, b.at)) })
 	var gone []error
+	counted := map[uint64]bool{}
 	for _, o := range all {
-		if most -= o.size; most < 0 || now.Sub(o.used) > keptFor {
+		for inode, size := range o.sizes {
+			if !counted[inode] {
+				counted[inode], most = true, most-size
+			}
+		}
+		if most < 0 || now.Sub(o.used) > keptFor {
 			gone = append(gone, discard(o.at))
+			_ = os.Remove(filepath.Dir(o.at)) // when that was the last of its tree
 		}
 	}
 	return errors.Join(gone...)
+}
+
+// cacheBytes is what a kept cache holds.
+func cacheBytes(at string) int64 {
+	k := kept{}
+	if text, err := os.ReadFile(filepath.Join(at, resultName)); err == nil {
+		_ = json.Unmarshal(text, &k)
+	}
+	return k.Bytes
 }

@@ -33,11 +33,12 @@ type Spec struct {
 	Image  executor.Executor                 // nil: there is no container engine
 	Secret func(name string) (string, error) // nil: there are no secrets
 	Hidden []string                          // files and folders that isolated steps may not read, wherever they lie
-	Caches string                            // folder in which the caches of steps are kept; empty: they stay in the checkout
 
 	Quarantined func(test string) string // says why the failure of a test, named by suite and case, does not count; empty: it does
 
-	Kept  string            // folder in which the results of steps are kept, for runs of the same content; empty: every step runs
+	Kept  string            // folder in which the results and caches of steps are kept, by tree; empty: every step runs, and caches stay in the checkout
+	Tree  string            // with Kept: names all that the checkout holds; what runs of the same left is taken
+	Base  string            // with Kept: names what the master copy holds that the checkout was made upon; what runs of it left is taken where it depends on the same; empty: nothing is
 	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
 	Name  string            // with Kept: of this run, for those that take its results
 
@@ -85,6 +86,9 @@ func prepare(spec Spec) (r *run, err error) {
 	if spec.Host == nil {
 		spec.Host = executor.NewProcess(executor.Auto)
 	}
+	if spec.Kept != "" && spec.Tree == "" {
+		return nil, errors.New("results are to be kept, and no tree is given")
+	}
 	for _, p := range []*string{&spec.Dir, &spec.Output} {
 		if *p == "" {
 			return nil, errors.New("no folder given")
@@ -127,7 +131,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
 	}
-	if len(r.taken) < len(r.keys) {
+	if r.spec.Kept != "" && len(r.taken) < len(tasks) {
 		if err := sweep(r.spec.Kept, time.Now(), allKept); err != nil {
 			_, _ = fmt.Fprintf(r.log, "tidy what is kept: %v\n", err)
 		}

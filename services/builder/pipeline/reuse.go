@@ -25,7 +25,7 @@ import (
 // keyed is the version of what goes into a key: results that are kept under another are not found any more.
 const keyed = "lemnis step 1"
 
-// plan finds out which tasks need not be run, since one of the same content has succeeded before. Such a task is taken when
+// plan finds out which tasks need not be run, since one of the same content has succeeded before, see [run.trees]. Such a task is taken when
 // all that it needs is; and when it says what it leaves, or nothing that comes after it is run: what else it left is not there.
 func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definition.Task) error {
 	if r.spec.Kept == "" {

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -21,7 +23,20 @@ type builds struct {
 	n      int
 }
 
+// tree names files by all that they hold.
+func tree(files map[string]string) string {
+	text, _ := json.Marshal(files)
+	return fmt.Sprintf("%x", sha256.Sum256(text))
+}
+
+// run runs the pipeline of the master copy.
 func (b *builds) run(files map[string]string) Report {
+	b.t.Helper()
+	return b.change(files, files)
+}
+
+// change runs that of a change that was made upon a master copy.
+func (b *builds) change(files, base map[string]string) Report {
 	b.t.Helper()
 	b.n++
 	dir, identities := b.t.TempDir(), map[string]string{}
@@ -31,7 +46,7 @@ func (b *builds) run(files map[string]string) Report {
 		}
 		identities[name] = fmt.Sprintf("%x", text)
 	}
-	r, err := Run(b.t.Context(), Spec{Dir: dir, Output: b.t.TempDir(), Kept: b.kept, Files: identities, Name: fmt.Sprintf("run-%d", b.n),
+	r, err := Run(b.t.Context(), Spec{Dir: dir, Output: b.t.TempDir(), Kept: b.kept, Tree: tree(files), Base: tree(base), Files: identities, Name: fmt.Sprintf("run-%d", b.n),
 		Host: executor.NewProcess(executor.None), Secret: func(string) (string, error) { return b.secret, nil }})
 	if err != nil {
 		b.t.Fatalf("%v\n%s", err, r.LogTail)
@@ -56,7 +71,8 @@ func reusableFiles(with map[string]string) map[string]string {
 func TestUnchangedStepsAreNotRunAgain(t *testing.T) {
 	t.Parallel()
 	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
-	first := b.run(reusableFiles(nil))
+	master := reusableFiles(nil)
+	first := b.run(master)
 	if !first.Succeeded() || len(first.Reused()) > 0 {
 		t.Fatalf("%+v\n%s", first.Steps, first.LogTail)
 	}
@@ -75,7 +91,7 @@ func TestUnchangedStepsAreNotRunAgain(t *testing.T) {
 		"how long a step may take":  {map[string]string{".lemnis.yaml": strings.Replace(reusable, "inputs: [other]}", "inputs: [other], timeout: 1m}", 1)}, []string{"generate", "test", "pack"}, true},
 		"that outputs are said":     {map[string]string{".lemnis.yaml": strings.Replace(reusable, "outputs: [bin], ", "", 1)}, nil, false},
 	} {
-		r := b.run(reusableFiles(c.files))
+		r := b.change(reusableFiles(c.files), master)
 		if !r.Succeeded() || !slices.Equal(r.Reused(), c.reused) {
 			t.Errorf("changed: %s: %+v\n%s", name, r.Steps, r.LogTail)
 		}
@@ -85,9 +101,71 @@ func TestUnchangedStepsAreNotRunAgain(t *testing.T) {
 		if c.same && r.Digest != first.Digest {
 			t.Errorf("changed: %s: %s, first %s", name, r.Digest, first.Digest)
 		}
+		if again := b.run(reusableFiles(c.files)); c.same && len(again.Reused()) != len(first.Steps) {
+			t.Errorf("merged: %s: %+v\n%s", name, again.Steps, again.LogTail)
+		}
 		if len(c.reused) > 0 && (!strings.Contains(r.LogTail, "= generate is not run") || r.Steps[0].Reused != "run-1") {
 			t.Errorf("changed: %s: %+v\n%s", name, r.Steps[0], r.LogTail)
 		}
+	}
+}
+
+// A step reads more than it says, and a change uses that: what it left, result or cache, is nobody else's. Once it is merged it is.
+func TestWhatAChangeLeavesIsNotTakenForOthers(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	files := func(hidden, ignored string) map[string]string {
+		return map[string]string{"in": "1", "hidden": hidden, "ignored": ignored, ".lemnis.yaml": `steps:
+  - {name: a, run: "mkdir -p cache; cat hidden >>cache/seen; cat cache/seen >bin", inputs: [in], outputs: [bin], cache: [cache]}
+package: {executable: bin}
+`}
+	}
+	made := func(r Report) string {
+		text, err := os.ReadFile(r.Executable)
+		if err != nil {
+			t.Fatalf("%v: %+v\n%s", err, r.Steps, r.LogTail)
+		}
+		return string(text)
+	}
+	master, hostile := files("good ", ""), files("evil ", "")
+	check := func(what string, r Report, want string, reused int) {
+		t.Helper()
+		if got := made(r); got != want || len(r.Reused()) != reused {
+			t.Errorf("%s: %q, reused %v; want %q\n%s", what, got, r.Reused(), want, r.LogTail)
+		}
+	}
+	check("a change, before the master copy was ever run", b.change(hostile, master), "evil ", 0)
+	check("another change", b.change(files("good ", "other"), master), "good ", 0)
+	check("the master copy", b.run(master), "good ", 0)
+	check("a change upon it that changes no input", b.change(files("good ", "third"), master), "good ", 1)
+	check("the first change again: the same tree", b.change(hostile, master), "evil ", 1)
+	scripted := func(hidden string) map[string]string {
+		f := files(hidden, "")
+		f[".lemnis.yaml"] = "environment: {A: b}\n" + f[".lemnis.yaml"]
+		return f
+	}
+	check("a change that runs with the master copy's cache", b.change(scripted("evil "), master), "good evil ", 0)
+	check("another: that cache is as it was", b.change(scripted("fine "), master), "good fine ", 0)
+	check("the first of them, merged: its tree is the master copy's", b.run(scripted("evil ")), "good evil ", 1)
+	check("what is made upon it", b.change(scripted("more "), scripted("evil ")), "good evil ", 1)
+}
+
+// What was carried on from one master copy to the next does not rest on the first being kept.
+func TestResultsAreCarriedOn(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	at := func(n int) map[string]string { return reusableFiles(map[string]string{"ignored": fmt.Sprint(n)}) }
+	b.run(at(0))
+	for n := 1; n <= 3; n++ {
+		if r := b.change(at(n), at(n-1)); !r.Succeeded() || len(r.Reused()) != 3 || r.Steps[0].Reused != "run-1" {
+			t.Fatalf("%d: %+v\n%s", n, r.Steps, r.LogTail)
+		}
+		if err := os.RemoveAll(filepath.Join(b.kept, tree(at(n-1)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := b.change(at(5), at(4)); len(r.Reused()) > 0 {
+		t.Errorf("upon a tree that nobody ran: %+v", r.Steps)
 	}
 }
 
@@ -126,12 +204,13 @@ func TestABrokenResultIsNotTaken(t *testing.T) {
 			b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
 			files := reusableFiles(nil)
 			b.run(files)
-			entries, err := os.ReadDir(b.kept)
+			own := filepath.Join(b.kept, tree(files))
+			entries, err := os.ReadDir(own)
 			if err != nil || len(entries) != 3 {
 				t.Fatalf("%v %v", entries, err)
 			}
 			for _, e := range entries {
-				if err := damage(filepath.Join(b.kept, e.Name())); err != nil {
+				if err := damage(filepath.Join(own, e.Name())); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -149,8 +228,8 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	t.Parallel()
 	store, now := t.TempDir(), time.Now()
 	for name, age := range map[string]time.Duration{"new": 0, "older": time.Hour, "oldest": 2 * time.Hour, "unused": keptFor + time.Hour, unfinished + "1": time.Minute, unfinished + "2": 2 * time.Hour} {
-		file := filepath.Join(store, name, "0")
-		if err := os.Mkdir(filepath.Dir(file), 0o700); err != nil {
+		file := filepath.Join(store, "tree", name, "0")
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(file, make([]byte, 1000), 0o600); err != nil {
@@ -162,11 +241,22 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 			}
 		}
 	}
+	// A later tree has the same: it counts once, and as long as it is used.
+	carried := filepath.Join(store, "later", "new")
+	if err := os.MkdirAll(carried, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(filepath.Join(store, "tree", "new", "0"), filepath.Join(carried, "0")); err != nil {
+		t.Fatal(err)
+	}
 	if err := sweep(store, now, 2500); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := os.Stat(carried); err != nil {
+		t.Error(err)
+	}
 	var left []string
-	entries, _ := os.ReadDir(store)
+	entries, _ := os.ReadDir(filepath.Join(store, "tree"))
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
