@@ -25,7 +25,12 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	if err := job.Report(ctx, service.Report{Content: events.BuildStarted{Lemnis: d}}); err != nil {
 		return err
 	}
-	made, ref, err := b.ship(ctx, job, &d, started)
+	var made executable
+	var ref oci.Reference
+	err := spent(job)
+	if err == nil {
+		made, ref, err = b.ship(ctx, job, &d, started)
+	}
 	finished := events.BuildFinished{}
 	if err != nil {
 		f, result, again := outcome(ctx, job, err)

@@ -41,7 +41,10 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 		finished.Outcome, finished.Errors = events.Cancelled, "the round was over before its run began"
 	default:
 		finished.Outcome = events.Success
-		err := b.try(ctx, job, &m)
+		err := spent(job)
+		if err == nil {
+			err = b.try(ctx, job, &m)
+		}
 		if err != nil {
 			f, result, again := outcome(ctx, job, err)
 			if again != nil {

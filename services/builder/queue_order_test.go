@@ -29,6 +29,7 @@ type host struct {
 	over    map[string]bool // runs
 	pushed  int
 	errs    bool // machinery fails now and then
+	broken  bool // and from now on always
 }
 
 func (h *host) tip() string { return h.master[len(h.master)-1] }
@@ -142,7 +143,7 @@ func (h *host) pipeline(j *job, c events.PipelineRunQueued) []report {
 	if !h.green(h.holds[at]) {
 		end.Outcome, end.Errors = events.Failure, "test: 1 failed"
 	}
-	if h.errs && rapid.IntRange(0, 20).Draw(h.t, "fault") == 0 {
+	if h.broken || h.errs && rapid.IntRange(0, 20).Draw(h.t, "fault") == 0 {
 		end.Outcome, end.Errors = events.Errored, "given up"
 	}
 	last := d.Changes[len(d.Changes)-1].Change
@@ -264,7 +265,7 @@ func TestQueueMergesOnlyWhatWasTested(t *testing.T) {
 				h.perform(true)
 			}
 		}
-		h.errs = false
+		h.errs, h.broken = false, rapid.IntRange(0, 3).Draw(t, "broken") == 0
 		for range 5000 {
 			h.stream.Run(t)
 			if h.hire(); len(h.jobs) == 0 {
@@ -331,7 +332,7 @@ func (h *host) running(t *rapid.T, at int) {
 			delete(alive, n)
 		}
 		for _, s := range c.Steps {
-			if slices.Contains([]string{"finish", "narrow", "fall", "cancel", "merge"}, s.Do) {
+			if slices.Contains([]string{"finish", "narrow", "fall", "part", "cancel", "merge"}, s.Do) {
 				delete(alive, s.Run)
 			}
 		}

@@ -267,3 +267,40 @@ func TestATestInQuarantine(t *testing.T) {
 		t.Fatalf("in quarantine: %s %s, %+v", got.Outcome, got.Errors, e)
 	}
 }
+
+// A fault of the machinery is worth some attempts, of a train too; so is work whose workers all died in the middle of it. Then it is a fact.
+func TestFaultsEndInAFact(t *testing.T) {
+	t.Parallel()
+	away := goOrigin(t)
+	head := away.commit(t, "find", map[string]string{"find.go": "package main\n\nfunc find(string) int { return 1 }\n"})
+	there := project(away)
+	gone := project(origin{filepath.Join(t.TempDir(), "nowhere.git")})
+	m := find(head)
+	train := events.PipelineRunQueued{PipelineName: "merge", Lemnis: events.RunDetail{Merge: events.MergeDetail{Repository: "api"}, Changes: []events.MergeDetail{m, m}}}
+	alone := events.PipelineRunQueued{PipelineName: "merge", Lemnis: events.RunDetail{Merge: m}}
+	for name, c := range map[string]struct {
+		project events.Project
+		queued  events.PipelineRunQueued
+		tries   uint64
+		reason  string // empty: it is tried again
+	}{
+		"a train":                    {gone, train, 19, ""},
+		"a train, given up":          {gone, train, 20, "given up after 20 attempts: repository \"api\""},
+		"a change":                   {gone, alone, 20, "given up after 20 attempts: repository \"api\""},
+		"a train that kills workers": {there, train, 21, "no builder that began it lived to tell"},
+		"a change that kills them":   {there, alone, 21, "no builder that began it lived to tell"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShift(t, builder.Options{}, c.project)
+			got, err := s.work(t, "pipeline", "api@1", c.tries, c.queued)
+			end, ended := got.(events.PipelineRunFinished)
+			if ended != (c.reason != "") || ended != (err == nil) {
+				t.Fatalf("reported %+v, %v", got, err)
+			}
+			if ended && (end.Outcome != events.Errored || !has(end.Errors, c.reason)) {
+				t.Fatalf("ended %s: %s", end.Outcome, end.Errors)
+			}
+		})
+	}
+}

@@ -17,6 +17,14 @@ import (
 // given before it becomes the outcome; with the runtime's backoff, some minutes.
 const patience = 20
 
+// spent is the fault of work that was begun often and never came to an end: it ends whoever does it.
+func spent(job *service.Job) error {
+	if job.Tries <= patience {
+		return nil
+	}
+	return errors.New("no builder that began it lived to tell how it ended")
+}
+
 // finding is what is wrong with a change or a repository: an outcome, not a fault.
 type finding struct {
 	reason    string

@@ -27,7 +27,11 @@ func (b *builder) survey(ctx context.Context, job *service.Job) error {
 	if entered.Slots == 0 || b.rounds.over(job.Project.Name, entered.Merge) {
 		return nil
 	}
-	touched, err := b.touched(ctx, job, entered.Merge)
+	var touched survey.Touched
+	err := spent(job)
+	if err == nil {
+		touched, err = b.touched(ctx, job, entered.Merge)
+	}
 	if err != nil {
 		// Whatever is wrong with it, its run will say: beside nothing else.
 		f, _, again := outcome(ctx, job, err)

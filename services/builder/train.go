@@ -33,7 +33,10 @@ func (b *builder) train(ctx context.Context, job *service.Job, queued events.Pip
 		return err
 	}
 	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName, Outcome: events.Success}
-	err := b.tryTrain(running, job, &d)
+	err := spent(job)
+	if err == nil {
+		err = b.tryTrain(running, job, &d)
+	}
 	if err != nil && running.Err() != nil {
 		return ctx.Err() // stopped: that it is over is a fact already
 	}

@@ -206,6 +206,9 @@ func (w *workshop) find(project, repository, commit string) (executable, bool) {
 
 // discard removes the executable of a commit.
 func (w *workshop) discard(e executable) {
+	if e.file == "" { // nothing was made
+		return
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.forget(e)

@@ -119,6 +119,21 @@ func (p *play) finish(choose func(int) int) bool {
 	return true
 }
 
+// part takes apart a unit that is built.
+func (p *play) part(choose func(int) int) {
+	if len(p.queue.Units) == 0 {
+		return
+	}
+	u := p.queue.Units[choose(len(p.queue.Units))]
+	p.apply(mergequeue.Step{Do: mergequeue.Part, Unit: u.ID, Units: [2]int{p.queue.Last + 1}})
+	for i, id := range u.Changes {
+		if got, ok := p.queue.Unit(p.queue.Last - len(u.Changes) + 1 + i); !ok || !slices.Equal(got.Changes, []string{id}) {
+			p.t.Fatalf("of %v became %+v", u.Changes, p.queue.Units)
+		}
+	}
+	p.plan()
+}
+
 // Whatever comes, leaves and ends in whatever order: the master copy is never red, every change lands, is ejected or left, none is ejected that would
 // have been green, and the steps alone give the same queue.
 func TestNothingMergesThatBreaksTheMasterCopy(t *testing.T) {
@@ -130,7 +145,7 @@ func TestNothingMergesThatBreaksTheMasterCopy(t *testing.T) {
 		var came []mergequeue.Change
 		left := map[string]bool{}
 		for range rapid.IntRange(1, 40).Draw(t, "events") {
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			switch rapid.IntRange(0, 10).Draw(t, "what") {
 			default:
 				id := strconv.Itoa(len(came))
 				c := mergequeue.Change{ID: id, Since: p.now, Risk: rapid.Float64Range(0.01, 0.6).Draw(t, "risk")}
@@ -149,6 +164,8 @@ func TestNothingMergesThatBreaksTheMasterCopy(t *testing.T) {
 				p.plan()
 			case 5, 6, 7, 8:
 				p.finish(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "build") })
+			case 10:
+				p.part(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "unit") })
 			case 9:
 				if len(p.queue.Changes) > 0 {
 					id := p.queue.Changes[rapid.IntRange(0, len(p.queue.Changes)-1).Draw(t, "leaves")].ID
@@ -326,7 +343,7 @@ func TestRiskGrowsWithWhatWasMerged(t *testing.T) {
 
 func TestStepsOnWhatIsNotThere(t *testing.T) {
 	t.Parallel()
-	for _, do := range []mergequeue.Verb{mergequeue.Leave, mergequeue.Finish, mergequeue.Landed, mergequeue.Cancel, mergequeue.Land, mergequeue.Fall, mergequeue.Split, mergequeue.Eject, "later"} {
+	for _, do := range []mergequeue.Verb{mergequeue.Leave, mergequeue.Finish, mergequeue.Landed, mergequeue.Cancel, mergequeue.Land, mergequeue.Fall, mergequeue.Part, mergequeue.Split, mergequeue.Eject, "later"} {
 		q := queue(change("a", "x", 0.1))
 		q.Apply(mergequeue.Step{Do: do, Change: "z", Unit: 9, Build: 9, Units: [2]int{10, 11}})
 		if len(q.Changes) != 1 || len(q.Units)+len(q.Builds) > 0 {

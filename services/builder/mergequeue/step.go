@@ -13,6 +13,7 @@ const (
 	Finish Verb = "finish" // Build ended with Outcome
 	Landed Verb = "landed" // Change is in the master copy
 	Fall   Verb = "fall"   // Unit was to land, and fails on the master copy as it stands by now; Build found that out
+	Part   Verb = "part"   // Unit can not be built as one; each of its changes becomes a unit, numbered from the first of Units on
 
 	Seal   Verb = "seal"   // Changes, of which none is in a unit, become Unit
 	Start  Verb = "start"  // Build of Unit begins, on Assumed
@@ -73,6 +74,8 @@ func (q *Queue) Apply(s Step) {
 			q.Builds = slices.DeleteFunc(q.Builds, func(b Build) bool { return b.Unit == s.Unit || b.ID == s.Build })
 			q.Builds = append(q.Builds, Build{ID: s.Build, Unit: s.Unit, Outcome: Failed})
 		}
+	case Part:
+		q.part(s)
 	case Split:
 		q.split(s)
 	case Eject:
@@ -171,5 +174,21 @@ func (q *Queue) split(s Step) {
 	second := Unit{ID: s.Units[1], Changes: u.Changes[s.At:], Risk: s.Risks[1], After: first.ID}
 	q.forget(u.ID)
 	q.Units = slices.Replace(q.Units, i, i+1, first, second)
+	q.Builds = slices.DeleteFunc(q.Builds, func(b Build) bool { return b.Unit == u.ID || slices.Contains(b.Assumed, u.ID) })
+}
+
+func (q *Queue) part(s Step) {
+	i := q.unit(s.Unit)
+	if i < 0 {
+		return
+	}
+	u := q.Units[i]
+	var alone []Unit
+	for n, c := range q.changes(u.Changes) {
+		alone = append(alone, Unit{ID: s.Units[0] + n, Changes: []string{c.ID}, Risk: c.Risk})
+	}
+	q.Last = max(q.Last, alone[len(alone)-1].ID)
+	q.forget(u.ID)
+	q.Units = slices.Replace(q.Units, i, i+1, alone...)
 	q.Builds = slices.DeleteFunc(q.Builds, func(b Build) bool { return b.Unit == u.ID || slices.Contains(b.Assumed, u.ID) })
 }

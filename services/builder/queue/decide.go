@@ -164,20 +164,31 @@ func (n *plan) failed(number int, c events.PipelineRunFinished) {
 	if r == nil || !running || b.Outcome != "" {
 		return
 	}
-	u, _ := n.Queue.Unit(r.Unit)
-	// A fault of the machinery says nothing about a train: it is made again. A change that meets it alone leaves, as without a queue.
-	if c.Outcome != events.Failure && (c.Outcome != events.Errored || len(u.Changes) != 1 || len(b.Assumed) > 0) {
-		n.do(events.QueueStep{Do: string(mergequeue.Cancel), Run: number})
-		return
+	unit := r.Unit
+	if unit == 0 {
+		unit = n.Confirm[0]
 	}
+	u, _ := n.Queue.Unit(unit)
 	step := events.QueueStep{Do: string(mergequeue.Finish), Run: number, Outcome: string(mergequeue.Failed), Conflicts: c.Lemnis.Conflicts}
 	step.Reason, _, _ = strings.Cut(c.Errors, "\n") // below it stands what the commands printed
+	again := func(do string) {
+		step = events.QueueStep{Do: do, Run: number, Reason: step.Reason}
+	}
+	fault := c.Outcome == events.Errored
 	switch {
-	case r.Unit > 0:
-	case len(n.Confirm) > 1:
+	case !fault && c.Outcome != events.Failure:
+		again(string(mergequeue.Cancel))
+	case r.Unit == 0 && len(n.Confirm) > 1:
 		step.Do = narrow
-	default:
-		step.Do, step.Outcome, step.Unit = fall, "", n.Confirm[0]
+	// A fault of the machinery says nothing about changes that were tested together, and may be the doing of one of them: each is tested alone.
+	// One that meets a fault alone leaves, as without a queue.
+	case fault && len(u.Changes) > 1:
+		again(string(mergequeue.Part))
+		step.Unit, step.Units = unit, []int{n.Queue.Last + 1}
+	case fault && len(b.Assumed) > 0: // whatever becomes of those, this one is tested upon less then
+		again(string(mergequeue.Cancel))
+	case r.Unit == 0:
+		step.Do, step.Outcome, step.Unit = fall, "", unit
 	}
 	n.do(step)
 }

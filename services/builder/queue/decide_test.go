@@ -185,18 +185,43 @@ func TestARunOfWhatLeftIsOver(t *testing.T) {
 	}
 }
 
-// A fault of the machinery is no verdict on changes that were tested together; a change that meets it alone leaves.
+// A fault of the machinery is no verdict on changes that were tested together: each is tested alone, and what meets a fault alone leaves.
 func TestFaultsOfTheMachinery(t *testing.T) {
 	t.Parallel()
-	l := newLine(t, 2)
+	l := newLine(t, 1)
 	a := begun(t, l.enters("a", "x"), "a")
-	b := begun(t, l.enters("b", "x"), "b")
-	again := begun(t, l.fails(b, events.Errored, "given up"), "b")
-	if again == b {
+	l.enters("b", "y")
+	l.enters("c", "z")
+	both := begun(t, l.fails(a, events.Failure, "test: 1 failed"), "b", "c")
+	b := begun(t, l.fails(both, events.Errored, "given up"), "b")
+	plan := l.fails(b, events.Errored, "given up after 20 attempts: no space left")
+	if len(plan.Ejected) != 1 || plan.Ejected[0].Merge.Change != "b" || plan.Ejected[0].Reason != "given up after 20 attempts: no space left" {
+		t.Fatalf("ejected %+v", plan.Ejected)
+	}
+	if plan = l.passes(begun(t, plan, "c"), "m", "c"); !slices.Equal(changes(plan.Merged), []string{"c"}) {
+		t.Fatalf("merged %+v", plan.Merged)
+	}
+}
+
+// What is built upon others waits for what becomes of them.
+func TestAFaultUponOthers(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, 2)
+	a, b := begun(t, l.enters("a", "x"), "a"), begun(t, l.enters("b", "x"), "b")
+	if again := begun(t, l.fails(b, events.Errored, "given up"), "b"); again == b {
 		t.Fatalf("run %d again", b)
 	}
 	if plan := l.fails(a, events.Errored, "given up"); len(plan.Ejected) != 1 || plan.Ejected[0].Reason != "given up" {
 		t.Fatalf("ejected %+v", plan.Ejected)
+	}
+}
+
+// Runs that confirm, and meet nothing but faults, come to an end.
+func TestAFaultThatConfirms(t *testing.T) {
+	t.Parallel()
+	l, plan := twoLanes(t)
+	if plan = l.fails(begun(t, plan, "b"), events.Errored, "given up"); len(plan.Ejected) != 1 || plan.Ejected[0].Reason != "given up" || len(plan.Begun) > 0 {
+		t.Fatalf("planned %+v", plan)
 	}
 }
 
