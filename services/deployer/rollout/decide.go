@@ -102,8 +102,14 @@ func ask(key string, p events.Project, e events.Event, a events.ArtifactDetail, 
 func (s State) next(key string, p events.Project, e events.Event) (events.Fact, bool) {
 	environment, _ := SplitKey(key)
 	policy, i := p.Environment(environment)
-	if q := s.Superseded; q != nil {
-		return events.Fact{Content: events.DeploymentFailed{Rollout: q.Rollout, Step: "queue", Reason: "a newer request took its place"}, Chain: q.Chain}, true
+	if len(s.Dropped) > 0 {
+		q := s.Dropped[0]
+		return events.Fact{Content: events.DeploymentFailed{Rollout: q.Rollout, Step: "queue", Reason: q.Reason}, Chain: q.Chain}, true
+	}
+	for _, first := range []func() (events.Fact, bool){s.outlawed, func() (events.Fact, bool) { return s.giveWay(key, e) }} {
+		if f, ok := first(); ok {
+			return f, ok
+		}
 	}
 	if i < 0 {
 		if f, ok := s.homeless(environment); ok {

@@ -43,7 +43,8 @@ func Evolve(s State, fact events.Event) State {
 		}
 		s.Barred[c.Digest] = c.Reason
 		s = s.barred(c)
-		if s.Queued != nil && s.Queued.Rollout.Artifact.Digest == c.Digest {
+		if q := s.Queued; q != nil && q.Rollout.Artifact.Digest == c.Digest {
+			s = s.drop(q, because("it is barred", c.Reason))
 			s.Queued = nil
 		}
 		if s.Stage == Undone && s.Current.Rollout.Artifact.Digest == c.Digest {
@@ -55,9 +56,14 @@ func Evolve(s State, fact events.Event) State {
 		s.Revert = nil
 		return s
 	}
-	if c, ok := fact.Content.(events.DeploymentFailed); ok && s.Superseded != nil && c.Rollout.ID == s.Superseded.Rollout.ID {
-		s.Superseded = nil
-		return s
+	if c, ok := fact.Content.(events.DeploymentFailed); ok {
+		dropped := func(d Dropped) bool { return d.Rollout.ID == c.Rollout.ID }
+		if slices.ContainsFunc(s.Dropped, dropped) {
+			if s.Dropped = slices.DeleteFunc(slices.Clone(s.Dropped), dropped); len(s.Dropped) == 0 {
+				s.Dropped = nil
+			}
+			return s
+		}
 	}
 	if id := rolloutOf(fact.Content); id == "" || !s.is(id) {
 		return s // an outside tool's, or of a rollout that ended
@@ -180,7 +186,9 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 			r.Promotion = gate.Promotion{Environment: l.Tags["environment"], Fact: l.Context}
 		}
 	}
-	s = s.unbarred(r.Rollout.Artifact.Digest)
+	if !r.Rollout.Back { // what goes back is nothing newer
+		s = s.unbarred(r.Rollout.Artifact.Digest)
+	}
 	list := make([]Request, 0, len(s.Known)+1)
 	for _, k := range s.Known {
 		if k.Rollout.Artifact.Digest != r.Rollout.Artifact.Digest {
@@ -191,11 +199,34 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 	}
 	list = append(list, r)
 	s.Known = list[max(0, len(list)-known):]
-	if s.Stage == Idle {
-		s.Queued = nil
+	const newer = "a newer request took its place"
+	switch {
+	case r.Rollout.Back && s.Stage == Idle: // what waits comes after it
+		return s.begin(r, Requested)
+	case r.Rollout.Back && s.hasNoUsers():
+		if s.Queued != nil {
+			s = s.drop(&s.Current, newer)
+		} else {
+			again := s.Current
+			again.Rollout.Previous, again.Rollout.Target, again.Rollout.Process = nil, "", ""
+			s.Queued = &again
+		}
 		return s.begin(r, Requested)
 	}
-	s.Superseded, s.Queued = s.Queued, &r
+	s = s.drop(s.Queued, newer)
+	s.Queued = nil
+	if s.Stage == Idle {
+		return s.begin(r, Requested)
+	}
+	s.Queued = &r
+	return s
+}
+
+// drop ends a request that waited; it is told next.
+func (s State) drop(q *Request, reason string) State {
+	if q != nil {
+		s.Dropped = append(slices.Clone(s.Dropped), Dropped{*q, reason})
+	}
 	return s
 }
 
@@ -229,7 +260,7 @@ func (s State) begin(r Request, stage Stage) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Superseded: s.Superseded, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
+	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

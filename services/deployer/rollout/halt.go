@@ -95,13 +95,10 @@ func (s State) trouble(key string, t trouble) (events.Fact, bool) {
 		return s.fact(events.DeploymentResumed{Rollout: s.Current.Rollout, By: Halter, Incident: t.id})
 	case t.over:
 		return events.Fact{}, false
-	case own && s.Stage == Idle:
-		if s.Serving != nil && t.names(s.Serving.Rollout, s.Serving.Artifact) {
-			return s.goBack(t.reason)
-		}
-		return events.Fact{}, false
-	case own && t.names(s.Current.Rollout.ID, s.Current.Rollout.Artifact):
+	case own && s.Stage != Idle && t.names(s.Current.Rollout.ID, s.Current.Rollout.Artifact):
 		return s.goBack(t.reason)
+	case own && s.Serving != nil && t.names(s.Serving.Rollout, s.Serving.Artifact):
+		return s.barServing(t.reason) // what is in flight may be what mends it
 	case strings.HasPrefix(t.rollout, key+"@"): // one of here that has come to its end
 		return events.Fact{}, false
 	case halted || !s.mayHalt():
@@ -123,13 +120,7 @@ func (s State) mayHalt() bool {
 func (s State) goBack(reason string) (events.Fact, bool) {
 	switch s.Stage {
 	case Idle:
-		if _, ok := s.lastGood(); !ok {
-			return events.Fact{}, false
-		}
-		a := s.Serving.Artifact
-		f, ok := s.fact(events.ArtifactBarred{ArtifactID: a.ID, Digest: a.Digest, Service: a.Service, Reason: reason, Rollout: s.Serving.Rollout})
-		f.SubjectID = a.ID
-		return f, ok
+		return s.barServing(reason)
 	case Observing, Promoted:
 		return s.fact(events.CanaryJudged{Rollout: s.Current.Rollout, Verdict: events.Rollback, Tick: s.Tick,
 			Exposed: s.Canary.Canary.Requests, Errors: s.Canary.Canary.Errors, Reason: reason})
@@ -139,6 +130,47 @@ func (s State) goBack(reason string) (events.Fact, bool) {
 		return events.Fact{}, false
 	}
 	return s.fail("halt", reason)
+}
+
+// barServing bars what serves all users, who go back next.
+func (s State) barServing(reason string) (events.Fact, bool) {
+	if _, ok := s.lastGood(); !ok || s.Serving == nil || s.Revert != nil {
+		return events.Fact{}, false
+	}
+	a := s.Serving.Artifact
+	f, ok := s.fact(events.ArtifactBarred{ArtifactID: a.ID, Digest: a.Digest, Service: a.Service, Reason: reason, Rollout: s.Serving.Rollout})
+	f.SubjectID = a.ID
+	return f, ok
+}
+
+// hasNoUsers reports whether a rollout is in flight that no user has met.
+func (s State) hasNoUsers() bool {
+	switch s.Stage {
+	case Requested, Soaking, Verifying, Gated, Approving, Starting, Placed, Tested:
+		return true
+	}
+	return false
+}
+
+// giveWay makes room for the way back from what serves all users: what no user has met comes after it. What is paused would
+// then go on by itself, so it ends.
+func (s State) giveWay(key string, e events.Event) (events.Fact, bool) {
+	if s.Revert == nil || s.Serving == nil || s.Serving.Rollout != s.Revert.Rollout || !s.hasNoUsers() || s.Current.Rollout.Back {
+		return events.Fact{}, false
+	}
+	if s.paused() {
+		return s.fail("halt", because("what serves all users goes back first", s.Revert.Reason))
+	}
+	return s.revert(key, e)
+}
+
+// outlawed ends a rollout whose artifact turned out bad elsewhere, after its gate was asked.
+func (s State) outlawed() (events.Fact, bool) {
+	why := s.Barred[s.Current.Rollout.Artifact.Digest]
+	if why == "" || s.Current.Rollout.Back || s.Suspect != "" || s.Stage == Idle || s.Stage == Requested {
+		return events.Fact{}, false
+	}
+	return s.goBack(because("it is barred", why))
 }
 
 // lastGood is the newest artifact that served all users before, and is not barred.
@@ -184,8 +216,12 @@ func (s State) together(bad events.Rollout, reason string) (events.Fact, bool) {
 		same := func(x, y string) bool { return x != "" && x == y }
 		return same(a.Item, b.Item) || same(a.Change, b.Change) || same(a.Commit, b.Commit)
 	}
-	if s.Stage != Idle && belongs(s.Current.Rollout.Artifact) && !s.Current.Rollout.Back || s.Stage == Idle && s.Serving != nil && belongs(s.Serving.Artifact) {
-		return s.goBack(because("goes back together with "+bad.Service, reason))
+	reason = because("goes back together with "+bad.Service, reason)
+	switch {
+	case s.Stage != Idle && belongs(s.Current.Rollout.Artifact) && !s.Current.Rollout.Back:
+		return s.goBack(reason)
+	case s.Serving != nil && belongs(s.Serving.Artifact):
+		return s.barServing(reason)
 	}
 	return events.Fact{}, false
 }
@@ -208,6 +244,9 @@ func (s State) published(d events.ServiceDetail, at time.Time) State {
 	}
 	s.Serving, s.Published = &events.Instance{Rollout: r.ID, Artifact: r.Artifact, Target: r.Target, Process: r.Process}, at
 	s.Kept = keptBy(d)
+	if !r.Back {
+		s.Revert = nil // users went on to something newer instead
+	}
 	if s.is(r.ID) {
 		suspect := s.Suspect
 		s = s.end()
@@ -218,7 +257,9 @@ func (s State) published(d events.ServiceDetail, at time.Time) State {
 
 // barred folds that an artifact may not enter any more; here is where users are taken back from it.
 func (s State) barred(c events.ArtifactBarred) State {
-	s.Suspect = ""
+	if s.Stage == Idle {
+		s.Suspect = ""
+	}
 	if c.Rollout != "" && s.Serving != nil && s.Serving.Rollout == c.Rollout {
 		s.Revert = &Revert{c.Rollout, s.Serving.Artifact, c.Reason}
 	}

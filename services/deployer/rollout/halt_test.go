@@ -217,3 +217,113 @@ func TestAnEnvironmentRemovedInTheMiddleOfARollout(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What waits behind a version that turns out bad is not forgotten: it may be what mends it.
+func TestWhatWaitsComesAfterTheWayBack(t *testing.T) {
+	s := newTown(t, events.Environment{Name: "prod"})
+	s.publish(1)
+	s.lazy = true
+	s.publish(2)
+	bad := s.State("prod/api").Current.Rollout
+	step := func(content any) {
+		s.Report(string(events.TypeOf(content)), events.Event{Key: "prod/api", Phase: events.Deploy, Content: content})
+	}
+	step(events.ServiceUpgraded{Lemnis: events.ServiceDetail{Rollout: bad}})
+	step(events.TestSuiteRunFinished{Outcome: events.Success, Lemnis: events.TestSuiteRunDetail{Rollout: bad.ID}})
+	s.publish(3)
+	s.detected("i-1", "api", events.IncidentDetail{Rollout: bad.ID}) // on its way to all users
+	s.lazy = false
+	step(events.ServicePublished{Lemnis: events.ServiceDetail{Rollout: bad}})
+	s.settle()
+	state := s.State("prod/api")
+	if got := s.story("prod/api"); strings.Count(got, "service.rolledback") != 1 || state.Serving.Artifact.Digest != artifact(3).Digest || state.Stage != rollout.Idle {
+		t.Errorf("%s serves after %s", state.Serving.Artifact.ID, got)
+	}
+}
+
+// What serves goes back when an incident names it, also while something newer waits: that gives way, and comes after it.
+func TestWhatServesGoesBackWhileANewerOneWaits(t *testing.T) {
+	for name, test := range map[string]struct {
+		paused bool
+		want   string
+	}{
+		"it waits":     {false, ", service.published, service.rolledback, gate.evaluated, approval.requested"},
+		"it is paused": {true, ", service.published, service.rolledback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newTown(t, events.Environment{Name: "prod"})
+			s.publish(1)
+			s.publish(2)
+			s.Project.Environments[0].Gate.Approvals = 1
+			s.publish(3)
+			waiting := s.State("prod/api").Current.Rollout
+			if test.paused {
+				s.claim("bo", events.DeploymentPaused{Rollout: waiting})
+			}
+			bad := s.State("prod/api").Serving.Rollout
+			s.detected("i-1", "api", events.IncidentDetail{Rollout: bad})
+			s.detected("i-1", "api", events.IncidentDetail{Rollout: bad}) // told again
+			got := s.story("prod/api")
+			if !strings.HasSuffix(got, test.want) || strings.Count(got, "artifact.barred") != 1 || strings.Contains(got, "failed halt") != test.paused {
+				t.Error(got)
+			}
+			state := s.State("prod/api")
+			if state.Serving.Artifact.Digest != artifact(1).Digest || state.Revert != nil || (state.Current.Rollout.ID == waiting.ID) == test.paused {
+				t.Errorf("%+v", state)
+			}
+			if !test.paused {
+				s.claim("bo", events.ApprovalGiven{Environment: "prod", Service: "api"})
+				if got := s.State("prod/api"); got.Serving.Artifact.Digest != artifact(3).Digest {
+					t.Error(s.story("prod/api"))
+				}
+			}
+		})
+	}
+}
+
+// A canary goes on when what it is compared with turns out bad: it is what mends it, or goes back to the one before both.
+func TestACanaryGoesOnWhenWhatServesIsNamed(t *testing.T) {
+	for name, good := range map[string]bool{"good": true, "bad": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newTown(t, events.Environment{Name: "prod"})
+			s.publish(1)
+			s.publish(2)
+			s.Project.Environments = canaryProd(time.Hour, 0.95)
+			s.publish(3)
+			s.detected("i-1", "api", events.IncidentDetail{Rollout: s.State("prod/api").Serving.Rollout})
+			if got := s.story("prod/api"); !strings.HasSuffix(got, "canary.stepped 0.1, artifact.barred") {
+				t.Fatal(got)
+			}
+			want := artifact(3)
+			if good {
+				for range 40 {
+					s.observe("prod/api", 500, 0, 500)
+				}
+			} else {
+				want = artifact(1)
+				for range 5 {
+					s.observe("prod/api", 500, 100, 500)
+				}
+			}
+			if got := s.State("prod/api"); got.Serving.Artifact.Digest != want.Digest || got.Stage != rollout.Idle || got.Revert != nil {
+				t.Errorf("%s serves after %s", got.Serving.Artifact.ID, s.story("prod/api"))
+			}
+		})
+	}
+}
+
+// What turned out bad in one environment does not enter the next one, though its gate was open before.
+func TestWhatIsBarredMeanwhileDoesNotStart(t *testing.T) {
+	s := newTown(t, events.Environment{Name: "test"}, events.Environment{Name: "prod", Gate: events.Gate{Approvals: 1}})
+	s.publish(1)
+	s.claim("bo", events.ApprovalGiven{Environment: "prod", Service: "api"})
+	s.publish(2)
+	d := events.IncidentDetail{Rollout: s.State("test/api").Serving.Rollout}
+	i := incident("api", d)
+	i.Environment.ID = "test"
+	s.Put(events.Stated, "i-1", "", events.IncidentDetected{Incident: i, Lemnis: d})
+	s.settle()
+	if got := s.story("prod/api"); !strings.HasSuffix(got, "approval.requested, artifact.barred, deployment.failed halt") {
+		t.Error(got)
+	}
+}

@@ -70,6 +70,9 @@ func (s State) takeBack(key string, e events.Event, c events.DeploymentAborted) 
 	if id := c.Rollout.ID; id != "" && id != s.Serving.Rollout {
 		return events.Refuse(e, fmt.Sprintf("what serves all users is %s, not %s", s.Serving.Rollout, id))
 	}
+	if why := s.Barred[s.Kept.Artifact.Digest]; why != "" {
+		return events.Refuse(e, fmt.Sprintf("what is kept, %s, is barred: %s", s.Kept.Artifact.Digest, why))
+	}
 	environment, service := SplitKey(key)
 	return events.Fact{Content: events.DeploymentRequested{
 		Rollout: events.Rollout{ID: fmt.Sprintf("%s@%d", key, e.Sequence), Environment: environment, Service: service,

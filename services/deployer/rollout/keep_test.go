@@ -125,3 +125,15 @@ func TestADeadlineForTwo(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestNobodyIsTakenBackToWhatIsBarred(t *testing.T) {
+	s := newShop(t, blueGreen(), events.Environment{Name: "far"})
+	s.publish(1)
+	s.publish(2)
+	state := rollout.Evolve(s.State("prod/api"), events.Event{Content: events.ArtifactBarred{Digest: artifact(1).Digest, Reason: "bad in far"}})
+	f, _ := rollout.Decide("prod/api", state, s.Project, events.Event{Kind: events.Claim, Phase: events.Deploy, Principal: "bo",
+		Content: events.DeploymentAborted{Rollout: events.Rollout{Environment: "prod", Service: "api"}}})
+	if c, ok := f.Content.(events.ClaimRefused); !ok || !strings.Contains(c.Reason, "is barred: bad in far") {
+		t.Errorf("%+v", f.Content)
+	}
+}

@@ -538,3 +538,50 @@ func TestStateSurvivesJSON(t *testing.T) {
 		t.Error("does not take artifacts")
 	}
 }
+
+// Requests that come so fast that no fact is met between them: each is told how it ends.
+func TestEveryRequestIsToldItsEnd(t *testing.T) {
+	p := events.DefaultProject("shop")
+	for name, first := range map[string]rollout.State{
+		"behind one in flight":  {Stage: rollout.Starting, Current: rollout.Request{Rollout: events.Rollout{ID: "r0"}}},
+		"behind one that ended": {Queued: &rollout.Request{Rollout: events.Rollout{ID: "r0", Artifact: artifact(9)}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, open := first, map[string]bool{}
+			if s.Queued != nil {
+				open["r0"] = true
+			}
+			fold := func(f events.Fact) {
+				switch c := f.Content.(type) {
+				case events.DeploymentRequested:
+					open[c.Rollout.ID] = true
+				case events.DeploymentFailed:
+					delete(open, c.Rollout.ID)
+				}
+				s = rollout.Evolve(s, events.Event{Key: "dev/api", Content: f.Content, Chain: f.Chain, Time: now})
+			}
+			for n := range 4 {
+				f, ok := rollout.Decide("dev/api", s, p, events.Event{Kind: events.Stated, Sequence: uint64(n + 1), Stored: now, Content: events.ArtifactPublished{Lemnis: artifact(n + 1)}})
+				if !ok {
+					t.Fatal("no request")
+				}
+				fold(f)
+			}
+			fold(events.Fact{Content: events.ArtifactBarred{Digest: artifact(4).Digest, Reason: "bad elsewhere"}})
+			for range 10 {
+				f, ok := rollout.Decide("dev/api", s, p, events.Event{Kind: events.Stated, Key: "dev/api", Aggregate: rollout.Kind, Phase: events.Deploy, Stored: now, Content: events.DriftMended{}})
+				if !ok {
+					break
+				}
+				if _, failed := f.Content.(events.DeploymentFailed); !failed {
+					break
+				}
+				fold(f)
+			}
+			delete(open, s.Current.Rollout.ID)
+			if len(open) > 0 {
+				t.Errorf("never told: %v", open)
+			}
+		})
+	}
+}

@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 8
+const Version = 9
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -53,14 +53,20 @@ type Request struct {
 	Chain     string         `json:"chain,omitempty"` // turn of the loop that it belongs to
 }
 
+// Dropped is a request that ended while it waited.
+type Dropped struct {
+	Request
+	Reason string `json:"reason"`
+}
+
 // State of the rollouts of one service in one environment.
 type State struct {
 	Stage   Stage   `json:"stage,omitempty"`
 	Current Request `json:"current"` // in flight; its rollout has no id when none is
 	// Queued is the newest request behind it.
 	Queued *Request `json:"queued,omitempty"`
-	// Superseded lost its place to the newest, and has not been told.
-	Superseded *Request `json:"superseded,omitempty"`
+	// Dropped are requests that nobody works on any more, and that have not been told.
+	Dropped []Dropped `json:"dropped,omitempty"`
 	// Serving is what serves all users, but for the part that a canary has.
 	Serving *events.Instance `json:"serving,omitempty"`
 
