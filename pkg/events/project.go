@@ -105,6 +105,15 @@ type Environment struct {
 	Runtime  *RuntimeTests `json:"runtime,omitempty"`
 	Outside  *Outside      `json:"outside,omitempty"` // of the target outside
 	Limits   *Limits       `json:"limits,omitempty"`  // of the target process
+	Trial    *Duration     `json:"trial,omitempty"`   // how long after it serves all users a version that does not stay up goes back; default 1h, 0s never
+}
+
+// OnTrial is how long after it serves all users a version that does not stay up is taken back.
+func (e Environment) OnTrial() time.Duration {
+	if e.Trial == nil {
+		return time.Hour
+	}
+	return time.Duration(*e.Trial)
 }
 
 // Limits bound one process of a service with all that it starts; zero fields bound nothing.

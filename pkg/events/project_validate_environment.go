@@ -16,6 +16,11 @@ func (v *validation) environments(p Project) {
 		v.oneOf(at+".target", e.Target, ProcessTarget, OutsideTarget)
 		v.outside(at, e)
 		v.limits(at+".limits", e)
+		if e.Trial != nil {
+			if v.duration(at+".trial", *e.Trial); e.Target == OutsideTarget {
+				v.add(at+".trial", "is set, but another tool runs what it deploys")
+			}
+		}
 		v.oneOf(at+".strategy", e.Strategy, "", AllAtOnce, BlueGreenStrategy, CanaryStrategy)
 		v.canary(at+".canary", e)
 		v.guards(at+".canary.guards", p, e)

@@ -131,6 +131,8 @@ func TestValidateRefuses(t *testing.T) {
 		{"environments[0].limits.memory", func(p *Project) { p.Environments[0].Limits = &Limits{Memory: 1 << 20} }},
 		{"environments[0].limits.processes", func(p *Project) { p.Environments[0].Limits = &Limits{Processes: -1} }},
 		{"environments[2].limits", func(p *Project) { outside(p, 2); p.Environments[2].Limits = &Limits{} }},
+		{"environments[2].trial", func(p *Project) { outside(p, 2); p.Environments[2].Trial = new(Duration) }},
+		{"environments[0].trial", func(p *Project) { d := Duration(-1); p.Environments[0].Trial = &d }},
 		{"environments[2].canary.guards[0]", func(p *Project) { p.Environments[2].Canary.Guards = []string{"checkout"} }},
 		{"environments[2].canary.guards[1]", func(p *Project) { p.Environments[2].Canary.Guards = []string{"search", "search"} }},
 		{"environments[2].canary.guards", func(p *Project) { p.Environments[2].Canary.Guards = make([]string, 9) }},

@@ -60,15 +60,14 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 	defer p.mu.Unlock()
 	want := s.wanted.running(p.at) // under the lock: a later call must not be undone by an earlier look
 
-	var failed error
+	var failed, stuck error
 	routes := proxy.Routes{}
 	needed := map[string]bool{}
 	if v := want.stable; v != nil {
 		needed[v.id] = true
 		upstream, err := s.start(ctx, p, *v)
 		if err != nil {
-			// Nobody is moved anywhere before what has to serve them runs.
-			return nil, &startError{v.id, err}
+			stuck = &startError{v.id, err} // the candidate may be what mends it
 		}
 		routes.Stable = upstream
 	}
@@ -87,6 +86,7 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 		switch {
 		case err != nil:
 			failed = &startError{v.id, err}
+		case stuck != nil:
 		case want.stable != nil && want.weight > 0:
 			routes.Canary, routes.Baseline, routes.Weight = &upstream, baseline, want.weight
 			environment, service := rollout.SplitKey(p.at.key)
@@ -95,6 +95,9 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 				return nil, err
 			}
 		}
+	}
+	if stuck != nil { // nobody is moved anywhere before what has to serve them runs
+		return nil, errors.Join(failed, stuck)
 	}
 	if want.stable != nil {
 		if err := p.route(ctx, routes); err != nil {

@@ -30,6 +30,8 @@ import (
 type driver struct {
 	stream *rollouttest.Stream
 	def    service.Definition
+	// deployer is what the definition is made of.
+	deployer *deployer
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -74,7 +76,8 @@ func driveWatched(p events.Project, o Options, facts io.Writer, recorded func(ev
 	if o.StartTimeout == 0 {
 		o.StartTimeout = 10 * time.Second
 	}
-	d.def = New(o)
+	d.deployer = newDeployer(o)
+	d.def = d.deployer.definition()
 	d.stream = &rollouttest.Stream{Project: p, Now: time.Now, Each: d.fact}
 	d.stream.Restore(earlier)
 	d.project(events.Event{Kind: events.Stated, Project: p.Name, Phase: events.Plan, Content: events.ProjectConfigured{Project: p}})
@@ -273,15 +276,16 @@ func factsOf(file string) ([]events.Event, error) {
 
 // shelf is a registry with versions of the test's service.
 type shelf struct {
-	host string
-	dir  string
+	host   string
+	dir    string
+	server *httptest.Server
 }
 
 func newShelf(t testing.TB) *shelf {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
-	return &shelf{strings.TrimPrefix(server.URL, "http://"), t.TempDir()}
+	return &shelf{strings.TrimPrefix(server.URL, "http://"), t.TempDir(), server}
 }
 
 var app = sync.OnceValues(func() ([]byte, error) {

@@ -3,6 +3,8 @@ package deployer
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -118,4 +120,70 @@ func TestAServiceThatEatsMemory(t *testing.T) {
 	if !strings.Contains(found.Found, "of memory, of 100.0 at most, and was ended") {
 		t.Error(found.Found)
 	}
+}
+
+// A version that ends again and again soon after all users got it is taken back, without anybody asking for it.
+func TestAServiceThatFlapsOnTrialIsTakenBack(t *testing.T) {
+	b := newBus(t, time.Minute)
+	defer b.run(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})()
+	shelf := newShelf(t)
+	b.configure(testProject("dev"))
+	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "frail")
+	b.publish(v1)
+	address := url(b.await("v1", published("dev", v1.Digest)))
+	b.publish(v2)
+	b.await("v2", published("dev", v2.Digest))
+	crowd := traffic(address, 10)
+	back := b.await("rollback", is[events.ServiceRolledback]).Content.(events.ServiceRolledback)
+	crowd.stop()
+	if back.Lemnis.Rollout.Artifact.Digest != v2.Digest || !strings.Contains(back.Lemnis.Reason, "it does not stay up: it ended 6 times") {
+		t.Errorf("%+v", back.Lemnis)
+	}
+	if got := get(t, address); !strings.HasPrefix(got, "v1 ") {
+		t.Error(got)
+	}
+}
+
+// What serves can not be started again after the machine was: what mends it is deployed all the same, though it would be a canary.
+func TestTheNextVersionComesWhereWhatServesIsLost(t *testing.T) {
+	b := newBus(t, time.Minute)
+	o := Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond}
+	stop := b.run(o)
+	lost, shelf := newShelf(t), newShelf(t)
+	b.configure(testProject("prod"))
+	v1, v2 := lost.put(t, "v1", "good"), shelf.put(t, "v2", "good")
+	b.publish(v1)
+	address := url(b.await("v1", published("prod", v1.Digest)))
+	stop()
+	lost.server.Close()
+	if err := os.RemoveAll(filepath.Join(o.Data, "executables")); err != nil {
+		t.Fatal(err)
+	}
+	defer b.run(o)()
+	b.await("drift", drifted(events.DriftGone))
+	b.publish(v2)
+	b.await("v2", published("prod", v2.Digest))
+	if got := get(t, address); !strings.HasPrefix(got, "v2 ") {
+		t.Error(got)
+	}
+}
+
+// The process is gone between its start and its tests: it is started again, and tested.
+func TestAProcessThatIsGoneBeforeItsTests(t *testing.T) {
+	shelf := newShelf(t)
+	v1 := shelf.put(t, "v1", "good")
+	var d *driver
+	ready := make(chan struct{})
+	d = driveWatched(testProject("dev"), Options{Data: t.TempDir(), Look: 50 * time.Millisecond}, nil, func(f events.Event) {
+		if c, ok := f.Content.(events.ServiceDeployed); ok {
+			<-ready
+			if s, err := d.deployer.use(d.ctx); err != nil || s.front.Stop(d.ctx, "shop/dev/api", c.Lemnis.Rollout.ID) != nil {
+				t.Error("it could not be stopped")
+			}
+		}
+	})
+	defer d.stop()
+	close(ready)
+	d.publish(v1)
+	d.await(t, "v1", published("dev", v1.Digest))
 }

@@ -29,6 +29,25 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 	return s, where, err
 }
 
+// beside reports whether a candidate runs with all that it needs, whatever runs of the others.
+func (s *site) beside(where at) bool {
+	s.mu.Lock()
+	p := s.places[where]
+	s.mu.Unlock()
+	want := s.wanted.running(where)
+	if p == nil || want.candidate == nil || want.weight > 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, v := range []*version{want.candidate, want.baseline} {
+		if v != nil && (p.instances[v.id] == nil || p.instances[v.id].ended != nil) {
+			return false
+		}
+	}
+	return true
+}
+
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
 func lost(ctx context.Context, job *service.Job, r events.Rollout, err error) string {
 	var s *startError
@@ -55,7 +74,7 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != c.Rollout.ID || state.Stage != rollout.Starting {
 		return nil // aborted meanwhile, or done by an earlier attempt
 	}
-	if err != nil {
+	if err != nil && !s.beside(where) {
 		if reason := lost(ctx, job, c.Rollout, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "start", Reason: reason}, Phase: events.Deploy})
 		}

@@ -35,7 +35,7 @@ func (d *deployer) shift(ctx context.Context, job *service.Job) error {
 		return nil
 	}
 	if err != nil {
-		if reason := lost(ctx, job, c.Rollout, err); reason != "" && c.Weight < 1 {
+		if reason := lost(ctx, job, c.Rollout, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "canary", Reason: reason}, Phase: events.Deploy})
 		}
 		return err

@@ -37,15 +37,20 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != r.ID || state.Stage != rollout.Placed {
 		return nil
 	}
-	if err != nil {
+	if err != nil && !s.beside(where) {
 		if reason := lost(ctx, job, r, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: reason}, Phase: events.Deploy})
 		}
 		return err
 	}
 	instance, ok, err := s.instance(ctx, where, r)
-	if err != nil || !ok {
+	switch {
+	case err != nil:
 		return err
+	case !ok && job.Tries >= patience:
+		return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: "its process is not there"}, Phase: events.Deploy})
+	case !ok: // it is started again when that is seen
+		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
 	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment))
 	if ctx.Err() != nil {
@@ -54,7 +59,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	return job.Report(ctx, service.Report{Content: finished(r, results), SubjectID: r.ID + "/runtime", Phase: events.Deploy})
 }
 
-// instance describes the process of a rollout for the tests; ok is false when it was stopped meanwhile.
+// instance describes the process of a rollout for the tests; ok is false when there is none.
 func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtimetest.Instance, bool, error) {
 	p, err := s.place(ctx, where)
 	if err != nil {

@@ -116,11 +116,14 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 			return f, ok
 		}
 	}
-	if f, ok := s.flaps(); ok {
+	if f, ok := s.unsteady(policy, e.Stored); ok {
 		return f, ok
 	}
 	switch s.Stage { // a pause holds the way forward, not the way back
 	case Observing:
+		if s.deserted() && !s.paused() {
+			return s.deserts()
+		}
 		return s.judge(p, policy, e)
 	case Closed, Refused:
 		return s.fail("gate", s.Reason)
@@ -233,6 +236,9 @@ func (s State) start(p events.Project, policy events.Environment, e events.Event
 }
 
 func (s State) firstStep() (events.Fact, bool) {
+	if s.Current.Rollout.Strategy == events.CanaryStrategy && s.deserted() {
+		return s.deserts()
+	}
 	step := events.CanaryStepped{Rollout: s.Current.Rollout, Step: 1, Weight: 1, Reason: "all users at once"}
 	switch {
 	case s.keeps():
@@ -282,7 +288,7 @@ func result(s State, p events.Project, e events.Event) (events.Fact, bool) {
 	case events.DeploymentFailed:
 		c.Rollout = s.rollout(e)
 		content, subject = c, ""
-		wanted = s.Stage == Starting || s.Stage == Placed || s.Stage == Observing
+		wanted = s.Stage == Starting || s.Stage == Placed || s.Stage == Observing || s.Stage == Shifting
 	case events.TestSuiteRunFinished:
 		wanted, subject = s.Stage == Placed, e.SubjectID
 	case events.CanaryObserved:

@@ -260,7 +260,7 @@ func (s State) begin(r Request, stage Stage) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
+	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Returned: s.Returned, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

@@ -243,7 +243,7 @@ func (s State) published(d events.ServiceDetail, at time.Time) State {
 		s.Good = list[max(0, len(list)-good):]
 	}
 	s.Serving, s.Published = &events.Instance{Rollout: r.ID, Artifact: r.Artifact, Target: r.Target, Process: r.Process}, at
-	s.Kept = keptBy(d)
+	s.Kept, s.Returned = keptBy(d), r.Back
 	if !r.Back {
 		s.Revert = nil // users went on to something newer instead
 	}

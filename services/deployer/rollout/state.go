@@ -72,6 +72,8 @@ type State struct {
 
 	// Published is when Serving began to serve all users; Good are those before it, the newest last.
 	Published time.Time         `json:"published,omitzero"`
+	// Returned says that users were taken back to Serving.
+	Returned bool `json:"returned,omitempty"`
 	Good      []events.Instance `json:"good,omitempty"`
 	// Kept runs on without users, to go back to at once.
 	Kept *Kept `json:"kept,omitempty"`
