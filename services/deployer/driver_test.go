@@ -32,10 +32,10 @@ type driver struct {
 	def    service.Definition
 	// deployer is what the definition is made of.
 	deployer *deployer
-	ctx    context.Context
-	cancel context.CancelFunc
-	work   sync.WaitGroup
-	log    io.Writer
+	ctx      context.Context
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+	log      io.Writer
 	// recorded is told of each fact before anything follows from it; may be nil.
 	recorded func(events.Event)
 

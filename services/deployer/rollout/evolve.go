@@ -202,7 +202,7 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 	const newer = "a newer request took its place"
 	switch {
 	case r.Rollout.Back && s.Stage == Idle: // what waits comes after it
-		return s.begin(r, Requested)
+		return s.begin(r)
 	case r.Rollout.Back && s.hasNoUsers():
 		if s.Queued != nil {
 			s = s.drop(&s.Current, newer)
@@ -211,12 +211,12 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 			again.Rollout.Previous, again.Rollout.Target, again.Rollout.Process = nil, "", ""
 			s.Queued = &again
 		}
-		return s.begin(r, Requested)
+		return s.begin(r)
 	}
 	s = s.drop(s.Queued, newer)
 	s.Queued = nil
 	if s.Stage == Idle {
-		return s.begin(r, Requested)
+		return s.begin(r)
 	}
 	s.Queued = &r
 	return s
@@ -233,7 +233,7 @@ func (s State) drop(q *Request, reason string) State {
 func (s State) gate(c events.GateEvaluated) State {
 	if q := s.Queued; s.Stage == Idle && q != nil && q.Rollout.ID == c.Rollout.ID {
 		s.Queued = nil
-		s = s.begin(*q, Requested)
+		s = s.begin(*q)
 	}
 	if !s.is(c.Rollout.ID) {
 		return s
@@ -252,9 +252,9 @@ func (s State) gate(c events.GateEvaluated) State {
 }
 
 // begin puts a request in flight.
-func (s State) begin(r Request, stage Stage) State {
+func (s State) begin(r Request) State {
 	s = s.end()
-	s.Current, s.Stage = r, stage
+	s.Current, s.Stage = r, Requested
 	return s
 }
 

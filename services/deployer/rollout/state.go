@@ -71,10 +71,10 @@ type State struct {
 	Serving *events.Instance `json:"serving,omitempty"`
 
 	// Published is when Serving began to serve all users; Good are those before it, the newest last.
-	Published time.Time         `json:"published,omitzero"`
+	Published time.Time `json:"published,omitzero"`
 	// Returned says that users were taken back to Serving.
-	Returned bool `json:"returned,omitempty"`
-	Good      []events.Instance `json:"good,omitempty"`
+	Returned bool              `json:"returned,omitempty"`
+	Good     []events.Instance `json:"good,omitempty"`
 	// Kept runs on without users, to go back to at once.
 	Kept *Kept `json:"kept,omitempty"`
 	// Revert is what turned out bad after it served all users, until they are back. Suspect is why what is on its way to all
