@@ -23,6 +23,7 @@ type Evidence struct {
 
 	Flaky       []string `json:"flaky,omitempty"`       // test cases that failed, and passed when they were run again on the same commit
 	Quarantined []string `json:"quarantined,omitempty"` // test cases that failed, and are in quarantine: they count as skipped
+	RedBefore   []string `json:"redBefore,omitempty"`   // test cases that failed, and fail on the master copy without the change too: they count as skipped
 	Reused      []string `json:"reused,omitempty"`      // steps that were not run, since an earlier run of the same content had their result
 	Unisolated  string   `json:"unisolated,omitempty"`  // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
 }
@@ -157,7 +158,24 @@ type RunDetail struct {
 	// Of a run that a repository's queue asked for, the changes that are merged one upon the other.
 	Assumed []MergeDetail `json:"assumed,omitempty"` // first, as they are taken to be part of the master copy by then
 	Changes []MergeDetail `json:"changes,omitempty"` // and those that are tested; Merge is all of them together
+
+	// Of a run that ended, the test cases that ran in it, of at most 1,000 of them: those that did not pass first, then the slowest.
+	Tests     []TestCase `json:"tests,omitempty"`
+	MoreTests int        `json:"moreTests,omitempty"` // that are not listed
 }
+
+// TestCase is how a test case ended in a run.
+type TestCase struct {
+	Name    string  `json:"name"`              // with its suite
+	Outcome string  `json:"outcome,omitempty"` // empty: it passed
+	Seconds float64 `json:"seconds,omitempty"` // 0: it is not said
+}
+
+// The outcomes of test cases beside passing.
+const (
+	TestFailed = "fail"
+	TestFlaky  = "flaky" // it failed, and passed when it was run again on the same commit
+)
 
 // PipelineRunQueued says that a run waits for a worker.
 type PipelineRunQueued struct {

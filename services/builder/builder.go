@@ -60,7 +60,7 @@ func New(o Options) []service.Definition {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), host: executor.NewProcess(o.Isolation)}
+	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation)}
 	return []service.Definition{
 		{
 			Phase: events.Develop,
@@ -99,6 +99,7 @@ func New(o Options) []service.Definition {
 			Projections: []service.Projection{
 				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},
 				{Name: "runs", On: []events.Type{events.TypeOf(events.QueuePlanned{}), events.TypeOf(events.PipelineRunFinished{})}, Apply: b.runs.apply, Save: b.runs.save, Load: b.runs.load},
+				{Name: "tests", On: []events.Type{events.TypeOf(events.PipelineRunFinished{})}, Apply: b.tests.apply, Save: b.tests.save, Load: b.tests.load},
 			},
 		},
 	}
@@ -121,6 +122,8 @@ type builder struct {
 	workshop *workshop
 	rounds   *rounds
 	runs     *runs
+	tests    *tests
+	tips     tips              // what fails on master copies
 	host     executor.Executor // runs the steps of pipelines
 	exposed  sync.Once         // said that steps are not kept apart
 }

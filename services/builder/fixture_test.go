@@ -106,6 +106,7 @@ func project(o origin) events.Project {
 type shift struct {
 	project events.Project
 	do      map[string]func(context.Context, *service.Job) error
+	apply   []func(events.Event) // of read models
 	heard   []service.Report
 	deaf    error // when set, reports fail with it: the bus is gone
 }
@@ -120,8 +121,18 @@ func newShift(t testing.TB, o builder.Options, p events.Project) *shift {
 		for _, e := range d.Effects {
 			s.do[e.Name] = e.Do
 		}
+		for _, p := range d.Projections {
+			s.apply = append(s.apply, p.Apply)
+		}
 	}
 	return s
+}
+
+// meet shows a fact to the read models.
+func (s *shift) meet(e events.Event) {
+	for _, apply := range s.apply {
+		apply(e)
+	}
 }
 
 // work runs an effect on a fact and returns its last result.

@@ -118,7 +118,7 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 			base = ""
 		}
 	}
-	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m, base)
+	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m, base, nil)
 	if evidence != nil && m.Evidence == nil {
 		m.Evidence = evidence
 	}

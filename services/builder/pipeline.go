@@ -35,7 +35,7 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 		PipelineName: queued.PipelineName, Lemnis: events.RunDetail{Merge: m}}}); err != nil {
 		return err
 	}
-	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName}
+	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName, Lemnis: events.RunDetail{Merge: m}}
 	switch {
 	case b.rounds.over(job.Project.Name, m):
 		finished.Outcome, finished.Errors = events.Cancelled, "the round was over before its run began"
@@ -43,7 +43,7 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 		finished.Outcome = events.Success
 		err := spent(job)
 		if err == nil {
-			err = b.try(ctx, job, &m)
+			err = b.try(ctx, job, &finished.Lemnis)
 		}
 		if err != nil {
 			f, result, again := outcome(ctx, job, err)
@@ -53,13 +53,14 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 			finished.Outcome, finished.Errors, finished.Lemnis.Conflicts = result, f.reason, f.conflicts
 		}
 	}
-	finished.Lemnis.Merge, finished.Lemnis.Seconds = m, time.Since(started).Seconds()
+	finished.Lemnis.Seconds = time.Since(started).Seconds()
 	return job.Report(ctx, service.Report{Content: finished})
 }
 
 // try merges the change on the master copy as it stands and runs the pipeline on the result; what
-// it finds out goes into m.
-func (b *builder) try(ctx context.Context, job *service.Job, m *events.MergeDetail) error {
+// it finds out goes into d.
+func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail) error {
+	m := &d.Merge
 	repo, master, err := b.source(ctx, job.Project, *m)
 	if err != nil {
 		return err
@@ -78,9 +79,10 @@ func (b *builder) try(ctx context.Context, job *service.Job, m *events.MergeDeta
 		return err
 	}
 	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m, master)
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m, master, nil)
 	defer leave()
 	m.Evidence = evidence
+	d.Tests, d.MoreTests = told(report, nil)
 	if err != nil {
 		return err
 	}
@@ -116,9 +118,9 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 
 // check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
 // the executable if nobody moved it. That the commit is no good is a finding. A pipeline that
-// packages nothing is good; its report holds no executable.
+// packages nothing is good; its report holds no executable. Of the tests in redBefore failures do not count.
 // base is the commit of the master copy that it was made upon, whose results may be taken; empty: there is none.
-func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail, base string) (pipeline.Report, *events.Evidence, func(), error) {
+func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail, base string, redBefore []string) (pipeline.Report, *events.Evidence, func(), error) {
 	none := func() {}
 	room, leave, err := b.workshop.room(effect+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
 	if err != nil {
@@ -141,6 +143,13 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	if spec.Tree = trees[0]; base != "" {
 		spec.Base = trees[1]
 	}
+	quarantined := spec.Quarantined
+	spec.Quarantined = func(test string) string {
+		if slices.Contains(redBefore, test) {
+			return "as it fails on " + m.Base + " without the change too"
+		}
+		return quarantined(test)
+	}
 	report, log, err := b.run(ctx, job, effect, spec)
 	if err != nil {
 		return report, nil, leave, err
@@ -149,7 +158,14 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
 		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log.name, Digest: log.Digest,
-		Unisolated: report.Unisolated, Reused: report.Reused(), Quarantined: report.Quarantined,
+		Unisolated: report.Unisolated, Reused: report.Reused(),
+	}
+	for _, test := range report.Quarantined {
+		if slices.Contains(redBefore, test) {
+			evidence.RedBefore = append(evidence.RedBefore, test)
+		} else {
+			evidence.Quarantined = append(evidence.Quarantined, test)
+		}
 	}
 	if report.Unisolated != "" {
 		b.exposed.Do(func() {

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,7 +125,7 @@ func ofChange(m events.MergeDetail, err error) error {
 }
 
 // testTrain runs the pipeline on a train. When tests fail it is run again on the same commit: those that pass then are flaky, and what is left
-// after some tries has failed.
+// after some tries has failed; what was flaky before gets more of them. What fails on the master copy without the train too is not its doing.
 func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail, master string) error {
 	m := d.Merge
 	if m.Change == "" {
@@ -136,7 +137,7 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 	}
 	var seen, failing []string // in any try; in all of them
 	for try := 1; ; try++ {
-		red, err := b.testOnce(ctx, job, repo, d, m, master)
+		red, err := b.testOnce(ctx, job, repo, d, m, master, seen, nil)
 		if try == 1 {
 			failing = red
 		}
@@ -146,18 +147,29 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 			slices.Sort(seen)
 			d.Merge.Evidence.Flaky = slices.Compact(seen)
 		}
+		firm := slices.DeleteFunc(slices.Clone(failing), func(name string) bool { return b.tests.flaky(job.Project.Name, m.Repository, name) })
 		// As long as no test has failed in all tries, none is known to be more than flaky.
-		if f := (*finding)(nil); !errors.As(err, &f) || len(red) == 0 || try >= tries && len(failing) > 0 || try >= 2*tries {
+		if f := (*finding)(nil); !errors.As(err, &f) || len(red) == 0 {
 			return err
 		}
+		if try < tries || try < 2*tries && len(firm) == 0 {
+			continue
+		}
+		before, fault := b.redBefore(ctx, job, repo, m, master, failing)
+		if fault != nil || len(before) == 0 {
+			return cmp.Or(fault, err)
+		}
+		_, err = b.testOnce(ctx, job, repo, d, m, master, nil, before)
+		return err
 	}
 }
 
-// testOnce runs the pipeline on a commit once, and names the tests that failed.
-func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail, master string) (red []string, err error) {
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m, master)
+// testOnce runs the pipeline on a commit once, and names the tests that failed. Seen are those that failed on it before.
+func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail, master string, seen, redBefore []string) (red []string, err error) {
+	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m, master, redBefore)
 	defer leave()
 	d.Merge.Evidence = evidence
+	d.Tests, d.MoreTests = told(report, seen)
 	if err != nil {
 		return failedTests(report), err
 	}

@@ -48,6 +48,7 @@ var rules = map[string]rule{
 	"GET /api/v1/whoami":   {},
 
 	"GET /api/v1/logs/{project}/{run...}": {need: readOfPath},
+	"GET /api/v1/tests/{project}":         {need: readOfPath},
 
 	"GET /api/v1/webhooks/unknown": {need: readNamed},
 

@@ -187,6 +187,7 @@ func TestEveryEndpoint(t *testing.T) {
 		"/feedback":                                  {{"GET", "/feedback", "", "", "*", false}},
 		"/api/":                                      {{"GET", "/api/v9/x", "", "", "*", false}},
 		"GET /api/v1/overview":                       {{"GET", "/api/v1/overview?project=shop", "", "", "reader readsall keeper service " + admins, false}, {"GET", "/api/v1/overview", "", "", "*", false}},
+		"GET /api/v1/tests/{project}":                {{"GET", "/api/v1/tests/shop", "", "", "reader readsall keeper service " + admins, false}},
 		"GET /api/v1/logs/{project}/{run...}":        {{"HEAD", "/api/v1/logs/shop/c1%231", "", "", "reader readsall keeper service " + admins, false}},
 		"GET /api/v1/whoami":                         {{"GET", "/api/v1/whoami", "", "", "*", false}},
 		"GET /api/v1/deadletters":                    {{"GET", "/api/v1/deadletters", "", "", admins, false}},

@@ -166,6 +166,7 @@ func (g *Gateway) routes() *routes {
 	mux.HandleFunc("GET /api/v1/webhooks/unknown", g.unknownWebhooks)
 	mux.HandleFunc("GET /api/v1/overview", g.showOverview)
 	mux.HandleFunc("GET /api/v1/logs/{project}/{run...}", g.showLog)
+	mux.HandleFunc("GET /api/v1/tests/{project}", g.showTests)
 	mux.HandleFunc("GET /api/v1/deadletters", g.deadLetters)
 	mux.HandleFunc("GET /api/v1/deadletters/{sequence}", g.deadLetter)
 	mux.HandleFunc("POST /api/v1/deadletters/{sequence}/resend", g.resend)

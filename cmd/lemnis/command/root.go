@@ -88,7 +88,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		newUp(), newDemo(f), newStreams(),
 		newApply(f), newEvents(f), newApprove(f), newRefuse(f), newAck(f), newPause(f), newResume(f), newAbort(f), newFeedback(f), newDeadLetters(f), newRebuild(f), newRetain(f), newWebhooks(f), newTokens(f), newQuotas(f), newKeys(), newSubscriptions(f),
-		newPipeline(), newLogs(f),
+		newPipeline(), newLogs(f), newTests(f),
 		newBackup(f), newRestore(f), newDoctor(f), newCanary(),
 		newVersion(),
 	)

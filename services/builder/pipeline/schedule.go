@@ -92,6 +92,9 @@ func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 		busy[done.of] = false
 		outcomes[done.step.Name] = done.step.Outcome
 		r.end(done.step)
+		for i := range done.findings.cases {
+			done.findings.cases[i].Reused = done.step.Reused != ""
+		}
 		r.report.add(done.findings)
 		if done.unisolated != "" && r.report.Unisolated == "" {
 			r.report.Unisolated = done.unisolated

@@ -26,6 +26,7 @@ type Case struct {
 	Name    string
 	Outcome Outcome
 	Flaky   bool          // passed at last, after failures in the same run
+	Reused  bool          // it did not run: it is of an earlier run, whose result was taken
 	Elapsed time.Duration // 0 where it is not said
 	Reason  string        // why it failed or was skipped; its first 2,000 bytes
 }
