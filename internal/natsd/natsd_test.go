@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -259,6 +260,23 @@ func TestOperatorsLimitStays(t *testing.T) {
 	}
 	if info.Config.MaxAge != time.Hour || info.Config.Description == "changed by hand" {
 		t.Errorf("after an update: age %s, description %q", info.Config.MaxAge, info.Config.Description)
+	}
+}
+
+// A store with little room has some left for the streams that principals get later.
+func TestLittleRoom(t *testing.T) {
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 384 << 20, NoSystemAccount: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	defer func() { s.Shutdown(); s.WaitForShutdown() }()
+	_, js := connect(t, func(o ...nats.Option) (*nats.Conn, error) { return nats.Connect(s.ClientURL(), o...) })
+	ensure(t, js, 1)
+	if err := natsd.EnsureStream(t.Context(), js, jetstream.StreamConfig{Name: "LATER", Subjects: []string{"later"}, MaxBytes: 64 << 20}); err != nil {
+		t.Errorf("a stream of 64 MiB more: %v", err)
 	}
 }
 

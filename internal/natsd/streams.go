@@ -93,14 +93,22 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	return identity, ensureLogs(ctx, js, replicas)
 }
 
-// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold.
+// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold. Where that is less
+// than all that it is to keep, it leaves three quarters to those who come after it.
 func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	want := logsConfig(replicas)
 	return insist(ctx, func(ctx context.Context) error {
-		_, err := ensureOnce(ctx, js, want)
+		info, err := ensureOnce(ctx, js, want)
 		var refused *jetstream.APIError
-		if errors.As(err, &refused) && refused.ErrorCode == noStorage && want.MaxBytes > leastLogs {
+		switch {
+		case errors.As(err, &refused) && refused.ErrorCode == noStorage && want.MaxBytes > leastLogs:
 			want.MaxBytes /= 2
+		case err == nil && want.MaxBytes < logsBytes && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
+			less := info.Config
+			less.MaxBytes = max(less.MaxBytes/4, leastLogs)
+			if _, err = js.UpdateStream(ctx, less); err == nil {
+				want.MaxBytes = less.MaxBytes
+			}
 		}
 		return err
 	})
