@@ -31,7 +31,7 @@ func insist(ctx context.Context, attempt func(context.Context) error) error {
 		cancel()
 		var refused *jetstream.APIError
 		if err == nil || errors.Is(err, errForeignStream) ||
-			errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != jetstream.JSErrCodeStreamNameInUse && !Overtaken(err) {
+			errors.As(err, &refused) && refused.Code == 400 && refused.ErrorCode != jetstream.JSErrCodeStreamNameInUse && refused.ErrorCode != noPeers && !Overtaken(err) {
 			return err
 		}
 		select {
@@ -43,6 +43,19 @@ func insist(ctx context.Context, attempt func(context.Context) error) error {
 		case <-time.After(50*time.Millisecond + rand.N(200*time.Millisecond)): //nolint:gosec // those who began together should not go on together
 		}
 	}
+}
+
+// The server's codes for a stream that would hold more than the store has left, and for one that not enough servers of the cluster
+// can take: they are not there yet, are busy, or have too little room.
+const (
+	noStorage jetstream.ErrorCode = 10047
+	noPeers   jetstream.ErrorCode = 10005
+)
+
+// noRoom tells whether a stream was refused because it may hold too much.
+func noRoom(err error) bool {
+	var refused *jetstream.APIError
+	return errors.As(err, &refused) && (refused.ErrorCode == noStorage || refused.ErrorCode == noPeers && strings.Contains(refused.Description, "insufficient storage"))
 }
 
 // look reads what a stream is.

@@ -3,6 +3,7 @@ package natsd_test
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -263,20 +264,41 @@ func TestOperatorsLimitStays(t *testing.T) {
 	}
 }
 
-// A store with little room has some left for the streams that principals get later.
+// A store with little room has some left for the streams that principals get later, also where a cluster says in its own words that
+// there is too little.
 func TestLittleRoom(t *testing.T) {
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 384 << 20, NoSystemAccount: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	defer func() { s.Shutdown(); s.WaitForShutdown() }()
-	_, js := connect(t, func(o ...nats.Option) (*nats.Conn, error) { return nats.Connect(s.ClientURL(), o...) })
-	ensure(t, js, 1)
-	if err := natsd.EnsureStream(t.Context(), js, jetstream.StreamConfig{Name: "LATER", Subjects: []string{"later"}, MaxBytes: 64 << 20}); err != nil {
-		t.Errorf("a stream of 64 MiB more: %v", err)
+	for _, members := range []int{1, 3} {
+		t.Run(fmt.Sprint(members), func(t *testing.T) {
+			peers, err := natsdtest.Members(t.TempDir(), members)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var url string
+			for _, m := range peers {
+				o := &server.Options{
+					ServerName: m.Name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+					JetStream: true, StoreDir: m.Dir, JetStreamMaxStore: 384 << 20,
+				}
+				if members > 1 {
+					at := netip.MustParseAddrPort(m.Cluster.Listen)
+					o.Cluster = server.ClusterOpts{Name: m.Cluster.Name, Host: at.Addr().String(), Port: int(at.Port())}
+					o.Routes = server.RoutesFromStr(strings.Join(m.Cluster.Routes, ","))
+				}
+				s, err := server.NewServer(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.Start()
+				t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+				url = s.ClientURL()
+			}
+			_, js := connect(t, func(o ...nats.Option) (*nats.Conn, error) { return nats.Connect(url, o...) })
+			ensure(t, js, members)
+			later := jetstream.StreamConfig{Name: "LATER", Subjects: []string{"later"}, MaxBytes: 64 << 20, Replicas: members}
+			if err := natsd.EnsureStream(t.Context(), js, later); err != nil {
+				t.Errorf("a stream of 64 MiB more: %v", err)
+			}
+		})
 	}
 }
 

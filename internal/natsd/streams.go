@@ -99,9 +99,8 @@ func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error
 	want := logsConfig(replicas)
 	return insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
-		var refused *jetstream.APIError
 		switch {
-		case errors.As(err, &refused) && refused.ErrorCode == noStorage && want.MaxBytes > leastLogs:
+		case noRoom(err) && want.MaxBytes > leastLogs:
 			want.MaxBytes /= 2
 		case err == nil && want.MaxBytes < logsBytes && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
 			less := info.Config
@@ -113,9 +112,6 @@ func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error
 		return err
 	})
 }
-
-// noStorage is the server's code for a stream that would hold more than the store has left.
-const noStorage jetstream.ErrorCode = 10047
 
 // whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
 func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
