@@ -21,7 +21,8 @@ import (
 // inactive is how long the server keeps an ordered consumer that nobody reads.
 const inactive = 10 * time.Second
 
-// createTimeout is how long making a reader may take before another one is tried.
+// createTimeout is how long making a reader, or an answer about the stream, may take before another try: a cluster that loses a
+// node loses answers with it, and the client waits for as long as its caller's context, which may be hours.
 const createTimeout = 3 * time.Second
 
 // Message is a message of the stream before it is decoded.
@@ -58,6 +59,8 @@ var errGone = errors.New("events were purged that were still to be read")
 func FirstSequence(ctx context.Context, h Host) (uint64, error) { return firstSequence(ctx, h.JS) }
 
 func firstSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, natsd.Lifecycle)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)
@@ -255,6 +258,8 @@ func waits(ctx context.Context, js jetstream.JetStream, filters []string, from u
 
 // lastSequence asks the stream's leader where the stream ends.
 func lastSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	s, err := js.Stream(ctx, natsd.Lifecycle)
 	if err != nil {
 		return 0, fmt.Errorf("stream %s: %w", natsd.Lifecycle, err)

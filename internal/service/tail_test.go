@@ -5,8 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -38,6 +43,45 @@ func TestAReaderThatIsGivenNothingReadsAnew(t *testing.T) {
 		t.Fatalf("read %d behind %d", second, first)
 	}
 	end()
+}
+
+// What is asked about a stream may get no answer, as when a cluster loses the server that had the question: it is asked again, however
+// much time the caller has.
+func TestAnAnswerThatIsLostIsNotWaitedFor(t *testing.T) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if _, err := nc.Subscribe("$JS.API.>", func(*nats.Msg) {}); err != nil { // takes each question, and answers none
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := Host{JS: js, Conn: nc, Log: testLog()}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*createTimeout)
+	defer cancel()
+	var asking sync.WaitGroup
+	for what, ask := range map[string]func() error{
+		"first":  func() error { _, err := FirstSequence(ctx, h); return err },
+		"last":   func() error { _, err := LastSequence(ctx, h); return err },
+		"leader": func() error { _, err := askLeader(ctx, h, natsd.Lifecycle, map[string]any{"seq": 1}); return err },
+	} {
+		asking.Go(func() {
+			if err := ask(); err == nil || ctx.Err() != nil {
+				t.Errorf("%s: waited until %v, %v", what, ctx.Err(), err)
+			}
+		})
+	}
+	asking.Wait()
 }
 
 // readClaims reads the claims of a bus: one after the other, until the end, which has to be in order.

@@ -68,6 +68,8 @@ func (c *Client) replay(ctx context.Context, sel Selector, from uint64, yield fu
 }
 
 const (
+	answerTimeout = 5 * time.Second // for an answer, which a cluster loses with the server that had the question
+
 	lagTimeout = 10 * time.Second      // for a server of a cluster to have what the stream's leader has
 	lagPause   = 20 * time.Millisecond // before another reader is made, which may be placed elsewhere
 )
@@ -116,6 +118,8 @@ func (c *Client) lastOf(ctx context.Context, filter string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	reply, err := c.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+streamName, ask)
 	if err != nil {
 		return 0, err
@@ -137,6 +141,8 @@ func (c *Client) lastOf(ctx context.Context, filter string) (uint64, error) {
 
 // end asks the stream's leader where the stream ends, and how many copies there are of it.
 func (c *Client) end(ctx context.Context) (sequence uint64, copies int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	stream, err := c.js.Stream(ctx, streamName)
 	if err != nil {
 		return 0, 0, err
