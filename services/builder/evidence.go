@@ -73,10 +73,15 @@ func (p *proof) attach(ctx context.Context, a oci.Attachment) (oci.Reference, er
 
 // list attaches the bill of materials. The same commit gives the same one.
 func (p *proof) list(ctx context.Context) error {
-	cache, s := licence.Cache(), &p.supply
+	s := &p.supply
 	var text bytes.Buffer
 	err := sbom.Write(&text, p.program.Bill(sbom.Options{Name: p.build.Service, Revision: p.build.Merge.Commit, Licences: func(module, version string) []string {
-		ids := licence.Of(cache, module, version)
+		var ids []string
+		for _, folder := range append(p.made.modules, licence.Cache()) {
+			if ids = licence.Of(folder, module, version); len(ids) > 0 {
+				break
+			}
+		}
 		s.Licenses = append(s.Licenses, ids...)
 		if len(ids) == 0 {
 			s.Unlicensed = append(s.Unlicensed, module+"@"+version)

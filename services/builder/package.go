@@ -12,6 +12,7 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 
 	"github.com/lemnis/lemnis/services/builder/git"
+	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 
 // pack packages a commit of the master copy into one executable and pushes it.
@@ -128,8 +129,13 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 	if report.Executable == "" {
 		return executable{}, leave, found("nothing to package: %s", strings.Join(report.Found, "; "))
 	}
+	return executableOf(job, *m, report), leave, nil
+}
+
+// executableOf is what a run packaged of a commit.
+func executableOf(job *service.Job, m events.MergeDetail, report pipeline.Report) executable {
 	return executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
-		file: report.Executable, digest: report.Digest, size: report.Size}, leave, nil
+		file: report.Executable, digest: report.Digest, size: report.Size, modules: report.Modules}
 }
 
 // annotations say in the manifest where the executable comes from. They hold nothing of the

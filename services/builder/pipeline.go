@@ -89,8 +89,7 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 	if report.Executable == "" {
 		return nil // a library: it is merged, and its build will say that there is nothing to package
 	}
-	return b.workshop.keep(executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
-		file: report.Executable, digest: report.Digest, size: report.Size})
+	return b.workshop.keep(executableOf(job, *m, report))
 }
 
 // reviewed makes sure that the head that was reviewed is still what the change's branch offers.
@@ -235,6 +234,7 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 		Hidden:      b.hidden(),
 		Quarantined: quarantined(job.Project, time.Now()),
 		Kept:        b.workshop.kept(job.Project.Name, m.Repository), Name: job.Event.Key,
+		Go: b.workshop.goCaches(job.Project.Name),
 	}
 }
 

@@ -176,8 +176,7 @@ func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repo
 	if report.Executable == "" {
 		return nil, nil
 	}
-	return nil, b.workshop.keep(executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
-		file: report.Executable, digest: report.Digest, size: report.Size})
+	return nil, b.workshop.keep(executableOf(job, m, report))
 }
 
 func failedTests(report pipeline.Report) (names []string) {

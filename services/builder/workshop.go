@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/git"
 )
 
@@ -22,6 +23,7 @@ import (
 //
 //	<data>/<n>/mirrors   bare mirrors of the repositories, kept
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
+//	<data>/go            Go's caches of each project, as runs of its master copies left them
 //	<data>/kept          what steps left: of each repository, by tree and what they depend on, results and cached folders
 type workshop struct {
 	data string
@@ -44,6 +46,7 @@ type executable struct {
 	project, repository, commit string
 	file, digest                string
 	size                        int64
+	modules                     []string // see pipeline.Report
 }
 
 // keepBuilt is how many executables wait to be merged and pushed; the oldest go first.
@@ -85,7 +88,7 @@ func (w *workshop) enter() (string, error) {
 			err = tidy(place)
 		}
 		for _, old := range []string{"steps", "caches"} { // of earlier versions: what changes left was taken for the master copy
-			err = errors.Join(err, os.RemoveAll(filepath.Join(data, old)))
+			err = errors.Join(err, executor.RemoveAll(filepath.Join(data, old)))
 		}
 		if err != nil {
 			_ = lock.Close()
@@ -98,7 +101,7 @@ func (w *workshop) enter() (string, error) {
 
 // tidy removes what a process that died here left half done.
 func tidy(place string) error {
-	if err := os.RemoveAll(filepath.Join(place, "work")); err != nil {
+	if err := executor.RemoveAll(filepath.Join(place, "work")); err != nil {
 		return err
 	}
 	// git leaves the lock of a ref behind when it is killed, and then refuses to touch that ref.
@@ -128,10 +131,10 @@ func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), 
 		return "", nil, err
 	}
 	dir = filepath.Join(place, "work", token(name)+"-"+strconv.FormatUint(attempt, 10))
-	if err := os.RemoveAll(dir); err != nil {
+	if err := executor.RemoveAll(dir); err != nil {
 		return "", nil, err
 	}
-	return dir, func() { _ = os.RemoveAll(dir) }, os.MkdirAll(dir, 0o700)
+	return dir, func() { _ = executor.RemoveAll(dir) }, os.MkdirAll(dir, 0o700)
 }
 
 // open opens the mirror of a repository, brought to where its origin stands.
@@ -164,6 +167,11 @@ func (w *workshop) open(ctx context.Context, project, url string) (*git.Reposito
 // kept is the folder for what the steps of a repository leave.
 func (w *workshop) kept(project, repository string) string {
 	return filepath.Join(w.data, "kept", token(project+"\x00"+repository))
+}
+
+// goCaches is the folder for the caches of Go of a project.
+func (w *workshop) goCaches(project string) string {
+	return filepath.Join(w.data, "go", token(project))
 }
 
 // keep moves an executable out of its room, for package to find.

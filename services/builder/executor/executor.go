@@ -23,11 +23,19 @@ type Step struct {
 	Scratch     string   // folder of the host in which its home and temp are made and removed; empty: the host's own
 	Environment []string // NAME=value; PATH, HOME and TMPDIR are there already
 	Shared      []string // further folders of the host that it may change, under their own names
+	Layers      []Layer  // further folders that it may change as it sees them, when it is isolated
 	ReadOnly    []string // further files and folders of the host that it may read
 	Hidden      []string // files and folders of the host that it may not see the content of, where they lie in what it sees else
 	Network     bool     // off: it reaches nobody but itself
 	Limits      Limits
 	Beside      []Service // run beside it
+}
+
+// Layer is a folder that a step changes without changing what it is made of.
+type Layer struct {
+	Target string   // where the step sees it
+	Lower  []string // folders of the host that are read only; of a file that several have, the first one's counts; none: it changes Upper itself
+	Upper  string   // folder of the host that gets what the step writes, under "upper", which may be there: changed files whole, a character device 0/0 for what is removed
 }
 
 // Service is a container beside a step.

@@ -85,15 +85,32 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 	return true, "", nil
 }
 
+// Layered says whether steps can be given layers whose upper folders lie in a folder, and if not, why.
+func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why string, err error) {
+	if isolated, why, err := p.Isolated(ctx); err != nil || !isolated {
+		return false, why, err
+	}
+	dir, err := os.MkdirTemp(folder, "lemnis-probe-")
+	if err != nil {
+		return false, "", err
+	}
+	defer func() { removeAll(dir) }()
+	refused, err := p.probe(ctx, Layer{Target: "/layered", Lower: []string{dir}, Upper: dir})
+	if err != nil || refused == nil {
+		return err == nil, "", err
+	}
+	return false, fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused), nil
+}
+
 // probe tries an isolated step. A probe that was cancelled has found out nothing.
-func (p *Process) probe(ctx context.Context) (refused, err error) {
+func (p *Process) probe(ctx context.Context, layers ...Layer) (refused, err error) {
 	dir, err := os.MkdirTemp("", "lemnis-probe-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	var said strings.Builder
-	result, refused := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir}, &said, true)
+	result, refused := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir, Layers: layers}, &said, true)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -126,6 +143,7 @@ type order struct {
 	Network  bool
 	Root     string // an empty folder that the new root is put upon
 	Binds    []bind
+	Layers   []Layer
 	Script   string
 	Dir      string
 	Watched  string // a path on the disk that the step writes to
@@ -187,7 +205,14 @@ func prepare(step Step, scratch string, isolated bool) (order, error) {
 		for _, folder := range step.Shared {
 			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
 		}
-		o.Binds = append(o.Binds, bind{Source: step.Dir, Target: at, Write: true})
+		o.Binds, o.Layers = append(o.Binds, bind{Source: step.Dir, Target: at, Write: true}), step.Layers
+		for _, l := range step.Layers {
+			for _, folder := range []string{"upper", "work"} {
+				if err := os.MkdirAll(filepath.Join(l.Upper, folder), 0o700); err != nil {
+					return order{}, err
+				}
+			}
+		}
 		home, temp = "/home/step", "/tmp"
 	}
 	o.Env = append([]string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "CI=true"}, step.Environment...)
@@ -344,10 +369,12 @@ func (m *meter) over() bool {
 	return m.passed
 }
 
-// removeAll removes a folder of which a step may have taken our rights.
-func removeAll(dir string) {
+func removeAll(dir string) { _ = RemoveAll(dir) }
+
+// RemoveAll removes a folder of which a step may have taken our rights.
+func RemoveAll(dir string) error {
 	if os.RemoveAll(dir) == nil {
-		return
+		return nil
 	}
 	_ = filepath.WalkDir(dir, func(path string, d os.DirEntry, _ error) error {
 		if d != nil && d.IsDir() {
@@ -355,7 +382,7 @@ func removeAll(dir string) {
 		}
 		return nil
 	})
-	_ = os.RemoveAll(dir)
+	return os.RemoveAll(dir)
 }
 
 func closeAll(files []*os.File) {

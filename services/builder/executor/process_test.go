@@ -514,3 +514,51 @@ func TestLinksLeadToNothingHidden(t *testing.T) {
 		t.Errorf("%+v: %s", got, out)
 	}
 }
+
+func TestLayers(t *testing.T) {
+	t.Parallel()
+	p := executor.NewProcess(executor.Auto)
+	if isolated, why, err := p.Isolated(t.Context()); err != nil || !isolated {
+		t.Skipf("SKIPPED: %s (%v)", why, err)
+	}
+	dir := t.TempDir()
+	if layered, why, err := p.Layered(t.Context(), dir); err != nil || !layered {
+		t.Skipf("SKIPPED: %s (%v)", why, err)
+	}
+	lowest, first, second := filepath.Join(dir, "lowest, with: signs"), filepath.Join(dir, "first"), filepath.Join(dir, "second")
+	for _, folder := range []string{lowest, first, second} {
+		if err := os.Mkdir(folder, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range map[string]string{"kept": "kept", "changed": "before", "removed": "there"} {
+		if err := os.WriteFile(filepath.Join(lowest, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(script string, l executor.Layer) {
+		t.Helper()
+		var out strings.Builder
+		l.Target = "/var/layered"
+		if got, err := p.Run(t.Context(), executor.Step{Name: "layers", Dir: t.TempDir(), Script: "cd /var/layered; " + script, Layers: []executor.Layer{l}}, &out); err != nil || !got.Succeeded() {
+			t.Fatalf("%+v, %v: %s", got, err, out.String())
+		}
+	}
+	run("echo after >>changed; rm removed; mkdir new; echo new >new/file", executor.Layer{Lower: []string{lowest}, Upper: first})
+	for name, want := range map[string]string{"kept": "kept", "changed": "before", "removed": "there"} {
+		if text, err := os.ReadFile(filepath.Join(lowest, name)); err != nil || string(text) != want {
+			t.Errorf("below, %s is %q now, %v", name, text, err)
+		}
+	}
+	if there, err := os.ReadDir(lowest); err != nil || len(there) != 3 {
+		t.Errorf("below there is %v, %v", there, err)
+	}
+	run(`test "$(cat changed)" = "beforeafter"; test ! -e removed; cat kept new/file; echo more >more`, executor.Layer{Lower: []string{filepath.Join(first, "upper"), lowest}, Upper: second})
+	if text, err := os.ReadFile(filepath.Join(second, "upper", "more")); err != nil || string(text) != "more\n" {
+		t.Errorf("%q, %v", text, err)
+	}
+	run("test ! -e kept; cat more; echo own >own", executor.Layer{Upper: second})
+	if _, err := os.Stat(filepath.Join(second, "upper", "own")); err != nil {
+		t.Error(err)
+	}
+}

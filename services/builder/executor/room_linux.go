@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,11 @@ func enter(o order) error {
 	for _, b := range o.Binds {
 		if err := put(o.Root, b); err != nil {
 			return fmt.Errorf("put %s into the root: %w", b.Target, err)
+		}
+	}
+	for _, l := range o.Layers {
+		if err := lay(o.Root, l); err != nil {
+			return fmt.Errorf("lay folders over one another at %s: %w", l.Target, err)
 		}
 	}
 	if err := devices(o.Root); err != nil {
@@ -112,6 +118,51 @@ func put(root string, b bind) error {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
 	return unix.MountSetattr(unix.AT_FDCWD, target, unix.AT_RECURSIVE, &attr)
+}
+
+// lay mounts folders over one another. They are named by what holds them open: no name is too long, or has signs that mean something.
+func lay(root string, l Layer) error {
+	var held []int
+	defer func() {
+		for _, fd := range held {
+			_ = unix.Close(fd)
+		}
+	}()
+	hold := func(folder string) (string, error) {
+		fd, err := unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return "", &os.PathError{Op: "open", Path: folder, Err: err}
+		}
+		held = append(held, fd)
+		return fmt.Sprintf("/proc/self/fd/%d", fd), nil
+	}
+	target := filepath.Join(root, l.Target)
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return err
+	}
+	upper := filepath.Join(l.Upper, "upper")
+	if len(l.Lower) == 0 {
+		return syscall.Mount(upper, target, "", syscall.MS_BIND|syscall.MS_NOSUID, "")
+	}
+	var lower []string
+	for _, folder := range l.Lower {
+		at, err := hold(folder)
+		if err != nil {
+			return err
+		}
+		lower = append(lower, at)
+	}
+	over, err := hold(upper)
+	if err != nil {
+		return err
+	}
+	work, err := hold(filepath.Join(l.Upper, "work"))
+	if err != nil {
+		return err
+	}
+	// Volatile: nobody waits for the disk; what was written is of use only when the step ended well.
+	options := "userxattr,volatile,lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + over + ",workdir=" + work
+	return syscall.Mount("lemnis", target, "overlay", syscall.MS_NOSUID|syscall.MS_NODEV, options)
 }
 
 // devices are the few that a script needs.

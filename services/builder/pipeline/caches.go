@@ -110,24 +110,36 @@ func (r *run) copyIn(from, folder string) (err error) {
 		}
 		_ = to.Close()
 	}()
+	return copyTree(source, to)
+}
+
+// copyTree copies what a folder has and the other has not.
+func copyTree(source, to *os.Root) error {
 	return fs.WalkDir(source.FS(), ".", func(at string, entry fs.DirEntry, err error) error {
 		if err != nil || at == "." {
 			return err
 		}
 		switch entry.Type() {
 		case fs.ModeDir:
-			return to.Mkdir(at, 0o755)
+			return to.MkdirAll(at, 0o755)
 		case fs.ModeSymlink:
 			link, err := source.Readlink(at)
 			if err != nil {
 				return err
 			}
-			return to.Symlink(link, at)
+			return ignoreThere(to.Symlink(link, at))
 		case 0:
-			return copyFile(source, to, at)
+			return ignoreThere(copyFile(source, to, at))
 		}
 		return nil // a socket or a pipe is nothing without whoever made it
 	})
+}
+
+func ignoreThere(err error) error {
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 func copyFile(source, to *os.Root, at string) error {

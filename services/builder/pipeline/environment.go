@@ -23,7 +23,8 @@ var passed = []string{
 // environment is what all steps of a run have.
 type environment struct {
 	variables        []string
-	shared, readOnly []string // folders
+	shared, readOnly []string          // folders
+	caches           map[string]string // of Go: what the host has them in, by variable
 }
 
 // hostGo asks the host's go command once.
@@ -67,11 +68,12 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 	if !work {
 		e.variables = append(e.variables, "GOWORK=off") // a go.work above the checkout is none of its business
 	}
-	for _, name := range []string{"GOMODCACHE", "GOCACHE"} {
+	e.caches = map[string]string{}
+	for _, name := range goCaches {
 		if err := os.MkdirAll(host[name], 0o755); err != nil {
 			return e, err
 		}
-		e.shared = append(e.shared, host[name])
+		e.caches[name] = host[name]
 	}
 	// Go counts its use in the configuration folder, by a process of its own, unless told not to.
 	config := filepath.Join(output, ".config")

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/services/builder/definition"
+	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // kept is what a step that succeeded left: a folder under the tree that it was run on and its key, with this as result.json beside
@@ -125,17 +126,7 @@ func discard(folder string) error {
 	if err = os.Rename(folder, filepath.Join(away, "gone")); errors.Is(err, fs.ErrNotExist) {
 		err = nil // another's doing
 	}
-	if os.RemoveAll(away) == nil {
-		return err
-	}
-	// Rights that a step left in its cache: open what may not be looked into, and once more.
-	_ = filepath.WalkDir(away, func(at string, entry fs.DirEntry, _ error) error {
-		if entry != nil && entry.IsDir() {
-			_ = os.Chmod(at, 0o700) //nolint:gosec // a folder
-		}
-		return nil
-	})
-	return errors.Join(err, os.RemoveAll(away))
+	return errors.Join(err, executor.RemoveAll(away))
 }
 
 // reuse puts what a task left into the checkout, and reads its reports, as if it had been run.

@@ -34,6 +34,8 @@ type Spec struct {
 	Secret func(name string) (string, error) // nil: there are no secrets
 	Hidden []string                          // files and folders that isolated steps may not read, wherever they lie
 
+	Go string // with Kept: folder in which Go's caches of a project are kept; empty: steps share the host's, and write to them
+
 	Quarantined func(test string) string // says why the failure of a test, named by suite and case, does not count; empty: it does
 
 	Kept  string            // folder in which the results and caches of steps are kept, by tree; empty: every step runs, and caches stay in the checkout
@@ -59,6 +61,8 @@ type run struct {
 
 	keys  map[string]string // of tasks: what their results are kept under
 	taken map[string]kept   // tasks that need not be run
+
+	layers layers // of Go's caches
 }
 
 // Run takes a checkout through its pipeline. The report is valid also when there is an error.
@@ -128,9 +132,13 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.plan(ctx, p, tasks); err != nil {
 		return err
 	}
+	if err := r.openLayers(ctx, tasks); err != nil {
+		return err
+	}
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
 	}
+	r.keepLayers()
 	if r.spec.Kept != "" && len(r.taken) < len(tasks) {
 		if err := sweep(r.spec.Kept, time.Now(), allKept); err != nil {
 			_, _ = fmt.Fprintf(r.log, "tidy what is kept: %v\n", err)

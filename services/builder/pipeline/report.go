@@ -64,6 +64,8 @@ type Report struct {
 
 	Profile coverage.Profile // what Coverage is of
 
+	Modules []string // folders with the sources of Go modules that steps had, beside the host's
+
 	Executable string // path of the packaged file; empty when nothing is packaged
 	Digest     string // sha256:<hex> of it
 	Size       int64  // its bytes

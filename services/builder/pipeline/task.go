@@ -67,7 +67,12 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	hidden := values(secrets)
 	end := &tail{most: 4 << 10}
 	out := newMask(hidden, both{r.log.of(t.Name), end})
-	ended, err := runner.Run(ctx, r.step(t, secrets), out)
+	step := r.step(t, secrets)
+	commit, err := r.layered(t, &step)
+	if err != nil {
+		return executor.Result{}, findings{}, err
+	}
+	ended, err := runner.Run(ctx, step, out)
 	if flushed := out.Flush(); err == nil {
 		err = flushed
 	}
@@ -79,6 +84,9 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 	if len(found.spared) > 0 && ended.Cause == executor.CauseExit && found.failed() == "" && wrong == nil {
 		_, _ = fmt.Fprintf(r.log, "= %s: %s; it counts as passed, since what failed is in quarantine: %s\n", t.Name, ended.Reason, strings.Join(found.spared, ", "))
 		ended.Cause, ended.Reason = "", ""
+	}
+	if ended.Succeeded() {
+		commit()
 	}
 	switch {
 	case !ended.Succeeded() && found.failed() != "":

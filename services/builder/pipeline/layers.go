@@ -1,0 +1,308 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/definition"
+	"github.com/lemnis/lemnis/services/builder/executor"
+)
+
+// goCaches are the variables that name the caches of Go. A step that may write to them could leave something that another's build
+// takes for its own: so each project has its own, a run reads what runs of master copies left, and writes to a layer above it. That
+// is kept with the run's tree, and moves down once the tree is the master copy's. See docs/adr/0017-layers.md.
+var goCaches = []string{"GOCACHE", "GOMODCACHE"}
+
+const (
+	layersName = "go"               // of what is kept of a tree
+	mostLayers = 4 << 30            // bytes of each cache of a project
+	goUnused   = 5 * 24 * time.Hour // after which the go command forgets what it has built
+	tidyLayers = 24 * time.Hour     // between two looks at what is unused
+)
+
+// layers are those of one run.
+type layers struct {
+	on     bool
+	copied bool   // no folder can be laid over another here: what is below is copied
+	room   string // for what tasks write
+
+	mu    sync.Mutex
+	lower []string            // folders that have one of each cache, under its variable's name
+	upper map[string]string   // of tasks that ended well: such a folder
+	order []string            // in which they did
+	above map[string][]string // of a task: what it needs, and what that needs
+}
+
+// openLayers finds out what lies below the caches of this run's steps.
+func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
+	if r.spec.Go == "" || r.spec.Kept == "" || len(r.env.caches) == 0 {
+		r.env.shared = append(r.env.shared, slices.Sorted(maps.Values(r.env.caches))...)
+		return nil
+	}
+	host, can := r.spec.Host.(interface {
+		Isolated(ctx context.Context) (bool, string, error)
+		Layered(ctx context.Context, folder string) (bool, string, error)
+	})
+	if !can {
+		return errors.New("the executor of steps knows no layers")
+	}
+	if isolated, _, err := host.Isolated(ctx); err != nil || !isolated { // such a step writes where it likes: what the machine has is as good
+		r.env.shared = append(r.env.shared, slices.Sorted(maps.Values(r.env.caches))...)
+		return err
+	}
+	l := &r.layers
+	l.on, l.room, l.upper, l.above = true, filepath.Join(r.spec.Output, "layers"), map[string]string{}, map[string][]string{}
+	for _, folder := range []string{l.room, r.spec.Go} {
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return err
+		}
+	}
+	layered, why, err := host.Layered(ctx, l.room)
+	if err != nil {
+		return err
+	}
+	if l.copied = !layered; l.copied {
+		_, _ = fmt.Fprintf(r.log, "Go's caches are copied for each step: %s\n", why)
+	}
+	if err := r.settle(); err != nil {
+		_, _ = fmt.Fprintf(r.log, "Go's caches of the master copy: %v\n", err)
+	}
+	for _, folder := range []string{filepath.Join(r.own(), layersName, cacheFiles), r.spec.Go} {
+		if _, err := os.Stat(folder); err == nil {
+			l.lower = append(l.lower, folder)
+		}
+	}
+	used(filepath.Join(r.own(), layersName))
+	for _, t := range tasks {
+		for _, need := range t.Needs {
+			l.above[t.Name] = append(append(l.above[t.Name], need), l.above[need]...)
+		}
+	}
+	r.report.Modules = []string{filepath.Join(r.own(), layersName, cacheFiles, "GOMODCACHE"), filepath.Join(r.spec.Go, "GOMODCACHE")}
+	return nil
+}
+
+// layered gives a step its caches; commit has those that come after it see what it left in them.
+func (r *run) layered(t definition.Task, step *executor.Step) (commit func(), err error) {
+	l := &r.layers
+	if !l.on || step.Image != "" {
+		return func() {}, nil
+	}
+	if err := os.MkdirAll(l.room, 0o700); err != nil {
+		return nil, err
+	}
+	upper, err := os.MkdirTemp(l.room, "") // each attempt has its own
+	if err != nil {
+		return nil, err
+	}
+	for name, target := range r.env.caches {
+		layer := executor.Layer{Target: target, Upper: filepath.Join(upper, name)}
+		if err := os.Mkdir(layer.Upper, 0o700); err != nil {
+			return nil, err
+		}
+		for _, folder := range l.below(t.Name, name) {
+			if _, err := os.Stat(folder); err == nil {
+				layer.Lower = append(layer.Lower, folder)
+			}
+		}
+		if layer.Lower = append(layer.Lower, target); l.copied {
+			// What the host has is left out: it may be much.
+			if err := copyAll(layer.Lower[:len(layer.Lower)-1], filepath.Join(layer.Upper, "upper")); err != nil {
+				return nil, err
+			}
+			layer.Lower = nil
+		}
+		step.Layers = append(step.Layers, layer)
+	}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.upper[t.Name], l.order = upper, append(l.order, t.Name)
+	}, nil
+}
+
+// below are the folders that a task sees in one of the caches, the uppermost first.
+func (l *layers) below(task, name string) (all []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, ended := range slices.Backward(l.order) {
+		if slices.Contains(l.above[task], ended) {
+			all = append(all, filepath.Join(l.upper[ended], name, "upper"))
+		}
+	}
+	for _, folder := range l.lower {
+		all = append(all, filepath.Join(folder, name))
+	}
+	return all
+}
+
+func copyAll(from []string, folder string) error {
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		return err
+	}
+	to, err := os.OpenRoot(folder)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = to.Close() }()
+	for _, below := range from {
+		source, err := os.OpenRoot(below)
+		if err == nil {
+			err = errors.Join(copyTree(source, to), source.Close())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keepLayers keeps what the steps of a run that succeeded left in the caches, with its tree.
+func (r *run) keepLayers() {
+	l := &r.layers
+	if _, failed := r.report.Failed(); failed || len(l.order) == 0 {
+		return
+	}
+	k := kept{Step: layersName, Run: r.spec.Name, Finished: r.spec.Now()}
+	if err := r.fill(layersName, &k, func(at string) error {
+		files := filepath.Join(at, cacheFiles)
+		if err := os.Mkdir(files, 0o700); err != nil {
+			return err
+		}
+		if err := sink(filepath.Join(r.own(), layersName, cacheFiles), files); err != nil {
+			return err
+		}
+		for _, task := range l.order {
+			for _, name := range goCaches {
+				if err := sink(filepath.Join(l.upper[task], name, "upper"), filepath.Join(files, name)); err != nil {
+					return err
+				}
+			}
+		}
+		var err error
+		if k.Bytes, err = bytesIn(files); err != nil {
+			return err
+		}
+		return discard(filepath.Join(r.own(), layersName))
+	}); err != nil {
+		_, _ = fmt.Fprintf(r.log, "what steps left in Go's caches is not kept: %v\n", err)
+	}
+}
+
+// settle moves what runs of the master copy's tree left down to what all runs of the project read.
+func (r *run) settle() error {
+	if r.spec.Base == "" {
+		return nil
+	}
+	var wrong error
+	from := filepath.Join(r.spec.Kept, r.spec.Base, layersName)
+	if _, err := os.Stat(from); err == nil {
+		wrong = r.alone(func() error {
+			for _, name := range goCaches {
+				if err := sink(filepath.Join(from, cacheFiles, name), filepath.Join(r.spec.Go, name)); err != nil {
+					return err
+				}
+			}
+			return discard(from)
+		})
+	}
+	if info, err := os.Stat(filepath.Join(r.spec.Go, "GOCACHE", "trim.txt")); err != nil || time.Since(info.ModTime()) > tidyLayers {
+		wrong = errors.Join(wrong, r.alone(r.tidyLayers))
+	}
+	return wrong
+}
+
+// alone does something while no other process changes the project's caches.
+func (r *run) alone(do func() error) error {
+	lock, err := os.OpenFile(filepath.Join(r.spec.Go, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return err
+	}
+	return do()
+}
+
+// tidyLayers removes what was built and not used for long, as the go command does, which is told that it was done. What is too much
+// all the same begins anew.
+func (r *run) tidyLayers() error {
+	now := time.Now()
+	for _, name := range goCaches {
+		folder, total := filepath.Join(r.spec.Go, name), int64(0)
+		err := filepath.WalkDir(folder, func(at string, entry fs.DirEntry, err error) error {
+			if err != nil || !entry.Type().IsRegular() {
+				return ignoreMissing(err)
+			}
+			info, err := entry.Info()
+			if err != nil {
+				return ignoreMissing(err)
+			}
+			if name == "GOCACHE" && now.Sub(info.ModTime()) > goUnused {
+				return ignoreMissing(os.Remove(at))
+			}
+			total += info.Size()
+			return nil
+		})
+		if err == nil && total > mostLayers {
+			err = discard(folder)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	folder := filepath.Join(r.spec.Go, "GOCACHE")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(folder, "trim.txt"), fmt.Appendf(nil, "%d", now.Unix()), 0o600)
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// sink moves the files of an upper folder into the one below, and removes what it says is removed. Others may be reading.
+func sink(upper, lower string) error {
+	return filepath.WalkDir(upper, func(at string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		below, err := filepath.Rel(upper, at)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(lower, below)
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		switch info.Mode().Type() {
+		case fs.ModeDir:
+			if info.Mode().Perm()&0o700 != 0o700 { // the go command takes the rights to write to modules
+				if err := os.Chmod(at, 0o700); err != nil { //nolint:gosec // a folder
+					return err
+				}
+			}
+			return os.MkdirAll(to, 0o755)
+		case fs.ModeDevice | fs.ModeCharDevice:
+			return ignoreMissing(os.Remove(to))
+		case 0:
+			return os.Rename(at, to)
+		}
+		return nil
+	})
+}

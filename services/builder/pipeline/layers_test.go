@@ -1,0 +1,158 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/executor"
+)
+
+// unlayered is a host on which no folder can be laid over another.
+type unlayered struct{ *executor.Process }
+
+func (unlayered) Layered(context.Context, string) (bool, string, error) {
+	return false, "it is an old kernel", nil
+}
+
+type hostOfSteps interface {
+	executor.Executor
+	Isolated(ctx context.Context) (bool, string, error)
+}
+
+// goBuilds runs pipelines of Go repositories on one data folder, and says what the log of each has.
+type goBuilds struct {
+	t    *testing.T
+	host hostOfSteps
+	data string
+}
+
+func newGoBuilds(t *testing.T, host hostOfSteps) *goBuilds {
+	t.Helper()
+	if isolated, why, err := host.Isolated(t.Context()); err != nil || !isolated {
+		t.Skipf("SKIPPED: %s (%v)", why, err)
+	}
+	return &goBuilds{t: t, host: host, data: t.TempDir()}
+}
+
+func (b *goBuilds) run(project string, files, base map[string]string) string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	output, err := os.MkdirTemp(b.data, "out")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r, err := Run(b.t.Context(), Spec{Dir: dir, At: "/work", Output: output, Host: b.host, Name: "run", Hidden: []string{b.data},
+		Kept: filepath.Join(b.data, "kept", project), Go: filepath.Join(b.data, "go", project), Tree: tree(files), Base: tree(base)})
+	if err != nil || !r.Succeeded() {
+		b.t.Fatalf("%v\n%s", err, r.LogTail)
+	}
+	return r.LogTail
+}
+
+// A step writes into Go's caches what another's build would take for its own.
+func TestGoCachesAreNotPoisoned(t *testing.T) {
+	t.Parallel()
+	process := executor.NewProcess(executor.Auto)
+	for name, host := range map[string]hostOfSteps{"layers": process, "copies": unlayered{process}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newGoBuilds(t, host)
+			// What a step removes is there again with copies: each of them is kept.
+			remove, clean := "", 0
+			if name == "layers" {
+				remove, clean = "; rm $GOMODCACHE/deep/poison", 1
+			}
+			files := func(word, more string) map[string]string {
+				script := fmt.Sprintf("for c in $GOCACHE $GOMODCACHE; do cat $c/deep/poison || echo clean; mkdir -p $c/deep; echo %s >>$c/deep/poison; done", word)
+				return map[string]string{"go.mod": "module example.org/a\n", "more": more, ".lemnis.yaml": fmt.Sprintf(`steps:
+  - {name: first, always: true, run: %q}
+  - {name: after, always: true, run: 'cat $GOCACHE/deep/poison | tr a-z A-Z%s'}
+  - {name: beside, always: true, needs: [], run: 'sleep 0.3; test ! -e $GOCACHE/deep/poison || echo BESIDE $(cat $GOCACHE/deep/poison)'}
+`, script, remove)}
+			}
+			master, hostile := files("good", ""), files("evil", "")
+			check := func(what, log string, n int, has, hasNot string) {
+				t.Helper()
+				if strings.Count(log, "clean\n") != n || !strings.Contains(log, has) || hasNot != "" && strings.Contains(log, hasNot) {
+					t.Errorf("%s: want %d times clean, %q and not %q:\n%s", what, n, has, hasNot, log)
+				}
+			}
+			check("a change", b.run("a", hostile, master), 2, "\nEVIL\n", "BESIDE evil")
+			check("another change", b.run("a", files("other", ""), master), 2, "\nOTHER\n", "EVIL")
+			check("the master copy", b.run("a", master, master), 2, "\nGOOD\n", "EVIL")
+			check("a change upon it", b.run("a", files("third", ""), master), clean, "\nGOOD\nTHIRD\n", "EVIL")
+			check("another upon it", b.run("a", files("fourth", ""), master), clean, "\nGOOD\nFOURTH\n", "THIRD")
+			check("the first one again: the same tree", b.run("a", hostile, master), clean, "\nEVIL\nEVIL\n", "")
+			check("another project", b.run("b", files("b", ""), master), 2, "\nB\n", "EVIL")
+			check("upon the first one, merged", b.run("a", files("good", "more"), hostile), clean, "BESIDE evil", "")
+			host, err := hostGo()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, name := range goCaches {
+				if _, err := os.Stat(filepath.Join(host[name], "deep")); err == nil {
+					t.Errorf("the host's %s was written to", name)
+				}
+			}
+		})
+	}
+}
+
+// What was built for a change need not be built again once it is merged.
+func TestGoBuildsUponWhatWasMerged(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	files := func(name, notes string) map[string]string {
+		return map[string]string{"go.mod": "module example.org/a\n\ngo 1.24\n", "main.go": "package main\n\nfunc main() { println(\"" + name + "\") }\n", "NOTES": notes,
+			".lemnis.yaml": "steps: [{name: build, always: true, run: 'go build -v -trimpath -o bin .'}]\n"}
+	}
+	unique := fmt.Sprint(time.Now().UnixNano())
+	master, change, later := files("first "+unique, ""), files("second "+unique, ""), files("second "+unique, "more")
+	other := files("third "+unique, "") // is not merged
+	for i, c := range []struct {
+		files, base map[string]string
+		built       bool
+	}{{master, master, true}, {change, master, true}, {change, master, false}, {later, change, false}, {other, change, true}, {files("third "+unique, "more"), change, true}} {
+		if log := b.run("a", c.files, c.base); strings.Contains(log, "\nexample.org/a\n") != c.built {
+			t.Errorf("run %d: built %v\n%s", i, !c.built, log)
+		}
+	}
+}
+
+func TestGoCachesAreTidied(t *testing.T) {
+	t.Parallel()
+	r := &run{spec: Spec{Go: t.TempDir()}}
+	old := time.Now().Add(-goUnused - time.Hour)
+	for _, name := range []string{"GOCACHE/00/old", "GOCACHE/00/new", "GOMODCACHE/m/old"} {
+		at := filepath.Join(r.spec.Go, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(at, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, "old") {
+			if err := os.Chtimes(at, old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.tidyLayers(); err != nil {
+		t.Fatal(err)
+	}
+	for name, there := range map[string]bool{"GOCACHE/00/old": false, "GOCACHE/00/new": true, "GOCACHE/trim.txt": true, "GOMODCACHE/m/old": true} {
+		if _, err := os.Stat(filepath.Join(r.spec.Go, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
