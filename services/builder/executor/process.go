@@ -37,6 +37,8 @@ type Process struct {
 	refused error     // why it does not
 	asked   time.Time // when it refused
 
+	layered sync.Map // device of a file system to why folders of it can not be laid over others; empty: they can
+
 	cores atomic.Uint32 // handed out to steps that are limited to some
 }
 
@@ -90,16 +92,28 @@ func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why
 	if isolated, why, err := p.Isolated(ctx); err != nil || !isolated {
 		return false, why, err
 	}
+	var at syscall.Stat_t
+	if err := syscall.Stat(folder, &at); err != nil {
+		return false, "", &os.PathError{Op: "stat", Path: folder, Err: err}
+	}
+	if known, is := p.layered.Load(at.Dev); is {
+		why = known.(string) //nolint:forcetypeassert // nothing else is put there
+		return why == "", why, nil
+	}
 	dir, err := os.MkdirTemp(folder, "lemnis-probe-")
 	if err != nil {
 		return false, "", err
 	}
 	defer func() { removeAll(dir) }()
 	refused, err := p.probe(ctx, Layer{Target: "/layered", Lower: []string{dir}, Upper: dir})
-	if err != nil || refused == nil {
-		return err == nil, "", err
+	if err != nil {
+		return false, "", err
 	}
-	return false, fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused), nil
+	if refused != nil {
+		why = fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused)
+	}
+	p.layered.Store(at.Dev, why)
+	return why == "", why, nil
 }
 
 // probe tries an isolated step. A probe that was cancelled has found out nothing.
