@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/runlog"
@@ -66,16 +67,22 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 		return err
 	}
 	m.Onto = master
-	if err := reviewed(ctx, repo, *m); err != nil {
-		return err
-	}
-	if there, err := repo.Ancestor(ctx, m.Head, master); err != nil { // both as fetched just now
-		return err
-	} else if there {
-		return found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
-	}
+	// Each asks a process of git or several: they are asked beside one another, and believed in this order.
+	var rewritten, unknown error
+	var there bool
+	asked := sync.WaitGroup{}
+	asked.Go(func() { rewritten = reviewed(ctx, repo, *m) })
+	asked.Go(func() { there, unknown = repo.Ancestor(ctx, m.Head, master) }) // both as fetched just now
 	commit, committed, err := mergeCommit(ctx, repo, *m)
-	if err != nil {
+	asked.Wait()
+	switch {
+	case rewritten != nil:
+		return rewritten
+	case unknown != nil:
+		return unknown
+	case there:
+		return found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
+	case err != nil:
 		return err
 	}
 	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
@@ -126,7 +133,17 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		return pipeline.Report{}, nil, none, err
 	}
 	tree := filepath.Join(room, "tree")
+	var trees []string
+	var missing error
+	named := sync.WaitGroup{}
+	named.Go(func() { // beside the checkout: a process of git takes its time
+		trees, missing = repo.Trees(ctx, slices.DeleteFunc([]string{m.Commit, base}, func(id string) bool { return id == "" })...)
+	})
 	files, err := repo.Checkout(ctx, m.Commit, tree)
+	named.Wait()
+	if err == nil {
+		err = missing
+	}
 	if err != nil {
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
 			err = found("%v", err)
@@ -135,10 +152,6 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 	}
 	spec := b.spec(job, m, room, tree)
 	spec.Files = files
-	trees, err := repo.Trees(ctx, slices.DeleteFunc([]string{m.Commit, base}, func(id string) bool { return id == "" })...)
-	if err != nil {
-		return pipeline.Report{}, nil, leave, err
-	}
 	if spec.Tree = trees[0]; base != "" {
 		spec.Base = trees[1]
 	}

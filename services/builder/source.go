@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -95,7 +96,15 @@ var builderIdentity = git.Identity{Name: "Lemnis", Email: "builder@lemnis.invali
 // mergeCommit makes the merge commit of head on onto; no branch moves. Everything in it comes from
 // the two commits and the change, so that any worker makes the same one at any time.
 func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (commit string, committed time.Time, err error) {
-	both, err := repo.Commits(ctx, m.Head, m.Onto)
+	var both []git.Commit
+	var unread error
+	reading := sync.WaitGroup{}
+	reading.Go(func() { both, unread = repo.Commits(ctx, m.Head, m.Onto) }) // beside the merge: each is a process of git
+	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
+	reading.Wait()
+	if unread != nil {
+		return "", time.Time{}, unread
+	}
 	if err != nil {
 		return "", time.Time{}, err
 	}
@@ -103,10 +112,6 @@ func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail
 		return "", time.Time{}, fmt.Errorf("git logged %d commits of %s and %s", len(both), m.Head, m.Onto)
 	}
 	head, base := both[0], both[1]
-	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
-	if err != nil {
-		return "", time.Time{}, err
-	}
 	if len(conflicts) > 0 {
 		return "", time.Time{}, &finding{conflicts: conflicts,
 			reason: fmt.Sprintf("the change conflicts with %s in %s", m.Base, strings.Join(conflicts, ", "))}
