@@ -66,6 +66,7 @@ func oversee(o order, control io.Reader) (Result, error) {
 	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return Result{}, fmt.Errorf("adopt orphans: %w", err)
 	}
+	time.Sleep(time.Nanosecond) // the runtime opens what its timers need while the script can not keep it from that yet
 	pid, err := launch(o)
 	if err != nil {
 		return Result{}, err
