@@ -21,11 +21,12 @@ type Evidence struct {
 	Log      string   `json:"log,omitempty"`     // path at the gateway
 	Digest   string   `json:"digest,omitempty"`  // of the log, as far as it is kept
 
-	Flaky       []string `json:"flaky,omitempty"`       // test cases that failed, and passed when they were run again on the same commit
-	Quarantined []string `json:"quarantined,omitempty"` // test cases that failed, and are in quarantine: they count as skipped
-	RedBefore   []string `json:"redBefore,omitempty"`   // test cases that failed, and fail on the master copy without the change too: they count as skipped
-	Reused      []string `json:"reused,omitempty"`      // steps that were not run, since an earlier run of the same content had their result
-	Unisolated  string   `json:"unisolated,omitempty"`  // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
+	Flaky       []string          `json:"flaky,omitempty"`       // test cases that failed, and passed when they were run again on the same commit
+	Quarantined []string          `json:"quarantined,omitempty"` // test cases that failed, and are in quarantine: they count as skipped
+	RedBefore   []string          `json:"redBefore,omitempty"`   // test cases that failed, and fail on the master copy without the change too: they count as skipped
+	Reused      []string          `json:"reused,omitempty"`      // steps that were not run, since an earlier run of the same content had their result
+	Images      map[string]string `json:"images,omitempty"`      // digests of the images that steps and services ran in, by the names that the pipeline gives them
+	Unisolated  string            `json:"unisolated,omitempty"`  // why steps had the builder's rights and view of the machine; empty: they had not, as far as it was looked at
 }
 
 // Covered is how much of some lines the tests ran.

@@ -3,8 +3,10 @@ package builder
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/runlog"
@@ -60,7 +62,9 @@ func New(o Options) []service.Definition {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation)}
+	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
+		engine: executor.NewDocker(filepath.Join(o.Data, "engine"))}
+	b.sweep()
 	return []service.Definition{
 		{
 			Phase: events.Develop,
@@ -116,6 +120,15 @@ func inside(do func(context.Context, *service.Job) error) func(context.Context, 
 	}
 }
 
+// sweep removes the containers of a builder on this data that was killed.
+func (b *builder) sweep() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := b.engine.Sweep(ctx); err != nil {
+		b.options.Log("containers that a killed builder may have left are not removed; the next step in an image tries again", "error", err)
+	}
+}
+
 // builder is what the effects share.
 type builder struct {
 	options  Options
@@ -125,5 +138,6 @@ type builder struct {
 	tests    *tests
 	tips     tips              // what fails on master copies
 	host     executor.Executor // runs the steps of pipelines
+	engine   *executor.Docker  // runs those that ask for an image or a service
 	exposed  sync.Once         // said that steps are not kept apart
 }

@@ -170,7 +170,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
 		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log.name, Digest: log.Digest,
-		Unisolated: report.Unisolated, Reused: report.Reused(),
+		Images: report.Images, Unisolated: report.Unisolated, Reused: report.Reused(),
 	}
 	for _, test := range report.Quarantined {
 		if slices.Contains(redBefore, test) {
@@ -240,7 +240,7 @@ func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string
 		// A place that is the same for every commit and worker: what a tool keeps by path it finds again.
 		Dir: tree, At: "/work", Main: ref.Main, Output: filepath.Join(room, "out"),
 		Occasion: definition.Occasion{Branch: m.Base, Change: m.Change},
-		Host:     b.host,
+		Host:     b.host, Image: b.engine,
 		Secret: func(name string) (string, error) {
 			return secret.Read(b.options.SecretsDir, job.Project.Name, name)
 		},

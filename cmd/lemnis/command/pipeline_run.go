@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,6 +67,11 @@ func (r *localRun) run(ctx context.Context, out, complain io.Writer) error {
 	}
 	spec := r.spec
 	spec.Host = executor.NewProcess(isolation)
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	spec.Image = executor.NewDocker(filepath.Join(cache, "lemnis", "engine"))
 	if spec.Output = r.output; spec.Output == "" {
 		if spec.Output, err = os.MkdirTemp("", "lemnis-run-"); err != nil {
 			return err
@@ -115,6 +122,9 @@ func (r *localRun) summarize(out io.Writer, report pipeline.Report, took time.Du
 			fmt.Fprintf(out, "; they cover %.1f %%", report.Coverage)
 		}
 		fmt.Fprintln(out)
+	}
+	for _, image := range slices.Sorted(maps.Keys(report.Images)) {
+		fmt.Fprintf(out, "image    %s %s\n", image, report.Images[image])
 	}
 	if report.Executable != "" {
 		fmt.Fprintf(out, "package  %s %s, %d bytes\n", filepath.Base(report.Executable), report.Digest, report.Size)

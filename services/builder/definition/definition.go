@@ -44,6 +44,7 @@ type Service struct {
 	Name        string            `json:"name"` // its host name
 	Image       string            `json:"image"`
 	Environment map[string]string `json:"environment,omitempty"`
+	Port        int               `json:"port,omitempty"` // that it listens to when it can be used; 0: by its image's health check or ports
 }
 
 // Reports are files that a step leaves, by pattern.

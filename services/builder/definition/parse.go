@@ -167,8 +167,14 @@ func (s Step) check(no refuse, at string) {
 			no(field, "has to name a secret: secret:<name>; a secret itself never stands in a file")
 		}
 	}
+	known := map[string]int{}
 	for i, service := range s.Services {
-		service.check(no, fmt.Sprintf("%s.services[%d]", at, i))
+		field := fmt.Sprintf("%s.services[%d]", at, i)
+		service.check(no, field)
+		if first, twice := known[service.Name]; twice {
+			no(field+".name", "services[%d] has this name already", first)
+		}
+		known[service.Name] = i
 	}
 	for list, patterns := range map[string][]string{"inputs": s.Inputs, "outputs": s.Outputs, "cache": s.Cache, "reports.tests": s.Reports.Tests, "reports.coverage": s.Reports.Coverage} {
 		for i, pattern := range patterns {
@@ -195,6 +201,9 @@ func (s Service) check(no refuse, at string) {
 	}
 	if s.Image == "" || strings.ContainsAny(s.Image, " \t\n") {
 		no(at+".image", "has to name an image")
+	}
+	if s.Port < 0 || s.Port > 65535 {
+		no(at+".port", "has to be 1 to 65535")
 	}
 	variables(no, at+".environment", s.Environment)
 }

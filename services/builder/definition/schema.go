@@ -33,6 +33,7 @@ var schema = document.Schema{
 		"steps[].services":                 {Text: "Containers that run beside the step."},
 		"steps[].services[].name":          {Text: "Host name of the service."},
 		"steps[].services[].image":         {Text: "Image of the service."},
+		"steps[].services[].port":          {Text: "Port that it listens to when it can be used; by its image's health check or ports when left out."},
 		"steps[].services[].environment":   {Text: "Variables of the service."},
 		"steps[].services[].environment.*": {Text: "Value of the variable."},
 		"steps[].inputs":                   {Text: "Patterns of the files that the result depends on; the whole checkout when left out."},

@@ -19,6 +19,12 @@
 // adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights; Result.Unisolated says
 // why. [Required] refuses instead.
 //
-// The limit of processors is one of whole cores, rounded up. Memory and processes are looked at ten times a second; what forks
+// [Docker] runs steps in containers: those of an image, and those that have services beside them. Services and the script share one
+// network namespace, which begins with the first service and has nothing but a loopback unless the step asks for the network; that
+// needs no network of the engine's that would have to be removed, and gives no way to the machine. A step of the host with services
+// runs in a container that has no image of its own, and the same folders of the machine as it would see without. What a process
+// that was killed has left is found by a label: the name of a file that it held a lock on.
+//
+// On the host the limit of processors is one of whole cores, rounded up. Memory and processes are looked at ten times a second; what forks
 // faster than that meets a limit of the kernel at eight times as many tasks.
 package executor

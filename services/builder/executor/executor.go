@@ -43,6 +43,7 @@ type Service struct {
 	Name        string // its host name
 	Image       string
 	Environment []string // NAME=value
+	Port        int      // that has to be listened to before the step begins; 0: as the image says
 }
 
 // Limits bound what a step takes. Zero is the default.
@@ -100,6 +101,9 @@ const (
 	CauseDiskFull     Cause = "disk-full"     // hardly any room was left where it writes
 	CauseUnwatched    Cause = "unwatched"     // it kept its init from looking after its limits
 	CauseKilled       Cause = "killed"        // something else ended it
+	CauseEngine       Cause = "engine"        // it needs a container engine, and there is none that could run it
+	CauseImage        Cause = "image"         // an image is not to be had, or can not run a script
+	CauseService      Cause = "service"       // what is to run beside it does not come up
 )
 
 // Result is how a step ended.
@@ -107,6 +111,8 @@ type Result struct {
 	Exit   int    // the script's status, 128 and the signal's number when one ended it
 	Cause  Cause  // empty on success
 	Reason string // for people, one line; empty on success
+
+	Images map[string]string // digests of the images that it and its services ran in, by name
 
 	Unisolated string // why the script had the builder's rights and view of the machine; empty: it had not
 }

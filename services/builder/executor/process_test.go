@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"strconv"
 	"strings"
@@ -86,7 +87,7 @@ func TestAFailureSaysHow(t *testing.T) {
 			"no-such-command!": {Exit: 127, Cause: executor.CauseExit, Reason: "exit status 127"},
 		} {
 			got, out := run(t, p, executor.Step{Script: script})
-			if got.Unisolated = ""; got != want {
+			if got.Unisolated = ""; !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %+v, want %+v: %s", script, got, want, out)
 			}
 		}

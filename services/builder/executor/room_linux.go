@@ -39,11 +39,7 @@ func enter(o order) error {
 	if err := devices(o.Root); err != nil {
 		return err
 	}
-	users := map[string]string{
-		"passwd": fmt.Sprintf("root:x:0:0:root:/:/bin/sh\nstep:x:%d:%d:step:/home/step:/bin/sh\n", stepUser, stepUser),
-		"group":  fmt.Sprintf("root:x:0:\nstep:x:%d:\n", stepUser),
-	}
-	for name, text := range users {
+	for name, text := range users(stepUser, stepUser) {
 		if err := os.WriteFile(filepath.Join(o.Root, "etc", name), []byte(text), 0o644); err != nil { //nolint:gosec // everybody reads it, as in any system
 			return err
 		}
@@ -78,6 +74,14 @@ func enter(o order) error {
 		return loopback()
 	}
 	return nil
+}
+
+// users are the files of /etc by which a script finds the name of its user.
+func users(user, group int) map[string]string {
+	return map[string]string{
+		"passwd": fmt.Sprintf("root:x:0:0:root:/:/bin/sh\nstep:x:%d:%d:step:/home/step:/bin/sh\n", user, group),
+		"group":  fmt.Sprintf("root:x:0:\nstep:x:%d:\n", group),
+	}
 }
 
 // put binds one file or folder of the host.

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 )
 
@@ -20,9 +22,13 @@ var passed = []string{
 	"SSL_CERT_FILE", "SSL_CERT_DIR", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 }
 
+// proxies are those that hold in an image too, where the files of the others are not.
+var proxies = passed[2:]
+
 // environment is what all steps of a run have.
 type environment struct {
 	variables        []string
+	anywhere         []string          // those that mean the same in an image
 	shared, readOnly []string          // folders
 	caches           map[string]string // of Go: what the host has them in, by variable
 }
@@ -46,9 +52,13 @@ var hostGo = sync.OnceValues(func() (map[string]string, error) {
 // newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder.
 func newEnvironment(_ context.Context, root *os.Root, output string) (environment, error) {
 	e := environment{variables: []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0"}} // tools fetch modules over git too
+	e.anywhere = e.variables[:len(e.variables):len(e.variables)]
 	for _, name := range passed {
 		if value, ok := os.LookupEnv(name); ok {
 			e.variables = append(e.variables, name+"="+value)
+			if slices.Contains(proxies, name) {
+				e.anywhere = append(e.anywhere, name+"="+value)
+			}
 		}
 	}
 	e.toolchains()
@@ -63,6 +73,9 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 	}
 	for _, name := range inherited {
 		e.variables = append(e.variables, name+"="+host[name])
+		if !strings.HasPrefix(host[name], "/") && name != "GOTOOLCHAIN" {
+			e.anywhere = append(e.anywhere, name+"="+host[name])
+		}
 	}
 	e.variables = append(e.variables, "GOENV=off")
 	if !work {

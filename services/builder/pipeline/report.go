@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"maps"
 	"time"
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
@@ -70,12 +71,21 @@ type Report struct {
 	Digest     string // sha256:<hex> of it
 	Size       int64  // its bytes
 
+	Images map[string]string // digests of the images that steps and services ran in, by name; nil: none
+
 	Unisolated string // why steps had our rights and view of the machine; empty: they had not
 
 	LogFile   string // what the commands printed
 	LogDigest string // sha256:<hex> of it
 	LogSize   int64  // its bytes
 	LogTail   string // its last Spec.TailBytes
+}
+
+func (r *Report) use(images map[string]string) {
+	if r.Images == nil && len(images) > 0 {
+		r.Images = map[string]string{}
+	}
+	maps.Copy(r.Images, images)
 }
 
 // Succeeded says whether every step did.

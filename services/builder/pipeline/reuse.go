@@ -119,6 +119,9 @@ func (r *run) identify(ctx context.Context, tasks []definition.Task) (map[string
 		if t.Step.Image == "" {
 			say(sum, programs(t.Step.Run)...)
 		}
+		if known, err := r.sayImages(ctx, sum, t.Step); err != nil || !known {
+			continue // the step will say what is wrong, or bring them
+		}
 		for _, need := range slices.Sorted(slices.Values(t.Needs)) {
 			say(sum, "after", need, keys[need])
 		}
@@ -144,6 +147,31 @@ func sayStep(sum hash.Hash, s definition.Step) error {
 	text, err := json.Marshal(s)
 	say(sum, string(text))
 	return err
+}
+
+// sayImages adds which images a step's names mean here; they are not known as long as one is still to be pulled.
+func (r *run) sayImages(ctx context.Context, sum hash.Hash, s definition.Step) (known bool, err error) {
+	names := []string{s.Image}
+	for _, service := range s.Services {
+		names = append(names, service.Image)
+	}
+	engine, _ := r.spec.Image.(interface {
+		Digest(ctx context.Context, image string) (string, error)
+	})
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		if engine == nil {
+			return false, nil
+		}
+		digest, err := engine.Digest(ctx, name)
+		if err != nil || digest == "" {
+			return false, err
+		}
+		say(sum, "image", name, digest)
+	}
+	return true, nil
 }
 
 func (r *run) sayInputs(sum hash.Hash, inputs, paths []string) {

@@ -45,8 +45,9 @@ type result struct {
 	step       Step
 	of         string // the step of the definition
 	findings   findings
-	unisolated string // see executor.Result
-	err        error  // of the machinery
+	unisolated string            // see executor.Result
+	images     map[string]string // see executor.Result
+	err        error             // of the machinery
 }
 
 // inTurn says whether the tasks of a step have to be run one after the other: they leave files of the same names.
@@ -96,6 +97,7 @@ func (r *run) schedule(ctx context.Context, tasks []definition.Task) error {
 			done.findings.cases[i].Reused = done.step.Reused != ""
 		}
 		r.report.add(done.findings)
+		r.report.use(done.images)
 		if done.unisolated != "" && r.report.Unisolated == "" {
 			r.report.Unisolated = done.unisolated
 			_, _ = fmt.Fprintf(r.log, "NOT ISOLATED: %s; steps see this machine, with the rights of the process that runs them\n", done.unisolated)

@@ -25,7 +25,7 @@ func (r *run) task(ctx context.Context, t definition.Task) result {
 	for {
 		s.Attempts++
 		ended, found, err := r.attempt(ctx, t)
-		out.findings, out.unisolated, out.err = found, ended.Unisolated, err
+		out.findings, out.unisolated, out.images, out.err = found, ended.Unisolated, ended.Images, err
 		s.Outcome, s.Cause, s.Reason = Success, ended.Cause, ended.Reason
 		switch {
 		case ctx.Err() != nil:
@@ -104,9 +104,13 @@ func (r *run) attempt(ctx context.Context, t definition.Task) (executor.Result, 
 // step is a task as the executor takes it.
 func (r *run) step(t definition.Task, secrets map[string]string) executor.Step {
 	s := t.Step
+	variables := r.env.variables
+	if s.Image != "" {
+		variables = r.env.anywhere
+	}
 	return executor.Step{
 		Name: t.Name, Script: s.Run, Image: s.Image, Dir: r.spec.Dir, At: r.spec.At, Scratch: r.spec.Output, Network: s.Network,
-		Environment: slices.Concat(r.env.variables, pairs(s.Environment), pairs(secrets)),
+		Environment: slices.Concat(variables, pairs(s.Environment), pairs(secrets)),
 		Shared:      r.env.shared, ReadOnly: r.env.readOnly, Hidden: r.spec.Hidden, Beside: beside(s.Services),
 		Limits: executor.Limits{CPU: s.Limits.CPU, Memory: int64(s.Limits.Memory), Processes: s.Limits.Processes,
 			Output: int64(s.Limits.Output), Time: time.Duration(s.Timeout)},
@@ -116,7 +120,7 @@ func (r *run) step(t definition.Task, secrets map[string]string) executor.Step {
 func beside(services []definition.Service) []executor.Service {
 	var all []executor.Service
 	for _, s := range services {
-		all = append(all, executor.Service{Name: s.Name, Image: s.Image, Environment: pairs(s.Environment)})
+		all = append(all, executor.Service{Name: s.Name, Image: s.Image, Environment: pairs(s.Environment), Port: s.Port})
 	}
 	return all
 }

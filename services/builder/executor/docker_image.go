@@ -1,0 +1,98 @@
+package executor
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/client"
+)
+
+// pulling is how long an image may take to come.
+const pulling = 15 * time.Minute
+
+// find brings an image here, where it is not, and keeps in mind which it was. Containers are made of what it finds, whatever
+// the name means by then.
+func (p *pod) find(ctx context.Context, name string) (client.ImageInspectResult, error) {
+	found, err := p.api.ImageInspect(ctx, name)
+	if errdefs.IsNotFound(err) {
+		_, _ = fmt.Fprintf(p.out, "= image %s is not here, and is pulled\n", name)
+		if err := p.pull(ctx, name); err != nil {
+			return found, failed{unable(CauseImage, "image %s is not here, and can not be pulled: %v", name, err)}
+		}
+		found, err = p.api.ImageInspect(ctx, name)
+	}
+	switch {
+	case errdefs.IsInvalidArgument(err):
+		return found, failed{unable(CauseImage, "image %s: %v", name, err)}
+	case err != nil:
+		return found, fmt.Errorf("image %s: %w", name, err)
+	}
+	p.images[name] = pinned(name, found)
+	return found, nil
+}
+
+func (p *pod) pull(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, pulling)
+	defer cancel()
+	coming, err := p.api.ImagePull(ctx, name, client.ImagePullOptions{})
+	if err != nil {
+		return err
+	}
+	return coming.Wait(ctx)
+}
+
+// pinned is the digest that an image was pulled by; its own where it never was in a registry.
+func pinned(name string, found client.ImageInspectResult) string {
+	repository, _, _ := strings.Cut(name, "@")
+	if at := strings.LastIndex(repository, ":"); at > strings.LastIndex(repository, "/") {
+		repository = repository[:at]
+	}
+	for _, known := range found.RepoDigests {
+		if of, digest, is := strings.Cut(known, "@"); is && (of == repository || strings.HasSuffix(repository, "/"+of)) {
+			return digest
+		}
+	}
+	return found.ID
+}
+
+// Digest tells which image a name means here; empty: none yet. The error says that there is no engine to ask.
+func (d *Docker) Digest(ctx context.Context, image string) (string, error) {
+	api, err := d.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	found, err := api.ImageInspect(ctx, image)
+	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
+		return "", nil
+	}
+	return found.ID, err
+}
+
+// nothing is the image of containers that see this machine's system.
+const nothing = "lemnis/nothing:latest"
+
+// machine is an image without content.
+func (p *pod) machine(ctx context.Context) (id string, err error) {
+	found, err := p.api.ImageInspect(ctx, nothing)
+	if errdefs.IsNotFound(err) {
+		empty := bytes.NewReader(make([]byte, 1024)) // the end of an archive
+		var said client.ImageImportResult
+		if said, err = p.api.ImageImport(ctx, client.ImageImportSource{Source: empty, SourceName: "-"}, nothing, client.ImageImportOptions{}); err != nil {
+			return "", fmt.Errorf("make an image without content: %w", err)
+		}
+		_, err = io.Copy(io.Discard, said)
+		_ = said.Close()
+		if err == nil {
+			found, err = p.api.ImageInspect(ctx, nothing)
+		}
+	}
+	if err != nil {
+		return "", fmt.Errorf("make an image without content: %w", err)
+	}
+	return found.ID, nil
+}
