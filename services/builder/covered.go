@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"errors"
 
 	"github.com/lemnis/lemnis/pkg/events"
 
@@ -20,6 +21,9 @@ func coveredOf(ctx context.Context, repo *git.Repository, m events.MergeDetail, 
 		return nil, err
 	}
 	changed, err := repo.ChangedLines(ctx, m.Onto, m.Commit)
+	if errors.Is(err, git.ErrTooLarge) {
+		return nil, nil // more lines than can be looked at
+	}
 	if err != nil {
 		return nil, err
 	}

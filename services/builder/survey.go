@@ -60,10 +60,6 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 	if err != nil {
 		return survey.Touched{}, err
 	}
-	files, err := repo.Changed(ctx, master, commit)
-	if err != nil {
-		return survey.Touched{}, err
-	}
 	room, leave, err := b.workshop.room("survey\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
 	if err != nil {
 		return survey.Touched{}, err
@@ -74,6 +70,10 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
 			err = found("%v", err)
 		}
+		return survey.Touched{}, err
+	}
+	files, err := repo.Changed(ctx, master, commit) // after what can not be checked out: git has all in memory before it says the first
+	if err != nil {
 		return survey.Touched{}, err
 	}
 	root, err := os.OpenRoot(tree) // follows nothing out of the tree

@@ -62,6 +62,30 @@ func TestCheckout(t *testing.T) {
 	}
 }
 
+// A few objects stand for 10^12 files: nobody waits for them to be listed, or has the memory.
+func TestATreeOfAnyNumberOfFilesIsTooLarge(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree := host(t, f.dir, "100644 blob "+host(t, f.dir, "x", "hash-object", "-w", "--stdin")+"\tf\n", "mktree")
+	for range 12 {
+		var list strings.Builder
+		for n := range 10 {
+			fmt.Fprintf(&list, "040000 tree %s\td%d\n", tree, n)
+		}
+		tree = host(t, f.dir, list.String(), "mktree")
+	}
+	commit := host(t, f.dir, "m", "commit-tree", tree)
+	if _, err := r.Checkout(t.Context(), commit, filepath.Join(t.TempDir(), "out")); !errors.Is(err, git.ErrTooLarge) {
+		t.Errorf("checkout: %v", err)
+	}
+	if _, err := r.Files(t.Context(), commit); !errors.Is(err, git.ErrTooLarge) {
+		t.Errorf("files: %v", err)
+	}
+}
+
 func TestCheckoutRefusesToLeaveTheTree(t *testing.T) {
 	f := newFixture(t)
 	r, err := git.Open(t.Context(), f.dir, "")

@@ -84,10 +84,32 @@ func run(ctx context.Context, dir string, stdin io.Reader, env []string, args ..
 	cmd := command(ctx, dir, args...)
 	cmd.Env = append(cmd.Env, env...)
 	cmd.Stdin = stdin
-	var out, complaint bytes.Buffer
+	out, complaint := printed{left: mostPrinted}, printed{left: mostPrinted}
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	err := cmd.Run()
-	return out.String(), verdict(ctx, args[0], err, complaint.String())
+	if out.over || complaint.over {
+		return "", fmt.Errorf("git %s: %w: it fills more than %d bytes to list", args[0], ErrTooLarge, mostPrinted)
+	}
+	return out.text.String(), verdict(ctx, args[0], err, complaint.text.String())
+}
+
+// mostPrinted is how much git may print, in bytes: far above what it says of MaxFiles. A few objects can stand for any number of
+// files.
+const mostPrinted = 128 << 20
+
+// printed keeps what git prints; beyond its bound git is ended.
+type printed struct {
+	text bytes.Buffer // not embedded: it would be read into past the bound
+	left int
+	over bool
+}
+
+func (p *printed) Write(b []byte) (int, error) {
+	if p.left -= len(b); p.left < 0 {
+		p.over = true
+		return 0, ErrTooLarge
+	}
+	return p.text.Write(b)
 }
 
 func verdict(ctx context.Context, verb string, err error, stderr string) error {

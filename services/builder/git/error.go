@@ -13,6 +13,6 @@ var (
 	ErrNotForward = errors.New("not a fast-forward")
 	// ErrUnsafeTree says that a tree holds a path or a symbolic link that leads out of it.
 	ErrUnsafeTree = errors.New("unsafe tree")
-	// ErrTooLarge says that a checkout would pass the limits of MaxFiles or MaxBytes.
+	// ErrTooLarge says that a checkout would pass the limits of MaxFiles or MaxBytes, or that there is more to list than git may print.
 	ErrTooLarge = errors.New("tree is too large")
 )
