@@ -215,6 +215,9 @@ type CanaryObserved struct {
 	Bounds []float64 `json:"bounds,omitempty"`
 	// Past are the baseline's latency buckets from before the canary; the first observation says them.
 	Past []int64 `json:"past,omitempty"`
+	// Minutes are the baseline's requests and errors minute by minute before the canary, the newest last, at most 60; the first
+	// observation says them, without latency. How its errors cluster is learned from them.
+	Minutes []Counts `json:"minutes,omitempty"`
 	// Guards count what the project wants to be looked at beside all requests: those to one feature each.
 	Guards []CanaryGuard `json:"guards,omitempty"`
 }

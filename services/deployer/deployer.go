@@ -15,8 +15,8 @@
 //
 // # What it does not do yet
 //
-// Targets other than processes on Linux, and other tools; guards that the service counts itself, and the dispersion of its baseline's errors before the rollout
-// (package canary says what that costs); environments and services are neither created, removed nor moved by claims; feature flags.
+// Targets other than processes on Linux, and other tools; guards that the service counts itself;
+// environments and services are neither created, removed nor moved by claims; feature flags.
 package deployer
 
 import (

@@ -43,6 +43,7 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 			continue
 		}
 		told = false
+		s.record(ctx, time.Now())
 		before = s.compare(ctx, r, state, before)
 	}
 }

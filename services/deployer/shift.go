@@ -97,11 +97,18 @@ type observed struct {
 	Rollout  string               `json:"rollout"`
 	Canary   events.Counts        `json:"canary"` // totals
 	Baseline events.Counts        `json:"baseline"`
-	Past     []int64              `json:"past,omitempty"` // the baseline's latency buckets from before the canary, until they are reported
+	Past     []int64              `json:"past,omitempty"`    // the baseline's latency buckets from before the canary, until they are reported
+	Minutes  []events.Counts      `json:"minutes,omitempty"` // and its requests and errors, minute by minute
 	Tick     int                  `json:"tick"`
 	Guards   []events.CanaryGuard `json:"guards,omitempty"` // totals
 	Late     int                  `json:"late,omitempty"`   // deadlines after which a tick was reported
 	Sent     *sent                `json:"sent,omitempty"`
+}
+
+// note is what the front keeps with its counts.
+type note struct {
+	observed
+	History history `json:"history"`
 }
 
 // sent is a report whose answer is not known yet: it may stand on the stream, or not.
@@ -143,9 +150,9 @@ func noticed(buckets []int64) []int64 {
 
 // remember has the front keep how far the counts were reported.
 func (p *place) remember(ctx context.Context, o observed) error {
-	note, err := json.Marshal(o)
+	text, err := json.Marshal(note{o, p.history})
 	if err == nil {
-		err = p.front.Remember(ctx, p.at.String(), note)
+		err = p.front.Remember(ctx, p.at.String(), text)
 	}
 	if err == nil {
 		p.observed = o
@@ -184,6 +191,9 @@ func (p *place) count(ctx context.Context, id, baseline, previous string, guards
 	}
 	o := observed{Rollout: id, Canary: total(snapshot, id), Baseline: total(snapshot, baseline)}
 	o.Past = trimmed(total(snapshot, previous).Buckets)
+	if p.history.Version == previous {
+		o.Minutes = p.history.Minutes
+	}
 	for _, name := range guards {
 		o.Guards = append(o.Guards, guarded(snapshot, name, id, baseline))
 	}
@@ -240,7 +250,7 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 		report.Guards = append(report.Guards, events.CanaryGuard{Name: now.Name, Canary: minus(now.Canary, before.Canary), Baseline: minus(now.Baseline, before.Baseline)})
 	}
 	if o.Tick == 0 { // also where an earlier front counted: its buckets may have been others
-		report.Bounds, report.Past = latencyBounds, o.Past
+		report.Bounds, report.Past, report.Minutes = latencyBounds, o.Past, o.Minutes
 	}
 	late := int(min(time.Since(state.Exposed)/deadline, canary.Deadlines))
 	if report.Canary.Requests+report.Baseline.Requests == 0 && late <= o.Late {

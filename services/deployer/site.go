@@ -57,6 +57,7 @@ type place struct {
 	instances map[string]*instance // by rollout
 	drilled   map[string]float64
 	observed  observed
+	history   history
 }
 
 // instance is a version that runs.
@@ -339,8 +340,9 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 	for _, r := range s.running[where.String()] {
 		p.instances[r.Version] = &instance{url: r.URL, digest: r.Digest}
 	}
-	if len(door.Note) > 0 && json.Unmarshal(door.Note, &p.observed) != nil {
-		p.observed = observed{}
+	var n note
+	if len(door.Note) > 0 && json.Unmarshal(door.Note, &n) == nil {
+		p.observed, p.history = n.observed, n.History
 	}
 	s.places[where] = p
 	return p, nil

@@ -33,7 +33,7 @@
 //
 // # What it does not do yet
 //
-// Without history, errors that cluster far beyond the prior (φ about 6 in the simulation) roll back some 8 % of harmless
+// Without history (a version that has just come, a front that was restarted), errors that cluster far beyond the prior (φ about 6 in the simulation) roll back some 8 % of harmless
 // versions, since it takes minutes to learn it: give Start the hour before. A canary that got bad late is seen late: evidence that it
 // was good has to be used up first.
 // A first version without a baseline has no test here: the coin needs two sides.

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -66,8 +65,16 @@ type State struct {
 }
 
 // Start is the state of a new rollout. history is the baseline minute by minute, the newest last; the last 60 count.
-func Start(history []Minute) State {
-	return State{Minutes: slices.Clone(history[max(0, len(history)-maxMinutes):])}
+func Start(history []Minute) State { return State{}.WithHistory(history) }
+
+// WithHistory is the state with what is known of the baseline before the rollout, as Start makes it.
+func (s State) WithHistory(history []Minute) State {
+	s.Minutes = nil
+	for _, m := range history[max(0, len(history)-maxMinutes):] {
+		requests, errors := possible(m.Requests, m.Errors)
+		s.Minutes = append(s.Minutes, Minute{requests, errors})
+	}
+	return s
 }
 
 // WithPast adds what is known of the baseline's latency before the rollout, as in a Tick.

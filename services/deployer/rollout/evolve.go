@@ -111,6 +111,9 @@ func (s State) advance(fact events.Event) State {
 		if s.Canary.Ticks == 0 && len(c.Past) > 0 {
 			s.Canary = s.Canary.WithPast(c.Bounds, c.Past)
 		}
+		if s.Canary.Ticks == 0 && len(c.Minutes) > 0 {
+			s.Canary = s.Canary.WithHistory(minutes(c.Minutes))
+		}
 		s.Canary = s.Canary.Observe(canary.Tick{
 			CanaryRequests: c.Canary.Requests, CanaryErrors: c.Canary.Errors,
 			BaselineRequests: c.Baseline.Requests, BaselineErrors: c.Baseline.Errors,

@@ -92,6 +92,15 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 	return events.Fact{}, false
 }
 
+// minutes are what the canary test takes for them.
+func minutes(counted []events.Counts) []canary.Minute {
+	all := make([]canary.Minute, len(counted))
+	for i, c := range counted {
+		all[i] = canary.Minute{Requests: c.Requests, Errors: c.Errors}
+	}
+	return all
+}
+
 // guards are what the canary test takes for them.
 func guards(counted []events.CanaryGuard) []canary.Guard {
 	var all []canary.Guard
