@@ -21,6 +21,7 @@ type Project struct {
 	Environments []Environment    `json:"environments,omitempty"` // in order
 	Objectives   []Objective      `json:"objectives,omitempty"`
 	Features     []Feature        `json:"features,omitempty"`
+	Metrics      []Metric         `json:"metrics,omitempty"`
 	OnCall       []OnCall         `json:"on-call,omitempty"`
 	Capacity     Capacity         `json:"capacity"`
 	Feedback     FeedbackPolicy   `json:"feedback"`
@@ -166,7 +167,7 @@ type CanaryPolicy struct {
 	Deadline  Duration `json:"deadline,omitempty"`  // default 60m
 	Tick      Duration `json:"tick,omitempty"`      // default 1s
 	Tolerance *float64 `json:"tolerance,omitempty"` // how much slower it may be, as a share; latency is not judged without
-	Guards    []string `json:"guards,omitempty"`    // features whose requests may not fail more often either
+	Guards    []string `json:"guards,omitempty"`    // features whose requests may not fail more often either, and metrics whose bad ones may not get more frequent
 	Baseline  string   `json:"baseline,omitempty"`  // "fresh": another process of the version before is started with it; else what serves
 }
 

@@ -46,6 +46,7 @@ func (p Project) Validate() error {
 	v.environments(p)
 	v.objectives(p)
 	v.features(p)
+	v.metrics(p)
 	v.onCall(p)
 	v.amount("capacity.points", p.Capacity.Points, 1e6)
 	v.duration("capacity.every", p.Capacity.Every)

@@ -101,7 +101,7 @@ func (v *validation) canary(at string, e Environment) {
 // mostGuards is how many guards the canary test takes.
 const mostGuards = 8
 
-// guards refuses what nothing counts: the proxy counts the requests to the project's features.
+// guards refuses what nothing counts: the proxy counts the requests to the project's features, services count its metrics.
 func (v *validation) guards(at string, p Project, e Environment) {
 	if e.Canary == nil {
 		return
@@ -112,8 +112,8 @@ func (v *validation) guards(at string, p Project, e Environment) {
 	for i, name := range e.Canary.Guards {
 		field := fmt.Sprintf("%s[%d]", at, i)
 		switch {
-		case !slices.ContainsFunc(p.Features, func(f Feature) bool { return f.Name == name }):
-			v.add(field, "nothing counts %q: a guard is a feature of the project", name)
+		case !slices.ContainsFunc(p.Features, func(f Feature) bool { return f.Name == name }) && !slices.ContainsFunc(p.Metrics, func(m Metric) bool { return m.Name == name }):
+			v.add(field, "nothing counts %q: a guard is one of the project's features or metrics", name)
 		case slices.Index(e.Canary.Guards, name) < i:
 			v.add(field, "%q is there twice", name)
 		}

@@ -133,6 +133,13 @@ func TestValidateRefuses(t *testing.T) {
 		{"environments[2].limits", func(p *Project) { outside(p, 2); p.Environments[2].Limits = &Limits{} }},
 		{"environments[2].trial", func(p *Project) { outside(p, 2); p.Environments[2].Trial = new(Duration) }},
 		{"environments[0].trial", func(p *Project) { d := Duration(-1); p.Environments[0].Trial = &d }},
+		{"metrics[0].name", func(p *Project) { p.Metrics = []Metric{{Name: "search", Service: "api", Total: "a", Bad: "b"}} }}, // a feature's
+		{"metrics[0].service", func(p *Project) { p.Metrics = []Metric{{Name: "orders", Service: "nobody", Total: "a", Bad: "b"}} }},
+		{"metrics[0].total", func(p *Project) { p.Metrics = []Metric{{Name: "orders", Service: "api", Total: "a{", Bad: "b"}} }},
+		{"metrics[0].bad", func(p *Project) { p.Metrics = []Metric{{Name: "orders", Service: "api", Total: "a", Bad: "b{c=d}"}} }},
+		{"metrics[0].path", func(p *Project) {
+			p.Metrics = []Metric{{Name: "orders", Service: "api", Total: "a", Bad: "b", Path: "metrics"}}
+		}},
 		{"environments[2].canary.guards[0]", func(p *Project) { p.Environments[2].Canary.Guards = []string{"checkout"} }},
 		{"environments[2].canary.guards[1]", func(p *Project) { p.Environments[2].Canary.Guards = []string{"search", "search"} }},
 		{"environments[2].canary.guards", func(p *Project) { p.Environments[2].Canary.Guards = make([]string, 9) }},

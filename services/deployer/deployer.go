@@ -15,8 +15,8 @@
 //
 // # What it does not do yet
 //
-// Targets other than processes on Linux, and other tools; guards that the service counts itself;
-// environments and services are neither created, removed nor moved by claims; feature flags.
+// Targets other than processes on Linux, and other tools; environments and services are neither created, removed nor moved by
+// claims; feature flags.
 package deployer
 
 import (

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,4 +61,74 @@ func TestAGuardTakesAVersionBackThatBreaksAFeature(t *testing.T) {
 		t.Errorf("parts %+v", judged.Parts)
 	}
 	t.Log(judged.Reason)
+}
+
+// ordering is a project whose canaries are guarded by what the service counts itself.
+func ordering() events.Project {
+	p := testProject("prod")
+	p.Metrics = []events.Metric{
+		{Name: "orders", Service: "api", Total: "orders_total", Bad: `orders_total{outcome="lost"}`},
+		{Name: "other", Service: "web", Total: "other_total", Bad: "other_bad_total"},
+	}
+	c := p.Environments[0].Canary
+	c.Deadline, c.Guards = events.Duration(time.Minute), []string{"orders", "other"}
+	return p
+}
+
+// No request fails, and yet orders get lost: the service counts them, and its guard sees it.
+func TestAGuardThatTheServiceCounts(t *testing.T) {
+	shelf := newShelf(t)
+	d := start(t, ordering(), Options{})
+	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "lossy")
+	d.publish(v1)
+	crowd := traffic(url(d.await(t, "v1", published("prod", v1.Digest))), 100)
+	defer crowd.stop()
+	d.publish(v2)
+	judged := d.await(t, "verdict", is[events.CanaryJudged]).Content.(events.CanaryJudged)
+	if judged.Verdict != events.Rollback || judged.Errors != 0 || len(judged.Parts) != 2 || judged.Parts[1].Name != "orders" || judged.Parts[1].Canary < 0.3 || judged.Parts[1].Baseline != 0 {
+		t.Errorf("%+v", judged)
+	}
+	t.Log(judged.Reason)
+}
+
+// A guard that the new version does not count ends the rollout before it has users.
+func TestAGuardThatTheServiceDoesNotCount(t *testing.T) {
+	shelf := newShelf(t)
+	d := start(t, ordering(), Options{})
+	d.publish(shelf.put(t, "v1", "mute"))
+	f := d.await(t, "failure", failed("test")).Content.(events.DeploymentFailed)
+	if !strings.Contains(f.Reason, "orders is not counted: GET /metrics: no orders_total") {
+		t.Error(f.Reason)
+	}
+}
+
+// What can not be read for a while is read later, as a whole; for long, it ends the canary.
+func TestCountersThatCanNotBeRead(t *testing.T) {
+	broken := atomic.Bool{}
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if broken.Load() {
+			http.Error(w, "no", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, `orders_total{outcome="lost"} 2`)
+	}))
+	defer service.Close()
+	p := &place{instances: map[string]*instance{"r1": {url: service.URL}, "r2": {url: service.URL}}}
+	c := newCounters(ordering().Metrics[:1], 0)
+	read := func() (*events.CanaryGuard, error) {
+		all, err := c.read(t.Context(), p, "r2", "r1")
+		return all["orders"], err
+	}
+	if g, err := read(); err != nil || g == nil || g.Canary.Errors != 2 || g.Baseline.Requests != 2 {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	broken.Store(true)
+	for range unread - 1 {
+		if g, err := read(); g != nil || err != nil {
+			t.Fatalf("%+v, %v", g, err)
+		}
+	}
+	if _, err := read(); err == nil || !strings.Contains(err.Error(), "the guard orders can not be counted") {
+		t.Error(err)
+	}
 }

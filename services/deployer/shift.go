@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -74,6 +75,7 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	counters := newCounters(metered(job.Project, c.Rollout.Environment, c.Rollout.Service), tick)
 	for {
 		state, changed := d.wanted.get(p.at)
 		if !isStep(state, c) {
@@ -86,7 +88,11 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 			continue
 		case <-ticker.C:
 		}
-		if err := p.observe(ctx, job, c, state, deadline); err != nil {
+		own, err := counters.read(ctx, p, c.Rollout.Runs(), cmp.Or(state.Baseline, previous(c.Rollout)))
+		if err != nil {
+			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "canary", Reason: err.Error()}, Phase: events.Deploy})
+		}
+		if err := p.observe(ctx, job, c, state, deadline, own); err != nil {
 			return err
 		}
 	}
@@ -203,7 +209,7 @@ func (p *place) count(ctx context.Context, id, baseline, previous string, guards
 // observe reports one tick. A report without an answer goes again as it was, under the same number, until it is known to
 // be on the stream: so each request is counted in one tick. The front keeps the report before it is sent, for the case that
 // this process does not live to hear the answer.
-func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration) error {
+func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration, own map[string]*events.CanaryGuard) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.observed.Rollout != c.Rollout.Runs() || c.Rollout.Previous == nil {
@@ -212,7 +218,7 @@ func (p *place) observe(ctx context.Context, job *service.Job, c events.CanarySt
 	next := p.observed.Sent
 	if next == nil {
 		var err error
-		if next, err = p.tick(ctx, c, state, deadline); err != nil || next == nil {
+		if next, err = p.tick(ctx, c, state, deadline, own); err != nil || next == nil {
 			return err
 		}
 		o := p.observed
@@ -231,7 +237,7 @@ func (p *place) observe(ctx context.Context, job *service.Job, c events.CanarySt
 }
 
 // tick is the next report; nil without a request, but for one after each deadline, which needs a verdict.
-func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.State, deadline time.Duration) (*sent, error) {
+func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.State, deadline time.Duration, own map[string]*events.CanaryGuard) (*sent, error) {
 	o := p.observed
 	snapshot, err := p.front.Snapshot(ctx, p.at.String())
 	if err != nil {
@@ -245,9 +251,21 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 	}
 	var totals []events.CanaryGuard
 	for _, before := range o.Guards {
-		now := guarded(snapshot, before.Name, c.Rollout.Runs(), compared)
+		now := before
+		switch read, isOwn := own[before.Name]; {
+		case !isOwn:
+			now = guarded(snapshot, before.Name, c.Rollout.Runs(), compared)
+		case read != nil:
+			now = *read
+		}
+		delete(own, before.Name)
 		totals = append(totals, now)
 		report.Guards = append(report.Guards, events.CanaryGuard{Name: now.Name, Canary: minus(now.Canary, before.Canary), Baseline: minus(now.Baseline, before.Baseline)})
+	}
+	for _, name := range slices.Sorted(maps.Keys(own)) { // from now on
+		if own[name] != nil {
+			totals = append(totals, *own[name])
+		}
 	}
 	if o.Tick == 0 { // also where an earlier front counted: its buckets may have been others
 		report.Bounds, report.Past, report.Minutes = latencyBounds, o.Past, o.Minutes

@@ -84,7 +84,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 					}
 					return nil
 				})
-				return p.observe(t.Context(), job, step, state, time.Hour)
+				return p.observe(t.Context(), job, step, state, time.Hour, nil)
 			}
 			if err := p.count(t.Context(), "r2", "r1", "r1", nil); err != nil {
 				t.Fatal(err)

@@ -52,7 +52,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	case !ok: // it is started again when that is seen
 		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
-	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment))
+	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment, r.Service))
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -83,7 +83,7 @@ func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtim
 }
 
 // suite is what the tests of an environment demand: more from environment to environment, but for what the project chose.
-func (d *deployer) suite(p events.Project, environment string) runtimetest.Suite {
+func (d *deployer) suite(p events.Project, environment, service string) runtimetest.Suite {
 	policy, place := p.Environment(environment)
 	chosen := events.RuntimeTests{}
 	if policy.Runtime != nil {
@@ -123,6 +123,9 @@ func (d *deployer) suite(p events.Project, environment string) runtimetest.Suite
 			name, value, _ := strings.Cut(h, ":")
 			suite.Headers.Require[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}
+	}
+	if counted := metered(p, environment, service); len(counted) > 0 {
+		suite.Metrics = &runtimetest.Metrics{Counted: counted}
 	}
 	return suite
 }

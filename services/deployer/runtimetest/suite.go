@@ -54,6 +54,7 @@ type Suite struct {
 	Ports    *Ports    `json:"ports,omitempty"`
 
 	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
+	Metrics         *Metrics         `json:"metrics,omitempty"`
 }
 
 // Smoke asks each path once by GET and wants 2xx.
@@ -160,6 +161,7 @@ func Run(ctx context.Context, instance Instance, suite Suite) []Result {
 	}
 	run(suite.Smoke != nil, Quality, "smoke", func(r *Result) error { return smoke(ctx, client, instance, *suite.Smoke, r) })
 	run(suite.Latency != nil, Quality, "latency", func(r *Result) error { return latency(ctx, client, instance, *suite.Latency, r) })
+	run(suite.Metrics != nil, Quality, "metrics", func(r *Result) error { return metrics(ctx, client, instance, *suite.Metrics, r) })
 	run(suite.Digest, Compliance, "digest", func(r *Result) error { return digest(instance, r) })
 	run(suite.Licences != nil, Compliance, "licences", func(r *Result) error { return licences(instance, *suite.Licences, r) })
 	run(suite.Vulnerabilities != nil, Security, "vulnerabilities", func(r *Result) error { return vulnerabilities(ctx, instance, *suite.Vulnerabilities, r) })

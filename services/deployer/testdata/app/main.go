@@ -29,9 +29,14 @@ func main() {
 	if mode == "deaf" {
 		select {}
 	}
-	var served atomic.Int64
+	var served, orders, lost atomic.Int64
 	release := make(chan struct{})
 	http.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
+	http.HandleFunc("/metrics", func(w http.ResponseWriter, _ *http.Request) {
+		if mode != "mute" {
+			answer(w, fmt.Sprintf("# TYPE orders_total counter\norders_total{outcome=\"ok\"} %d\norders_total{outcome=\"lost\"} %d\n", orders.Load()-lost.Load(), lost.Load()))
+		}
+	})
 	http.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if mode == "frail" && r.Header.Get("X-User") != "" { // users are too much for it
 			os.Exit(3)
@@ -42,6 +47,9 @@ func main() {
 			kept.Unlock()
 		}
 		w.Header().Set("App-Version", version)
+		if n := orders.Add(1); mode == "lossy" && n%2 == 0 { // no request fails, and orders get lost
+			lost.Add(1)
+		}
 		if mode == "sly" && strings.HasPrefix(r.URL.Path, "/search") {
 			http.Error(w, "broken", http.StatusInternalServerError)
 			return
