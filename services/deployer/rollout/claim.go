@@ -17,7 +17,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 	environment, _ := SplitKey(key)
 	policy, _ := p.Environment(environment)
 	if e.Principal != "" && e.Principal == policy.DeployedBy() {
-		if f, ok := s.outside(e); ok {
+		if f, ok := s.outside(p, e); ok {
 			return f, ok
 		}
 	}
@@ -73,7 +73,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		return s.fact(c)
 	}
 	switch e.Content.(type) {
-	case events.ServiceDeployed, events.ServiceUpgraded, events.DeploymentFailed:
+	case events.ServiceDeployed, events.ServiceUpgraded, events.ServiceRolledback, events.DeploymentFailed:
 		return events.Refuse(e, fmt.Sprintf("%q does not deploy to %s", e.Principal, environment))
 	}
 	return events.Refuse(e, e.Type.Short()+" can not be asked for: a rollout says it when it happens")

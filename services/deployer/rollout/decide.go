@@ -54,6 +54,11 @@ func (s State) fact(content any) (events.Fact, bool) {
 	return events.Fact{Content: content, Chain: s.Current.Chain}, true
 }
 
+// barred says that an artifact may enter no environment.
+func barred(a events.ArtifactDetail, reason string) (events.Fact, bool) {
+	return events.Fact{Content: events.ArtifactBarred{ArtifactID: a.ID, Digest: a.Digest, Service: a.Service, Reason: reason}, SubjectID: a.ID}, true
+}
+
 func (s State) fail(step, reason string) (events.Fact, bool) {
 	return s.fact(events.DeploymentFailed{Rollout: s.Current.Rollout, Step: step, Reason: reason})
 }
@@ -106,6 +111,9 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 		q := s.Dropped[0]
 		return events.Fact{Content: events.DeploymentFailed{Rollout: q.Rollout, Step: "queue", Reason: q.Reason}, Chain: q.Chain}, true
 	}
+	if b := s.TakenBack; b != nil {
+		return barred(b.Artifact, because("rolled back in "+environment, b.Reason))
+	}
 	for _, first := range []func() (events.Fact, bool){s.outlawed, func() (events.Fact, bool) { return s.giveWay(key, e) }} {
 		if f, ok := first(); ok {
 			return f, ok
@@ -130,10 +138,8 @@ func (s State) next(key string, p events.Project, e events.Event) (events.Fact, 
 	case Failing:
 		return s.fail("test", s.Reason)
 	case Undone:
-		a := s.Current.Rollout.Artifact
-		f, ok := s.fact(events.ArtifactBarred{ArtifactID: a.ID, Digest: a.Digest, Service: a.Service,
-			Reason: because("rolled back in "+environment, s.Reason)})
-		f.SubjectID = a.ID
+		f, ok := barred(s.Current.Rollout.Artifact, because("rolled back in "+environment, s.Reason))
+		f.Chain = s.Current.Chain
 		return f, ok
 	}
 	if s.paused() {

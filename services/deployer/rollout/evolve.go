@@ -43,6 +43,9 @@ func Evolve(s State, fact events.Event) State {
 		}
 		s.Barred[c.Digest] = c.Reason
 		s = s.barred(c)
+		if s.TakenBack != nil && s.TakenBack.Artifact.Digest == c.Digest {
+			s.TakenBack = nil
+		}
 		if q := s.Queued; q != nil && q.Rollout.Artifact.Digest == c.Digest {
 			s = s.drop(q, because("it is barred", c.Reason))
 			s.Queued = nil
@@ -55,6 +58,10 @@ func Evolve(s State, fact events.Event) State {
 	if c, ok := fact.Content.(events.ServiceRolledback); ok && s.Revert != nil && c.Lemnis.Rollout.ID == s.Revert.Rollout {
 		s.Revert = nil
 		return s
+	}
+	if c, ok := fact.Content.(events.ServiceRolledback); ok && c.Lemnis.Rollout.Target == events.OutsideTarget && c.Lemnis.Rollout.Previous != nil &&
+		s.Serving != nil && c.Lemnis.Rollout.ID == s.Serving.Rollout {
+		return s.tookBack(c, fact.Time)
 	}
 	if c, ok := fact.Content.(events.DeploymentFailed); ok {
 		dropped := func(d Dropped) bool { return d.Rollout.ID == c.Rollout.ID }
@@ -136,6 +143,10 @@ func (s State) advance(fact events.Event) State {
 	case events.ServiceRolledback:
 		if s.Stage == Undoing && s.Reason != "" {
 			s.Stage = Undone
+			return s
+		}
+		if s.awaitsOutside() {
+			s.Stage, s.Reason = Undone, c.Lemnis.Reason
 			return s
 		}
 		return s.end()
@@ -263,7 +274,7 @@ func (s State) begin(r Request) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Returned: s.Returned, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts}
+	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Returned: s.Returned, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts, TakenBack: s.TakenBack}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +54,7 @@ func (s State) overdue(now time.Time) (events.Fact, bool) {
 
 // outside answers the tool that deploys to the environment: that what it was asked for runs, or failed. ok is false for all else
 // that a principal may ask.
-func (s State) outside(e events.Event) (f events.Fact, ok bool) {
+func (s State) outside(p events.Project, e events.Event) (f events.Fact, ok bool) {
 	var d events.ServiceDetail
 	var artifact string
 	failed := ""
@@ -64,6 +65,12 @@ func (s State) outside(e events.Event) (f events.Fact, ok bool) {
 		d, artifact = c.Lemnis, c.ArtifactID
 	case events.DeploymentFailed:
 		d.Rollout, failed = c.Rollout, cmp.Or(c.Reason, "it says no reason")
+	case events.ServiceRolledback:
+		digest := digestIn(c.ArtifactID)
+		if !s.awaitsOutside() || !s.Current.Rollout.Back || !names(digest, s.Current.Rollout.Artifact) {
+			return s.rolledBackOutside(p, e, c, digest), true
+		}
+		d.URL, d.Seconds, artifact = c.Lemnis.URL, c.Lemnis.Seconds, c.ArtifactID // the way back that it was asked for
 	default:
 		return events.Fact{}, false
 	}
@@ -83,6 +90,56 @@ func (s State) outside(e events.Event) (f events.Fact, ok bool) {
 	f, ok = s.fact(content)
 	f.SubjectID, f.Phase = detail.Rollout.Service, events.Deploy
 	return f, ok
+}
+
+// rolledBackOutside takes the tool's word that users are back on what served them before, by its own doing. What they are back
+// from is barred as if it had been taken back here.
+func (s State) rolledBackOutside(p events.Project, e events.Event, c events.ServiceRolledback, digest string) events.Fact {
+	refuse := func(format string, args ...any) events.Fact {
+		f, _ := events.Refuse(e, fmt.Sprintf(format, args...))
+		return f
+	}
+	if s.Serving == nil {
+		return refuse("nothing serves here that users could be back on; what was asked for and does not work is a deployment.failed")
+	}
+	bad := events.Rollout{ID: s.Serving.Rollout, Artifact: s.Serving.Artifact, Target: events.OutsideTarget}
+	var back events.Instance
+	switch {
+	case digest == "":
+		return refuse("artifactId has to say, with its digest, which artifact users are back on")
+	case s.awaitsOutside() && names(digest, s.Serving.Artifact): // what was asked for was there for a while
+		bad, back = s.Current.Rollout, *s.Serving
+	case names(digest, s.Serving.Artifact):
+		return refuse("%s serves here already; artifactId is what users are back on", digest)
+	case s.awaitsOutside() && names(digest, s.Current.Rollout.Artifact):
+		return refuse("%s was asked for: say service.deployed when it runs", digest)
+	default:
+		i := slices.IndexFunc(s.Good, func(g events.Instance) bool { return names(digest, g.Artifact) })
+		if i < 0 {
+			return refuse("%s is none of the last %d artifacts that served all users here", digest, good)
+		}
+		back = s.Good[i]
+	}
+	if why := s.Barred[back.Artifact.Digest]; why != "" {
+		return refuse("%s is barred: %s", digest, why)
+	}
+	bad.Environment, bad.Service = place(e)
+	bad.Previous, bad.Back = &back, false
+	f, _ := s.fact(events.ServiceRolledback{Environment: events.Reference{ID: bad.Environment}, ArtifactID: back.Artifact.ID, Lemnis: events.ServiceDetail{
+		Rollout: bad, URL: c.Lemnis.URL, Seconds: c.Lemnis.Seconds, Together: p.Together(bad.Service),
+		Reason: because(e.Principal+" took it back", c.Lemnis.Reason),
+	}})
+	f.SubjectID, f.Phase = bad.Service, events.Deploy
+	return f
+}
+
+// tookBack folds that an outside tool took back what serves.
+func (s State) tookBack(c events.ServiceRolledback, at time.Time) State {
+	back := *c.Lemnis.Rollout.Previous
+	s.Good = slices.DeleteFunc(slices.Clone(s.Good), func(g events.Instance) bool { return g.Artifact.Digest == back.Artifact.Digest })
+	s.Serving, s.Published, s.Returned = &back, at, true
+	s.TakenBack = &Revert{Rollout: c.Lemnis.Rollout.ID, Artifact: c.Lemnis.Rollout.Artifact, Reason: c.Lemnis.Reason}
+	return s
 }
 
 // notAwaited says why what an outside tool says is not what it was asked for; empty when it is.

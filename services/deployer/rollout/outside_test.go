@@ -131,3 +131,58 @@ func TestAnEnvironmentComesBackFromAnotherTool(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A tool takes back by itself what it deployed: that is a fact of here too, and bars what was bad.
+func TestAnotherToolTakesBack(t *testing.T) {
+	back := func(n int, reason string) events.ServiceRolledback {
+		return events.ServiceRolledback{Environment: events.Reference{ID: "prod"}, ArtifactID: artifact(n).ID,
+			Lemnis: events.ServiceDetail{Reason: reason, Rollout: events.Rollout{Environment: "prod", Service: "api"}}}
+	}
+	image := func(n int) events.ServiceRolledback {
+		c := back(n, "readiness failed")
+		c.ArtifactID = "pkg:oci/api@" + artifact(n).Digest
+		return c
+	}
+	s := newShop(t, events.Environment{Name: "test"}, outside("prod"))
+	s.publish(1)
+	s.refused("argocd", image(1), "nothing serves here")
+	for n := range 3 {
+		s.publish(n + 1)
+		s.claim("argocd", deployed("", artifact(n+1)))
+	}
+	s.refused("mallory", image(2), `"mallory" does not deploy to prod`)
+	s.refused("argocd", back(2, ""), "which artifact")
+	s.refused("argocd", image(3), "serves here already")
+	s.refused("argocd", image(9), "none of the last")
+	before := s.story("prod/api")
+	s.claim("argocd", image(2))
+	s.wantStory("prod/api", before+", service.rolledback, artifact.barred")
+	state := s.State("prod/api")
+	if state.Serving.Artifact.Digest != artifact(2).Digest || state.Barred[artifact(3).Digest] == "" || s.State("test/api").Barred[artifact(3).Digest] == "" {
+		t.Errorf("%+v", state)
+	}
+	for _, f := range s.Facts() {
+		if c, ok := f.Content.(events.ServiceRolledback); ok && (c.Lemnis.Rollout.Artifact.Digest != artifact(3).Digest || c.ArtifactID != artifact(2).ID || c.Lemnis.Reason != "argocd took it back: readiness failed") {
+			t.Errorf("%+v", c)
+		}
+	}
+
+	// What it was asked for was there, and is not any more.
+	s.publish(4)
+	s.refused("argocd", image(4), "was asked for")
+	before = s.story("prod/api")
+	s.claim("argocd", image(2))
+	s.wantStory("prod/api", before+", service.rolledback, artifact.barred")
+	if got := s.State("prod/api"); got.Stage != rollout.Idle || got.Serving.Artifact.Digest != artifact(2).Digest || got.Barred[artifact(4).Digest] == "" {
+		t.Errorf("%+v", got)
+	}
+
+	// It is asked to go back, and says so in its words.
+	s.publish(5)
+	s.claim("argocd", deployed("", artifact(5)))
+	s.detected("i-1", "api", events.IncidentDetail{Rollout: s.State("prod/api").Serving.Rollout})
+	s.claim("argocd", image(2))
+	if got := s.story("prod/api"); !strings.HasSuffix(got, "deployment.started, service.upgraded, service.published, service.rolledback") || s.State("prod/api").Serving.Artifact.Digest != artifact(2).Digest {
+		t.Error(got)
+	}
+}

@@ -82,6 +82,9 @@ type State struct {
 	Revert  *Revert `json:"revert,omitempty"`
 	Suspect string  `json:"suspect,omitempty"`
 
+	// TakenBack is what an outside tool took back, until it is barred.
+	TakenBack *Revert `json:"takenBack,omitempty"`
+
 	Reason    string   `json:"reason,omitempty"`    // why Closed, Refused, Failing or Undoing
 	Approvals []string `json:"approvals,omitempty"` // people, in order
 	Paused    bool     `json:"paused,omitempty"`    // by a person
