@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/runtimetest"
 )
 
 // A canary is compared with a process of the version before that was started with it, which ends with the canary: it is judged by as
@@ -61,4 +62,50 @@ func TestAFreshBaselineBesideTheCanary(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests of the canaries, %d of their baselines", canary, baseline)
+}
+
+// Both have served as much when they meet their first users.
+func TestAFreshBaselineIsAskedWhatTheCanaryIs(t *testing.T) {
+	shelf := newShelf(t)
+	p := testProject("prod")
+	p.Environments[0].Canary.Baseline = events.FreshBaseline
+	p.Environments[0].Runtime.Paths = []string{"/"}
+	var d *driver
+	served := map[string]int64{}
+	ready := make(chan struct{})
+	d = driveWatched(p, Options{Data: t.TempDir()}, nil, func(f events.Event) {
+		<-ready
+		c, ok := f.Content.(events.CanaryStepped)
+		if !ok || c.Step != 1 || c.Weight == 1 {
+			return
+		}
+		state, _ := d.deployer.wanted.get(at{"shop", "prod/api"})
+		baseline := state.Baseline
+		s, err := d.deployer.use(d.ctx)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		for name, id := range map[string]string{"canary": c.Rollout.Runs(), "baseline": baseline} {
+			process, err := s.front.Process(d.ctx, "shop/prod/api", id)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			found, err := runtimetest.Counters(d.ctx, http.DefaultClient, process.URL+"/metrics", "orders_total")
+			if err != nil {
+				t.Error(err)
+			}
+			served[name] = found["orders_total"]
+		}
+	})
+	defer d.stop()
+	close(ready)
+	d.publish(shelf.put(t, "v1", "good"))
+	d.await(t, "v1", is[events.ServicePublished])
+	d.publish(shelf.put(t, "v2", "good"))
+	d.await(t, "a canary", func(f events.Event) bool { c, ok := f.Content.(events.CanaryStepped); return ok && c.Weight < 1 })
+	if served["canary"] < 20 || served["baseline"] != served["canary"] {
+		t.Errorf("before their first users they served %v", served)
+	}
 }
