@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -28,6 +30,9 @@ func main() {
 	version, mode := words[1], words[2]
 	if mode == "deaf" {
 		select {}
+	}
+	if mode == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
 	}
 	var served, orders, lost atomic.Int64
 	release := make(chan struct{})
