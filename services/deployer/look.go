@@ -28,6 +28,7 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	tick := time.NewTicker(s.options.Look)
 	defer tick.Stop()
 	before := map[at]seen{}
+	var tidied time.Time
 	for told := false; ; {
 		select {
 		case <-ctx.Done():
@@ -43,7 +44,12 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 			continue
 		}
 		told = false
-		s.record(ctx, time.Now())
+		now := time.Now()
+		s.record(ctx, now)
+		if now.Sub(tidied) >= tidyEvery {
+			tidied = now
+			s.tidy(state, now)
+		}
 		before = s.compare(ctx, r, state, before)
 	}
 }

@@ -112,6 +112,29 @@ func (w *wanted) all() []at {
 	return places
 }
 
+// artifacts are the digests of all that serves, is on its way, or may be gone back to.
+func (w *wanted) artifacts() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := map[string]bool{}
+	for _, s := range w.states {
+		all[s.Current.Rollout.Artifact.Digest] = true
+		if s.Queued != nil {
+			all[s.Queued.Rollout.Artifact.Digest] = true
+		}
+		for _, i := range s.Good {
+			all[i.Artifact.Digest] = true
+		}
+		if s.Serving != nil {
+			all[s.Serving.Artifact.Digest] = true
+		}
+		if s.Kept != nil {
+			all[s.Kept.Artifact.Digest] = true
+		}
+	}
+	return all
+}
+
 func (w *wanted) project(name string) events.Project {
 	w.mu.Lock()
 	defer w.mu.Unlock()

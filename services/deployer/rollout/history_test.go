@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/rand/v2"
 	"testing"
@@ -54,7 +55,7 @@ func TestTheHourBeforeTeachesHowErrorsCluster(t *testing.T) {
 			again := &rollouttest.Stream{Project: s.Project}
 			again.Restore(s.Facts())
 			was, _ := json.Marshal(s.State("prod/api"))
-			if is, _ := json.Marshal(again.State("prod/api")); string(is) != string(was) {
+			if is, _ := json.Marshal(again.State("prod/api")); !bytes.Equal(is, was) {
 				t.Fatalf("replayed:\n%s\nwas:\n%s", is, was)
 			}
 		}
