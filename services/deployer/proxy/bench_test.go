@@ -1,8 +1,7 @@
 package proxy
 
 import (
-	"bufio"
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,17 +9,18 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // The front is measured beside the least that net/http offers and beside nginx, all before the same backend (nginx too),
@@ -39,28 +39,8 @@ func BenchmarkProxy(b *testing.B) {
 		}
 	}
 	backend, through := nginx(b)
-	to, err := url.Parse("http://" + backend)
-	if err != nil {
-		b.Fatal(err)
-	}
-	reverse := httputil.NewSingleHostReverseProxy(to)
-	reverse.ErrorLog = log.New(io.Discard, "", 0) // wrk leaves in the middle of its last requests
-	bare := &http.Server{Handler: reverse, ReadHeaderTimeout: time.Minute}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	go func() { _ = bare.Serve(listener) }()
-	b.Cleanup(func() { _ = bare.Close() })
-	f, err := New(Config{Service: "api"})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = f.Close(context.Background()) })
-	if err := f.SetRoutes(Routes{Stable: Upstream{"v1", "http://" + backend}}); err != nil {
-		b.Fatal(err)
-	}
-	addresses := map[string]string{"bare": listener.Addr().String(), "nginx": through, "front": f.Addr(), "none": backend}
+	addresses := measured(b, backend)
+	addresses["nginx"], addresses["none"] = through, backend
 	for range b.N {
 		rates, p99s := map[string][]float64{}, map[string][]float64{}
 		for range benchRounds {
@@ -87,9 +67,80 @@ func BenchmarkProxy(b *testing.B) {
 		fmt.Printf("proxy, requests a second of nginx's: %.2f, asked for: 0.75%s\n", ofNginx, verdict(ofNginx >= 0.75))
 		fmt.Printf("proxy, p99 added at %.0f requests a second: %.2f ms, asked for: under 1 ms%s\n", half, added, verdict(added < 1))
 	}
-	if snapshot := f.Snapshot().Versions["v1"]; snapshot.Errors > 0 {
-		b.Errorf("%d of %d requests failed", snapshot.Errors, snapshot.Requests)
+}
+
+// TestMain is also the process of what is measured: a front is a process of its own, and shares neither scheduler nor memory
+// with who asks it.
+func TestMain(m *testing.M) {
+	if backend := os.Getenv(benchBackend); backend != "" {
+		if err := serveMeasured(backend); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
 	}
+	os.Exit(m.Run())
+}
+
+const benchBackend = "LEMNIS_BENCH_BACKEND"
+
+// serveMeasured is a front and a bare proxy, until the standard input ends; it prints their addresses.
+func serveMeasured(backend string) error {
+	to, err := url.Parse("http://" + backend)
+	if err != nil {
+		return err
+	}
+	reverse := httputil.NewSingleHostReverseProxy(to)
+	reverse.ErrorLog = log.New(io.Discard, "", 0) // wrk leaves in the middle of its last requests
+	bare := &http.Server{Handler: reverse, ReadHeaderTimeout: time.Minute}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() { _ = bare.Serve(listener) }()
+	f, err := New(Config{Service: "api"})
+	if err != nil {
+		return err
+	}
+	if err := f.SetRoutes(Routes{Stable: Upstream{"v1", "http://" + backend}}); err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr(), f.Addr())
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if counts := f.Snapshot().Versions["v1"]; counts.Errors > 0 {
+		return fmt.Errorf("%d of %d requests failed", counts.Errors, counts.Requests)
+	}
+	return nil
+}
+
+// measured starts serveMeasured.
+func measured(b *testing.B, backend string) map[string]string {
+	b.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchBackend+"="+backend)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		if err := cmd.Wait(); err != nil {
+			b.Errorf("the front: %v", err)
+		}
+	})
+	bare, front := "", ""
+	if _, err := fmt.Fscanln(out, &bare, &front); err != nil {
+		b.Fatal(err)
+	}
+	return map[string]string{"bare": bare, "front": front}
 }
 
 func middle(v []float64) float64 {
@@ -119,54 +170,92 @@ func load(b *testing.B, address string) float64 {
 }
 
 // paced asks at a steady rate and returns the latency that 99 of 100 answers keep, in ms. A request that had to wait for the
-// answer before it counts from when it was due, so that a pause is seen by all whom it hits.
+// answer before it counts from when it was due, so that a pause is seen by all whom it hits. One thread asks on all connections:
+// a goroutine for each would take more of the machine than what is measured.
 func paced(b *testing.B, address string, rate float64) float64 {
 	b.Helper()
-	every := time.Duration(float64(time.Second) * benchConnections / rate)
-	took := make([][]float64, benchConnections)
-	var asking errgroup.Group
-	began := time.Now()
-	for i := range took {
-		asking.Go(func() error {
-			conn, err := net.Dial("tcp", address)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = conn.Close() }()
-			in := bufio.NewReader(conn)
-			request := []byte("GET / HTTP/1.1\r\nHost: " + address + "\r\n" + UserHeader + ": ann\r\n\r\n")
-			due := began.Add(every * time.Duration(i) / benchConnections)
-			for ; due.Sub(began) < benchRound; due = due.Add(every) {
-				from := due
-				if rest := time.Until(due); rest > 0 {
-					<-time.After(rest)
-					from = time.Now() // what the timer overran is not the proxy's
-				}
-				if _, err := conn.Write(request); err != nil {
-					return err
-				}
-				response, err := http.ReadResponse(in, nil)
-				if err != nil {
-					return err
-				}
-				if _, err := io.Copy(io.Discard, response.Body); err != nil {
-					return err
-				}
-				_ = response.Body.Close()
-				if response.StatusCode != http.StatusOK {
-					return errors.New(response.Status)
-				}
-				took[i] = append(took[i], float64(time.Since(from))/float64(time.Millisecond))
-			}
-			return nil
-		})
-	}
-	if err := asking.Wait(); err != nil {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
 		b.Fatal(err)
 	}
-	all := slices.Concat(took...)
-	slices.Sort(all)
-	return all[len(all)*99/100]
+	poll, err := syscall.EpollCreate1(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(poll) }()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	type asking struct {
+		fd        int
+		due, from time.Time
+		waits     bool // for an answer
+	}
+	every := time.Duration(float64(time.Second) * benchConnections / rate)
+	began := time.Now()
+	all := make([]asking, benchConnections)
+	for i := range all {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+		if err == nil {
+			b.Cleanup(func() { _ = syscall.Close(fd) })
+			err = syscall.Connect(fd, &syscall.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+		}
+		if err == nil {
+			err = syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(i)})
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[i] = asking{fd: fd, due: began.Add(every * time.Duration(i) / benchConnections)}
+	}
+	request := []byte("GET / HTTP/1.1\r\nHost: " + address + "\r\n" + UserHeader + ": ann\r\n\r\n")
+	answer := make([]byte, 64<<10) // small answers come whole
+	events := make([]syscall.EpollEvent, benchConnections)
+	var took []float64
+	open := 0
+	for now := began; now.Sub(began) < benchRound || open > 0; now = time.Now() {
+		next := time.Millisecond
+		for i := range all {
+			c := &all[i]
+			if c.waits || now.Sub(began) >= benchRound {
+				continue
+			}
+			if rest := c.due.Sub(now); rest > 0 {
+				next = min(next, rest)
+				continue
+			}
+			if c.from.IsZero() || c.from.Before(c.due) {
+				c.from = now // what the wait overran is not the proxy's
+			}
+			if _, err := syscall.Write(c.fd, request); err != nil {
+				b.Fatal(err)
+			}
+			c.waits = true
+			open++
+		}
+		// Without a pause it would take a processor of its own; answers wake it more often than that.
+		n, err := syscall.EpollWait(poll, events, max(1, int(next/time.Millisecond)))
+		if err != nil && !errors.Is(err, syscall.EINTR) {
+			b.Fatal(err)
+		}
+		for _, e := range events[:max(n, 0)] {
+			c := &all[e.Fd]
+			size, err := syscall.Read(c.fd, answer)
+			if err != nil || !bytes.HasPrefix(answer[:size], []byte("HTTP/1.1 200")) {
+				b.Fatalf("%q %v", answer[:max(size, 0)], err)
+			}
+			now := time.Now()
+			took = append(took, float64(now.Sub(c.from))/float64(time.Millisecond))
+			c.waits = false
+			open--
+			c.due = c.due.Add(every)
+			c.from = c.due // it is late already, if it was due meanwhile
+			if c.due.After(now) {
+				c.from = time.Time{}
+			}
+		}
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
 }
 
 // nginx runs as the backend, and as a proxy before it.

@@ -59,6 +59,13 @@ func (f *faults) list() []Fault {
 	return all
 }
 
+// at reports whether requests to a version may have to fail.
+func (f *faults) at(version string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.rates[version] > 0
+}
+
 // hit reports whether a request to a version is to fail.
 func (f *faults) hit(version string) bool {
 	f.mu.RLock()

@@ -36,23 +36,29 @@ type brokenError struct{ err error }
 func (e *brokenError) Error() string { return "the response broke off: " + e.err.Error() }
 func (e *brokenError) Unwrap() error { return e.err }
 
-// forward sends a request to its version, and the response back. The error is a [*brokenError] once the client has the head.
-func (f *Front) forward(w http.ResponseWriter, r *http.Request, x *exchange) error {
+// forward sends a request to its version, and the response back, from where the quick way was with it. The error is a
+// [*brokenError] once the client has the head.
+func (f *Front) forward(w http.ResponseWriter, r *http.Request, x *exchange, b *begun) error {
 	for {
-		c, err := f.upstreams.take(r.Context(), x.url.Host)
-		if err != nil {
+		var err error
+		c, sent := b.c, true
+		if b.c, b.err, err = nil, nil, b.err; c == nil && err == nil {
+			sent = false
+			c, err = f.upstreams.take(r.Context(), x.url.Host)
+		}
+		if c == nil {
 			return err
 		}
-		again, err := f.forwardOver(c, w, r, x)
+		again, err := f.forwardOver(c, w, r, x, sent, err)
 		if !again {
 			return err
 		}
 	}
 }
 
-// forwardOver is forward over one connection. Again says that the upstream closed it while it waited, and can not have
-// done anything: the request may be sent over another one.
-func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Request, x *exchange) (again bool, err error) {
+// forwardOver is forward over one connection, which the request may have been sent over already, or failed to be. Again says that
+// the upstream closed it while it waited, and can not have done anything: the request may be sent over another one.
+func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Request, x *exchange, sent bool, failed error) (again bool, err error) {
 	kept := false
 	stop := context.AfterFunc(r.Context(), func() { _ = c.Close() }) // the client has left
 	defer func() {
@@ -62,14 +68,24 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 			_ = c.Close()
 		}
 	}()
-	c.room = headMost
-	_ = c.SetReadDeadline(time.Now().Add(f.config.ResponseTimeout))
-	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
-	if err := c.writeHead(r); err != nil {
-		return c.untouched(r, err), err
+	c.until = time.Time{}
+	if failed != nil {
+		return c.untouched(r, failed), failed
 	}
-	if err := c.out.Flush(); err != nil {
-		return c.untouched(r, err), err
+	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
+	if sent {
+		_ = c.SetReadDeadline(x.start.Add(f.config.ResponseTimeout))
+		_, _ = io.Copy(io.Discard, r.Body) // it came whole, and went with the head
+		up.body = http.NoBody
+	} else {
+		c.room = headMost
+		_ = c.SetReadDeadline(time.Now().Add(f.config.ResponseTimeout))
+		if err := c.writeHead(r); err != nil {
+			return c.untouched(r, err), err
+		}
+		if err := c.out.Flush(); err != nil {
+			return c.untouched(r, err), err
+		}
 	}
 	// A response is not closed, which would read all that is left of it: the connection is.
 	response, err := up.begin(w, r, f.config.ResponseTimeout) //nolint:bodyclose // see above
@@ -342,6 +358,9 @@ func copyHeaders(to, from http.Header) {
 func deliver(w http.ResponseWriter, response *http.Response) error {
 	h := w.Header()
 	copyHeaders(h, response.Header)
+	if len(h["Content-Type"]) == 0 {
+		h["Content-Type"] = nil // the server would guess one
+	}
 	for name := range response.Trailer {
 		h.Add("Trailer", name)
 	}

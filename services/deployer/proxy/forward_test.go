@@ -129,6 +129,27 @@ func TestBodilessAnswers(t *testing.T) {
 	}
 }
 
+// What kind of a body it is, nobody says but the upstream.
+func TestNoContentTypeIsGuessed(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Content-Type"] = nil
+		fmt.Fprint(w, "<html>")
+		if r.URL.Path == "/chunks" {
+			w.(http.Flusher).Flush()
+		}
+	})})
+	for _, path := range []string{"/", "/chunks"} {
+		response, err := http.Get(f.URL() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if got, said := response.Header["Content-Type"]; said {
+			t.Errorf("%s: Content-Type %q", path, got)
+		}
+	}
+}
+
 func TestTrailers(t *testing.T) {
 	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Sum")

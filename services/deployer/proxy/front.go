@@ -67,10 +67,14 @@ type Front struct {
 	config    Config
 	since     time.Time
 	listener  net.Listener
-	server    *http.Server
+	server    *http.Server // of what does not go the quick way
+	handed    *handed
+	clients   clients
 	upstreams upstreams
 	faults    faults
 	features  []feature
+	// quickPatience bounds the wait for an answer on the quick way.
+	quickPatience time.Duration
 
 	mu       sync.Mutex
 	routes   Routes
@@ -114,16 +118,21 @@ func New(config Config) (*Front, error) {
 	}
 	f := &Front{
 		config: config, since: time.Now(), listener: listener, features: features,
-		targets: map[string]target{}, versions: map[string]*version{},
+		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout),
+		handed:        &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
+		clients:       clients{all: map[*client]struct{}{}, empty: make(chan struct{})},
+		targets:       map[string]target{}, versions: map[string]*version{},
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	f.server = &http.Server{
 		Handler: http.HandlerFunc(f.serve), Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog:    log.New(io.Discard, "", 0),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, clientKey{}, c) },
 	}
-	go func() { _ = f.server.Serve(listener) }()
+	go func() { _ = f.server.Serve(f.handed) }()
+	go f.accept()
 	return f, nil
 }
 
@@ -258,7 +267,8 @@ func (f *Front) leave(v *version) {
 
 // Close stops to accept, waits for the requests in flight until ctx ends, then cuts them.
 func (f *Front) Close(ctx context.Context) error {
-	err := f.server.Shutdown(ctx)
+	_ = f.listener.Close()
+	err := errors.Join(f.clients.end(ctx), f.server.Shutdown(ctx))
 	if err != nil {
 		err = errors.Join(err, f.server.Close())
 	}

@@ -13,6 +13,7 @@ type exchange struct {
 	target
 	feature  int
 	start    time.Time
+	headed   time.Duration // when the head of the answer came, since the start; zero: now, when it is counted
 	answered atomic.Bool
 	erred    atomic.Bool
 	injected atomic.Bool
@@ -20,30 +21,34 @@ type exchange struct {
 }
 
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
-	user, cookie := identify(r)
-	to, ok := f.enter(user)
-	if !ok {
-		http.Error(w, "no version of this service is deployed", http.StatusServiceUnavailable)
-		return
+	b := begunBefore(r)
+	if b == nil {
+		user, cookie := identify(r)
+		to, ok := f.enter(user)
+		if !ok {
+			http.Error(w, "no version of this service is deployed", http.StatusServiceUnavailable)
+			return
+		}
+		b = &begun{x: &exchange{target: to, feature: featureOf(f.features, r.URL.Path), start: time.Now()}, cookie: cookie}
 	}
-	defer f.leave(to.version)
-	if cookie != nil {
-		http.SetCookie(w, cookie)
+	x := b.x
+	defer f.leave(x.version)
+	if b.cookie != nil {
+		http.SetCookie(w, b.cookie)
 	}
 	// Without it the server would swallow the rest of a request's body at the first byte of the answer.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	if r.ContentLength == 0 {
 		r.Body = http.NoBody // HTTP/2 has a reader even so
 	}
-	x := &exchange{target: to, feature: featureOf(f.features, r.URL.Path), start: time.Now()}
-	if f.faults.hit(to.version.name) {
+	if b.c == nil && b.err == nil && f.faults.hit(x.version.name) {
 		x.injected.Store(true)
 		x.count(true)
 		w.Header().Set(FaultHeader, "injected")
 		http.Error(w, "a fault was injected on purpose", http.StatusServiceUnavailable)
 		return
 	}
-	err := f.forward(w, r, x)
+	err := f.forward(w, r, x, b)
 	if err == nil {
 		return
 	}
@@ -89,7 +94,10 @@ func (x *exchange) count(isError bool) {
 	if isError {
 		x.erred.Store(true)
 	}
-	x.version.count(x.feature, isError, x.injected.Load(), time.Since(x.start))
+	if x.headed == 0 {
+		x.headed = time.Since(x.start)
+	}
+	x.version.count(x.feature, isError, x.injected.Load(), x.headed)
 }
 
 // fail turns a request that was counted as good into an error.

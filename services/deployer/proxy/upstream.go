@@ -35,6 +35,7 @@ type connection struct {
 	raw     syscall.RawConn
 	in      *bufio.Reader
 	out     *bufio.Writer
+	until   time.Time // the deadline for reading that the quick way set
 	room    int64     // bytes that may still be read; of a head
 	used    bool      // it has answered before
 	since   time.Time // it waits
@@ -78,7 +79,7 @@ func dial(ctx context.Context, address string, epoch int) (*connection, error) {
 		return nil, err
 	}
 	c := &connection{Conn: nc, address: address, epoch: epoch}
-	c.in, c.out = bufio.NewReaderSize(c, 4<<10), bufio.NewWriterSize(nc, 4<<10)
+	c.in, c.out = bufio.NewReaderSize(c, quickAnswerMost), bufio.NewWriterSize(nc, 4<<10)
 	if tcp, is := nc.(*net.TCPConn); is {
 		c.raw, err = tcp.SyscallConn()
 	}
@@ -92,10 +93,9 @@ func (c *connection) stands() bool {
 	}
 	quiet := false
 	var one [1]byte
-	err := c.raw.Read(func(fd uintptr) bool {
+	err := c.raw.Control(func(fd uintptr) { // Read would look at the deadline
 		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		quiet = errors.Is(err, syscall.EAGAIN)
-		return true
 	})
 	return err == nil && quiet
 }

@@ -25,13 +25,18 @@ func identify(r *http.Request) (user string, set *http.Cookie) {
 	if c, err := r.Cookie(UserCookie); err == nil && c.Value != "" {
 		return c.Value, nil
 	}
-	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	return newMark(r.Header.Get("Accept"), host)
+}
+
+// newMark is for a user without one.
+func newMark(accept, host string) (user string, set *http.Cookie) {
+	if strings.Contains(accept, "text/html") {
 		user = rand.Text()
 	} else {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if err != nil {
-			host = r.RemoteAddr
-		}
 		sum := sha256.Sum256([]byte("lemnis_user " + host))
 		user = hex.EncodeToString(sum[:10])
 	}

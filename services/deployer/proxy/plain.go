@@ -1,0 +1,357 @@
+package proxy
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// reading is how far a message was read.
+type reading int
+
+const (
+	readWhole   reading = iota
+	readUnusual         // nothing that the quick way understands
+	readPartial         // its head is not there yet
+	readBody            // its head is, its body is not
+	readNone            // the connection has ended
+)
+
+// lower has the characters of a token (RFC 9110, 5.6.2) in lower case, and 0 for all others.
+var lower = func() (t [256]byte) {
+	for _, c := range []byte("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz") {
+		t[c] = c
+		if c >= 'a' && c <= 'z' {
+			t[c-'a'+'A'] = c
+		}
+	}
+	return t
+}()
+
+// targetBytes are those of a path and a query that are the same in every reading.
+var targetBytes = characters("-._~!$&'()*+,;=:@/%?")
+
+// hostBytes are those of a name or an address with a port.
+var hostBytes = characters("-._:[]")
+
+func characters(more string) (t [256]bool) {
+	for _, c := range []byte(more + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
+		t[c] = true
+	}
+	return t
+}
+
+func consists(of *[256]bool, text []byte) bool {
+	for _, c := range text {
+		if !of[c] {
+			return false
+		}
+	}
+	return true
+}
+
+// line is what comes before the first CRLF, and the rest. An end of another kind, and a control character, are unusual.
+func line(data []byte) (text, rest []byte, got reading) {
+	end := bytes.IndexByte(data, '\n')
+	if end < 0 {
+		return nil, nil, readPartial
+	}
+	if end == 0 || data[end-1] != '\r' {
+		return nil, nil, readUnusual
+	}
+	text = data[:end-1]
+	for _, c := range text {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return nil, nil, readUnusual
+		}
+	}
+	return text, data[end+1:], readWhole
+}
+
+// field is a header's name in lower case, empty when it is longer than any that means something here, and its value.
+func field(text []byte, room *[24]byte) (name, value []byte, ok bool) {
+	colon := bytes.IndexByte(text, ':')
+	if colon <= 0 {
+		return nil, nil, false
+	}
+	for i, c := range text[:colon] {
+		c = lower[c]
+		if c == 0 {
+			return nil, nil, false
+		}
+		if i < len(room) {
+			room[i] = c
+		}
+	}
+	if colon <= len(room) {
+		name = room[:colon]
+	}
+	return name, bytes.Trim(text[colon+1:], " \t"), true
+}
+
+// length is the value of a Content-Length, -1 when it is none that everybody reads alike.
+func length(value []byte) int {
+	n := 0
+	for _, c := range value {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
+	}
+	if len(value) == 0 || len(value) > 9 || (len(value) > 1 && value[0] == '0') {
+		return -1
+	}
+	return n
+}
+
+// quickRequest is a request that can be read in one way only. Its slices are good until more is read from its client.
+type quickRequest struct {
+	method                                 string
+	path, host, body, user, accept, cookie []byte
+	size                                   int    // of all
+	out                                    []byte // the head for the upstream, without what the front says itself
+	answer                                 quickAnswer
+}
+
+// methods are those of the quick way, and whether they have a body there.
+var methods = map[string]bool{
+	http.MethodGet: false, http.MethodHead: false, http.MethodOptions: false, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true, http.MethodDelete: false,
+}
+
+// read reads what has come so far.
+func (q *quickRequest) read(data []byte) reading {
+	*q = quickRequest{out: q.out[:0], answer: q.answer}
+	text, rest, got := line(data)
+	if got != readWhole {
+		return got
+	}
+	if !q.first(text) {
+		return readUnusual
+	}
+	q.out = append(q.out, data[:len(data)-len(rest)]...)
+	size := -1
+	var room [24]byte
+	for {
+		before := rest
+		if text, rest, got = line(rest); got != readWhole {
+			return got
+		}
+		if len(text) == 0 {
+			break
+		}
+		name, value, ok := field(text, &room)
+		if !ok {
+			return readUnusual
+		}
+		switch string(name) {
+		case "host":
+			if q.host != nil || len(value) == 0 || !consists(&hostBytes, value) {
+				return readUnusual
+			}
+			q.host = value
+		case "content-length":
+			if size >= 0 {
+				return readUnusual
+			}
+			if size = length(value); size < 0 {
+				return readUnusual
+			}
+		case "connection":
+			if !bytes.EqualFold(value, []byte("keep-alive")) {
+				return readUnusual
+			}
+			continue
+		case "te", "trailer", "transfer-encoding", "upgrade", "expect":
+			return readUnusual
+		case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto":
+			continue
+		case "x-user": // UserHeader
+			if q.user == nil {
+				q.user = value
+			}
+		case "accept":
+			if q.accept == nil {
+				q.accept = value
+			}
+		case "cookie":
+			if q.cookie != nil {
+				return readUnusual
+			}
+			q.cookie = value
+		}
+		q.out = append(q.out, before[:len(before)-len(rest)]...)
+	}
+	if q.host == nil || (size >= 0) != methods[q.method] { // a body that is not expected, or one of no length
+		return readUnusual
+	}
+	size = max(size, 0)
+	q.size = len(data) - len(rest) + size
+	if len(rest) < size {
+		if q.size > quickMost {
+			return readUnusual
+		}
+		return readBody
+	}
+	q.body = rest[:size]
+	return readWhole
+}
+
+// first reads the request line.
+func (q *quickRequest) first(text []byte) bool {
+	space := bytes.IndexByte(text, ' ')
+	if space < 0 {
+		return false
+	}
+	for method := range methods {
+		if method == string(text[:space]) {
+			q.method = method
+		}
+	}
+	target, ok := bytes.CutSuffix(text[space+1:], []byte(" HTTP/1.1"))
+	if q.method == "" || !ok || len(target) == 0 || target[0] != '/' || (len(target) > 1 && target[1] == '/') || !consists(&targetBytes, target) {
+		return false
+	}
+	q.path, _, _ = bytes.Cut(target, []byte("?"))
+	if bytes.IndexByte(q.path, '%') >= 0 {
+		_, err := url.PathUnescape(string(q.path))
+		return err == nil
+	}
+	return true
+}
+
+// feature is the one that the path belongs to.
+func (q *quickRequest) feature(features []feature) int {
+	if len(features) == 0 {
+		return 0
+	}
+	path, _ := url.PathUnescape(string(q.path)) // first has seen that it can be
+	return featureOf(features, path)
+}
+
+// mark names the user, and the cookie to set.
+func (q *quickRequest) mark(host string) (string, *http.Cookie) {
+	if len(q.user) > 0 {
+		return string(q.user), nil
+	}
+	if len(q.cookie) > 0 {
+		r := http.Request{Header: http.Header{"Cookie": {string(q.cookie)}}}
+		if c, err := r.Cookie(UserCookie); err == nil && c.Value != "" {
+			return c.Value, nil
+		}
+	}
+	return newMark(string(q.accept), host)
+}
+
+// send is the request with what the front says of its client.
+func (q *quickRequest) send(client string) []byte {
+	q.out = append(q.out, "X-Forwarded-For: "...)
+	q.out = append(q.out, client...)
+	q.out = append(q.out, "\r\nX-Forwarded-Host: "...)
+	q.out = append(q.out, q.host...)
+	q.out = append(q.out, "\r\nX-Forwarded-Proto: http\r\n\r\n"...)
+	q.out = append(q.out, q.body...)
+	return q.out
+}
+
+// quickAnswer is an answer of a known length that says nothing to the front. Its slices are good until more is read from its upstream.
+type quickAnswer struct {
+	status int
+	last   bool // the upstream closes after it
+	dated  bool
+	body   []byte
+	size   int    // of all
+	out    []byte // the head for the client, without what the front says itself
+}
+
+// read reads what has come so far of the answer to a request for a head only, or another one.
+func (a *quickAnswer) read(data []byte, headOnly bool) reading {
+	*a = quickAnswer{out: a.out[:0]}
+	text, rest, got := line(data)
+	if got != readWhole {
+		return got
+	}
+	const version = "HTTP/1.1 "
+	if len(text) < len(version)+4 || string(text[:len(version)]) != version || text[len(version)+3] != ' ' {
+		return readUnusual
+	}
+	if a.status = length(text[len(version) : len(version)+3]); a.status < http.StatusOK {
+		return readUnusual
+	}
+	a.out = append(a.out, data[:len(data)-len(rest)]...)
+	size := -1
+	var room [24]byte
+	for {
+		before := rest
+		if text, rest, got = line(rest); got != readWhole {
+			return got
+		}
+		if len(text) == 0 {
+			break
+		}
+		name, value, ok := field(text, &room)
+		if !ok {
+			return readUnusual
+		}
+		switch string(name) {
+		case "content-length":
+			if size >= 0 {
+				return readUnusual
+			}
+			if size = length(value); size < 0 {
+				return readUnusual
+			}
+		case "connection":
+			switch {
+			case bytes.EqualFold(value, []byte("close")):
+				a.last = true
+			case !bytes.EqualFold(value, []byte("keep-alive")):
+				return readUnusual
+			}
+			continue
+		case "te", "trailer", "transfer-encoding", "upgrade":
+			return readUnusual
+		case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization":
+			continue
+		case "content-type":
+			if bytes.HasPrefix(value, []byte("text/event-stream")) {
+				return readUnusual
+			}
+		case "date":
+			a.dated = true
+		}
+		a.out = append(a.out, before[:len(before)-len(rest)]...)
+	}
+	switch {
+	case a.status == http.StatusNoContent && size < 0, a.status == http.StatusNotModified, headOnly:
+		size = 0
+	case a.status == http.StatusNoContent, size < 0:
+		return readUnusual
+	}
+	a.size = len(data) - len(rest) + size
+	if len(rest) < size {
+		return readBody
+	}
+	a.body = rest[:size]
+	return readWhole
+}
+
+// send is the answer with what the front says itself.
+func (a *quickAnswer) send(cookie *http.Cookie, last bool) []byte {
+	if !a.dated {
+		a.out = append(a.out, "Date: "...)
+		a.out = time.Now().UTC().AppendFormat(a.out, http.TimeFormat)
+		a.out = append(a.out, "\r\n"...)
+	}
+	if cookie != nil {
+		a.out = append(a.out, "Set-Cookie: "...)
+		a.out = append(a.out, cookie.String()...)
+		a.out = append(a.out, "\r\n"...)
+	}
+	if last {
+		a.out = append(a.out, "Connection: close\r\n"...)
+	}
+	a.out = append(a.out, "\r\n"...)
+	a.out = append(a.out, a.body...)
+	return a.out
+}

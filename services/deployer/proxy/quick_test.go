@@ -1,0 +1,214 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// quickClients are the connections that net/http has not got.
+func quickClients(f *Front) int {
+	f.clients.mu.Lock()
+	defer f.clients.mu.Unlock()
+	return len(f.clients.all)
+}
+
+// A connection goes the quick way while all on it is plain, and then on without it: no answer is missing, none comes twice, each is counted once.
+func TestTheQuickWayAndNotAnyMore(t *testing.T) {
+	for name, last := range map[string]struct {
+		request, answer string
+		quick           int
+	}{
+		"all plain":            {"GET /small HTTP/1.1\r\nHost: a\r\n\r\n", "small", 1},
+		"a small body":         {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "abc", 1},
+		"nothing":              {"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", "", 1},
+		"an answer in chunks":  {"GET /chunks HTTP/1.1\r\nHost: a\r\n\r\n", "one two", 0},
+		"chunks after a body":  {"POST /chunks HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "one two", 0},
+		"an answer that lasts": {"GET /late HTTP/1.1\r\nHost: a\r\n\r\n", "late", 0},
+		"a large answer":       {"GET /large HTTP/1.1\r\nHost: a\r\n\r\n", strings.Repeat("x", 100_000), 0},
+		"a large request":      {"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("x", 100_000), strings.Repeat("x", 100_000), 0},
+		"a request in chunks":  {"POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "abc", 0},
+		"another method":       {"BREW /small HTTP/1.1\r\nHost: a\r\n\r\n", "small", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/small":
+					fmt.Fprint(w, "small")
+				case "/echo":
+					body, _ := io.ReadAll(r.Body)
+					w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+					_, _ = w.Write(body)
+				case "/nothing":
+					w.WriteHeader(http.StatusNoContent)
+				case "/chunks":
+					fmt.Fprint(w, "one ")
+					w.(http.Flusher).Flush()
+					fmt.Fprint(w, "two")
+				case "/late":
+					<-time.After(quickPatience + 20*time.Millisecond)
+					fmt.Fprint(w, "late")
+				case "/large":
+					w.Header().Set("Content-Length", "100000")
+					fmt.Fprint(w, strings.Repeat("x", 100_000))
+				}
+			})})
+			conn, err := net.Dial("tcp", f.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			in := bufio.NewReader(conn)
+			expect := func(want string) {
+				t.Helper()
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, err := io.ReadAll(response.Body); string(body) != want || err != nil || response.Header.Get("Date") == "" {
+					t.Fatalf("%d %q %v, want %q", response.StatusCode, body, err, want)
+				}
+			}
+			const plain = "GET /small HTTP/1.1\r\nHost: a\r\n\r\n"
+			fmt.Fprint(conn, plain[:5])
+			fmt.Fprint(conn, plain[5:])
+			expect("small")
+			if n := quickClients(f); n != 1 {
+				t.Errorf("%d connections go the quick way", n)
+			}
+			fmt.Fprint(conn, plain+last.request+plain) // without waiting for the answers
+			for _, want := range []string{"small", last.answer, "small"} {
+				expect(want)
+			}
+			if n := quickClients(f); n != last.quick {
+				t.Errorf("%d connections go the quick way", n)
+			}
+			eventually(t, "four requests to be over", func() bool {
+				got := f.Snapshot().Versions["v1"]
+				return got.Requests == 4 && got.Errors == 0 && got.InFlight == 0
+			})
+		})
+	}
+}
+
+// How long an answer took is measured to its head, also where its body keeps it from the quick way.
+func TestLatencyIsOfTheHead(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		if _, err := http.ReadRequest(in); err == nil {
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+			<-time.After(2 * quickPatience)
+			fmt.Fprint(conn, "ok")
+		}
+	})})
+	if status, body := get(t, f, "/", "ann"); status != http.StatusOK || body != "ok" {
+		t.Errorf("%d %q", status, body)
+	}
+	late := int64(0)
+	for i, n := range f.Snapshot().Versions["v1"].Buckets {
+		if i == len(Bounds) || Bounds[i] > quickPatience.Seconds() {
+			late += n
+		}
+	}
+	if late != 0 {
+		t.Error("the wait for the body counts as the version's latency")
+	}
+}
+
+// A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
+func TestCloseOnTheQuickWay(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	f, err := New(Config{Service: "api"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetRoutes(Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			if r.URL.Path == "/wait" {
+				close(asked)
+				<-answer
+			}
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})}); err != nil {
+		t.Fatal(err)
+	}
+	f.quickPatience = time.Minute
+	connect := func(path string) (net.Conn, *bufio.Reader) {
+		conn, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+		return conn, bufio.NewReader(conn)
+	}
+	read := func(in *bufio.Reader) *http.Response {
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, response.Body)
+		return response
+	}
+	_, idle := connect("/")
+	read(idle)
+	_, busy := connect("/wait")
+	within(t, "request", asked)
+	closed := make(chan error)
+	go func() { closed <- f.Close(context.Background()) }()
+	if _, err := idle.ReadByte(); err != io.EOF {
+		t.Errorf("a connection that waits ends with %v", err)
+	}
+	close(answer)
+	if response := read(busy); !response.Close || response.StatusCode != http.StatusOK {
+		t.Errorf("%d, close %v", response.StatusCode, response.Close)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// A front that may not wait for a request cuts it.
+func TestCloseCutsTheQuickWay(t *testing.T) {
+	asked := make(chan struct{})
+	never := make(chan struct{})
+	defer close(never)
+	f, err := New(Config{Service: "api"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetRoutes(Routes{Stable: raw(t, "v1", func(_ net.Conn, in *bufio.Reader, _ int) {
+		if _, err := http.ReadRequest(in); err == nil {
+			close(asked)
+			<-never
+		}
+	})}); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	within(t, "request", asked)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Close(ctx); err == nil {
+		t.Error("nothing says that a request was cut")
+	}
+	eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+}
