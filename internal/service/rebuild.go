@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/fold"
@@ -372,17 +371,17 @@ func (t *term) rewrote(r *rewriting) {
 func RebuildStates(ctx context.Context, h Host, after uint64, request string) (map[events.Phase]events.RebuildReported, error) {
 	states := map[events.Phase]events.RebuildReported{}
 	filters := []string{events.Filter(events.Result, internalProject, "", events.TypeOf(events.RebuildReported{}))}
-	c, err := h.JS.OrderedConsumer(ctx, natsd.Lifecycle, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: after + 1, InactiveThreshold: inactive,
-	})
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	reader, err := natsd.NewReader(ctx, h.JS, natsd.Lifecycle, filters, after+1)
 	if err != nil {
-		return nil, fmt.Errorf("read the reports of rebuilds: %w", err)
+		return nil, fmt.Errorf("the reports of rebuilds: %w", err)
 	}
-	defer dropConsumer(ctx, h.JS, c)
-	for pending := c.CachedInfo().NumPending; pending > 0; pending-- {
-		m, err := c.Next(jetstream.FetchMaxWait(publishTimeout))
-		if errors.Is(err, context.DeadlineExceeded) || err != nil {
-			return nil, fmt.Errorf("read the reports of rebuilds: %w", err)
+	defer reader.Close(ctx)
+	for range reader.Pending() {
+		m, _, err := reader.Next()
+		if err != nil {
+			return nil, fmt.Errorf("the reports of rebuilds: %w", err)
 		}
 		e, err := events.Decode(m.Headers(), m.Data())
 		if err != nil {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/zap"
 
@@ -18,12 +16,12 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// inactive is how long the server keeps an ordered consumer that nobody reads.
+// inactive is how long the server keeps a consumer that nobody reads.
 const inactive = 10 * time.Second
 
-// createTimeout is how long making a reader, or an answer about the stream, may take before another try: a cluster that loses a
-// node loses answers with it, and the client waits for as long as its caller's context, which may be hours.
-const createTimeout = 3 * time.Second
+// askTimeout is how long an answer about the stream may take before another try: a cluster that loses a node loses answers with it,
+// and the client waits for as long as its caller's context, which may be hours.
+const askTimeout = 3 * time.Second
 
 // Message is a message of the stream before it is decoded.
 type Message struct {
@@ -59,7 +57,7 @@ var errGone = errors.New("events were purged that were still to be read")
 func FirstSequence(ctx context.Context, h Host) (uint64, error) { return firstSequence(ctx, h.JS) }
 
 func firstSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	s, err := js.Stream(ctx, natsd.Lifecycle)
 	if err != nil {
@@ -119,74 +117,31 @@ type givenError struct{ err error }
 
 func (e *givenError) Error() string { return e.err.Error() }
 
-// heartbeat is how often a reader hears that its consumer lives, when there is nothing to read; twice without it, the
-// consumer is gone.
-const heartbeat = 2500 * time.Millisecond
-
-// errOutOfOrder says that the consumer has handed out a message which never came here.
-var errOutOfOrder = errors.New("a message was lost on its way")
-
-// errReconnected says that what was on its way when the connection was lost may be lost with it.
-var errReconnected = errors.New("the connection was lost")
-
-// tailOnce reads until something is amiss. jetstream's ordered consumer would do it too, but makes another one of the same
-// name on the same server for as long as ten seconds: a cluster places a reader on one of its servers, for half a minute
-// also on one that has just died.
-func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) (err error) {
-	reconnected := js.Conn().StatusChanged(nats.CONNECTED)
-	defer js.Conn().RemoveStatusListener(reconnected)
-	creating, created := context.WithTimeout(ctx, createTimeout)
-	c, err := js.CreateConsumer(creating, natsd.Lifecycle, jetstream.ConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(*from, 1),
-		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: inactive, MemoryStorage: true, Replicas: 1,
-	})
-	created()
+// tailOnce reads until something is amiss.
+func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, from *uint64, each func(Message) error) error {
+	reader, err := natsd.NewReader(ctx, js, natsd.Lifecycle, filters, *from)
 	if err != nil {
-		return fmt.Errorf("create reader: %w", err)
+		return err
 	}
-	msgs, err := c.Messages(jetstream.PullHeartbeat(heartbeat))
-	if err != nil {
-		return fmt.Errorf("read: %w", err)
-	}
-	reading, endReading := context.WithCancelCause(ctx)
-	defer endReading(nil)
 	var progress watched
 	watching, unwatch := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
-	begin := *from // it moves on while the watchers look
-	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, endReading) })
-	watcher.Go(func() {
-		select {
-		case <-watching.Done():
-		case <-reconnected:
-			endReading(errReconnected)
-		}
-	})
+	begin := *from // it moves on while the watcher looks
+	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, reader.Fail) })
 	defer func() {
 		unwatch()
-		msgs.Stop()
 		watcher.Wait()
-		var given *givenError
-		if errors.As(err, &given) || ctx.Err() != nil { // else its server may be gone, and the next reader would wait for it
-			dropConsumer(ctx, js, c)
-		}
+		reader.Close(ctx)
 	}()
-	for handed := uint64(1); ; handed++ {
+	for {
 		progress.busy.Store(false)
-		m, err := msgs.Next(jetstream.NextContext(reading))
+		m, at, err := reader.Next()
 		progress.busy.Store(true)
 		if err != nil {
-			return fmt.Errorf("read: %w", cmp.Or(context.Cause(reading), err))
-		}
-		meta, err := m.Metadata()
-		if err == nil && meta.Sequence.Consumer != handed {
-			err = errOutOfOrder
-		}
-		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return err
 		}
 		kind, _, _ := strings.Cut(m.Subject(), ".")
-		s := Message{Msg: m, Kind: events.Kind(kind), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp, Pending: meta.NumPending}
+		s := Message{Msg: m, Kind: events.Kind(kind), Sequence: at.Sequence.Stream, Stored: at.Timestamp, Pending: at.NumPending}
 		if err := each(s); err != nil {
 			return &givenError{err}
 		}
@@ -210,7 +165,7 @@ var errStuck = errors.New("its consumer hands out nothing, although there is som
 // watchReader stops a reader to which nothing comes although something is there for it. In a cluster a consumer can stand on
 // a server whose copy of the stream does not move: it says every now and then that it lives, so that the client is content,
 // and hands out nothing, for ever.
-func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop context.CancelCauseFunc) {
+func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop func(error)) {
 	var seen, none uint64 // at or below none there is nothing for the reader
 	for {
 		if wait(ctx, quietFor); ctx.Err() != nil {
@@ -220,7 +175,7 @@ func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, 
 		if seen = progress.seen.Load(); seen != before || progress.busy.Load() {
 			continue
 		}
-		asking, cancel := context.WithTimeout(ctx, createTimeout)
+		asking, cancel := context.WithTimeout(ctx, askTimeout)
 		now, there, err := waits(asking, js, filters, max(from, seen+1, none+1))
 		cancel()
 		switch {
@@ -258,7 +213,7 @@ func waits(ctx context.Context, js jetstream.JetStream, filters []string, from u
 
 // lastSequence asks the stream's leader where the stream ends.
 func lastSequence(ctx context.Context, js jetstream.JetStream) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	s, err := js.Stream(ctx, natsd.Lifecycle)
 	if err != nil {

@@ -67,7 +67,7 @@ func TestAnAnswerThatIsLostIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := Host{JS: js, Conn: nc, Log: testLog()}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*createTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*askTimeout)
 	defer cancel()
 	var asking sync.WaitGroup
 	for what, ask := range map[string]func() error{

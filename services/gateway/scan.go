@@ -3,25 +3,33 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// forget is how long the server keeps a reader that nobody reads.
-const forget = 10 * time.Second
+// scanTries is how often a reader that reads nothing is made anew: a cluster may place the next one on a server that lives.
+const scanTries = 3
 
 // scan reads a stream in order, behind a sequence, to the end that it has when the reader arrives there, or until each
 // returns false. ended says that the end was reached: where the stream has copies, the leader says so.
 func scan(ctx context.Context, h service.Host, stream string, filters []string, after uint64, each func(service.Message) bool) (ended bool, err error) {
 	pass := func() (uint64, bool, error) {
-		ended, err = scanOnce(ctx, h.JS, stream, filters, &after, each)
-		return after, ended, err
+		for try := 1; ; try++ {
+			before := after
+			if ended, err = scanOnce(ctx, h.JS, stream, filters, &after, each); after > before {
+				try = 0
+			}
+			if err == nil || ctx.Err() != nil || try == scanTries {
+				return after, ended, err
+			}
+			pause(ctx, 50*time.Millisecond)
+		}
 	}
 	if h.Replicas < 2 {
 		_, _, err = pass()
@@ -33,37 +41,21 @@ func scan(ctx context.Context, h service.Host, stream string, filters []string, 
 
 // scanOnce reads to where the copy ends that it is placed at, and keeps the last sequence that it met in after.
 func scanOnce(ctx context.Context, js jetstream.JetStream, stream string, filters []string, after *uint64, each func(service.Message) bool) (ended bool, err error) {
-	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *after + 1, InactiveThreshold: forget,
-		MaxResetAttempts: 1, // the caller tries again with another reader, which a cluster may place on a server that lives
-	})
+	reader, err := natsd.NewReader(ctx, js, stream, filters, *after+1)
 	if err != nil {
-		return false, fmt.Errorf("read %s: %w", stream, err)
+		return false, err
 	}
-	defer func() {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = js.DeleteConsumer(clean, stream, c.CachedInfo().Name) // or the server forgets it by itself
-	}()
-	if c.CachedInfo().NumPending == 0 {
+	defer reader.Close(ctx)
+	if reader.Pending() == 0 {
 		return true, nil
 	}
-	messages, err := c.Messages()
-	if err != nil {
-		return false, fmt.Errorf("read %s: %w", stream, err)
-	}
-	defer messages.Stop()
 	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, at, err := reader.Next()
 		if err != nil {
-			return false, fmt.Errorf("read %s: %w", stream, err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return false, fmt.Errorf("read %s: %w", stream, err)
+			return false, err
 		}
 		kind, _, _ := strings.Cut(m.Subject(), ".")
-		s := service.Message{Msg: m, Kind: events.Kind(kind), Sequence: meta.Sequence.Stream, Stored: meta.Timestamp.UTC(), Pending: meta.NumPending}
+		s := service.Message{Msg: m, Kind: events.Kind(kind), Sequence: at.Sequence.Stream, Stored: at.Timestamp.UTC(), Pending: at.NumPending}
 		*after = s.Sequence
 		if !each(s) {
 			return false, nil
