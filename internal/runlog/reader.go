@@ -16,54 +16,106 @@ import (
 
 const (
 	pullChunks = 16 // that a reader has the bus send at a time
-	forget     = 10 * time.Second
+	// readTries is how often a reader that reads nothing is made anew where nobody follows.
+	readTries = 5
 )
 
-// Read passes on a log that was found, to where it stood then or, to follow it, until it is whole. The text is valid until each
-// returns; its error ends the reading and is returned.
+// quiet is how long what is there may take to come. It is a variable for tests.
+var quiet = 10 * time.Second
+
+var (
+	errQuiet = errors.New("what was there does not come")
+	errWent  = errors.New("the log went while it was read")
+)
+
+// Read passes on a log that was found, from the attempt that last names on, to where it stood then or, to follow it, until it is whole.
+// It goes on where it was when the bus is away for a while. The text is valid until each returns; its error ends the reading and is
+// returned.
 func (s *Store) Read(ctx context.Context, last Last, follow bool, each func(step string, text []byte) error) error {
-	consumer, err := s.js.OrderedConsumer(ctx, natsd.Logs, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{last.Run.subject()}, InactiveThreshold: forget,
-	})
-	if err != nil {
-		return fmt.Errorf("logs: %w", err)
-	}
-	defer func() {
-		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = s.js.DeleteConsumer(clean, natsd.Logs, consumer.CachedInfo().Name) // or the server forgets it by itself
-	}()
-	if consumer.CachedInfo().NumPending == 0 && !follow {
-		return ErrNotFound // it went in the meantime
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessages(pullChunks))
-	if err != nil {
-		return fmt.Errorf("logs: %w", err)
-	}
-	defer messages.Stop()
-	r := &reader{attempt: last.Attempt, each: each}
-	for {
-		m, err := messages.Next(jetstream.NextContext(ctx))
-		if ctx.Err() != nil {
+	p := &passing{store: s, last: last, follow: follow, next: 1, reader: reader{attempt: last.Attempt, each: each}}
+	pause := soon
+	for try := 1; ; try++ {
+		before := p.next
+		err := p.once(ctx)
+		if p.next > before {
+			try, pause = 0, soon
+		}
+		var lost *lostError
+		switch {
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		}
-		if err != nil {
+		case !errors.As(err, &lost):
+			return err
+		case try == readTries && !follow:
 			return fmt.Errorf("logs: %w", err)
 		}
-		at, err := m.Metadata()
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		pause = min(2*pause, 2*time.Second)
+	}
+}
+
+// soon is how long a reader that was lost waits for the next at the least.
+const soon = 50 * time.Millisecond
+
+// lostError is an error of the bus, told apart from those of the log and of whoever reads it.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+// passing is a log on its way to whoever reads it.
+type passing struct {
+	store  *Store
+	last   Last
+	follow bool
+	next   uint64 // sequence that was not met yet
+	reader
+}
+
+// once reads until the end, or until the bus fails.
+func (p *passing) once(ctx context.Context) error {
+	messages, err := natsd.NewReader(ctx, p.store.js, natsd.Logs, []string{p.last.Run.subject()}, p.next, jetstream.PullMaxMessages(pullChunks))
+	if err != nil {
+		return &lostError{err}
+	}
+	defer messages.Close(ctx)
+	if messages.Pending() == 0 && !p.follow { // it went in the meantime, or is not in this copy yet
+		if p.next == 1 {
+			return &lostError{ErrNotFound}
+		}
+		return &lostError{errWent}
+	}
+	late := time.AfterFunc(quiet, func() { messages.Fail(errQuiet) }) // what was to come may have gone before it was sent
+	defer late.Stop()
+	for {
+		if p.follow {
+			late.Stop()
+		} else {
+			late.Reset(quiet)
+		}
+		m, at, err := messages.Next()
 		if err != nil {
-			return fmt.Errorf("logs: %w", err)
+			return &lostError{err}
 		}
 		h, err := parse(m.Headers().Get(headerName))
 		if err != nil {
 			return err
 		}
-		whole, err := r.meet(h, m.Data())
+		whole, err := p.meet(h, m.Data())
 		if err != nil || whole {
 			return err
 		}
-		if !follow && (at.Sequence.Stream >= last.sequence || at.NumPending == 0) {
-			return r.rest()
+		p.next = at.Sequence.Stream + 1
+		switch {
+		case p.follow:
+		case at.Sequence.Stream >= p.last.sequence:
+			return p.rest()
+		case at.NumPending == 0:
+			return &lostError{errWent}
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
@@ -285,4 +286,102 @@ func FuzzMeet(f *testing.F) {
 		r := &reader{attempt: h.Attempt, offset: h.Offset, each: func(string, []byte) error { return nil }}
 		_, _ = r.meet(h, packed)
 	})
+}
+
+// A reader goes on where it was when the bus loses it, whether it follows or not; where what it was to read has gone, it says so.
+func TestReaderIsLost(t *testing.T) {
+	s, _ := bus(t)
+	defer func(was time.Duration) { quiet = was }(quiet)
+	quiet = 100 * time.Millisecond
+	stream, err := s.js.Stream(t.Context(), natsd.Logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := Run{Project: "shop", Kind: Pipeline, Key: "c1#1"}
+	w := s.Write(t.Context(), run, 1)
+	var want strings.Builder
+	for n := range 3 * pullChunks {
+		text := strings.Repeat(string(rune('A'+n)), chunkBytes)
+		_ = w.Print("test", []byte(text))
+		want.WriteString(text)
+	}
+	w.Close(true)
+	last := find(t, s, run)
+	lose := map[string]func(){
+		"the connection": func() { _ = s.js.Conn().ForceReconnect() },
+		"the consumer": func() {
+			for c := range stream.ListConsumers(t.Context()).Info() {
+				_ = stream.DeleteConsumer(t.Context(), c.Name)
+			}
+		},
+	}
+	for what, lose := range lose {
+		for _, follow := range []bool{false, true} {
+			var got strings.Builder
+			pieces := 0
+			err := s.Read(t.Context(), last, follow, func(_ string, text []byte) error {
+				got.Write(text)
+				if pieces++; pieces%20 == 5 {
+					lose()
+				}
+				return nil
+			})
+			if err != nil || got.String() != want.String() {
+				t.Errorf("%s was lost, follow %v: read %d of %d bytes, %v", what, follow, got.Len(), want.Len(), err)
+			}
+		}
+	}
+	pieces := 0
+	err = s.Read(t.Context(), last, false, func(string, []byte) error {
+		if pieces++; pieces > 1 {
+			return nil
+		}
+		return stream.Purge(t.Context(), jetstream.WithPurgeSubject(run.subject()))
+	})
+	if !errors.Is(err, errWent) {
+		t.Errorf("of a log that went while it was read: %d pieces, %v", pieces, err)
+	}
+}
+
+// A bus that takes nothing for too long loses the rest of a log; when it is back by the end, the log has an end, which says so.
+func TestBusIsBack(t *testing.T) {
+	s, _ := bus(t)
+	defer func(was time.Duration) { patience = was }(patience)
+	patience = 100 * time.Millisecond
+	run := Run{Project: "shop", Kind: Pipeline, Key: "c1#1"}
+	w := s.Write(t.Context(), run, 1)
+	_ = w.Print("test", []byte("first\n"))
+	find(t, s, run)
+	stream, err := s.js.Stream(t.Context(), natsd.Logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	takes := stream.CachedInfo().Config
+	refuses := takes
+	refuses.MaxMsgSize = 10
+	if _, err := s.js.UpdateStream(t.Context(), refuses); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_ = w.Print("test", make([]byte, chunkBytes))
+	}
+	<-w.lost
+	_ = w.Print("test", []byte("too late"))
+	if _, err := s.js.UpdateStream(t.Context(), takes); err != nil {
+		t.Fatal(err)
+	}
+	const dropped = 3*chunkBytes + int64(len("too late"))
+	kept := w.Close(true)
+	if kept.Dropped != dropped || kept.Size != 6 || kept.Digest != "" || !strings.Contains(kept.Reason, "could not be kept") {
+		t.Errorf("kept %+v", kept)
+	}
+	last := find(t, s, run)
+	if last.Kept == nil || *last.Kept != kept {
+		t.Fatalf("found %+v, want %+v", last.Kept, kept)
+	}
+	for _, follow := range []bool{false, true} {
+		if got := read(t, s, run, follow, "test", ""); got != fmt.Sprintf("first\n\n*** lemnis: %d bytes of the log are missing here ***\n", 3*chunkBytes) {
+			t.Errorf("follow %v: read %q", follow, got)
+		}
+	}
 }

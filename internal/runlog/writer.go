@@ -24,10 +24,11 @@ const (
 	hurry = 10 * time.Millisecond
 	// liveEvery is how long a reader waits at the most, about, for what was printed.
 	liveEvery = 100 * time.Millisecond
-	// patience with a bus that does not take a chunk. A run is not held up for longer.
-	patience = 30 * time.Second
-	ackWait  = 5 * time.Second // for one ack: it may be lost with a leader
+	ackWait   = 5 * time.Second // for one ack: it may be lost with a leader
 )
+
+// patience with a bus that does not take a chunk. A run is not held up for longer. It is a variable for tests.
+var patience = 30 * time.Second
 
 var errSilent = errors.New("the bus does not answer")
 
@@ -81,6 +82,9 @@ func (w *Writer) Print(step string, p []byte) error {
 	w.print(step, p)
 	return nil
 }
+
+// Say adds a line of the run itself, marked as such; who reads one step only sees it too.
+func (w *Writer) Say(text string) { _ = w.Print("", notice(text)) }
 
 func (w *Writer) print(step string, p []byte) {
 	if room := w.store.most - w.size; w.kept.Dropped == 0 && int64(len(p)) > room {
@@ -194,8 +198,8 @@ func (w *Writer) Close(whole bool) Kept {
 	done := <-w.sent
 	w.flushing.Wait()
 	w.kept.Digest, w.kept.Size = done.Digest, done.Size
-	if w.isLost() && w.kept.Dropped == 0 {
-		w.kept.Dropped = max(w.size-done.Size, 1)
+	if w.isLost() {
+		w.kept.Dropped += w.size - done.Size
 	}
 	return w.kept
 }
@@ -224,12 +228,15 @@ func (w *Writer) send(ctx context.Context) {
 				full = nil
 				continue
 			}
-			if w.gone() {
+			switch {
+			case w.gone() && c.End == nil:
 				w.free <- c
 				continue
+			case w.gone(): // the bus may be back: whoever reads the log learns that it is not whole, and waits for no more
+				*c.End = Kept{Size: kept.Size, Dropped: c.End.Dropped + c.Offset - kept.Size, Reason: w.why}
 			}
 			sum.Write(c.raw)
-			if c.End != nil {
+			if c.End != nil && !w.gone() {
 				c.End.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
 			}
 			if len(way) == 0 {
@@ -313,10 +320,14 @@ func end(k *Kept) string {
 // again sends a chunk that may not have been taken until it is, or for as long as there is patience. It is stored once: the server
 // knows it by its id.
 func (w *Writer) again(ctx context.Context, c *chunk, err error) error {
+	wait := patience
 	if w.gone() {
-		return err
+		if c.End == nil {
+			return err
+		}
+		wait = min(wait, ackWait)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		if c.message == nil || ctx.Err() != nil {

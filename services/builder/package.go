@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
@@ -31,6 +32,8 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	err := spent(job)
 	if err == nil {
 		made, ref, err = b.ship(ctx, job, &d, started)
+	} else {
+		b.log(ctx, job, runlog.Build).end(err.Error())
 	}
 	finished := events.BuildFinished{}
 	if err != nil {
@@ -119,7 +122,12 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 			base = ""
 		}
 	}
-	report, evidence, leave, err := b.check(ctx, job, "package", repo, *m, base, nil)
+	log := b.log(ctx, job, runlog.Build)
+	defer log.close(false, nil)
+	report, evidence, leave, err := b.check(ctx, job, log, repo, *m, base, nil)
+	if _, _, again := outcome(ctx, job, err); err == nil || again == nil {
+		log.close(true, evidence)
+	}
 	if evidence != nil && m.Evidence == nil {
 		m.Evidence = evidence
 	}

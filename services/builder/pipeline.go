@@ -42,9 +42,13 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 		finished.Outcome, finished.Errors = events.Cancelled, "the round was over before its run began"
 	default:
 		finished.Outcome = events.Success
+		log := b.log(ctx, job, runlog.Pipeline)
+		defer log.close(false, nil)
 		err := spent(job)
 		if err == nil {
-			err = b.try(ctx, job, &finished.Lemnis)
+			err = b.try(ctx, job, &finished.Lemnis, log)
+		} else {
+			log.end(err.Error())
 		}
 		if err != nil {
 			f, result, again := outcome(ctx, job, err)
@@ -53,6 +57,7 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 			}
 			finished.Outcome, finished.Errors, finished.Lemnis.Conflicts = result, f.reason, f.conflicts
 		}
+		log.close(true, finished.Lemnis.Merge.Evidence)
 	}
 	finished.Lemnis.Seconds = time.Since(started).Seconds()
 	return job.Report(ctx, service.Report{Content: finished})
@@ -60,7 +65,7 @@ func (b *builder) pipeline(ctx context.Context, job *service.Job) error {
 
 // try merges the change on the master copy as it stands and runs the pipeline on the result; what
 // it finds out goes into d.
-func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail) error {
+func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail, log *log) error {
 	m := &d.Merge
 	repo, master, err := b.source(ctx, job.Project, *m)
 	if err != nil {
@@ -86,7 +91,7 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 		return err
 	}
 	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, *m, master, nil)
+	report, evidence, leave, err := b.check(ctx, job, log, repo, *m, master, nil)
 	defer leave()
 	m.Evidence = evidence
 	d.Tests, d.MoreTests = told(report, nil)
@@ -126,9 +131,10 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 // the executable if nobody moved it. That the commit is no good is a finding. A pipeline that
 // packages nothing is good; its report holds no executable. Of the tests in redBefore failures do not count.
 // base is the commit of the master copy that it was made upon, whose results may be taken; empty: there is none.
-func (b *builder) check(ctx context.Context, job *service.Job, effect string, repo *git.Repository, m events.MergeDetail, base string, redBefore []string) (pipeline.Report, *events.Evidence, func(), error) {
+// Closing the log, the caller completes the evidence.
+func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *git.Repository, m events.MergeDetail, base string, redBefore []string) (pipeline.Report, *events.Evidence, func(), error) {
 	none := func() {}
-	room, leave, err := b.workshop.room(effect+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
+	room, leave, err := b.workshop.room(string(log.run.Kind)+"\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
 	if err != nil {
 		return pipeline.Report{}, nil, none, err
 	}
@@ -162,14 +168,17 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		}
 		return quarantined(test)
 	}
-	report, log, err := b.run(ctx, job, effect, spec)
+	if b.options.Logs != nil {
+		spec.Log = log
+	}
+	report, err := pipeline.Run(ctx, spec)
 	if err != nil {
 		return report, nil, leave, err
 	}
 	evidence := &events.Evidence{
 		Run:   job.Event.Key,
 		Tests: report.Count(testreport.Passed) + report.Count(testreport.Failed), Failed: report.Count(testreport.Failed),
-		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Log: log.name, Digest: log.Digest,
+		Skipped: report.Count(testreport.Skipped), Coverage: report.Coverage, Digest: report.LogDigest,
 		Images: report.Images, Unisolated: report.Unisolated, Reused: report.Reused(),
 	}
 	for _, test := range report.Quarantined {
@@ -192,33 +201,6 @@ func (b *builder) check(ctx context.Context, job *service.Job, effect string, re
 		return report, evidence, leave, found("%s: %s%s", failed.Name, failed.Reason, tail(report.LogTail))
 	}
 	return report, evidence, leave, nil
-}
-
-// keptLog is the log of a run, and what of it is kept.
-type keptLog struct {
-	runlog.Kept
-	name string
-}
-
-// run runs a pipeline, its log kept for whoever asks the gateway. The report says what else is known of it.
-func (b *builder) run(ctx context.Context, job *service.Job, effect string, spec pipeline.Spec) (report pipeline.Report, log keptLog, err error) {
-	if b.options.Logs == nil {
-		report, err = pipeline.Run(ctx, spec)
-		log.Digest = report.LogDigest
-		return report, log, err
-	}
-	of := runlog.Run{Project: job.Project.Name, Kind: runlog.Pipeline, Key: job.Event.Key}
-	if effect != "pipeline" {
-		of.Kind = runlog.Build
-	}
-	writer := b.options.Logs.Write(ctx, of, job.Attempt)
-	spec.Log = writer
-	report, err = pipeline.Run(ctx, spec)
-	log.Kept, log.name = writer.Close(err == nil), of.Path()
-	if log.Reason != "" {
-		b.options.Log("a log is not kept as a whole", "project", of.Project, "run", of.Key, "reason", log.Reason, "bytes", log.Dropped)
-	}
-	return report, log, err
 }
 
 // quarantined says which tests' failures do not count at a time, by whom and until when.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
@@ -27,7 +28,10 @@ func (b *builder) train(ctx context.Context, job *service.Job, queued events.Pip
 	started := time.Now()
 	running, done := b.runs.watch(ctx, job.Project.Name, d.Merge.Repository, queue.RunNumber(d.Merge.Repository, job.Event.Key))
 	defer done()
+	log := b.log(ctx, job, runlog.Pipeline)
+	defer log.close(false, nil)
 	if running.Err() != nil {
+		log.end(notNeeded)
 		return ctx.Err()
 	}
 	if err := job.Report(ctx, service.Report{Content: events.PipelineRunStarted{PipelineName: queued.PipelineName, Lemnis: d}}); err != nil {
@@ -36,10 +40,13 @@ func (b *builder) train(ctx context.Context, job *service.Job, queued events.Pip
 	finished := events.PipelineRunFinished{PipelineName: queued.PipelineName, Outcome: events.Success}
 	err := spent(job)
 	if err == nil {
-		err = b.tryTrain(running, job, &d)
+		err = b.tryTrain(running, job, &d, log)
+	} else {
+		log.end(err.Error())
 	}
-	if err != nil && running.Err() != nil {
-		return ctx.Err() // stopped: that it is over is a fact already
+	if err != nil && running.Err() != nil { // that it is over is a fact already
+		log.end(notNeeded)
+		return ctx.Err()
 	}
 	if err != nil {
 		f, result, again := outcome(ctx, job, err)
@@ -51,13 +58,14 @@ func (b *builder) train(ctx context.Context, job *service.Job, queued events.Pip
 			finished.Errors = fmt.Sprintf("change %s: %s", f.change, f.reason)
 		}
 	}
+	log.close(true, d.Merge.Evidence)
 	d.Seconds = time.Since(started).Seconds()
 	finished.Lemnis = d
 	return job.Report(ctx, service.Report{Content: finished})
 }
 
 // tryTrain merges a train on the master copy as it stands, and runs the pipeline on the result; what it finds out goes into d.
-func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunDetail) error {
+func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunDetail, log *log) error {
 	own := slices.Clone(d.Changes)
 	repo, master, err := b.source(ctx, job.Project, own[0])
 	if err != nil {
@@ -93,7 +101,7 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 		own[i].Committed = committed.Format(time.RFC3339)
 	}
 	d.Merge.Onto, d.Merge.Commit = onto, at
-	err = b.testTrain(ctx, job, repo, d, own, master)
+	err = b.testTrain(ctx, job, repo, d, own, master, log)
 	last := own[len(own)-1].Change
 	for i := range own {
 		own[i].Onto, own[i].Commit, own[i].Evidence = onto, at, d.Merge.Evidence
@@ -126,7 +134,7 @@ func ofChange(m events.MergeDetail, err error) error {
 
 // testTrain runs the pipeline on a train. When tests fail it is run again on the same commit: those that pass then are flaky, and what is left
 // after some tries has failed; what was flaky before gets more of them. What fails on the master copy without the train too is not its doing.
-func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail, master string) error {
+func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, own []events.MergeDetail, master string, log *log) error {
 	m := d.Merge
 	if m.Change == "" {
 		var ids []string
@@ -137,7 +145,7 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 	}
 	var seen, failing []string // in any try; in all of them
 	for try := 1; ; try++ {
-		red, err := b.testOnce(ctx, job, repo, d, m, master, seen, nil)
+		red, err := b.testOnce(ctx, job, repo, d, m, master, seen, nil, log)
 		if try == 1 {
 			failing = red
 		}
@@ -153,20 +161,22 @@ func (b *builder) testTrain(ctx context.Context, job *service.Job, repo *git.Rep
 			return err
 		}
 		if try < tries || try < 2*tries && len(firm) == 0 {
+			log.say("tests failed: the same commit is tested again, to know those that do so now and then")
 			continue
 		}
 		before, fault := b.redBefore(ctx, job, repo, m, master, failing)
 		if fault != nil || len(before) == 0 {
 			return cmp.Or(fault, err)
 		}
-		_, err = b.testOnce(ctx, job, repo, d, m, master, nil, before)
+		log.say("these fail on " + m.Base + " too; the same commit is tested again without counting them: " + strings.Join(before, ", "))
+		_, err = b.testOnce(ctx, job, repo, d, m, master, nil, before, log)
 		return err
 	}
 }
 
 // testOnce runs the pipeline on a commit once, and names the tests that failed. Seen are those that failed on it before.
-func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail, master string, seen, redBefore []string) (red []string, err error) {
-	report, evidence, leave, err := b.check(ctx, job, "pipeline", repo, m, master, redBefore)
+func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repository, d *events.RunDetail, m events.MergeDetail, master string, seen, redBefore []string, log *log) (red []string, err error) {
+	report, evidence, leave, err := b.check(ctx, job, log, repo, m, master, redBefore)
 	defer leave()
 	d.Merge.Evidence = evidence
 	d.Tests, d.MoreTests = told(report, seen)

@@ -3,7 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 
@@ -17,7 +19,8 @@ import (
 const mostLogs = 32
 
 // showLog answers GET /api/v1/logs/{project}/{run}: what the steps of a run printed, as they printed it; of one step with ?step, the
-// lines that contain a text with ?grep, and what is still to come with ?follow. An answer that breaks off is not the whole log.
+// lines that contain a text with ?grep, and what is still to come with ?follow. An answer that breaks off is not the whole log: the same
+// question goes on where it was with ?skip, the bytes that came of it, and ?attempt, as its header said.
 func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 	v := r.URL.Query()
 	run := runlog.Run{Project: r.PathValue("project"), Kind: runlog.Kind(v.Get("kind")), Key: r.PathValue("run")}
@@ -28,6 +31,16 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 	follow, err := strconv.ParseBool(v.Get("follow"))
 	if err != nil && v.Has("follow") {
 		g.fail(w, r, refuse(http.StatusBadRequest, "follow=%s: want true or false", quote(v.Get("follow"))))
+		return
+	}
+	attempt, err := number(v, "attempt")
+	if err != nil {
+		g.fail(w, r, err)
+		return
+	}
+	skip, err := number(v, "skip")
+	if err != nil {
+		g.fail(w, r, err)
 		return
 	}
 	select {
@@ -48,6 +61,9 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
+	if attempt > 0 {
+		last.Attempt = attempt
+	}
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
@@ -64,7 +80,7 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-	if err := g.sendLog(r.Context(), w, last, follow, v.Get("step"), v.Get("grep")); err != nil {
+	if err := g.sendLog(r.Context(), w, last, follow, skip, v.Get("step"), v.Get("grep")); err != nil {
 		if r.Context().Err() == nil && !errors.Is(err, errStopping) {
 			g.log.Warn("a log could not be read to its end", zap.String("project", run.Project), zap.String("run", run.Key), zap.Error(err))
 		}
@@ -72,7 +88,7 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (g *Gateway) sendLog(ctx context.Context, w http.ResponseWriter, last runlog.Last, follow bool, step, text string) error {
+func (g *Gateway) sendLog(ctx context.Context, w http.ResponseWriter, last runlog.Last, follow bool, skip uint64, step, text string) error {
 	control := http.NewResponseController(w)
 	if follow {
 		_ = control.Flush() // there is a log, also where nothing is printed for long
@@ -94,12 +110,42 @@ func (g *Gateway) sendLog(ctx context.Context, w http.ResponseWriter, last runlo
 		}()
 		ctx = following
 	}
-	filter := runlog.NewFilter(w, step, text)
+	filter := runlog.NewFilter(&skipping{w, skip}, step, text)
 	err := g.logs.Read(ctx, last, follow, func(step string, piece []byte) error {
 		if err := filter.Print(step, piece); err != nil || !follow {
 			return err
 		}
 		return control.Flush()
 	})
-	return errors.Join(err, filter.Close())
+	if err != nil {
+		return err // a line that has begun is not shown: it would not be the same when it is asked for again
+	}
+	return filter.Close()
+}
+
+// number reads a parameter of an address; 0 when it is left out.
+func number(v url.Values, name string) (uint64, error) {
+	if !v.Has(name) {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(v.Get(name), 10, 63)
+	if err != nil {
+		return 0, refuse(http.StatusBadRequest, "%s=%s: want a number", name, quote(v.Get(name)))
+	}
+	return n, nil
+}
+
+// skipping passes on what is behind the bytes that are left out.
+type skipping struct {
+	out  io.Writer
+	left uint64
+}
+
+func (s *skipping) Write(p []byte) (int, error) {
+	gone := min(s.left, uint64(len(p)))
+	if s.left -= gone; gone == uint64(len(p)) {
+		return len(p), nil
+	}
+	n, err := s.out.Write(p[gone:])
+	return int(gone) + n, err
 }

@@ -10,6 +10,7 @@ import (
 // The command asks for what its flags say, shows it byte by byte, and says what of the log is missing.
 func TestLogs(t *testing.T) {
 	const log = "\x1b[31mFAIL\x1b[0m \xff\n"
+	breaks := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.EscapedPath() + "?" + r.URL.RawQuery {
 		case "/api/v1/logs/shop/c1%231?", "/api/v1/logs/shop/feat%2Fx%231?follow=true&grep=a+b&kind=build&step=test":
@@ -19,6 +20,25 @@ func TestLogs(t *testing.T) {
 			_, _ = w.Write([]byte(log))
 		case "/api/v1/logs/shop/half%231?":
 			_, _ = w.Write([]byte(log))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/api/v1/logs/shop/broken%231?follow=true&step=test":
+			w.Header().Set("Lemnis-Log-Attempt", "7")
+			_, _ = w.Write([]byte("one\ntw"))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/api/v1/logs/shop/broken%231?attempt=7&follow=true&skip=6&step=test":
+			if breaks++; breaks == 1 {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			_, _ = w.Write([]byte("o\nthree\n"))
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		case "/api/v1/logs/shop/broken%231?attempt=7&follow=true&skip=14&step=test":
+			_, _ = w.Write([]byte("four\n"))
+		case "/api/v1/logs/shop/taken%231?follow=true":
+			_, _ = w.Write([]byte("one\n"))
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		default:
@@ -37,6 +57,8 @@ func TestLogs(t *testing.T) {
 		{[]string{"feat/x#1", "--step", "test", "--grep", "a b", "--follow", "--kind", "build"}, 0, log, ""},
 		{[]string{"cut#1"}, 0, log, "cut off: 7 bytes of it are not kept"},
 		{[]string{"half#1"}, 1, log, "the log breaks off here"},
+		{[]string{"broken#1", "--follow", "--step", "test"}, 0, "one\ntwo\nthree\nfour\n", ""},
+		{[]string{"taken#1", "--follow"}, 1, "one\n", "there is no log of run"},
 		{[]string{"gone#1"}, 1, "", "there is no log of run"},
 		{[]string{"c1#1", "--kind", "else"}, 2, "", "pipeline and build"},
 		{[]string{}, 2, "", "RUN is missing"},
