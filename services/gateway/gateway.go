@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/internal/quota"
 	"github.com/lemnis/lemnis/internal/runlog"
@@ -48,7 +48,7 @@ type Options struct {
 	// Quotas of projects; nil: there are none.
 	Quotas *quota.File
 	// PrivateSinks are ranges of addresses, closed to subscriptions otherwise, that these may push to.
-	PrivateSinks []netip.Prefix
+	PrivateSinks outward.Allowed
 	// SigningSecrets is a folder that holds <project>/<name> for signing secrets of subscriptions and secrets of webhooks;
 	// empty: there are none.
 	SigningSecrets string

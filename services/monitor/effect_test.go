@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -33,6 +35,9 @@ func send(t *testing.T, o Options, rotas ...events.OnCall) []service.Report {
 	p := events.DefaultProject("shop")
 	p.OnCall = rotas
 	o.AlertPause = time.Millisecond
+	if o.Allow == nil {
+		o.Allow = outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")}
+	}
 	if o.AlertTimeout == 0 {
 		o.AlertTimeout = 2 * time.Second
 	}
@@ -128,6 +133,24 @@ func TestAlertsThatAreNotDeliveredSayWhy(t *testing.T) {
 	}
 	if a := sent(send(t, Options{})[0]); a.Delivered || a.To != "nobody" || a.Reason == "" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// A project's webhook reaches no address that is not public: neither by plain HTTP nor by TLS, nor where a secret says it.
+func TestAlertsStayOutOfTheInstallation(t *testing.T) {
+	var calls atomic.Int32
+	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { calls.Add(1) })
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	defer plain.Close()
+	defer secure.Close()
+	for _, url := range []string{plain.URL, secure.URL} {
+		reports := send(t, Options{Allow: outward.Allowed{}}, events.OnCall{Name: "first", People: []string{"ann"}, Webhook: url})
+		if a := sent(reports[0]); a.Delivered || !strings.HasPrefix(a.Reason, "attempt 1: ") || !strings.Contains(a.Reason, "LEMNIS_ALLOW_PRIVATE_SINKS opens a range") {
+			t.Errorf("%s: %+v", url, a)
+		}
+	}
+	if calls.Load() > 0 {
+		t.Errorf("%d calls", calls.Load())
 	}
 }
 

@@ -9,11 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -29,7 +31,26 @@ type messenger struct {
 }
 
 func newMessenger(o Options) *messenger {
-	return &messenger{options: o, client: noRedirects(http.DefaultTransport)}
+	return &messenger{options: o, client: noRedirects(byAddress{secure: transport(o.Allow, true), plain: transport(o.Allow, false)})}
+}
+
+// byAddress keeps what goes without TLS to the addresses that are open to it.
+type byAddress struct{ secure, plain *http.Transport }
+
+// RoundTrip is http.RoundTripper's.
+func (t byAddress) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "https" {
+		return t.secure.RoundTrip(r)
+	}
+	return t.plain.RoundTrip(r)
+}
+
+// transport dials what is open only. A proxy of the environment would dial in its place, without the check: it is not asked.
+func transport(open outward.Allowed, secure bool) *http.Transport {
+	return &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: 5 * time.Second, Control: open.Control(secure)}).DialContext,
+		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, ForceAttemptHTTP2: true,
+	}
 }
 
 // message is the JSON that a webhook gets. It may come more than once: the header Idempotency-Key tells.
@@ -154,7 +175,7 @@ func (m *messenger) post(ctx context.Context, target *url.URL, key string, body 
 		if errors.As(err, &u) {
 			err = u.Err
 		}
-		return true, fmt.Errorf("the webhook can not be reached: %w", err)
+		return !errors.Is(err, outward.ErrClosed), fmt.Errorf("the webhook can not be reached: %w", err)
 	}
 	_, _ = io.CopyN(io.Discard, response.Body, 64<<10)
 	_ = response.Body.Close()

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/monitor/alert"
@@ -33,6 +34,8 @@ type Options struct {
 	Every time.Duration
 	// SecretsDir holds <project>/<name> for webhooks that are given as "secret:<name>"; empty: there are none.
 	SecretsDir string
+	// Allow are ranges of addresses, closed to webhooks otherwise, that they may have.
+	Allow outward.Allowed
 	// AlertTimeout bounds one attempt to deliver a message; 5 s when zero. AlertPause is the pause before the second of
 	// three attempts, four times as long before the third; 500 ms when zero.
 	AlertTimeout, AlertPause time.Duration

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"net/netip"
 	"os"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/demo"
 	"github.com/lemnis/lemnis/cmd/lemnis/lap"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -44,7 +46,7 @@ func turn(t *testing.T, url string, s lap.Subject) lap.Result {
 
 func TestLapInOneProcess(t *testing.T) {
 	data := t.TempDir()
-	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0",
+	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")},
 		Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,7 @@ func TestLapOfSinglePrograms(t *testing.T) {
 	env := func(health string) []string {
 		return append(tracing(traces),
 			fmt.Sprintf("LEMNIS_NATS_URL=nats://127.0.0.1:%d", nats), "LEMNIS_REDIS_URL=unix://"+socket, "LEMNIS_REGISTRY_URL="+url,
-			"LEMNIS_SECRETS_DIR="+filepath.Join(data, "secrets"), "LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=debug")
+			"LEMNIS_SECRETS_DIR="+filepath.Join(data, "secrets"), "LEMNIS_DATA="+data, "LEMNIS_HTTP="+health, "LEMNIS_LOG=debug", "LEMNIS_ALLOW_PRIVATE_SINKS=127.0.0.0/8")
 	}
 	waitForSocket(t, socket)
 	var all []*program

@@ -9,18 +9,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/builder"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
-	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
 
 func newUp() *cobra.Command {
 	var o up.Options
 	auth := os.Getenv("LEMNIS_AUTH")
-	private := os.Getenv("LEMNIS_ALLOW_PRIVATE_SINKS")
+	private := os.Getenv(outward.Variable)
 	level := cmp.Or(os.Getenv("LEMNIS_LOG"), "warn")
 	c := &cobra.Command{
 		Use: "up", Short: "Run everything in one process", Args: exactly(),
@@ -30,7 +30,7 @@ func newUp() *cobra.Command {
 			if err != nil {
 				return usage("--log: %v", err)
 			}
-			if o.PrivateSinks, err = subscription.ParseAllowed(private); err != nil {
+			if o.PrivateSinks, err = outward.Parse(private); err != nil {
 				return usage("--allow-private-sinks: %v", err)
 			}
 			if o.Auth, err = authWanted(auth); err != nil {
@@ -79,7 +79,7 @@ func newUp() *cobra.Command {
 	addressVar(f, &o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
 	f.StringVar(&o.Config, "config", "", "project file to apply at start")
 	f.StringVar(&o.Durability, "durability", "", "fsync: nothing is lost when the power fails, for fewer events a second")
-	f.StringVar(&private, "allow-private-sinks", private, "ranges like 10.0.0.0/8 that subscriptions may push to although they are not public ($LEMNIS_ALLOW_PRIVATE_SINKS)")
+	f.StringVar(&private, "allow-private-sinks", private, "ranges like 10.0.0.0/8 that subscriptions and alerts may go to although they are not public ($LEMNIS_ALLOW_PRIVATE_SINKS)")
 	f.StringVar(&auth, "auth", auth, "ask everybody for a token; the first one is written to admin.token in the data folder ($LEMNIS_AUTH)")
 	f.Lookup("auth").NoOptDefVal = "1"
 	f.StringVar(&o.TLS.Cert, "tls-cert", os.Getenv("LEMNIS_TLS_CERT"), "certificate of HTTP and NATS, PEM ($LEMNIS_TLS_CERT)")

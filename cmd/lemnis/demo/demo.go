@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/lap"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/services/deployer"
 )
 
@@ -40,6 +42,7 @@ func Run(ctx context.Context, o Options) error {
 	drill := &deployer.Drill{}
 	stack, err := up.New(ctx, up.Options{
 		Data: dir, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: o.Log, Drill: drill, StartTimeout: 5 * time.Second,
+		PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")}, // of the pager
 	})
 	if err != nil {
 		return err

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -169,26 +171,41 @@ func (l *Lap) repair(ctx context.Context, verdict events.Event) error {
 	if c, ok := detected.Content.(events.IncidentDetected); ok {
 		l.tell("incident: %d requests met the fault of “%s”", c.Lemnis.Exposed, c.Lemnis.Title)
 	}
-	m, err := l.pager.await(ctx, detected.SubjectID)
-	if err != nil {
+	if err := l.told(ctx, detected.SubjectID); err != nil {
 		return err
 	}
-	l.tell("%s is told: %s", m.To, first(m.Text))
 	back, err := l.journal.find(ctx, "the rollback", is(func(_ events.Event, c events.ServiceRolledback) bool { return c.Lemnis.Rollout.ID == rollout }))
 	if err != nil {
 		return err
 	}
 	l.tell("taken back, %.1f s after the verdict", back.Time.Sub(verdict.Time).Seconds())
-	if _, err := l.journal.find(ctx, "the message to be on record", is(func(_ events.Event, c events.AlertSent) bool {
-		return c.Incident == detected.SubjectID && c.Delivered
-	})); err != nil {
-		return err
-	}
 	resolved, err := l.journal.find(ctx, "the incident to be resolved", is(func(e events.Event, _ events.IncidentResolved) bool {
 		return e.SubjectID == detected.SubjectID
 	}))
 	if err == nil {
 		l.tell("resolved, %.1f s after it was detected", resolved.Time.Sub(detected.Time).Seconds())
+	}
+	return err
+}
+
+// told waits for whoever is on duty to be told of an incident. An installation that speaks to public addresses only does not reach the
+// pager, and has to say so.
+func (l *Lap) told(ctx context.Context, incident string) error {
+	sent, err := l.journal.find(ctx, "whoever is on duty to be told", is(func(_ events.Event, c events.AlertSent) bool { return c.Incident == incident }))
+	if err != nil {
+		return err
+	}
+	c, _ := sent.Content.(events.AlertSent)
+	switch {
+	case !c.Delivered && strings.Contains(c.Reason, outward.ErrClosed.Error()):
+		l.tell("%s is not told: %s", c.To, c.Reason)
+		return nil
+	case !c.Delivered:
+		return fmt.Errorf("%s was not told of incident %s: %s", c.To, incident, c.Reason)
+	}
+	m, err := l.pager.await(ctx, incident)
+	if err == nil {
+		l.tell("%s is told: %s", m.To, first(m.Text))
 	}
 	return err
 }

@@ -3,13 +3,13 @@ package up
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/certs"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
@@ -38,7 +38,7 @@ type Options struct {
 	TLS    certs.Files   // of HTTP and NATS; none: without TLS
 	Limits access.Limits // of tokens and projects, with Auth
 
-	PrivateSinks []netip.Prefix // ranges of addresses that subscriptions may push to although they are not public
+	PrivateSinks outward.Allowed // ranges of addresses that subscriptions and alerts may go to although they are not public
 
 	Front []string      // command that runs users' way to what is deployed as a process that outlives this one; empty: within this one
 	Alone time.Duration // how long that process goes on when no deployer is there; 10 min when zero

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/outward"
 )
 
 const (
@@ -46,9 +48,9 @@ type connection struct {
 }
 
 // newClients makes clients; resolver may be nil.
-func newClients(allow allowed, resolver *net.Resolver, roots *tls.Config) *clients {
+func newClients(allow outward.Allowed, resolver *net.Resolver, roots *tls.Config) *clients {
 	dialer := func(secure bool) *net.Dialer {
-		return &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: allow.control(secure), Resolver: resolver}
+		return &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: allow.Control(secure), Resolver: resolver}
 	}
 	c := &clients{secure: dialer(true), plain: dialer(false), tls: &tls.Config{MinVersion: tls.VersionTLS12}, idle: map[string][]*connection{}}
 	if roots != nil {

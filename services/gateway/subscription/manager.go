@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/netip"
 	"sort"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 )
 
@@ -26,7 +26,7 @@ type Options struct {
 	// Record puts a change on the stream, for the audit. A change that can not be recorded is not made.
 	Record func(ctx context.Context, principal, id, change string) error
 	// Allow are ranges of addresses, closed to sinks otherwise, that they may have.
-	Allow []netip.Prefix
+	Allow outward.Allowed
 	// SecretsDir holds <project>/<name> for signing secrets that are given as "secret:<name>"; empty: there are none.
 	SecretsDir string
 	// Tail reads the stream in order from a sequence on; nil: a reader of its own does.

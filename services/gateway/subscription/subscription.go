@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -121,7 +122,7 @@ func Parse(body []byte) (Subscription, error) {
 }
 
 // check judges what was asked for, and fills in defaults.
-func (s *Subscription) check(allow allowed) error {
+func (s *Subscription) check(allow outward.Allowed) error {
 	if s.ID != "" {
 		return fail("id", "the gateway gives it; leave it out")
 	}
@@ -183,7 +184,7 @@ func (s *Subscription) checkSelection() error {
 
 var secretName = regexp.MustCompile(`^secret:[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 
-func (s *Subscription) checkHTTP(allow allowed) error {
+func (s *Subscription) checkHTTP(allow outward.Allowed) error {
 	if err := checkSink(s.Sink, allow); err != nil {
 		return err
 	}
@@ -219,7 +220,7 @@ func (s *Subscription) checkHTTP(allow allowed) error {
 	return checkHeaders(p.Headers)
 }
 
-func checkSink(sink string, allow allowed) error {
+func checkSink(sink string, allow outward.Allowed) error {
 	if sink == "" {
 		return fail("sink", "is missing: the URL that events are pushed to")
 	}
@@ -243,7 +244,7 @@ func checkSink(sink string, allow allowed) error {
 	}
 	// What a name stands for is checked when it is dialled; an address can be refused at once.
 	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if err := allow.check(addr, u.Scheme == "https"); err != nil {
+		if err := allow.Check(addr, u.Scheme == "https"); err != nil {
 			return fail("sink", "%v", err)
 		}
 	}

@@ -20,12 +20,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/quota"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/internal/trace"
 	"github.com/lemnis/lemnis/services/gateway"
 	"github.com/lemnis/lemnis/services/gateway/registry"
-	"github.com/lemnis/lemnis/services/gateway/subscription"
 )
 
 func main() {
@@ -71,9 +71,9 @@ func run(stopped context.Context, getenv func(string) string) error {
 			return fmt.Errorf("LEMNIS_HTTP: %w", err)
 		}
 	}
-	private, err := subscription.ParseAllowed(getenv("LEMNIS_ALLOW_PRIVATE_SINKS"))
+	private, err := outward.Parse(getenv(outward.Variable))
 	if err != nil {
-		return fmt.Errorf("LEMNIS_ALLOW_PRIVATE_SINKS: %w", err)
+		return fmt.Errorf("%s: %w", outward.Variable, err)
 	}
 	log, err := service.NewLog(env.Log)
 	if err != nil {

@@ -1,4 +1,6 @@
-package subscription
+// Package outward is the rule for addresses that people name and the installation speaks to, as those of subscriptions and of whom alerts
+// go to: public ones by TLS, and what the operator has opened beside. It is asked of the very address that is dialled.
+package outward
 
 import (
 	"errors"
@@ -8,12 +10,15 @@ import (
 	"syscall"
 )
 
-// allowed are the address ranges, closed to sinks otherwise, that the operator has opened.
-type allowed []netip.Prefix
+// Allowed are the address ranges, closed otherwise, that the operator has opened.
+type Allowed []netip.Prefix
 
-// ParseAllowed reads ranges in CIDR notation, separated by commas or spaces; a single address is a range of its own.
-func ParseAllowed(list string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
+// Variable is where operators say it to services.
+const Variable = "LEMNIS_ALLOW_PRIVATE_SINKS"
+
+// Parse reads ranges in CIDR notation, separated by commas or spaces; a single address is a range of its own.
+func Parse(list string) (Allowed, error) {
+	var out Allowed
 	for _, text := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' }) {
 		p, err := netip.ParsePrefix(text)
 		if err != nil {
@@ -51,11 +56,12 @@ var (
 	open6 = netip.MustParsePrefix("2000::/3")
 )
 
-var errClosed = errors.New("the address is not open to subscriptions")
+// ErrClosed says that an address may not be spoken to.
+var ErrClosed = errors.New("the address is not open")
 
-// check refuses an address that a sink may not have. Without TLS only what the operator has opened is reached: the
+// Check refuses an address that is not open. Without TLS only what the operator has opened is reached: the
 // CloudEvents webhook rules ask for TLS.
-func (a allowed) check(addr netip.Addr, tls bool) error {
+func (a Allowed) Check(addr netip.Addr, tls bool) error {
 	addr = addr.WithZone("").Unmap()
 	for _, p := range a {
 		if p.Contains(addr) {
@@ -63,30 +69,30 @@ func (a allowed) check(addr netip.Addr, tls bool) error {
 		}
 	}
 	if !addr.IsValid() || addr.Is6() && !open6.Contains(addr) {
-		return fmt.Errorf("%w: %s is no public address; the gateway's --allow-private-sinks opens a range", errClosed, addr)
+		return fmt.Errorf("%w: %s is no public address; %s opens a range", ErrClosed, addr, Variable)
 	}
 	for _, p := range closed {
 		if p.Contains(addr) {
-			return fmt.Errorf("%w: %s is no public address; the gateway's --allow-private-sinks opens a range", errClosed, addr)
+			return fmt.Errorf("%w: %s is no public address; %s opens a range", ErrClosed, addr, Variable)
 		}
 	}
 	if !tls {
-		return fmt.Errorf("%w: %s is reached without TLS; use https", errClosed, addr)
+		return fmt.Errorf("%w: %s is reached without TLS; use https", ErrClosed, addr)
 	}
 	return nil
 }
 
-// control checks the address that is about to be dialled: after the name was resolved, so that a name which stands for
+// Control is a dialer's: it checks the address that is about to be dialled: after the name was resolved, so that a name which stands for
 // something else the second time gains nothing.
-func (a allowed) control(tls bool) func(network, address string, _ syscall.RawConn) error {
+func (a Allowed) Control(tls bool) func(network, address string, _ syscall.RawConn) error {
 	return func(network, address string, _ syscall.RawConn) error {
 		if network != "tcp4" && network != "tcp6" {
-			return fmt.Errorf("%w: %s", errClosed, network)
+			return fmt.Errorf("%w: %s", ErrClosed, network)
 		}
 		to, err := netip.ParseAddrPort(address)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errClosed, err)
+			return fmt.Errorf("%w: %w", ErrClosed, err)
 		}
-		return a.check(to.Addr(), tls)
+		return a.Check(to.Addr(), tls)
 	}
 }
