@@ -102,6 +102,11 @@ func TestTheNetworkIsTheDesigns(t *testing.T) {
 	}
 	for _, overlay := range overlays {
 		c := build(t, overlay)
+		if overlay == "ha" {
+			want["redis-2:6379"] = want["redis:6379"]
+		} else {
+			delete(want, "redis-2:6379")
+		}
 		denied := false
 		in, out := map[string][]string{}, map[string][]string{}
 		for _, p := range c.policies {
@@ -292,7 +297,7 @@ func TestTheHighlyAvailableOverlay(t *testing.T) {
 		switch w.name {
 		case "nats":
 			want = 3
-		case "redis", "streams":
+		case "redis", "redis-2", "streams":
 			want = 1
 		}
 		if w.replicas != want {
@@ -310,6 +315,18 @@ func TestTheHighlyAvailableOverlay(t *testing.T) {
 	}
 	if found != 2 {
 		t.Errorf("%d of 2 configurations are those of a cluster", found)
+	}
+	// Of the two Redis one has to be left when a node is lost.
+	apart := false
+	for _, w := range c.workloads {
+		if a := w.pod.Spec.Affinity; w.name == "redis-2" && a != nil && a.PodAntiAffinity != nil {
+			for _, term := range a.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution {
+				apart = apart || term.TopologyKey == corev1.LabelHostname && slices.Equal(picked(t, c, term.LabelSelector), []string{"redis", "redis-2"})
+			}
+		}
+	}
+	if !apart {
+		t.Error("the second Redis is not there, or may run where the first one does")
 	}
 	if modes := c.claims["gateway"].Spec.AccessModes; len(modes) != 1 || modes[0] != corev1.ReadWriteMany {
 		t.Errorf("the gateways' volume is %v", modes)
