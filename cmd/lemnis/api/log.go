@@ -65,7 +65,11 @@ func (l *logReader) open() (http.Header, error) {
 		l.query.Set("skip", strconv.FormatInt(l.read, 10))
 		l.query.Set("attempt", l.attempt)
 	}
-	request, err := http.NewRequestWithContext(l.context, http.MethodGet, l.address+"?"+l.query.Encode(), http.NoBody)
+	address := l.address
+	if len(l.query) > 0 {
+		address += "?" + l.query.Encode()
+	}
+	request, err := http.NewRequestWithContext(l.context, http.MethodGet, address, http.NoBody)
 	if err != nil {
 		return nil, err
 	}

@@ -39,10 +39,18 @@ type Subscribed struct {
 	Secret  string `json:"signingsecret"` // once, at its creation
 	Project string `json:"-"`
 	Status  struct {
-		State    string `json:"state"`
-		Reason   string `json:"reason"`
-		Consumer string `json:"consumer"`
+		State     string `json:"state"`
+		Reason    string `json:"reason"`
+		Lag       uint64 `json:"lag"` // places on the stream between what is settled and the last fact
+		LastError string `json:"lasterror"`
+		Consumer  string `json:"consumer"`
 	} `json:"status"`
+}
+
+// SubscriptionInfo is a subscription, and how it fares.
+type SubscriptionInfo struct {
+	Subscription
+	Subscribed
 }
 
 // Subscribe makes a subscription.
@@ -63,15 +71,19 @@ func (c *Client) Subscribe(ctx context.Context, s Subscription) (Subscribed, err
 	return made, nil
 }
 
-// Subscriptions lists those of a project, or of all that may be read, as the gateway says it.
-func (c *Client) Subscriptions(ctx context.Context, project string) (json.RawMessage, error) {
+// Subscriptions lists those of a project, or of all that may be read; raw is what the gateway says.
+func (c *Client) Subscriptions(ctx context.Context, project string) (raw json.RawMessage, all []SubscriptionInfo, err error) {
 	v := url.Values{}
 	if project != "" {
 		v.Set("project", project)
 	}
-	var all json.RawMessage
-	err := c.get(ctx, "/subscriptions", v, &all)
-	return all, err
+	if err := c.get(ctx, "/subscriptions", v, &raw); err != nil {
+		return nil, nil, err
+	}
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, nil, fmt.Errorf("the list of subscriptions is not understood: %w", err)
+	}
+	return raw, all, nil
 }
 
 // Subscription shows one.

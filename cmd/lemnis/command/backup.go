@@ -24,7 +24,7 @@ type busFlags struct{ reach.Address }
 func (b *busFlags) add(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&b.Data, "data", os.Getenv("LEMNIS_DATA"), "data folder of the installation ($LEMNIS_DATA; default: lemnis in the user's cache folder)")
-	addressVar(f, &b.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server of an installation that has no data folder of `lemnis up` ($LEMNIS_NATS_URL)")
+	addressVar(f, &b.NATS, "nats", os.Getenv("LEMNIS_NATS_URL"), "NATS server of an installation whose services are programs of their own ($LEMNIS_NATS_URL)")
 	f.StringVar(&b.Key, "nats-key", os.Getenv("LEMNIS_NATS_KEY_FILE"), "file with that installation's own key, services.nk ($LEMNIS_NATS_KEY_FILE)")
 }
 

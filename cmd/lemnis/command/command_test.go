@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +68,33 @@ func TestMistypedCommandLines(t *testing.T) {
 				t.Errorf("not one error: %q", complaint)
 			}
 		})
+	}
+}
+
+// Keys are looked for where an installation is, and none is begun by a mistyped folder.
+func TestKeysOfNoInstallation(t *testing.T) {
+	nowhere := filepath.Join(t.TempDir(), "none")
+	for _, line := range []string{"list", "rotate planner", "revoke planner", "export --nats-conf"} {
+		code, _, complaint := lemnis(t.Context(), append([]string{"keys", "--data", nowhere}, strings.Fields(line)...)...)
+		if code != 1 || !strings.Contains(complaint, "there is no installation in "+nowhere) {
+			t.Errorf("keys %s: %d %s", line, code, complaint)
+		}
+	}
+	if _, err := os.Stat(nowhere); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
+	}
+}
+
+// Help names what there is to choose from, and no more: no phase without a type, no word of a sentence for the kind of a value.
+func TestHelp(t *testing.T) {
+	code, out, complaint := lemnis(t.Context(), "events", "publish", "--help")
+	if code != 0 || strings.Contains(out, "Phase any") || !strings.Contains(out, "Phase learn:\n  feedback.received") {
+		t.Errorf("%d %s\n%s", code, complaint, out)
+	}
+	for _, name := range []string{"up", "doctor", "backup", "restore", "retain", "demo"} {
+		if code, out, complaint = lemnis(t.Context(), name, "--help"); code != 0 || !regexp.MustCompile(`--nats string |--server string `).MatchString(out) || strings.Contains(out, "--nats lemnis up") {
+			t.Errorf("%s: %d %s\n%s", name, code, complaint, out)
+		}
 	}
 }
 
@@ -192,7 +222,9 @@ func TestAgainstInstallation(t *testing.T) {
 	has(out, `"limit": 4321`)
 
 	out, _ = do(0, "deadletters", "list")
-	has(out, "deadletters")
+	has(out, "SEQUENCE  PROJECT  WHERE  TYPE  REASON\n")
+	out, _ = do(0, "deadletters", "list", "-o", "json")
+	has(out, `"deadletters": []`)
 	out, _ = do(0, "deadletters", "resend", "--since", "1h", "--type", "ticket.created")
 	has(out, "0 sent again, 0 before, 0 can not be")
 	for _, name := range []string{"planner", "builder", "deployer", "monitor", "feedback", "gateway", "plan"} {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
+	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -42,21 +44,38 @@ func (l *letterFlags) query(f *flags) api.DeadLetterQuery {
 
 func newDeadLetterList(f *flags) *cobra.Command {
 	var which letterFlags
+	var output string
 	c := &cobra.Command{
 		Use: "list", Short: "List what failed for good, with the reason, how often it was tried and what caused it", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := outputIs(output); err != nil {
+				return err
+			}
 			all, err := f.client().DeadLetters(c.Context(), which.query(f))
 			if err != nil {
 				return err
 			}
-			text, err := json.Marshal(map[string][]json.RawMessage{"deadletters": all})
-			if err != nil {
-				return err
+			if output == "json" {
+				text, err := json.Marshal(map[string][]json.RawMessage{"deadletters": all})
+				if err != nil {
+					return err
+				}
+				return printJSON(c, text)
 			}
-			return printJSON(c, text)
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "SEQUENCE\tPROJECT\tWHERE\tTYPE\tREASON")
+			for _, raw := range all {
+				var l api.DeadLetter
+				if err := json.Unmarshal(raw, &l); err != nil {
+					return fmt.Errorf("a dead letter is no JSON that is understood: %w", err)
+				}
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\n", l.Sequence, l.Project, l.Where, l.Type, strings.Join(strings.Fields(l.Reason), " "))
+			}
+			return w.Flush()
 		},
 	}
 	which.add(c)
+	outputFlag(c, &output)
 	return c
 }
 

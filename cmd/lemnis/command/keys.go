@@ -33,6 +33,18 @@ func (k *keysFlags) dir() (string, error) {
 	return filepath.Join(k.data, "nats"), nil
 }
 
+// there is the folder of keys that are there already: one that is mistyped is not made.
+func (k *keysFlags) there() (string, error) {
+	dir, err := k.dir()
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return "", fmt.Errorf("there is no installation in %s; name its folder with --data", k.data)
+	}
+	return dir, nil
+}
+
 // change changes the keyring and hands the new seed over, if there is one.
 func (k *keysFlags) change(c *cobra.Command, name string, change func(*natsd.Keyring) (seed []byte, err error)) error {
 	dir, err := k.dir()
@@ -123,6 +135,9 @@ func newKeyRotate(k *keysFlags) *cobra.Command {
 			if err != nil {
 				return usage("--grace: %v", err)
 			}
+			if _, err := k.there(); err != nil {
+				return err
+			}
 			return k.change(c, args[0], func(ring *natsd.Keyring) ([]byte, error) { return ring.Rotate(args[0], lasts, time.Now()) })
 		},
 	}
@@ -135,6 +150,9 @@ func newKeyRevoke(k *keysFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "revoke SERVICE|PRINCIPAL", Short: "Take all keys of somebody away; what is connected by them is disconnected", Args: exactly("SERVICE|PRINCIPAL"),
 		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := k.there(); err != nil {
+				return err
+			}
 			return k.change(c, args[0], func(ring *natsd.Keyring) ([]byte, error) { return nil, ring.Remove(args[0]) })
 		},
 	}
@@ -144,7 +162,7 @@ func newKeyList(k *keysFlags) *cobra.Command {
 	return &cobra.Command{
 		Use: "list", Short: "List who has a key", Args: exactly(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			dir, err := k.dir()
+			dir, err := k.there()
 			if err != nil {
 				return err
 			}
@@ -177,7 +195,7 @@ func newKeyExport(k *keysFlags) *cobra.Command {
 			if !conf {
 				return usage("%s: say what to export: --nats-conf", c.CommandPath())
 			}
-			dir, err := k.dir()
+			dir, err := k.there()
 			if err != nil {
 				return err
 			}

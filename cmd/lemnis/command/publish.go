@@ -47,12 +47,13 @@ func newPublish(f *flags) *cobra.Command {
 	flags.StringVar(&p.file, "data", "", "file with the content as JSON; - is standard input")
 	flags.BoolVar(&p.dry, "dry-run", false, "print the event and send nothing")
 	flags.StringVarP(&p.output, "output", "o", "text", "text or json")
-	for _, phase := range append(events.Phases(), "") {
-		c.AddGroup(&cobra.Group{ID: phaseName(phase), Title: "Phase " + phaseName(phase) + ":"})
-	}
 	var types []*cobra.Command
 	for _, entry := range events.Catalogue() {
-		types = append(types, newPublishType(f, &p, entry))
+		one := newPublishType(f, &p, entry)
+		if !c.ContainsGroup(one.GroupID) && !one.Hidden {
+			c.AddGroup(&cobra.Group{ID: one.GroupID, Title: "Phase " + one.GroupID + ":"})
+		}
+		types = append(types, one)
 	}
 	group(c, types...)
 	c.Args = func(_ *cobra.Command, args []string) error {
@@ -74,6 +75,7 @@ func newPublishType(f *flags, p *publication, entry events.Entry) *cobra.Command
 		RunE: func(c *cobra.Command, _ []string) error { return p.publish(f, c, entry.Type, said) },
 	}
 	if !entry.Claimable {
+		c.GroupID = ""
 		return c
 	}
 	for _, one := range contentFields(reflect.TypeOf(entry.Zero())) {

@@ -78,6 +78,10 @@ func newRoot() *cobra.Command {
 	root := group(&cobra.Command{
 		Use: "lemnis", Short: "Run the whole DevOps lifecycle as events",
 		Long: "Lemnis runs plan, develop, integrate, deploy, operate and learn as services that know nothing of each other:\neach subscribes to facts, decides, and states new ones.",
+		Example: "  lemnis demo                         # the whole loop, once, on a real repository\n" +
+			"  lemnis up                           # everything in one process, at " + api.DefaultServer + "\n" +
+			"  lemnis apply -f shop.yaml           # a project\n" +
+			"  lemnis events tail --project shop   # what happens in it",
 	})
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -1,11 +1,13 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,18 +17,6 @@ import (
 )
 
 func newSubscriptions(f *flags) *cobra.Command {
-	list := &cobra.Command{
-		Use: "list", Short: "List them, with how each fares", Args: exactly(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			client := f.client()
-			defer client.Close()
-			all, err := client.Subscriptions(c.Context(), f.project)
-			if err != nil {
-				return err
-			}
-			return printJSON(c, all)
-		},
-	}
 	one := &cobra.Command{
 		Use: "show ID", Short: "Show one: progress, lag, last error", Args: exactly("ID"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -51,7 +41,36 @@ func newSubscriptions(f *flags) *cobra.Command {
 			return nil
 		},
 	}
-	return group(&cobra.Command{Use: "subscriptions", Short: "Have facts pushed to a URL, or kept for a NATS client"}, newSubscribe(f), list, one, remove)
+	return group(&cobra.Command{Use: "subscriptions", Short: "Have facts pushed to a URL, or kept for a NATS client"}, newSubscribe(f), newSubscriptionList(f), one, remove)
+}
+
+func newSubscriptionList(f *flags) *cobra.Command {
+	var output string
+	c := &cobra.Command{
+		Use: "list", Short: "List them, with how each fares", Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := outputIs(output); err != nil {
+				return err
+			}
+			client := f.client()
+			defer client.Close()
+			raw, all, err := client.Subscriptions(c.Context(), f.project)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				return printJSON(c, raw)
+			}
+			w := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tPROJECT\tTO\tSTATE\tBEHIND\tLAST ERROR")
+			for _, s := range all {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", s.ID, s.Config.Project, cmp.Or(s.Sink, s.Status.Consumer), s.Status.State, s.Status.Lag, cmp.Or(s.Status.Reason, s.Status.LastError))
+			}
+			return w.Flush()
+		},
+	}
+	outputFlag(c, &output)
+	return c
 }
 
 // asked are the flags of `subscriptions add`.

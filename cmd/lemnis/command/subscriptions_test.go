@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -90,8 +91,14 @@ func TestSubscriptions(t *testing.T) {
 	if out := run("subscriptions", "add", "--nats", "chat", "--start", "all"); !strings.Contains(out, "local-chat") {
 		t.Errorf("%s", out)
 	}
+	if list := run("subscriptions", "list"); !regexp.MustCompile(id + ` +shop +` + sink.URL + ` +active +\d+`).MatchString(list) {
+		t.Errorf("%s", list)
+	}
 	run("subscriptions", "remove", id)
 	if list := run("subscriptions", "list"); strings.Contains(list, id) || !strings.Contains(list, "local-chat") {
+		t.Errorf("%s", list)
+	}
+	if list := run("subscriptions", "list", "-o", "json"); !json.Valid([]byte(list)) || !strings.Contains(list, `"consumer": "local-chat"`) {
 		t.Errorf("%s", list)
 	}
 }
