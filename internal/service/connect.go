@@ -55,6 +55,9 @@ func (env Environment) Connect(ctx context.Context, log *zap.Logger, front *Fron
 		_ = folds.Close()
 		return Host{}, nil, fmt.Errorf("connect to %s: %w", secret.Redact(env.NATS), secret.RedactError(err))
 	}
+	if !nc.IsConnected() {
+		log.Warn("the bus is not reached; trying again", zap.String("address", secret.Redact(env.NATS)))
+	}
 	closeAll := func() {
 		if err := folds.Close(); err != nil {
 			log.Warn("closing the store of folds", zap.Error(err))

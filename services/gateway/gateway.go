@@ -92,8 +92,9 @@ type Gateway struct {
 	live     *live
 	tails    *tails
 
-	logs        *runlog.Store
-	readingLogs chan struct{}
+	logs          *runlog.Store
+	readingLogs   chan struct{}
+	followingLogs chan struct{}
 
 	rebuilding sync.Mutex // held while the read models are built again
 	metrics    metrics
@@ -143,7 +144,7 @@ func New(o Options) (*Gateway, error) {
 	})
 	g.measure(o.Metrics)
 	g.boundStorage()
-	g.logs, g.readingLogs = runlog.New(o.Host.JS), make(chan struct{}, mostLogs)
+	g.logs, g.readingLogs, g.followingLogs = runlog.New(o.Host.JS), make(chan struct{}, mostLogs), make(chan struct{}, mostFollowed)
 	g.secrets, g.webhookRoom.each = o.SigningSecrets, map[string]int64{}
 	return g, nil
 }

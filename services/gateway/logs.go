@@ -15,8 +15,11 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// mostLogs is how many logs are read at once: a long one that is searched takes a processor.
-const mostLogs = 32
+// How many logs are read at once: a long one that is searched takes a processor, and one that is followed waits most of the time.
+const (
+	mostLogs     = 32
+	mostFollowed = 256
+)
 
 // showLog answers GET /api/v1/logs/{project}/{run}: what the steps of a run printed, as they printed it; of one step with ?step, the
 // lines that contain a text with ?grep, and what is still to come with ?follow. An answer that breaks off is not the whole log: the same
@@ -43,11 +46,15 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
+	slots := g.readingLogs
+	if follow {
+		slots = g.followingLogs
+	}
 	select {
-	case g.readingLogs <- struct{}{}:
-		defer func() { <-g.readingLogs }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	default:
-		g.fail(w, r, refuse(http.StatusServiceUnavailable, "%d logs are being read; try again later", mostLogs))
+		g.fail(w, r, refuse(http.StatusServiceUnavailable, "%d logs are being read; try again later", cap(slots)))
 		return
 	}
 	last, err := g.logs.Find(r.Context(), run)

@@ -104,3 +104,26 @@ func TestLogsAreFollowed(t *testing.T) {
 	}
 	writer.Close(false)
 }
+
+// Those who follow logs, which may be open for hours, do not keep others from reading one.
+func TestManyFollowLogs(t *testing.T) {
+	w := newWorld(t)
+	run := runlog.Run{Project: "shop", Kind: runlog.Pipeline, Key: "c1#1"}
+	lost := runlog.New(w.host.JS).Write(t.Context(), run, 1)
+	_ = lost.Print("test", []byte("first\n"))
+	lost.Close(false)
+	for range 40 {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+run.Path()+"&follow=1", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Fatal(answer, err)
+		}
+		t.Cleanup(func() { _ = answer.Body.Close() })
+	}
+	if answer, got := w.send("GET", run.Path(), ""); answer.StatusCode != http.StatusOK || got != "first\n" {
+		t.Errorf("%s %q", answer.Status, got)
+	}
+}
