@@ -37,9 +37,10 @@ const submitBytes = 256 << 20
 // agree on its identity.
 const identityCandidate = "identity-of-new-stream"
 
-// What LOGS keeps: the newest of all runs. An operator may change both on the stream.
+// LogsAge is how long LOGS keeps anything. An operator may change it on the stream, as what it holds at the most.
+const LogsAge = 14 * 24 * time.Hour
+
 const (
-	logsAge   = 14 * 24 * time.Hour
 	logsBytes = 4 << 30
 	// leastLogs is what LOGS is made with at the least, where the store has little room.
 	leastLogs = 64 << 20
@@ -260,7 +261,7 @@ func logsConfig(replicas int) jetstream.StreamConfig {
 		Name:        Logs,
 		Description: "what the steps of pipelines printed",
 		Subjects:    []string{"logs.*.*.*"},
-		MaxAge:      logsAge,
+		MaxAge:      LogsAge,
 		MaxBytes:    logsBytes,
 		Discard:     jetstream.DiscardOld,
 		Storage:     jetstream.FileStorage,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -16,9 +17,10 @@ type Query struct {
 	Type    string // short or full name
 	Phase   events.Phase
 	Chain   string
-	After   uint64 // sequence; only what stands behind it
-	FromNow bool   // of Follow: what comes from now on, whatever After says
-	Limit   int    // of one page of Events; 1000 when zero
+	After   uint64    // sequence; only what stands behind it
+	Since   time.Time // of Events: only what was stored then or later
+	FromNow bool      // of Follow: what comes from now on, whatever After says
+	Limit   int       // of one page of Events; 1000 when zero
 }
 
 func (q Query) values() url.Values {
@@ -53,6 +55,9 @@ func (c *Client) Page(ctx context.Context, q Query) (Page, error) {
 		limit = 1000
 	}
 	v.Set("limit", strconv.Itoa(limit))
+	if !q.Since.IsZero() {
+		v.Set("from", q.Since.UTC().Format(time.RFC3339))
+	}
 	var answer struct {
 		Events []json.RawMessage `json:"events"`
 		Next   json.RawMessage   `json:"next"`

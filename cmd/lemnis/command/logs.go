@@ -3,13 +3,18 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -18,10 +23,11 @@ func newLogs(f *flags) *cobra.Command {
 	var q api.LogQuery
 	c := &cobra.Command{
 		Use: "logs RUN", Short: "Show what the steps of a pipeline run printed", Args: exactly("RUN"),
-		Long: "Show what the steps of a pipeline run printed, as they printed it, with secrets masked. RUN is the key of the run, CHANGE#ROUND:\n" +
-			"`lemnis events tail --from 0 --type pipelinerun.started` names it, and the evidence of an artifact does. A log is kept for a while, not for ever.",
+		Long: "Show what the steps of a pipeline run printed, as they printed it, with secrets masked. RUN is the key of the run, CHANGE#ROUND, or\n" +
+			"REPOSITORY@NUMBER where the project has a queue: `lemnis events tail --from 0 --type pipelinerun.started` names it, and the evidence\n" +
+			"of an artifact does. A log is kept for a while, not for ever.",
 		Example: "  lemnis logs 'c1#1' --project shop\n" +
-			"  lemnis logs 'c1#1' --step test --follow\n" +
+			"  lemnis logs api@12 --step test --follow\n" +
 			"  lemnis logs 'c1#1' --grep FAIL",
 		RunE: func(c *cobra.Command, args []string) error {
 			project, err := f.needProject()
@@ -32,11 +38,14 @@ func newLogs(f *flags) *cobra.Command {
 				return usage("--kind %q: there are %s and %s", q.Kind, runlog.Pipeline, runlog.Build)
 			}
 			log, dropped, err := f.client().Log(c.Context(), project, args[0], q)
+			if answer := (*api.Error)(nil); errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+				return fmt.Errorf("%w%s", err, f.runsThere(c.Context()))
+			}
 			if err != nil {
 				return err
 			}
 			defer func() { _ = log.Close() }()
-			_, err = io.Copy(c.OutOrStdout(), log)
+			shown, err := io.Copy(c.OutOrStdout(), log)
 			switch {
 			case c.Context().Err() != nil && q.Follow:
 				return nil // the one who followed has seen enough
@@ -44,6 +53,8 @@ func newLogs(f *flags) *cobra.Command {
 				return fmt.Errorf("the log breaks off here, it has more: %w", err)
 			case dropped > 0:
 				fmt.Fprintf(c.ErrOrStderr(), "lemnis: this log was cut off: %d bytes of it are not kept\n", dropped)
+			case shown == 0 && q.Step != "" && q.Text == "":
+				fmt.Fprintf(c.ErrOrStderr(), "lemnis: the run has no step %q, or it printed nothing\n", q.Step)
 			}
 			return nil
 		},
@@ -62,11 +73,23 @@ func newLogs(f *flags) *cobra.Command {
 	return c
 }
 
+// runsThere names some runs, for whoever has named none of them; empty when there are none.
+func (f *flags) runsThere(ctx context.Context) string {
+	runs := f.latestRuns(ctx)
+	for i, run := range runs {
+		runs[i], _, _ = strings.Cut(run, "\t") // without its description
+	}
+	if len(runs) == 0 {
+		return ""
+	}
+	return "; the latest runs are " + strings.Join(runs[:min(len(runs), 5)], ", ")
+}
+
 const mostCompleted = 50
 
-// latestRuns offers the runs of the project that began last, the last one first. A gateway that does not answer offers none.
+// latestRuns offers the runs of the project that began last, the last one first, as long as logs are kept. A gateway that does not answer offers none.
 func (f *flags) latestRuns(ctx context.Context) []cobra.Completion {
-	started, err := f.client().Events(ctx, api.Query{Project: f.project, Type: events.TypeOf(events.PipelineRunStarted{}).Short()})
+	started, err := f.client().Events(ctx, api.Query{Project: f.project, Type: events.TypeOf(events.PipelineRunStarted{}).Short(), Since: time.Now().Add(-natsd.LogsAge)})
 	if err != nil {
 		return nil
 	}

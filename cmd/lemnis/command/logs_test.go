@@ -1,20 +1,34 @@
 package command_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // The command asks for what its flags say, shows it byte by byte, and says what of the log is missing.
 func TestLogs(t *testing.T) {
+	run := func(key string) string {
+		e := events.New("shop", key, events.PipelineRunStarted{PipelineName: "merge"})
+		e.Kind, e.Source, e.Time, e.Phase, e.Chain = events.Stated, "/lemnis", time.Now(), events.Integrate, e.ID
+		text, err := events.EncodeStructured(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
 	const log = "\x1b[31mFAIL\x1b[0m \xff\n"
 	breaks := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.EscapedPath() + "?" + r.URL.RawQuery {
 		case "/api/v1/logs/shop/c1%231?", "/api/v1/logs/shop/feat%2Fx%231?follow=true&grep=a+b&kind=build&step=test":
 			_, _ = w.Write([]byte(log))
+		case "/api/v1/logs/shop/c1%231?step=tset":
 		case "/api/v1/logs/shop/cut%231?":
 			w.Header().Set("Lemnis-Log-Dropped", "7")
 			_, _ = w.Write([]byte(log))
@@ -42,6 +56,10 @@ func TestLogs(t *testing.T) {
 			_ = http.NewResponseController(w).Flush()
 			panic(http.ErrAbortHandler)
 		default:
+			if r.URL.Path == "/events" && r.URL.Query().Get("from") != "" {
+				fmt.Fprintf(w, `{"events":[%s,%s]}`, run("c1#1"), run("c2#1"))
+				return
+			}
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte(`{"title":"Not Found","status":404,"detail":"there is no log of run"}`))
@@ -59,7 +77,8 @@ func TestLogs(t *testing.T) {
 		{[]string{"half#1"}, 1, log, "the log breaks off here"},
 		{[]string{"broken#1", "--follow", "--step", "test"}, 0, "one\ntwo\nthree\nfour\n", ""},
 		{[]string{"taken#1", "--follow"}, 1, "one\n", "there is no log of run"},
-		{[]string{"gone#1"}, 1, "", "there is no log of run"},
+		{[]string{"gone#1"}, 1, "", "there is no log of run (404); the latest runs are c2#1, c1#1\n"},
+		{[]string{"c1#1", "--step", "tset"}, 0, "", `has no step "tset"`},
 		{[]string{"c1#1", "--kind", "else"}, 2, "", "pipeline and build"},
 		{[]string{}, 2, "", "RUN is missing"},
 	} {

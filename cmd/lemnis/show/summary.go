@@ -95,7 +95,10 @@ func integrate(content any) string {
 	case events.QueueEntered:
 		return fmt.Sprintf("round %d%s", c.Merge.Round, dash(c.Reason))
 	case events.QueueSurveyed:
-		return "touches " + cmp.Or(c.Reason, strings.Join(c.Writes, ", "))
+		if c.Reason != "" {
+			return "may touch everything: " + c.Reason
+		}
+		return "touches " + strings.Join(c.Writes, ", ")
 	case events.QueuePlanned:
 		return planned(c)
 	case events.QueueTested:
