@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/privacy"
 )
 
@@ -18,20 +18,7 @@ func newVault(t *testing.T) (*privacy.Vault, jetstream.JetStream, context.Contex
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
-	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, _, js := natsdtest.Start(t)
 	vault, err := privacy.NewVault(ctx, js, 1)
 	if err != nil {
 		t.Fatal(err)

@@ -9,10 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"pgregory.net/rapid"
 
-	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/privacy"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/feedback/delivery"
@@ -27,20 +26,7 @@ func newVault(t *testing.T) (*privacy.Vault, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
-	server, err := natsd.Start(natsd.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, _, js := natsdtest.Start(t)
 	vault, err := privacy.NewVault(ctx, js, 1)
 	if err != nil {
 		t.Fatal(err)
