@@ -2,12 +2,15 @@ package natsd_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -70,6 +73,17 @@ func TestStartRefuses(t *testing.T) {
 			s.Stop()
 			t.Errorf("%s: started", name)
 		}
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	if s, err := natsd.Start(natsd.Options{Dir: t.TempDir(), Listen: taken.Addr().String()}); !errors.Is(err, syscall.EADDRINUSE) {
+		if err == nil {
+			s.Stop()
+		}
+		t.Errorf("at an address that is taken: %v", err)
 	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, natsd.KeyFile), []byte("x"), 0o644); err != nil {

@@ -79,6 +79,14 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Listen != "" {
+		// The server would try for as long as it is waited for, and not say why.
+		l, err := net.Listen("tcp", o.Listen)
+		if err != nil {
+			return nil, err
+		}
+		_ = l.Close()
+	}
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create data folder: %w", err)
 	}

@@ -89,6 +89,9 @@ func (env Environment) Connect(ctx context.Context, log *zap.Logger, front *Fron
 			return err
 		})
 	}
+	if err != nil && !nc.IsConnected() {
+		err = fmt.Errorf("the bus at %s is not reached: %w", secret.Redact(env.NATS), err)
+	}
 	if err != nil {
 		closeAll()
 		return Host{}, nil, err

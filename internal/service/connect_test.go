@@ -18,7 +18,7 @@ func TestAWrongAddressOfTheBusIsSaid(t *testing.T) {
 	core, logs := observer.New(zapcore.WarnLevel)
 	log := zap.New(core, zap.Hooks(func(zapcore.Entry) error { cancel(); return nil }))
 	env := Environment{NATS: "nats://a:cret@127.0.0.1:1", Replicas: 1}
-	if _, _, err := env.Connect(ctx, log, nil); !errors.Is(err, context.Canceled) {
+	if _, _, err := env.Connect(ctx, log, nil); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "127.0.0.1:1 is not reached") || strings.Contains(err.Error(), "cret") {
 		t.Errorf("it ended with %v", err)
 	}
 	all := logs.All()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
@@ -140,6 +141,9 @@ func (s *Stack) connect(ctx context.Context) (service.Host, error) {
 		Dir: filepath.Join(o.Data, "nats"), Listen: o.NATSListen, Durability: o.Durability, Logger: o.Log.Sugar().Warnf,
 		Auth: o.Auth, TLS: s.doors.server(),
 	})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return service.Host{}, fmt.Errorf("listen for NATS: %w; is another installation running? choose another address with --nats-listen", err)
+	}
 	if err != nil {
 		return service.Host{}, fmt.Errorf("start the bus: %w", err)
 	}
