@@ -107,11 +107,14 @@ func (b *builder) land(ctx context.Context, job *service.Job) error {
 	case errors.Is(err, git.ErrMoved):
 		reason = "the master copy has moved from what it was tested on: once more"
 	default:
+		var result string
 		var again error
-		if f, _, again = outcome(ctx, job, err); again != nil {
+		if f, result, again = outcome(ctx, job, err); again != nil {
 			return again
 		}
-		reason = f.reason
+		if reason = f.reason; result == events.Errored {
+			f, reason = nil, "once more: "+reason // no change's doing: which of them meets it too, their next runs will show
+		}
 	}
 	for _, m := range planned.Merged {
 		var content any = events.QueueEntered{Merge: m, Reason: reason}
@@ -120,6 +123,8 @@ func (b *builder) land(ctx context.Context, job *service.Job) error {
 			content = events.ChangeMerged{Repository: &events.Reference{ID: m.Repository}, Lemnis: m}
 		case f != nil && (f.change == "" || f.change == m.Change):
 			content = events.QueueEjected{Merge: m, Reason: reason, Conflicts: f.conflicts}
+		case f != nil:
+			content = events.QueueEntered{Merge: m, Reason: fmt.Sprintf("once more, without change %s, with which it was tested: %s", f.change, reason)}
 		}
 		if err := job.Report(ctx, service.Report{Key: m.Change, Content: content}); err != nil {
 			return err
