@@ -13,8 +13,12 @@ import (
 
 const userAgent = "Lemnis"
 
-// beside is how long a request is waited for before another of the same subscription is sent.
-const beside = 50 * time.Millisecond
+const (
+	// beside is how long a request is waited for before another of the same subscription is sent.
+	beside = 50 * time.Millisecond
+	// prompt is how soon a receiver has to begin its answer to be sent to by the goroutines that all share, one of which it holds.
+	prompt = 10 * time.Millisecond
+)
 
 // structuredHead is the header of an event that is one JSON object.
 var structuredHead = lines(http.Header{"Content-Type": {"application/cloudevents+json"}})
@@ -98,47 +102,85 @@ func (w *worker) launch(sending context.Context) time.Duration {
 	return 0
 }
 
-// push tries to send a fact. While nothing else is under way that is begun here, and, when the receiver answers at once, done:
-// true. Otherwise a goroutine goes on, and what becomes of it is a result.
+// push sends a fact. To a receiver that answered its last request at once, while nothing else is under way to it, that is begun
+// by the shared senders, and, when it answers at once again, done: true. Otherwise a goroutine goes on, and what becomes of it is
+// a result.
 func (w *worker) push(sending context.Context, l *lane, a *attempt, last bool) (done bool) {
-	conclude := func(o outcome) {
-		if o.verdict == again && last && sending.Err() == nil {
-			o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
-		}
-		if o.verdict == refused && !w.bury(sending, a, o.reason) {
-			o.verdict = again
-		}
-		select {
-		case w.results <- result{l, o}:
-		case <-sending.Done():
-		}
-	}
-	q, err := w.request(a.item)
-	if err != nil {
-		go conclude(outcome{verdict: refused, reason: err.Error()})
-		return false
-	}
-	began := time.Now()
-	tried := func(h heard) outcome {
-		o := judge(h, time.Now())
-		w.host.Trace.Delivery(a.item.project, a.item.attributes["chainid"], a.item.attributes["id"], w.record.Spec.ID, began, o.reason)
-		return o
-	}
-	rest := func() heard { return w.clients.send(sending, w.patience.Timeout, q) }
-	if w.inflight == 1 {
-		var now heard
-		if now, rest = w.clients.sendSoon(sending, beside, w.patience.Timeout, q); rest == nil {
-			o := tried(now)
-			if o.verdict != delivered {
-				go conclude(o)
-				return false
-			}
-			_ = w.settle(sending, result{l, o}) // only what is not delivered can fail
+	p := &pushing{w: w, sending: sending, lane: l, attempt: a, last: last, began: time.Now()}
+	if w.inflight == 1 && w.prompt {
+		var o outcome
+		w.prompt = w.senders.do(sending, func() { o, done = p.atOnce() })
+		switch {
+		case done:
+			_ = w.settle(sending, result{lane: l, outcome: o, prompt: true}) // only what is not delivered can fail
 			return true
+		case w.prompt:
+			return false
 		}
 	}
-	go func() { conclude(tried(rest())) }()
+	go p.wait()
 	return false
+}
+
+// pushing is one try to send a fact.
+type pushing struct {
+	w       *worker
+	sending context.Context //nolint:containedctx // of this try alone
+	lane    *lane
+	attempt *attempt
+	last    bool // another try is not made
+	began   time.Time
+}
+
+// atOnce tells the outcome of a delivery that took no time. Otherwise a goroutine goes on.
+func (p *pushing) atOnce() (o outcome, done bool) {
+	q, err := p.w.request(p.attempt.item)
+	if err != nil {
+		go p.conclude(outcome{verdict: refused, reason: err.Error()})
+		return o, false
+	}
+	now, rest := p.w.clients.sendSoon(p.sending, prompt, p.w.patience.Timeout, q)
+	if rest != nil {
+		go func() { p.conclude(p.judge(rest())) }()
+		return o, false
+	}
+	if o = p.judge(now); o.verdict != delivered {
+		go p.conclude(o)
+		return o, false
+	}
+	return o, true
+}
+
+// wait sends, and waits for the answer.
+func (p *pushing) wait() {
+	q, err := p.w.request(p.attempt.item)
+	if err != nil {
+		p.conclude(outcome{verdict: refused, reason: err.Error()})
+		return
+	}
+	p.conclude(p.judge(p.w.clients.send(p.sending, p.w.patience.Timeout, q)))
+}
+
+func (p *pushing) judge(h heard) outcome {
+	o := judge(h, time.Now())
+	i := p.attempt.item
+	p.w.host.Trace.Delivery(i.project, i.attributes["chainid"], i.attributes["id"], p.w.record.Spec.ID, p.began, o.reason)
+	return o
+}
+
+// conclude reports what became of the try.
+func (p *pushing) conclude(o outcome) {
+	a, quick := p.attempt, time.Since(p.began) < prompt
+	if o.verdict == again && p.last && p.sending.Err() == nil {
+		o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
+	}
+	if o.verdict == refused && !p.w.bury(p.sending, a, o.reason) {
+		o.verdict = again
+	}
+	select {
+	case p.w.results <- result{p.lane, o, quick}:
+	case <-p.sending.Done():
+	}
 }
 
 // widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers

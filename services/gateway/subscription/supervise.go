@@ -32,9 +32,11 @@ func (m *Manager) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	sending := newSenders()
+	defer sending.end()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.run(ctx) })
-	group.Go(func() error { return m.supervise(ctx, kept, f) })
+	group.Go(func() error { return m.supervise(ctx, kept, f, sending) })
 	return group.Wait()
 }
 
@@ -44,7 +46,7 @@ type supervised struct {
 	done chan struct{}
 }
 
-func (m *Manager) supervise(ctx context.Context, kept store, f *feed) error {
+func (m *Manager) supervise(ctx context.Context, kept store, f *feed, sending *senders) error {
 	w, err := kept.kv.Watch(ctx, recordPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("watch subscriptions: %w", err)
@@ -90,14 +92,14 @@ func (m *Manager) supervise(ctx context.Context, kept store, f *feed) error {
 				if had {
 					<-before.done // it writes down how far it came
 				}
-				m.keepWorking(one, kept, f, r)
+				m.keepWorking(one, kept, f, sending, r)
 			})
 		}
 	}
 }
 
 // keepWorking delivers one subscription until ctx ends or it is disabled.
-func (m *Manager) keepWorking(ctx context.Context, kept store, f *feed, r record) {
+func (m *Manager) keepWorking(ctx context.Context, kept store, f *feed, sending *senders, r record) {
 	log := m.log.With(zap.String("subscription", r.Spec.ID))
 	wanted, err := compileAll(r.Spec.Filters)
 	if err != nil { // a version before this one let it through
@@ -106,7 +108,8 @@ func (m *Manager) keepWorking(ctx context.Context, kept store, f *feed, r record
 	}
 	for ctx.Err() == nil {
 		w := &worker{
-			manager: m, host: m.host, log: log, store: kept, feed: f, clients: m.clients, patience: m.options.Patience, record: r, wanted: wanted,
+			manager: m, host: m.host, log: log, store: kept, feed: f, clients: m.clients, senders: sending, patience: m.options.Patience,
+			record: r, wanted: wanted,
 		}
 		m.mu.Lock()
 		m.working[r.Spec.ID] = w

@@ -27,7 +27,7 @@ const (
 )
 
 // worker delivers one subscription's facts: those of an aggregate one after the other, those of others at the same time.
-// One goroutine (run) decides; requests have goroutines of their own.
+// One goroutine (run) decides; requests are sent by others, so that its stack stays small.
 type worker struct {
 	manager  *Manager
 	host     service.Host
@@ -35,6 +35,7 @@ type worker struct {
 	store    store
 	feed     *feed
 	clients  *clients
+	senders  *senders
 	patience Patience
 	record   record
 	wanted   predicate
@@ -53,6 +54,7 @@ type worker struct {
 	inflight  int
 	slots     int       // requests that there may be at a time now; it grows to what the patience allows
 	widened   time.Time // when it grew last
+	prompt    bool      // the receiver answered at once when it was heard of last
 	held      int
 	heldBytes int
 	quiet     time.Time // until then nothing is sent
@@ -83,6 +85,7 @@ type attempt struct {
 type result struct {
 	lane    *lane
 	outcome outcome
+	prompt  bool // the receiver answered at once
 }
 
 // input is what the reader hands over: a fact that is wanted, or that all up to a sequence have been looked at.
@@ -173,7 +176,8 @@ func (w *worker) loop(ctx, sending context.Context) error {
 		case <-wake.C:
 		case <-tick.C:
 			if w.settledAt || time.Since(w.saved) > saveRead {
-				if err := w.save(ctx); err != nil {
+				var err error
+				if aside(func() { err = w.save(ctx) }); err != nil {
 					if errors.Is(err, ErrConflict) {
 						return err
 					}
@@ -223,6 +227,7 @@ func (w *worker) take(i input) {
 // settle acts on what became of a try.
 func (w *worker) settle(ctx context.Context, r result) error {
 	w.inflight--
+	w.prompt = r.prompt
 	l, a := r.lane, r.lane.queue[0]
 	w.settledAt = true
 	w.mu.Lock()
