@@ -89,7 +89,8 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 
 // Layered says whether steps can be given layers whose upper folders lie in a folder, and if not, why.
 func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why string, err error) {
-	if isolated, why, err := p.Isolated(ctx); err != nil || !isolated {
+	isolated, why, err := p.Isolated(ctx)
+	if err != nil || !isolated {
 		return false, why, err
 	}
 	var at syscall.Stat_t
