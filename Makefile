@@ -57,7 +57,7 @@ check: fmt-check vet lint generated ## All that a change must pass: format, vet,
 # The benchmarks behind the rows of the table of goals; one package after the other: nothing else may run beside a measurement.
 GOALS = ^Benchmark(Decide|Watermill|Rebuild|Growth|Start|TakeOver|Door|FanOut)$$
 # Those of bench-builder and bench-deployer.
-WHOLE = ^Benchmark(Queue|Commit|Trigger|Log|Proxy|Rollout|Judge)$$
+WHOLE = ^Benchmark(Queue|Commit|Trigger|Log|Proxy|Rollout|Scale|Judge)$$
 
 .PHONY: bench
 bench: ## Measure what has a goal, and print it in a table: [FULL=1 takes longer, and measures the small parts too]
@@ -70,9 +70,9 @@ bench-micro: ## Measure the small parts: medians of rounds
 	@go test -p 1 -run '^$$' -bench . -skip '$(GOALS)|$(WHOLE)' -benchmem -count 3 -benchtime 300ms -timeout 60m work
 
 .PHONY: bench-deployer
-bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, the proxy beside nginx, rollouts under load
+bench-deployer: ## Measure the deployer: the canary test beside models of other tools' rules, the proxy beside nginx, rollouts under load, 1,000 services
 	@go test -count 1 -run '^$$' -bench '^BenchmarkProxy$$' -benchtime 1x ./services/deployer/proxy
-	@go test -count 1 -run '^$$' -bench '^BenchmarkRollout$$' -benchtime 1x ./services/deployer
+	@go test -count 1 -run '^$$' -bench '^Benchmark(Rollout|Scale)$$' -benchtime 1x ./services/deployer
 	@go test -p 1 -count 1 -run '^$$' -bench '^BenchmarkJudge$$' -benchtime 1x -timeout 20m ./services/deployer/canary/simulation
 
 .PHONY: bench-builder
