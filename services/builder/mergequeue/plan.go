@@ -8,6 +8,7 @@ import (
 
 const (
 	mostInBatch = 16
+	eager       = 3    // of the changes that wait, a slot's share is that much larger: the next slot becomes free when others have come
 	agePrice    = 0.05 // risk that a build duration of waiting is worth
 	mostRisk    = 0.45 // of a batch
 	patience    = 3    // build durations after which a change is not overtaken any more by those that overlap with it
@@ -130,7 +131,8 @@ type draft struct {
 func (q *Queue) draft(slots int, now float64) *draft {
 	d := draft{Queue: q.Clone()}
 	waiting := d.waiting()
-	size := min(max((len(waiting)+slots-1)/slots, 1), mostInBatch)
+	parts := func(n, of int) int { return (n + of - 1) / of }
+	size := max(min(parts(eager*len(waiting), slots), parts(len(waiting), max(slots-q.Running(), 1)), mostInBatch), 1)
 	if most := slots * horizon; len(waiting) > most {
 		late := map[string]bool{}
 		for _, c := range waiting[most:] {

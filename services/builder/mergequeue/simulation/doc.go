@@ -11,6 +11,9 @@
 // growing backlog would else be judged by how long it takes to empty. The models come near the published figures of their tools
 // with these rules; docs/queue.md has both.
 //
+// lanes plays the rules alone, which are told the rates and let land at once what does not overlap; whole plays the builder's queue around them, which
+// learns, and confirms on the tip what others overtook.
+//
 // A flaky test fails a build that is good. Who runs the failing tests again on the same commit pays a tenth of a build for each
 // time. What fails every time is a failure.
 package simulation

@@ -19,6 +19,10 @@ func TestMainIsNeverRed(t *testing.T) {
 			if name != "lanes" {
 				continue
 			}
+			s.Confirm = 1
+			if whole := run(s, newWhole(s), false); whole.Red > 0 || whole.Innocents > 0 {
+				t.Errorf("with confirmations at %v: %d merges broke main, %d innocents were rejected", row, whole.Red, whole.Innocents)
+			}
 			s.Flaky = 0.02
 			if got = run(s, begin(), true); got.Red > 0 || got.Innocents > 0 {
 				t.Errorf("with flaky tests at %v: %d merges broke main, %d innocents were rejected", row, got.Red, got.Innocents)

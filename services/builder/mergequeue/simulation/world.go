@@ -16,6 +16,7 @@ type Setting struct {
 	Overlap  float64 // share of pairs whose packages overlap
 	Conflict float64 // share of pairs that break main together; they overlap
 	Flaky    float64 // probability that a run of a good build's tests fails
+	Confirm  float64 // of a build: testing once more, on the tip, what passed on another commit
 	Seed     uint64
 }
 
@@ -142,8 +143,11 @@ func (t Tally) P99() float64 {
 func (w *world) free() int { return w.Slots - w.running }
 
 // start begins a build of tests on main and on.
-func (w *world) start(on, tests []*change, place any) *build {
-	b := &build{on: on, tests: tests, place: place, cost: 1}
+func (w *world) start(on, tests []*change, place any) *build { return w.startFor(on, tests, place, 1) }
+
+// startFor begins one that takes another time.
+func (w *world) startFor(on, tests []*change, place any, cost float64) *build {
+	b := &build{on: on, tests: tests, place: place, cost: cost}
 	b.ok = w.green(append(slices.Clone(on), tests...))
 	flaky := func() bool { return w.Flaky > 0 && w.random.Float64() < w.Flaky }
 	passed := b.ok && !flaky()
