@@ -96,7 +96,7 @@ func New(ctx context.Context, o Options) (_ *Stack, err error) {
 		return nil, fmt.Errorf("vault of the users' keys: %w", err)
 	}
 	s.addresses.HTTP, s.addresses.PID = "http"+s.secure()+"://"+s.listener.Addr().String(), os.Getpid()
-	for _, d := range s.definitions(host, vault) {
+	for _, d := range s.definitions(host, vault) { //nolint:contextcheck // the builder removes what a killed one left, within a minute
 		its, err := s.hostOf(d.Phase, host)
 		if err != nil {
 			return nil, err
