@@ -17,14 +17,19 @@ import (
 // DefaultServer is where `lemnis up` listens unless it is told otherwise.
 const DefaultServer = "http://127.0.0.1:8080"
 
+// patience is longer than a gateway takes to say that the bus is away. A gateway that was killed may say nothing at all: its
+// connections are not always closed with it, and what is sent over them goes nowhere.
+const patience = 15 * time.Second
+
 // most is how many bytes of an answer are read; a page holds at most a thousand events of 1 MiB, but not in practice.
 const most = 256 << 20
 
 // Client speaks to one gateway. Its methods may be called from several goroutines.
 type Client struct {
-	base  string
-	token string
-	http  *http.Client
+	base     string
+	token    string
+	http     *http.Client
+	patience time.Duration // for the answer to a claim, beyond what it asks the gateway to wait
 }
 
 // Option changes how a client reaches its gateway.
@@ -43,7 +48,7 @@ func New(server string, options ...Option) *Client {
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 40 * time.Second,
 	}
-	c := &Client{base: strings.TrimRight(server, "/"), http: &http.Client{Transport: transport}}
+	c := &Client{base: strings.TrimRight(server, "/"), http: &http.Client{Transport: transport}, patience: patience}
 	for _, o := range options {
 		o(c, transport)
 	}
@@ -108,7 +113,10 @@ func (c *Client) send(ctx context.Context, method, path string, header http.Head
 	}
 	c.identify(request)
 	response, err := c.http.Do(request)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return 0, nil, &url.Error{Op: method, URL: c.base + path, Err: errors.New("no answer")} // the transport's own limit: a repetition may help
+	case err != nil:
 		return 0, nil, err
 	}
 	defer func() { _ = response.Body.Close() }()

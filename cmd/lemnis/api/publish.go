@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -27,8 +28,13 @@ func (c *Client) publish(ctx context.Context, e events.Event, wait time.Duration
 	if wait > 0 {
 		header.Set("Prefer", "wait="+strconv.Itoa(int(wait.Seconds())))
 	}
-	status, answer, err := c.send(ctx, http.MethodPost, "/events", header, body)
-	if err != nil {
+	once, cancel := context.WithTimeout(ctx, wait+c.patience)
+	defer cancel()
+	status, answer, err := c.send(once, http.MethodPost, "/events", header, body)
+	switch {
+	case err != nil && once.Err() != nil && ctx.Err() == nil:
+		return nil, &url.Error{Op: http.MethodPost, URL: c.base + "/events", Err: fmt.Errorf("no answer within %s", wait+c.patience)} // the same again does no harm
+	case err != nil:
 		return nil, err
 	}
 	if status >= 300 && (status != http.StatusConflict || !isAnswer(answer)) {
