@@ -61,6 +61,7 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	var ended <-chan error
+	abandon := func() {}
 	var why error // before wait ended
 	for {
 		k, err := attach(wait, c.Folder, log)
@@ -70,7 +71,7 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 		if err == nil { // another version's: users are away for as long as it takes
 			err = k.Close(wait)
 		} else if ended == nil && wait.Err() == nil {
-			if ended, err = launch(ctx, c, command); err != nil {
+			if ended, abandon, err = launch(ctx, c, command); err != nil {
 				return nil, err
 			}
 		}
@@ -81,6 +82,7 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 		case failed := <-ended:
 			return nil, fmt.Errorf("the front did not start: %w", failed)
 		case <-wait.Done():
+			abandon()
 			return nil, fmt.Errorf("the front does not answer: %w", errors.Join(why, wait.Err()))
 		case <-tick.C:
 		}
@@ -90,12 +92,19 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 // logMost bounds what a front before has said.
 const logMost = 1 << 20
 
-// launch starts a front. The channel says that it has ended, and why.
-func launch(ctx context.Context, c Config, command []string) (<-chan error, error) {
-	ended := make(chan error, 1)
+// launch starts a front. The channel says that it has ended, and why. Whoever gets no hold of it abandons it: one within this
+// process is ended, any other waits for the next deployer.
+func launch(ctx context.Context, c Config, command []string) (ended chan error, abandon func(), err error) {
+	ended = make(chan error, 1)
 	if len(command) == 0 {
-		go func() { ended <- Run(context.WithoutCancel(ctx), c) }()
-		return ended, nil
+		running, stop := context.WithCancel(context.WithoutCancel(ctx))
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			defer stop()
+			ended <- Run(running, c)
+		}()
+		return ended, func() { stop(); <-over }, nil
 	}
 	file := filepath.Join(c.Folder, "logs", "front.log")
 	if info, err := os.Stat(file); err == nil && info.Size() > logMost {
@@ -103,7 +112,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 	}
 	output, err := os.OpenFile(file, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("the front's log: %w", err)
+		return nil, nil, fmt.Errorf("the front's log: %w", err)
 	}
 	defer func() { _ = output.Close() }()                                                              // the front has its own
 	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], c.arguments()...)...) //nolint:noctx,gosec // it outlives this process; the command is this program's own
@@ -111,7 +120,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")} // no secret of the deployer's is any business of its services
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start the front: %w", err)
+		return nil, nil, fmt.Errorf("start the front: %w", err)
 	}
 	go func() {
 		err := cmd.Wait()
@@ -120,7 +129,7 @@ func launch(ctx context.Context, c Config, command []string) (<-chan error, erro
 		}
 		ended <- fmt.Errorf("%w; %s may say why", err, file)
 	}()
-	return ended, nil
+	return ended, func() {}, nil
 }
 
 // attach takes over a front that answers before ctx ends; a front that hangs still accepts connections.

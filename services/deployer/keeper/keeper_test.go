@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/lemnis/lemnis/services/deployer/process"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 )
@@ -199,6 +201,20 @@ func TestAFrontThatIsKilled(t *testing.T) {
 }
 
 // What is no front says so, and where to read why.
+// A deployer that is stopped while its front starts within its own process leaves none behind.
+func TestAStopDuringTheStart(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for after := range 20 {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(after)*time.Millisecond)
+		if k, err := Attach(ctx, Config{Folder: t.TempDir()}, nil, func(Notice) {}); err == nil {
+			if err := k.Close(t.Context()); err != nil {
+				t.Errorf("after %d ms: %v", after, err)
+			}
+		}
+		cancel()
+	}
+}
+
 func TestAFrontThatDoesNotStart(t *testing.T) {
 	_, err := Attach(t.Context(), Config{Folder: t.TempDir()}, []string{"/bin/false"}, func(Notice) {})
 	if _, missing := exec.LookPath("/bin/false"); missing == nil && (err == nil || !strings.Contains(err.Error(), "front.log")) {
