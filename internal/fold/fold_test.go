@@ -394,3 +394,35 @@ func TestManySaves(t *testing.T) {
 		expect(t, s, scope, want)
 	})
 }
+
+// A store that is wiped is another one for whoever was in the middle of writing it, also where it began with nothing.
+func TestAWipedStoreIsAnother(t *testing.T) {
+	onEach(t, func(t *testing.T, s *fold.Store) {
+		mark, err := s.Mark(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := s.Mark(t.Context()); again != mark || err != nil {
+			t.Errorf("marked %q, then %q: %v", mark, again, err)
+		}
+		if err := s.AdvanceMarked(t.Context(), "m", mark, 0, 5); err != nil {
+			t.Fatal(err)
+		}
+		for _, marked := range []bool{false, true} { // by nobody, by another
+			if err := s.Client().FlushAll(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if marked {
+				if other, err := s.Mark(t.Context()); other == mark || err != nil {
+					t.Errorf("the mark is %q still: %v", other, err)
+				}
+			}
+			if err := s.AdvanceMarked(t.Context(), "m", mark, 0, 9); !errors.Is(err, fold.ErrMoved) {
+				t.Errorf("marked again %t: %v", marked, err)
+			}
+			if at, err := s.Position(t.Context(), "m"); at != 0 || err != nil {
+				t.Errorf("it stands at %d: %v", at, err)
+			}
+		}
+	})
+}

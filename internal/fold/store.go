@@ -2,6 +2,7 @@ package fold
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strconv"
@@ -94,10 +95,47 @@ func (s *Store) Position(ctx context.Context, name string) (uint64, error) {
 	return position(ctx, s.client, name)
 }
 
+// Mark is a text that the store has until it is wiped: whoever reads or writes it in several steps knows by it whether it still was
+// the same store at the last one. Where there is none it is made.
+func (s *Store) Mark(ctx context.Context) (string, error) {
+	if err := s.client.SetNX(ctx, markKey, rand.Text(), 0).Err(); err != nil {
+		return "", fmt.Errorf("mark the store: %w", err)
+	}
+	mark, err := mark(ctx, s.client)
+	if err == nil && mark == "" {
+		err = ErrMoved // wiped in between
+	}
+	return mark, err
+}
+
+const markKey = "fold:mark"
+
+func mark(ctx context.Context, c redis.Cmdable) (string, error) {
+	text, err := c.Get(ctx, markKey).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", fmt.Errorf("read the mark of the store: %w", err)
+	}
+	return text, nil
+}
+
 // Advance moves the read model of that name from one sequence to another, and
 // with it runs the commands that apply queues, all or nothing. When the model
 // does not stand at from, nothing happens and the error is ErrMoved.
 func (s *Store) Advance(ctx context.Context, name string, from, to uint64, apply func(redis.Pipeliner) error) error {
+	return s.advance(ctx, name, "", from, to, apply)
+}
+
+// AdvanceMarked moves the read model of that name from one sequence to another, in a store that still has the mark. Otherwise nothing
+// happens and the error is ErrMoved.
+func (s *Store) AdvanceMarked(ctx context.Context, name, mark string, from, to uint64) error {
+	return s.advance(ctx, name, mark, from, to, func(redis.Pipeliner) error { return nil })
+}
+
+func (s *Store) advance(ctx context.Context, name, marked string, from, to uint64, apply func(redis.Pipeliner) error) error {
+	watched := []string{positionKey(name)}
+	if marked != "" {
+		watched = append(watched, markKey)
+	}
 	err := s.client.Watch(ctx, func(tx *redis.Tx) error {
 		at, err := position(ctx, tx, name)
 		if err != nil {
@@ -105,6 +143,14 @@ func (s *Store) Advance(ctx context.Context, name string, from, to uint64, apply
 		}
 		if at != from {
 			return ErrMoved
+		}
+		if marked != "" {
+			switch now, err := mark(ctx, tx); {
+			case err != nil:
+				return err
+			case now != marked:
+				return ErrMoved
+			}
 		}
 		_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
 			if err := apply(p); err != nil {
@@ -114,7 +160,7 @@ func (s *Store) Advance(ctx context.Context, name string, from, to uint64, apply
 			return nil
 		})
 		return err
-	}, positionKey(name))
+	}, watched...)
 	if errors.Is(err, redis.TxFailedErr) {
 		return ErrMoved
 	}

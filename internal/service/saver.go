@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/fold"
@@ -149,7 +148,11 @@ func (t *term) trouble(what string, err error) {
 // loadSaved reads the store. The store is only a shortcut: whatever is wrong with it, the stream
 // is folded from the beginning instead.
 func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*partition) {
-	complete, err := t.host.Folds.Position(ctx, t.completeName())
+	mark, err := t.host.Folds.Mark(ctx)
+	var complete uint64
+	if err == nil {
+		complete, err = t.host.Folds.Position(ctx, t.completeName())
+	}
 	if err == nil && complete > 0 {
 		var saved map[fold.PartitionID]fold.Partition
 		if saved, err = t.host.Folds.Load(ctx, t.scope()); err == nil {
@@ -160,7 +163,7 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 				}
 			}
 			if err == nil {
-				if err = t.stillAt(ctx, complete); err == nil {
+				if err = t.stillAt(ctx, mark, complete); err == nil {
 					return complete, loaded
 				}
 			}
@@ -172,10 +175,15 @@ func (t *term) loadSaved(ctx context.Context) (uint64, map[fold.PartitionID]*par
 	return 0, nil
 }
 
-// stillAt reports a store that was wiped, or left for another that is behind, while it was read.
-func (t *term) stillAt(ctx context.Context, complete uint64) error {
+// stillAt reports a store that was wiped, and perhaps written again by an owner that still was, or left for another, while it was
+// read.
+func (t *term) stillAt(ctx context.Context, mark string, complete uint64) error {
 	at, err := t.host.Folds.Position(ctx, t.completeName())
-	if err == nil && at < complete {
+	if err != nil {
+		return err
+	}
+	now, err := t.host.Folds.Mark(ctx)
+	if err == nil && (at < complete || now != mark) {
 		err = fold.ErrMoved
 	}
 	return err
@@ -222,8 +230,13 @@ func (t *term) saveFolds(ctx, alive context.Context) error {
 
 // saveOnce writes what changed and moves the position up to the floor. Facts at or below the
 // floor are folded before it is taken, so the position never promises too much. A store that stands
-// before what was written to it was wiped, or is another: then everything is written whole.
+// before what was written to it was wiped, or is another: then everything is written whole. Where that happens during a save, of which
+// the store then has a part, the position does not move.
 func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, error) {
+	mark, err := t.host.Folds.Mark(ctx)
+	if err != nil {
+		return 0, err
+	}
 	known, err := t.host.Folds.Position(ctx, t.completeName())
 	if err != nil {
 		return 0, err
@@ -248,7 +261,7 @@ func (t *term) saveOnce(ctx context.Context, complete, floor uint64) (uint64, er
 	if older != nil || floor < known { // another owner is further on: its folds stay
 		return floor, nil //nolint:nilerr // nothing failed
 	}
-	err = t.host.Folds.Advance(ctx, t.completeName(), known, floor, func(redis.Pipeliner) error { return nil })
+	err = t.host.Folds.AdvanceMarked(ctx, t.completeName(), mark, known, floor)
 	if err != nil && !errors.Is(err, fold.ErrMoved) {
 		return 0, err
 	}

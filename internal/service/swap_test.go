@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,4 +133,78 @@ func TestAStoreThatIsBehindIsBroughtUpToDate(t *testing.T) {
 			t.Errorf("item/%s is not in the store", key)
 		}
 	}
+}
+
+// wiping is a store that is wiped right behind the first partitions that are saved.
+type wiping struct {
+	client *redis.Client
+	done   chan struct{}
+	once   sync.Once
+}
+
+func (w *wiping) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (w *wiping) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return w.behind(next) }
+
+func (w *wiping) behind(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		w.look(ctx, cmd)
+		return err
+	}
+}
+
+func (w *wiping) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		w.look(ctx, cmds...)
+		return err
+	}
+}
+
+func (w *wiping) look(ctx context.Context, cmds ...redis.Cmder) {
+	for _, c := range cmds {
+		if n := c.Name(); c.Err() == nil && (n == "eval" || n == "evalsha") {
+			w.once.Do(func() {
+				_ = w.client.FlushAll(ctx).Err()
+				close(w.done)
+			})
+		}
+	}
+}
+
+// A store that is wiped in the middle of a save that writes everything does not pass for one that has everything: of what the stream
+// has no more, only the snapshots know.
+func TestAStoreThatIsWipedDuringASave(t *testing.T) {
+	b := newBus(t)
+	b.keepAll(t)
+	b.host.Timing.Save, b.host.Timing.Snapshot = 200*time.Millisecond, 10*time.Millisecond
+	_, stop := running(t, b.host, proofDefinition())
+	mustClaim(t, b, "first", ticket("x"), "k1")
+	first := awaitEvent(t, b.js, "the first fact", "lifecycle.shop.plan.*.*.*", func(e events.Event) bool { return e.Cause == "first" })
+	for n := 0; b.archive.gone.Load() < first.Sequence; n++ { // two snapshots have to stand behind it
+		if n == 50 {
+			t.Fatal("the first fact does not go")
+		}
+		mustClaim(t, b, fmt.Sprint("more", n), ticket("x"), fmt.Sprint("m", n))
+		expectFact(t, b, fmt.Sprint("more", n))
+		wait(t.Context(), 3*b.host.Timing.Snapshot)
+		if p, err := PlanPurge(t.Context(), b.host, 0, []string{string(events.Plan)}); err == nil && p.UpTo >= first.Sequence {
+			b.purge(t)
+		}
+	}
+	w := &wiping{client: b.folds.Client(), done: make(chan struct{})}
+	b.folds.Client().AddHook(w)
+	mustClaim(t, b, "second", ticket("x"), "k2")
+	select {
+	case <-w.done:
+	case <-time.After(patience):
+		t.Fatal("nothing was saved")
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := running(t, b.host, proofDefinition())
+	awaitOwner(t, s)
+	mustClaim(t, b, "again", ticket("x"), "k1")
+	expectRefusal(t, b, "again", "")
 }
