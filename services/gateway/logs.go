@@ -68,6 +68,10 @@ func (g *Gateway) showLog(w http.ResponseWriter, r *http.Request) {
 		g.fail(w, r, err)
 		return
 	}
+	if attempt > last.Attempt {
+		g.fail(w, r, refuse(http.StatusNotFound, "run %s of project %s has had %d attempts", quote(run.Key), quote(run.Project), last.Attempt))
+		return
+	}
 	if attempt > 0 {
 		last.Attempt = attempt
 	}

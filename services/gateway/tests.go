@@ -45,6 +45,13 @@ func (g *Gateway) showTests(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	select { // it is read from the stream, like a log
+	case g.readingLogs <- struct{}{}:
+		defer func() { <-g.readingLogs }()
+	default:
+		g.fail(w, r, refuse(http.StatusServiceUnavailable, "%d logs and histories are being read; try again later", cap(g.readingLogs)))
+		return
+	}
 	after, err := g.behind(r.Context(), q.from, 0)
 	if err != nil {
 		g.fail(w, r, err)

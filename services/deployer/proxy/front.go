@@ -268,6 +268,7 @@ func (f *Front) leave(v *version) {
 // Close stops to accept, waits for the requests in flight until ctx ends, then cuts them.
 func (f *Front) Close(ctx context.Context) error {
 	_ = f.listener.Close()
+	f.server.SetKeepAlivesEnabled(false) // those that wait go, the others after the answer that is under way: they hold up nobody's grace
 	err := errors.Join(f.clients.end(ctx), f.server.Shutdown(ctx))
 	if err != nil {
 		err = errors.Join(err, f.server.Close())

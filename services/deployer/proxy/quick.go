@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +51,14 @@ type begun struct {
 	cookie *http.Cookie
 	c      *connection // the request went over it; nil: over none yet
 	err    error       // sending or receiving failed
+}
+
+// CloseWrite is net/http's, which so tells a client that nothing more comes while it still reads.
+func (c *client) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 // Read is net/http's: what the quick way has read, and then what comes.
@@ -204,6 +214,12 @@ func (f *Front) converse(c *client) {
 		return
 	}
 	defer f.clients.remove(c)
+	defer func() {
+		if fault := recover(); fault != nil { // as net/http has it: of one connection, not of all services behind the front
+			log.Printf("the front: a connection of %s is closed: %v\n%s", c.host, fault, debug.Stack())
+			_ = c.Conn.Close()
+		}
+	}()
 	for got := readWhole; got == readWhole; {
 		if got = c.wait(); got == readWhole {
 			q := quickRequests.Get().(*quickRequest)
@@ -347,7 +363,7 @@ func (a *quickAnswer) await(up *connection, headOnly bool, start time.Time) (hea
 		}
 		data, _ := up.in.Peek(up.in.Buffered())
 		got := a.read(data, headOnly)
-		if headed == 0 && got != readPartial {
+		if headed == 0 && (got == readWhole || got == readBody) { // not at a hint, which is no answer yet
 			headed = time.Since(start)
 		}
 		if got == readWhole || got == readUnusual || a.size > quickAnswerMost {

@@ -55,13 +55,13 @@ func Evolve(s State, fact events.Event) State {
 		}
 		return s
 	}
-	if c, ok := fact.Content.(events.ServiceRolledback); ok && s.Revert != nil && c.Lemnis.Rollout.ID == s.Revert.Rollout {
-		s.Revert = nil
-		return s
-	}
 	if c, ok := fact.Content.(events.ServiceRolledback); ok && c.Lemnis.Rollout.Target == events.OutsideTarget && c.Lemnis.Rollout.Previous != nil &&
 		s.Serving != nil && c.Lemnis.Rollout.ID == s.Serving.Rollout {
 		return s.tookBack(c, fact.Time)
+	}
+	if c, ok := fact.Content.(events.ServiceRolledback); ok && s.Revert != nil && c.Lemnis.Rollout.ID == s.Revert.Rollout {
+		s.Revert = nil
+		return s
 	}
 	if c, ok := fact.Content.(events.DeploymentFailed); ok {
 		dropped := func(d Dropped) bool { return d.Rollout.ID == c.Rollout.ID }

@@ -138,6 +138,7 @@ func (s State) tookBack(c events.ServiceRolledback, at time.Time) State {
 	back := *c.Lemnis.Rollout.Previous
 	s.Good = slices.DeleteFunc(slices.Clone(s.Good), func(g events.Instance) bool { return g.Artifact.Digest == back.Artifact.Digest })
 	s.Serving, s.Published, s.Returned = &back, at, true
+	s.Revert = nil // the tool went its own way, also where it was being asked for another
 	s.TakenBack = &Revert{Rollout: c.Lemnis.Rollout.ID, Artifact: c.Lemnis.Rollout.Artifact, Reason: c.Lemnis.Reason}
 	return s
 }

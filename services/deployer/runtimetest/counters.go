@@ -34,7 +34,11 @@ func Counters(ctx context.Context, client *http.Client, url string, wanted ...ev
 	if response.StatusCode/100 != 2 {
 		return nil, fmt.Errorf("GET %s answers %s", request.URL.Path, response.Status)
 	}
-	found, err := sums(io.LimitReader(response.Body, mostMetrics), wanted)
+	text := &io.LimitedReader{R: response.Body, N: mostMetrics + 1}
+	found, err := sums(text, wanted)
+	if err == nil && text.N <= 0 { // cut within a number it would be another one
+		err = fmt.Errorf("it has more than %d bytes", mostMetrics)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("GET %s: %w", request.URL.Path, err)
 	}
@@ -98,9 +102,17 @@ func sums(text io.Reader, wanted []events.Counter) (map[events.Counter]int64, er
 		found[c] = int64(math.Min(all[i].sum, 1<<53))
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("no %s is there", strings.Join(missing, ", "))
+		return nil, &NotCountedError{missing}
 	}
 	return found, nil
+}
+
+// NotCountedError says that a service does not show some counters.
+type NotCountedError struct{ Names []string }
+
+// Error names them.
+func (e *NotCountedError) Error() string {
+	return fmt.Sprintf("no %s is there", strings.Join(e.Names, ", "))
 }
 
 // Metrics are what the service has to count: a guard that nobody counts would guard nothing.

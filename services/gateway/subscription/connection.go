@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -115,8 +116,9 @@ func (c *clients) finished(k *connection, a answered) {
 // small is how large a body is that can be sent without waiting for the receiver: the system has room for it.
 const small = 32 << 10
 
-// sendSoon is send in the caller's goroutine for as long as it takes little: over a connection that waits, to a receiver that
-// begins to answer within so long. Else it returns what is left to do, which may take up to the timeout.
+// sendSoon is send in the caller's goroutine for as long as it takes little: over a connection that waits, to a receiver whose
+// answer's header is there within so long, and its body within as long again. Else it returns what is left to do, which may take
+// up to the timeout.
 func (c *clients) sendSoon(ctx context.Context, within, timeout time.Duration, q request) (done heard, rest func() heard) {
 	anew := func() heard { return c.send(ctx, timeout, q) }
 	if len(q.body) > small {
@@ -133,21 +135,22 @@ func (c *clients) sendSoon(ctx context.Context, within, timeout time.Duration, q
 		return heard{}, anew
 	}
 	h := newHearing(k)
-	hear := func() (heard, bool) {
+	hear := func(body time.Duration) (heard, bool) {
 		defer h.end()
+		h.body = body
 		a, err := h.answer(ctx, began.Add(timeout), sent)
 		c.finished(k, a)
 		return heard{a.status, a.header, unnamed(ctx, err, timeout)}, err == nil || !stale(ctx, k, a, err)
 	}
-	if _, err := h.br.Peek(1); late(err) {
+	if _, err := h.br.Peek(1); late(err) || err == nil && !h.headed() {
 		return heard{}, func() heard {
-			if now, good := hear(); good {
+			if now, good := hear(timeout); good {
 				return now
 			}
 			return anew()
 		}
 	}
-	if now, good := hear(); good {
+	if now, good := hear(within); good {
 		return now, nil
 	}
 	return heard{}, anew
@@ -300,9 +303,16 @@ func (k *connection) ask(deadline time.Time, q request) error {
 
 // hearing reads one answer.
 type hearing struct {
-	k  *connection
-	in io.LimitedReader
-	br *bufio.Reader
+	k    *connection
+	in   io.LimitedReader
+	br   *bufio.Reader
+	body time.Duration // that the body may take; 0: what is left until the deadline
+}
+
+// headed tells whether the header of an answer, and not only of one that announces it, has been received.
+func (h *hearing) headed() bool {
+	data, err := h.br.Peek(h.br.Buffered())
+	return err == nil && bytes.Contains(data, []byte("\r\n\r\n")) && !bytes.HasPrefix(data, []byte("HTTP/1.1 1"))
 }
 
 func newHearing(k *connection) *hearing {
@@ -339,6 +349,9 @@ func (h *hearing) answer(ctx context.Context, deadline time.Time, sent error) (a
 		return a, err
 	}
 	h.in.N = mostAnswer + mostHeader // with what frames it
+	if until := time.Now().Add(h.body); h.body > 0 && until.Before(deadline) {
+		_ = h.k.SetReadDeadline(until)
+	}
 	defer func() { _ = resp.Body.Close() }()
 	_, err = io.CopyN(io.Discard, resp.Body, mostAnswer+1)
 	a.status, a.header = resp.StatusCode, resp.Header

@@ -3,6 +3,7 @@ package subscription
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // senderCount is how many receivers that answer at once are sent to at a time.
@@ -30,16 +31,26 @@ func newSenders() *senders {
 // end waits for what is being done; nobody may ask for more.
 func (s *senders) end() { close(s.jobs); s.all.Wait() }
 
-// do has a job done and waits for its end; false, and not done, when ctx ends before it begins.
+// do has a job done and waits for its end; false, and not done, when nobody is free for it for a while, or ctx ends.
 func (s *senders) do(ctx context.Context, job func()) bool {
 	done := make(chan struct{})
+	one := func() { defer close(done); job() }
 	select {
-	case s.jobs <- func() { defer close(done); job() }:
+	case s.jobs <- one:
 		<-done
 		return true
-	case <-ctx.Done():
-		return false
+	default:
 	}
+	soon := time.NewTimer(beside)
+	defer soon.Stop()
+	select {
+	case s.jobs <- one:
+		<-done
+		return true
+	case <-soon.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // aside does what needs a deep stack in a goroutine of its own, and waits for its end.
