@@ -3,9 +3,12 @@ package builder_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/lemnis/lemnis/internal/service/rulestest"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -94,6 +97,37 @@ func TestAFlakyTestIsKnownAgain(t *testing.T) {
 		}
 		if known && (!slices.Equal(end.Lemnis.Merge.Evidence.Flaky, []string{"five"}) || !slices.Equal(end.Lemnis.Tests, []events.TestCase{{Name: "five", Outcome: events.TestFlaky}})) {
 			t.Errorf("flaky %v, told %v", end.Lemnis.Merge.Evidence.Flaky, end.Lemnis.Tests)
+		}
+	}
+}
+
+// What a master copy's tests leave in Go's caches when they are run for a change that fails goes with that run: the host's caches are every project's.
+func TestTheMasterCopysTestsDoNotWriteToTheHostsCaches(t *testing.T) {
+	t.Parallel()
+	if isolated, why, err := executor.NewProcess(executor.Auto).Isolated(t.Context()); err != nil || !isolated {
+		t.Skipf("SKIPPED: %s (%v)", why, err)
+	}
+	caches, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output() //nolint:noctx // takes some milliseconds
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := fmt.Sprint("lemnis-test-", time.Now().UnixNano())
+	o := emptyOrigin(t)
+	o.commit(t, "main", map[string]string{"go.mod": "module example.org/api\n", ".lemnis.yaml": "steps:\n  - name: test\n    run: |\n      touch $GOCACHE/" + mark + " $GOMODCACHE/" + mark +
+		"\n      printf 'not ok 1 - late\\n1..1\\n' > out.tap\n      exit 1\n    reports: {tests: [out.tap]}\n"})
+	p := project(o)
+	p.Queue = &events.QueuePolicy{Slots: 2}
+	c := newCrew(t, builder.Options{Data: t.TempDir(), Isolation: executor.Required}, p)
+	c.propose("hi", o.commit(t, "hi", map[string]string{"notes": "hi"}))
+	c.settle()
+	merged := rulestest.Facts[events.ChangeMerged](c.stream)
+	if len(merged) != 1 || merged[0].Lemnis.Evidence == nil || !slices.Equal(merged[0].Lemnis.Evidence.RedBefore, []string{"late"}) {
+		t.Fatalf("merged %+v, left %+v: the master copy was not tested", merged, rulestest.Facts[events.QueueEjected](c.stream))
+	}
+	for cache := range strings.FieldsSeq(string(caches)) {
+		at := filepath.Join(cache, mark)
+		if _, err := os.Stat(at); err == nil {
+			t.Errorf("the host's cache was written to: %v", os.Remove(at))
 		}
 	}
 }
