@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,7 +38,7 @@ type Process struct {
 	refused error     // why it does not
 	asked   time.Time // when it refused
 
-	layered sync.Map // device of a file system to why folders of it can not be laid over others; empty: they can
+	layered sync.Map // device of a file system and folders to why its own can not be laid over those; empty: they can
 
 	cores atomic.Uint32 // handed out to steps that are limited to some
 }
@@ -87,8 +88,9 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 	return true, "", nil
 }
 
-// Layered says whether steps can be given layers whose upper folders lie in a folder, and if not, why.
-func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why string, err error) {
+// Layered says whether steps can be given layers whose upper folders lie in a folder, and which have others of it and those given
+// below, and if not, why.
+func (p *Process) Layered(ctx context.Context, folder string, lower ...string) (layered bool, why string, err error) {
 	isolated, why, err := p.Isolated(ctx)
 	if err != nil || !isolated {
 		return false, why, err
@@ -97,7 +99,8 @@ func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why
 	if err := syscall.Stat(folder, &at); err != nil {
 		return false, "", &os.PathError{Op: "stat", Path: folder, Err: err}
 	}
-	if known, is := p.layered.Load(at.Dev); is {
+	asked := fmt.Sprintf("%d %q", at.Dev, lower)
+	if known, is := p.layered.Load(asked); is {
 		why = known.(string) //nolint:forcetypeassert // nothing else is put there
 		return why == "", why, nil
 	}
@@ -106,14 +109,23 @@ func (p *Process) Layered(ctx context.Context, folder string) (layered bool, why
 		return false, "", err
 	}
 	defer func() { removeAll(dir) }()
-	refused, err := p.probe(ctx, Layer{Target: "/layered", Lower: []string{dir}, Upper: dir})
+	own := filepath.Join(dir, "below")
+	if err := os.Mkdir(own, 0o700); err != nil {
+		return false, "", err
+	}
+	layers := []Layer{{Target: "/layered", Lower: []string{own}, Upper: filepath.Join(dir, "own")}}
+	for i, below := range lower { // each by itself: they may lie on other file systems, and not all can be below
+		n := strconv.Itoa(i)
+		layers = append(layers, Layer{Target: "/layered" + n, Lower: []string{own, below}, Upper: filepath.Join(dir, n)})
+	}
+	refused, err := p.probe(ctx, layers...)
 	if err != nil {
 		return false, "", err
 	}
 	if refused != nil {
 		why = fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused)
 	}
-	p.layered.Store(at.Dev, why)
+	p.layered.Store(asked, why)
 	return why == "", why, nil
 }
 
@@ -125,7 +137,11 @@ func (p *Process) probe(ctx context.Context, layers ...Layer) (refused, err erro
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	var said strings.Builder
-	result, refused := p.run(ctx, Step{Name: "probe", Script: ":", Dir: dir, Layers: layers}, &said, true)
+	script := ":\n"
+	for _, l := range layers {
+		script += ": >" + l.Target + "/probe\n"
+	}
+	result, refused := p.run(ctx, Step{Name: "probe", Script: script, Dir: dir, Layers: layers}, &said, true)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -526,6 +526,12 @@ func TestLayers(t *testing.T) {
 	if layered, why, err := p.Layered(t.Context(), dir); err != nil || !layered {
 		t.Skipf("SKIPPED: %s (%v)", why, err)
 	}
+	if layered, why, err := p.Layered(t.Context(), dir, t.TempDir(), "/proc"); err != nil || layered || why == "" {
+		t.Errorf("something can be laid over /proc: %v, %q, %v", layered, why, err)
+	}
+	if layered, why, err := p.Layered(t.Context(), dir, t.TempDir(), t.TempDir()); err != nil || !layered {
+		t.Errorf("nothing can be laid over folders beside it: %s, %v", why, err)
+	}
 	lowest, first, second := filepath.Join(dir, "lowest, with: signs"), filepath.Join(dir, "first"), filepath.Join(dir, "second")
 	for _, folder := range []string{lowest, first, second} {
 		if err := os.Mkdir(folder, 0o700); err != nil {

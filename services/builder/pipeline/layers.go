@@ -50,7 +50,7 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 	}
 	host, can := r.spec.Host.(interface {
 		Isolated(ctx context.Context) (bool, string, error)
-		Layered(ctx context.Context, folder string) (bool, string, error)
+		Layered(ctx context.Context, folder string, lower ...string) (bool, string, error)
 	})
 	if !can {
 		return errors.New("the executor of steps knows no layers")
@@ -66,7 +66,7 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 			return err
 		}
 	}
-	layered, why, err := host.Layered(ctx, l.room)
+	layered, why, err := host.Layered(ctx, l.room, slices.Sorted(maps.Values(r.env.caches))...)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,7 @@ import (
 // unlayered is a host on which no folder can be laid over another.
 type unlayered struct{ *executor.Process }
 
-func (unlayered) Layered(context.Context, string) (bool, string, error) {
+func (unlayered) Layered(context.Context, string, ...string) (bool, string, error) {
 	return false, "it is an old kernel", nil
 }
 
