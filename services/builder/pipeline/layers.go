@@ -104,6 +104,7 @@ func (r *run) layered(t definition.Task, step *executor.Step) (commit func(), er
 	if err != nil {
 		return nil, err
 	}
+	copied := l.copied || len(t.Step.Services) > 0 // it runs in a container then, where nothing is laid over anything
 	for name, target := range r.env.caches {
 		layer := executor.Layer{Target: target, Upper: filepath.Join(upper, name)}
 		if err := os.Mkdir(layer.Upper, 0o700); err != nil {
@@ -114,7 +115,7 @@ func (r *run) layered(t definition.Task, step *executor.Step) (commit func(), er
 				layer.Lower = append(layer.Lower, folder)
 			}
 		}
-		if layer.Lower = append(layer.Lower, target); l.copied {
+		if layer.Lower = append(layer.Lower, target); copied {
 			// What the host has is left out: it may be much.
 			if err := copyAll(layer.Lower[:len(layer.Lower)-1], filepath.Join(layer.Upper, "upper")); err != nil {
 				return nil, err

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,6 +30,8 @@ type goBuilds struct {
 	t    *testing.T
 	host hostOfSteps
 	data string
+
+	image executor.Executor
 }
 
 func newGoBuilds(t *testing.T, host hostOfSteps) *goBuilds {
@@ -41,22 +44,34 @@ func newGoBuilds(t *testing.T, host hostOfSteps) *goBuilds {
 
 func (b *goBuilds) run(project string, files, base map[string]string) string {
 	b.t.Helper()
-	dir := b.t.TempDir()
+	log, err := b.try(project, b.t.TempDir(), files, base)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return log
+}
+
+func (b *goBuilds) try(project, dir string, files, base map[string]string) (string, error) {
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			b.t.Fatal(err)
+			return "", err
 		}
 	}
 	output, err := os.MkdirTemp(b.data, "out")
 	if err != nil {
-		b.t.Fatal(err)
+		return "", err
 	}
-	r, err := Run(b.t.Context(), Spec{Dir: dir, At: "/work", Output: output, Host: b.host, Name: "run", Hidden: []string{b.data},
+	r, err := Run(b.t.Context(), Spec{Dir: dir, At: "/work", Output: output, Host: b.host, Image: b.image, Name: "run", Hidden: []string{b.data},
 		Kept: filepath.Join(b.data, "kept", project), Go: filepath.Join(b.data, "go", project), Tree: tree(files), Base: tree(base)})
 	if err != nil || !r.Succeeded() {
-		b.t.Fatalf("%v\n%s", err, r.LogTail)
+		return "", fmt.Errorf("%v\n%s", err, r.LogTail) //nolint:errorlint // there may be none
 	}
-	return r.LogTail
+	return r.LogTail, nil
+}
+
+// goRepository is one whose step runs a script.
+func goRepository(script, notes string) map[string]string {
+	return map[string]string{"go.mod": "module example.org/a\n", "notes": notes, ".lemnis.yaml": fmt.Sprintf("steps: [{name: a, always: true, run: %q}]\n", script)}
 }
 
 // A step writes into Go's caches what another's build would take for its own.
@@ -153,6 +168,42 @@ func TestGoCachesAreTidied(t *testing.T) {
 	for name, there := range map[string]bool{"GOCACHE/00/old": false, "GOCACHE/00/new": true, "GOCACHE/trim.txt": true, "GOMODCACHE/m/old": true} {
 		if _, err := os.Stat(filepath.Join(r.spec.Go, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// engine notes what a container's step is given, and leaves something.
+type engine struct{ layers []executor.Layer }
+
+func (e *engine) Run(_ context.Context, step executor.Step, _ io.Writer) (executor.Result, error) {
+	e.layers = step.Layers
+	for _, l := range step.Layers {
+		if err := os.WriteFile(filepath.Join(l.Upper, "upper", "service"), []byte("service\n"), 0o600); err != nil {
+			return executor.Result{}, err
+		}
+	}
+	return executor.Result{}, nil
+}
+
+// A step with services runs in a container, in which no folder can be laid over another.
+func TestGoCachesBesideServices(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	e := &engine{}
+	b.image = e
+	files := goRepository("", "")
+	files[".lemnis.yaml"] = `steps:
+  - {name: first, always: true, run: 'echo first >$GOCACHE/first'}
+  - {name: beside, always: true, run: ':', services: [{name: db, image: db}]}
+  - {name: after, always: true, run: 'cat $GOCACHE/first $GOCACHE/service'}
+`
+	log := b.run("a", files, files)
+	if !strings.Contains(log, "\nfirst\nservice\n") || len(e.layers) != len(goCaches) {
+		t.Errorf("%+v\n%s", e.layers, log)
+	}
+	for _, l := range e.layers {
+		if len(l.Lower) > 0 {
+			t.Errorf("folders are to be laid over one another: %+v", l)
 		}
 	}
 }
