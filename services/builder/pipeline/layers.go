@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/executor"
 )
@@ -276,7 +278,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// sink moves the files of an upper folder into the one below, and removes what it says is removed. Others may be reading.
+// sink moves the files of an upper folder into the one below, and removes what it says is removed. Of the two, what is above holds:
+// a step may have put a file in a folder's place, or the other way round.
 func sink(upper, lower string) error {
 	return filepath.WalkDir(upper, func(at string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -298,12 +301,29 @@ func sink(upper, lower string) error {
 					return err
 				}
 			}
+			if there, err := os.Lstat(to); err == nil && (!there.IsDir() || opaque(at)) {
+				if err := executor.RemoveAll(to); err != nil {
+					return err
+				}
+			}
 			return os.MkdirAll(to, 0o755)
 		case fs.ModeDevice | fs.ModeCharDevice:
-			return ignoreMissing(os.Remove(to))
+			return executor.RemoveAll(to)
 		case 0:
+			if there, err := os.Lstat(to); err == nil && there.IsDir() {
+				if err := executor.RemoveAll(to); err != nil {
+					return err
+				}
+			}
 			return os.Rename(at, to) //nolint:gosec // the steps that wrote it have ended, and links are never moved
 		}
 		return nil
 	})
+}
+
+// opaque says whether nothing of the folder below is seen through this one: it was removed and made anew.
+func opaque(folder string) bool {
+	var is [1]byte
+	n, err := unix.Lgetxattr(folder, "user.overlay.opaque", is[:])
+	return err == nil && n == 1 && is[0] == 'y'
 }

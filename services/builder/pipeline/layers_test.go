@@ -207,3 +207,30 @@ func TestGoCachesBesideServices(t *testing.T) {
 		}
 	}
 }
+
+// Steps of a master copy may have put folders in the place of files, and the other way round.
+func TestALayerIsMovedDown(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
+		t.Skipf("SKIPPED: %s (%v)", why, err)
+	}
+	first, upon := goRepository("", ""), goRepository("cd $GOCACHE; cat folder/in new/new; test ! -e gone; rm -r folder file; echo file >folder; mkdir file; echo deep >file/deep", "upon")
+	// One step makes what another removes, though it is not empty, or makes anew.
+	first[".lemnis.yaml"] = `steps:
+  - {name: a, always: true, run: 'cd $GOCACHE; mkdir -p gone/deep new; echo old | tee gone/deep/file folder new/old; echo file >file; chmod -R a-w gone'}
+  - {name: b, always: true, run: 'cd $GOCACHE; chmod -R u+w gone; rm -r gone new folder; mkdir new folder; echo new >new/new; echo in >folder/in'}
+`
+	third := goRepository("cd $GOCACHE; cat folder file/deep", "third")
+	b.run("a", first, first)
+	log := b.run("a", upon, first) + b.run("a", third, upon) // what was merged has changed kinds
+	if !strings.Contains(log, "\nin\nnew\n") || !strings.Contains(log, "\nfile\ndeep\n") || strings.Contains(log, "Go's caches") {
+		t.Error(log)
+	}
+	at := filepath.Join(b.data, "go", "a", "GOCACHE")
+	for name, there := range map[string]bool{"gone": false, "new/old": false, "new/new": true, "file/deep": true, "folder": true} {
+		if _, err := os.Stat(filepath.Join(at, name)); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
