@@ -300,8 +300,8 @@ func (r *run) copyOut(name, to string, most int64) (keptFile, int64, error) {
 }
 
 // sweep removes what was not used for long, and what was used least lately where there is too much; what several trees have of the
-// same counts once. Other processes may be reading: theirs fails then, and is repeated.
-func sweep(store string, now time.Time, most int64) error {
+// same counts once. Other processes may be reading: theirs fails then, and is repeated. What is named as spared stays.
+func sweep(store string, now time.Time, most int64, spared string) error {
 	folders, err := filepath.Glob(filepath.Join(store, "*", "*"))
 	if err != nil {
 		return err
@@ -345,7 +345,7 @@ func sweep(store string, now time.Time, most int64) error {
 				counted[inode], most = true, most-size
 			}
 		}
-		if most < 0 || now.Sub(o.used) > keptFor {
+		if filepath.Base(o.at) != spared && (most < 0 || now.Sub(o.used) > keptFor) {
 			gone = append(gone, discard(o.at))
 			_ = os.Remove(filepath.Dir(o.at)) // when that was the last of its tree
 		}

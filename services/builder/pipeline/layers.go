@@ -36,6 +36,7 @@ type layers struct {
 	on     bool
 	copied bool   // no folder can be laid over another here: what is below is copied
 	room   string // for what tasks write
+	lock   *os.File
 
 	mu    sync.Mutex
 	lower []string            // folders that have one of each cache, under its variable's name
@@ -75,13 +76,26 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 	if l.copied = !layered; l.copied {
 		_, _ = fmt.Fprintf(r.log, "Go's caches are copied for each step: %s\n", why)
 	}
-	if err := r.settle(); err != nil {
-		_, _ = fmt.Fprintf(r.log, "Go's caches of the master copy: %v\n", err)
+	if l.lock, err = os.OpenFile(filepath.Join(r.spec.Go, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
+		return err
 	}
-	for _, folder := range []string{filepath.Join(r.own(), layersName, cacheFiles), r.spec.Go} {
+	if l.alone() {
+		if err := r.settle(); err != nil {
+			_, _ = fmt.Fprintf(r.log, "Go's caches of the master copy: %v\n", err)
+		}
+	}
+	if err := flock(l.lock, syscall.LOCK_SH); err != nil {
+		return err
+	}
+	var below []string
+	for _, tree := range r.trees() { // the master copy's too: it may not have been settled
+		below = append(below, filepath.Join(r.spec.Kept, tree, layersName, cacheFiles))
+	}
+	for _, folder := range append(below, r.spec.Go) {
 		if _, err := os.Stat(folder); err == nil {
 			l.lower = append(l.lower, folder)
 		}
+		r.report.Modules = append(r.report.Modules, filepath.Join(folder, "GOMODCACHE"))
 	}
 	used(filepath.Join(r.own(), layersName))
 	for _, t := range tasks {
@@ -89,8 +103,29 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 			l.above[t.Name] = append(append(l.above[t.Name], need), l.above[need]...)
 		}
 	}
-	r.report.Modules = []string{filepath.Join(r.own(), layersName, cacheFiles, "GOMODCACHE"), filepath.Join(r.spec.Go, "GOMODCACHE")}
 	return nil
+}
+
+// alone says whether no other run of the project has its folders below a step: the kernel does not say what becomes of an overlay
+// whose lower folders change. If so none begins until the lock is let go. If not, whatever this run held is let go: its own steps
+// must not have begun, or have ended.
+func (l *layers) alone() bool {
+	return l.lock != nil && flock(l.lock, syscall.LOCK_EX|syscall.LOCK_NB) == nil
+}
+
+func (l *layers) unlock() {
+	if l.lock != nil {
+		_ = l.lock.Close()
+		l.lock = nil
+	}
+}
+
+func flock(file *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(file.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
 }
 
 // layered gives a step its caches; commit has those that come after it see what it left in them.
@@ -169,20 +204,49 @@ func copyAll(from []string, folder string) error {
 	return nil
 }
 
-// keepLayers keeps what the steps of a run that succeeded left in the caches, with its tree.
-func (r *run) keepLayers() {
+// keepLayers keeps what the steps of a run that succeeded left in the caches, with its tree. What an earlier run of the tree left is
+// touched only where no other reads it.
+func (r *run) keepLayers(alone bool) {
 	l := &r.layers
 	if _, failed := r.report.Failed(); failed || len(l.order) == 0 {
 		return
 	}
+	if err := r.fileLayers(alone); err != nil {
+		_, _ = fmt.Fprintf(r.log, "what steps left in Go's caches is not kept: %v\n", err)
+	}
+}
+
+func (r *run) fileLayers(alone bool) error {
+	l, before := &r.layers, filepath.Join(r.own(), layersName)
+	if _, err := os.Stat(before); err == nil && !alone {
+		return errors.New("others are reading what an earlier run left in them")
+	}
+	total, err := bytesIn(before) // before anything is moved: what there was stays if this is too much
+	if err = ignoreMissing(err); err != nil {
+		return err
+	}
+	for _, task := range l.order {
+		for _, name := range goCaches {
+			left, err := bytesIn(filepath.Join(l.upper[task], name, "upper"))
+			if err != nil {
+				return err
+			}
+			total += left
+		}
+	}
+	if total > mostKept {
+		return fmt.Errorf("it is more than %d bytes", int64(mostKept))
+	}
 	k := kept{Step: layersName, Run: r.spec.Name, Finished: r.spec.Now()}
-	if err := r.fill(layersName, &k, func(at string) error {
+	return r.fill(layersName, &k, func(at string) error {
 		files := filepath.Join(at, cacheFiles)
 		if err := os.Mkdir(files, 0o700); err != nil {
 			return err
 		}
-		if err := sink(filepath.Join(r.own(), layersName, cacheFiles), files); err != nil {
-			return err
+		if alone {
+			if err := sink(filepath.Join(before, cacheFiles), files); err != nil {
+				return err
+			}
 		}
 		for _, task := range l.order {
 			for _, name := range goCaches {
@@ -192,16 +256,14 @@ func (r *run) keepLayers() {
 			}
 		}
 		var err error
-		if k.Bytes, err = bytesIn(files); err != nil {
+		if k.Bytes, err = bytesIn(files); err != nil || !alone {
 			return err
 		}
-		return discard(filepath.Join(r.own(), layersName))
-	}); err != nil {
-		_, _ = fmt.Fprintf(r.log, "what steps left in Go's caches is not kept: %v\n", err)
-	}
+		return discard(before)
+	})
 }
 
-// settle moves what runs of the master copy's tree left down to what all runs of the project read.
+// settle moves what runs of the master copy's tree left down to what all runs of the project read. The run has to be alone.
 func (r *run) settle() error {
 	if r.spec.Base == "" {
 		return nil
@@ -209,32 +271,21 @@ func (r *run) settle() error {
 	var wrong error
 	from := filepath.Join(r.spec.Kept, r.spec.Base, layersName)
 	if _, err := os.Stat(from); err == nil {
-		wrong = r.alone(func() error {
-			for _, name := range goCaches {
-				if err := sink(filepath.Join(from, cacheFiles, name), filepath.Join(r.spec.Go, name)); err != nil {
-					return err
-				}
-			}
-			return discard(from)
-		})
+		wrong = r.lower(from)
 	}
 	if info, err := os.Stat(filepath.Join(r.spec.Go, "GOCACHE", "trim.txt")); err != nil || time.Since(info.ModTime()) > tidyLayers {
-		wrong = errors.Join(wrong, r.alone(r.tidyLayers))
+		wrong = errors.Join(wrong, r.tidyLayers())
 	}
 	return wrong
 }
 
-// alone does something while no other process changes the project's caches.
-func (r *run) alone(do func() error) error {
-	lock, err := os.OpenFile(filepath.Join(r.spec.Go, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return err
+func (r *run) lower(from string) error {
+	for _, name := range goCaches {
+		if err := sink(filepath.Join(from, cacheFiles, name), filepath.Join(r.spec.Go, name)); err != nil {
+			return err
+		}
 	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		return err
-	}
-	return do()
+	return discard(from)
 }
 
 // tidyLayers removes what was built and not used for long, as the go command does, which is told that it was done. What is too much

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type goBuilds struct {
 	data string
 
 	image executor.Executor
+	live  io.Writer
 }
 
 func newGoBuilds(t *testing.T, host hostOfSteps) *goBuilds {
@@ -61,12 +63,17 @@ func (b *goBuilds) try(project, dir string, files, base map[string]string) (stri
 	if err != nil {
 		return "", err
 	}
-	r, err := Run(b.t.Context(), Spec{Dir: dir, At: "/work", Output: output, Host: b.host, Image: b.image, Name: "run", Hidden: []string{b.data},
+	r, err := Run(b.t.Context(), Spec{Dir: dir, At: "/work", Output: output, Host: b.host, Image: b.image, Live: b.live, Name: "run", Hidden: []string{b.data},
 		Kept: filepath.Join(b.data, "kept", project), Go: filepath.Join(b.data, "go", project), Tree: tree(files), Base: tree(base)})
 	if err != nil || !r.Succeeded() {
 		return "", fmt.Errorf("%v\n%s", err, r.LogTail) //nolint:errorlint // there may be none
 	}
 	return r.LogTail, nil
+}
+
+func (b *goBuilds) settled(project, name string) bool {
+	_, err := os.Stat(filepath.Join(b.data, "go", project, "GOCACHE", name))
+	return err == nil
 }
 
 // goRepository is one whose step runs a script.
@@ -172,6 +179,61 @@ func TestGoCachesAreTidied(t *testing.T) {
 	}
 }
 
+// told is closed when something is written that has a word.
+type told struct {
+	word string
+	once sync.Once
+	is   chan struct{}
+}
+
+func (w *told) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), w.word) {
+		w.once.Do(func() { close(w.is) })
+	}
+	return len(p), nil
+}
+
+// What lies below the steps of a run stays where it is until they have ended: else the kernel promises nothing about what they see.
+func TestNothingMovesBelowARun(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	long := goRepository("test -e $GOCACHE/mark || { echo long >$GOCACHE/mark; exit 0; }; echo read''y; until test -e go-on; do sleep 0.02; done; cat $GOCACHE/mark; echo more >$GOCACHE/more", "")
+	quick := goRepository("cat $GOCACHE/mark; echo quick >$GOCACHE/quick", "quick")
+	b.run("a", long, nil)
+	ready := &told{word: "ready\n", is: make(chan struct{})}
+	holds := &goBuilds{t: t, host: b.host, data: b.data, live: ready}
+	dir, ended := t.TempDir(), make(chan error, 1)
+	go func() {
+		log, err := holds.try("a", dir, long, nil)
+		if err == nil && !strings.Contains(log, "\nlong\n") {
+			err = fmt.Errorf("it does not see what lay below it when it began: %s", log)
+		}
+		ended <- err
+	}()
+	select {
+	case <-ready.is:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	for range 2 { // the first one leaves something above what was not moved; nothing moves for the second one either
+		if log := b.run("a", quick, long); !strings.Contains(log, "\nlong\n") {
+			t.Errorf("the master copy's layer is not seen where it lies:\n%s", log)
+		}
+	}
+	if b.settled("a", "mark") {
+		t.Error("the master copy's layer was moved while a run has its folders below a step")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go-on"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	if log := b.run("a", quick, long); !strings.Contains(log, "\nlong\n") || !b.settled("a", "mark") || b.settled("a", "quick") {
+		t.Errorf("once it has ended, the layer is not moved:\n%s", log)
+	}
+}
+
 // engine notes what a container's step is given, and leaves something.
 type engine struct{ layers []executor.Layer }
 
@@ -205,6 +267,24 @@ func TestGoCachesBesideServices(t *testing.T) {
 		if len(l.Lower) > 0 {
 			t.Errorf("folders are to be laid over one another: %+v", l)
 		}
+	}
+}
+
+func TestALayerThatIsTooMuchIsNotKept(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	files := func(word string) map[string]string {
+		return goRepository("ls $GOCACHE; truncate -s "+word+" $GOCACHE/much", word)
+	}
+	little, much := files("1K"), files("1100M")
+	if log := b.run("a", little, little); strings.Contains(log, "not kept") {
+		t.Error(log)
+	}
+	if log := b.run("a", much, nil); !strings.Contains(log, "not kept: it is more than 1073741824 bytes") {
+		t.Errorf("it is kept:\n%s", log)
+	}
+	if log := b.run("a", much, nil); strings.Contains(log, "\nmuch\n") {
+		t.Errorf("it was kept:\n%s", log)
 	}
 }
 

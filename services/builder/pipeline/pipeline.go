@@ -34,7 +34,7 @@ type Spec struct {
 	Secret func(name string) (string, error) // nil: there are no secrets
 	Hidden []string                          // files and folders that isolated steps may not read, wherever they lie
 
-	Go string // with Kept: folder in which Go's caches of a project are kept; empty: steps share the host's, and write to them
+	Go string // with Kept: folder in which Go's caches of a project are kept; empty, or without Kept: steps share the host's, and write to them
 
 	Quarantined func(test string) string // says why the failure of a test, named by suite and case, does not count; empty: it does
 
@@ -132,18 +132,25 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.plan(ctx, p, tasks); err != nil {
 		return err
 	}
+	defer r.layers.unlock()
 	if err := r.openLayers(ctx, tasks); err != nil {
 		return err
 	}
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
 	}
-	r.keepLayers()
+	alone := r.layers.alone()
+	r.keepLayers(alone)
 	if r.spec.Kept != "" && len(r.taken) < len(tasks) {
-		if err := sweep(r.spec.Kept, time.Now(), allKept); err != nil {
+		spared := layersName
+		if alone {
+			spared = ""
+		}
+		if err := sweep(r.spec.Kept, time.Now(), allKept, spared); err != nil {
 			_, _ = fmt.Fprintf(r.log, "tidy what is kept: %v\n", err)
 		}
 	}
+	r.layers.unlock() // others need not wait for what is packed
 	if _, failed := r.report.Failed(); failed || p.Package == nil || p.Package.Executable == "" || len(r.spec.Only) > 0 {
 		return nil
 	}

@@ -249,7 +249,7 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	if err := os.Link(filepath.Join(store, "tree", "new", "0"), filepath.Join(carried, "0")); err != nil {
 		t.Fatal(err)
 	}
-	if err := sweep(store, now, 2500); err != nil {
+	if err := sweep(store, now, 2500, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(carried); err != nil {
