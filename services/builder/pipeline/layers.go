@@ -222,7 +222,7 @@ func (r *run) fileLayers(alone bool) error {
 		return errors.New("others are reading what an earlier run left in them")
 	}
 	total, err := bytesIn(before) // before anything is moved: what there was stays if this is too much
-	if err = ignoreMissing(err); err != nil {
+	if ignoreMissing(err) != nil {
 		return err
 	}
 	for _, task := range l.order {
