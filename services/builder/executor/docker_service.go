@@ -108,7 +108,7 @@ func (p *pod) ready(ctx context.Context, s service) error {
 			silent, err := p.listens(limited, s)
 			switch {
 			case errors.Is(err, errUnable) && ran:
-				_, _ = fmt.Fprintf(p.out, "= service %s is taken for ready: its image has neither a health check nor cat, so that its ports can not be looked at\n", s.Name)
+				_, _ = fmt.Fprintf(p.out, "= service %s is taken for ready: its image has neither a health check nor a cat of use, so that its ports can not be looked at\n", s.Name)
 				return nil
 			case err == nil && silent == "" && (ran || len(s.ports) > 0):
 				return nil
@@ -146,8 +146,24 @@ func (p *pod) listens(ctx context.Context, s service) (why string, err error) {
 	return "nobody listens to " + portList(s.ports), nil
 }
 
-// errUnable says that a container has no such program.
+// errUnable says that a container has no such program, or one that is another's namesake.
 var errUnable = errors.New("there is no such program")
+
+// mostPrinted is what a program of an image may print to the builder: it is whatever the image's maker likes.
+const mostPrinted = 1 << 20
+
+// upTo keeps what is written to it, as long as that is not too much.
+type upTo struct {
+	bytes.Buffer
+	most int
+}
+
+func (u *upTo) Write(p []byte) (int, error) {
+	if u.Len()+len(p) > u.most {
+		return 0, errUnable
+	}
+	return u.Buffer.Write(p)
+}
 
 // print runs a program in a container and returns what it prints.
 func (p *pod) print(ctx context.Context, id string, program ...string) (string, error) {
@@ -162,7 +178,7 @@ func (p *pod) print(ctx context.Context, id string, program ...string) (string, 
 	defer said.Close()
 	stop := context.AfterFunc(ctx, said.Close)
 	defer stop()
-	var out bytes.Buffer
+	out := upTo{most: mostPrinted}
 	if _, err := stdcopy.StdCopy(&out, io.Discard, said.Reader); err != nil {
 		return "", err
 	}
@@ -191,7 +207,7 @@ func (p *pod) quote(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		var said bytes.Buffer
+		said := upTo{most: mostPrinted} // twenty lines may be long
 		_, _ = stdcopy.StdCopy(&said, &said, log)
 		_ = log.Close()
 		for line := range strings.Lines(said.String()) {
