@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,41 +27,75 @@ import (
 // socket.
 type Docker struct {
 	folder string
+	socket string // of the engine that there is when nobody names one
 
-	mu   sync.Mutex
+	busy chan struct{}  // holds one while somebody looks for the engine; whoever waits looks at a context too
 	api  *client.Client // nil: no engine has answered yet
 	data string         // where the engine keeps what containers write
 	root bool           // users of containers are not those of the machine: its root is the engine's own user
 	mine *os.File       // locked as long as this process lives
 	id   string         // what its containers are labelled with
+	left error          // why containers of a process that was killed are still there; nil once told
 }
 
 var _ Executor = (*Docker)(nil)
 
 // NewDocker makes the executor of containers. The folder is where processes note that they live, so that another finds what
 // one that was killed has left running; processes may share it.
-func NewDocker(folder string) *Docker { return &Docker{folder: folder} }
+func NewDocker(folder string) *Docker {
+	return &Docker{folder: folder, socket: strings.TrimPrefix(client.DefaultDockerHost, "unix://"), busy: make(chan struct{}, 1)}
+}
 
 // answers is how long an engine may take to say that it is there.
 const answers = 10 * time.Second
 
-// removing is how long the engine may take to remove a container.
-const removing = time.Minute
+// working is how long an engine may take to make, start, end or remove a container.
+const working = time.Minute
+
+// ask has an engine do something that may take so long at most: one that does not answer is not waited for.
+func ask[T any](ctx context.Context, most time.Duration, call func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return call(ctx)
+}
+
+// inspect tells how a container is.
+func (p *pod) inspect(ctx context.Context, id string) (client.ContainerInspectResult, error) {
+	return ask(ctx, answers, func(ctx context.Context) (client.ContainerInspectResult, error) {
+		return p.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	})
+}
+
+// start starts a container.
+func (p *pod) start(ctx context.Context, id string) error {
+	_, err := ask(ctx, working, func(ctx context.Context) (client.ContainerStartResult, error) {
+		return p.api.ContainerStart(ctx, id, client.ContainerStartOptions{})
+	})
+	return err
+}
+
+// errNone says that this machine was given no engine. One that was and does not answer is another error: it may yet.
+var errNone = errors.New("DOCKER_HOST names none, and Docker's own is not installed")
 
 // open finds the engine, the first time.
 func (d *Docker) open(ctx context.Context) (*client.Client, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	select {
+	case d.busy <- struct{}{}:
+		defer func() { <-d.busy }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	if d.api != nil {
 		return d.api, nil
+	}
+	if _, err := os.Stat(d.socket); os.Getenv(client.EnvOverrideHost) == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: there is no %s", errNone, d.socket)
 	}
 	api, err := client.New(client.FromEnv)
 	if err != nil {
 		return nil, err
 	}
-	asking, cancel := context.WithTimeout(ctx, answers)
-	defer cancel()
-	about, err := api.Info(asking, client.InfoOptions{})
+	about, err := ask(ctx, answers, func(ctx context.Context) (client.SystemInfoResult, error) { return api.Info(ctx, client.InfoOptions{}) })
 	if err == nil && about.Info.OSType != "linux" {
 		err = fmt.Errorf("it runs containers of %s only", about.Info.OSType)
 	}
@@ -78,14 +113,27 @@ func (d *Docker) open(ctx context.Context) (*client.Client, error) {
 	return api, nil
 }
 
-// Run runs the step. That there is no engine, or no such image, is a result.
+// told is why containers of a process that was killed are still there, for the first who asks.
+func (d *Docker) told() (left error) {
+	d.busy <- struct{}{}
+	defer func() { <-d.busy }()
+	left, d.left = d.left, nil
+	return left
+}
+
+// Run runs the step. That there is no engine, or no such image, is a result; that an engine does not answer is an error.
 func (d *Docker) Run(ctx context.Context, step Step, out io.Writer) (Result, error) {
 	api, err := d.open(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return Result{}, context.Cause(ctx)
-	case err != nil:
+	case errors.Is(err, errNone):
 		return unable(CauseEngine, "it asks for %s, and there is no container engine here: %v", wanted(step), err), nil
+	case err != nil:
+		return Result{}, fmt.Errorf("it asks for %s, and the container engine does not answer as it has to: %w", wanted(step), err)
+	}
+	if left := d.told(); left != nil {
+		_, _ = fmt.Fprintf(out, "= containers that a killed process has left are not removed: %v\n", left)
 	}
 	if step.Dir, err = filepath.Abs(step.Dir); err != nil {
 		return Result{}, err
@@ -192,7 +240,9 @@ func (p *pod) prepare(ctx context.Context, scratch string) (id string, err error
 	if id, err = p.make(ctx, p.step.Image, config, host); err != nil || p.step.Image == "" {
 		return id, err
 	}
-	if _, err := p.api.ContainerStatPath(ctx, id, client.ContainerStatPathOptions{Path: "/bin/sh"}); errdefs.IsNotFound(err) {
+	if _, err := ask(ctx, answers, func(ctx context.Context) (client.ContainerStatPathResult, error) {
+		return p.api.ContainerStatPath(ctx, id, client.ContainerStatPathOptions{Path: "/bin/sh"})
+	}); errdefs.IsNotFound(err) {
 		return "", failed{unable(CauseImage, "image %s has no /bin/sh, which the script is for", p.step.Image)}
 	} else if err != nil {
 		return "", fmt.Errorf("look into the container: %w", err)
@@ -270,7 +320,9 @@ const label = "dev.lemnis.step"
 // make makes a container, and keeps in mind that it has to go.
 func (p *pod) make(ctx context.Context, image string, config *container.Config, host *container.HostConfig) (id string, err error) {
 	config.Labels = map[string]string{label: p.engine.id, label + ".name": p.step.Name}
-	made, err := p.api.ContainerCreate(ctx, client.ContainerCreateOptions{Config: config, HostConfig: host})
+	made, err := ask(ctx, working, func(ctx context.Context) (client.ContainerCreateResult, error) {
+		return p.api.ContainerCreate(ctx, client.ContainerCreateOptions{Config: config, HostConfig: host})
+	})
 	if err != nil {
 		return "", p.wrong("make a container", image, err)
 	}
@@ -297,7 +349,9 @@ func (p *pod) attend(ctx context.Context, id string) (Result, error) {
 	limited, cancel := context.WithTimeout(ctx, limits.Time)
 	defer cancel()
 	p.out.full = cancel
-	attached, err := p.api.ContainerAttach(asking, id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	attached, err := ask(ctx, answers, func(ctx context.Context) (client.ContainerAttachResult, error) { // the connection outlives this context
+		return p.api.ContainerAttach(ctx, id, client.ContainerAttachOptions{Stream: true, Stdout: true, Stderr: true})
+	})
 	if err != nil {
 		return Result{}, fmt.Errorf("listen to the container: %w", err)
 	}
@@ -307,8 +361,8 @@ func (p *pod) attend(ctx context.Context, id string) (Result, error) {
 		_, err := stdcopy.StdCopy(p.out, p.out, attached.Reader)
 		drained <- err
 	}()
-	ended := p.wait(asking, id)
-	if _, err := p.api.ContainerStart(ctx, id, client.ContainerStartOptions{}); err != nil {
+	ended := p.wait(ctx, asking, leave, id)
+	if err := p.start(ctx, id); err != nil {
 		return Result{}, p.unstarted(ctx, err)
 	}
 	broken := make(chan Result, 1)
@@ -355,7 +409,7 @@ func (p *pod) attend(ctx context.Context, id string) (Result, error) {
 // unstarted is why a script could not be started: perhaps the service whose network it shares has just ended.
 func (p *pod) unstarted(ctx context.Context, err error) error {
 	for _, s := range p.services {
-		about, unknown := p.api.ContainerInspect(ctx, s.id, client.ContainerInspectOptions{})
+		about, unknown := p.inspect(ctx, s.id)
 		if unknown == nil && !about.Container.State.Running {
 			return p.down(ctx, s, "has ended, with status %d", about.Container.State.ExitCode)
 		}
@@ -369,17 +423,21 @@ type end struct {
 	err    error
 }
 
-// wait tells once how a container that is about to be started ended.
-func (p *pod) wait(ctx context.Context, id string) <-chan end {
+// wait tells once how a container that is about to be started ended. That the engine waits has to be said at once, and as long as
+// the step's context lasts; from then on the context counts that leave ends.
+func (p *pod) wait(step, ctx context.Context, leave func(), id string) <-chan end {
 	told := make(chan end, 1)
+	late, stop := time.AfterFunc(answers, leave), context.AfterFunc(step, leave)
 	waiting := p.api.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNextExit})
+	late.Stop()
+	stop()
 	go func() {
 		select {
 		case err := <-waiting.Error:
 			told <- end{err: fmt.Errorf("wait for the container: %w", err)}
 		case exit := <-waiting.Result:
 			e := end{result: exited(int(exit.StatusCode))}
-			about, err := p.api.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+			about, err := p.inspect(ctx, id)
 			switch {
 			case exit.Error != nil:
 				e.err = errors.New(exit.Error.Message)
@@ -406,7 +464,7 @@ func (p *pod) terminate(ctx context.Context, id string) {
 
 // kill ends a container, with all that runs in it.
 func (p *pod) kill(ctx context.Context, id string, ended <-chan end) error {
-	ctx, cancel := context.WithTimeout(ctx, removing)
+	ctx, cancel := context.WithTimeout(ctx, working)
 	defer cancel()
 	_, err := p.api.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "SIGKILL"})
 	if err != nil && !errdefs.IsConflict(err) && !errdefs.IsNotFound(err) { // conflict: it has ended
@@ -447,6 +505,8 @@ func (p *pod) watch(ctx context.Context, id string, broken chan<- Result) {
 
 // tasks counts the processes and threads of a container, its init too; 0 when it can not be told.
 func (p *pod) tasks(ctx context.Context, id string) int64 {
+	ctx, cancel := context.WithTimeout(ctx, answers)
+	defer cancel()
 	got, err := p.api.ContainerStats(ctx, id, client.ContainerStatsOptions{})
 	if err != nil {
 		return 0
@@ -473,7 +533,7 @@ func (p *pod) end(ctx context.Context) (left error) {
 }
 
 func remove(ctx context.Context, api *client.Client, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, removing)
+	ctx, cancel := context.WithTimeout(ctx, working)
 	defer cancel()
 	_, err := api.ContainerRemove(ctx, id, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
 	if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) { // conflict: it is being removed

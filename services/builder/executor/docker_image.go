@@ -3,6 +3,7 @@ package executor
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -18,13 +19,15 @@ const pulling = 15 * time.Minute
 // find brings an image here, where it is not, and keeps in mind which it was. Containers are made of what it finds, whatever
 // the name means by then.
 func (p *pod) find(ctx context.Context, name string) (client.ImageInspectResult, error) {
-	found, err := p.api.ImageInspect(ctx, name)
+	found, err := imageOf(ctx, p.api, name)
 	if errdefs.IsNotFound(err) {
 		_, _ = fmt.Fprintf(p.out, "= image %s is not here, and is pulled\n", name)
-		if err := p.pull(ctx, name); err != nil {
+		if err := p.pull(ctx, name); silent(err) {
+			return found, fmt.Errorf("pull image %s: %w", name, err)
+		} else if err != nil {
 			return found, failed{unable(CauseImage, "image %s is not here, and can not be pulled: %v", name, err)}
 		}
-		found, err = p.api.ImageInspect(ctx, name)
+		found, err = imageOf(ctx, p.api, name)
 	}
 	switch {
 	case errdefs.IsInvalidArgument(err):
@@ -36,15 +39,29 @@ func (p *pod) find(ctx context.Context, name string) (client.ImageInspectResult,
 	return found, nil
 }
 
+func imageOf(ctx context.Context, api *client.Client, name string) (client.ImageInspectResult, error) {
+	return ask(ctx, answers, func(ctx context.Context) (client.ImageInspectResult, error) { return api.ImageInspect(ctx, name) })
+}
+
+// silent says that it is the engine that does not answer, which is nobody's fault who asked for an image.
+func silent(err error) bool {
+	return client.IsErrConnectionFailed(err) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrUnexpectedEOF)
+}
+
 func (p *pod) pull(ctx context.Context, name string) error {
-	ctx, cancel := context.WithTimeout(ctx, pulling)
+	ctx, cancel := context.WithTimeoutCause(ctx, pulling, errLate)
 	defer cancel()
 	coming, err := p.api.ImagePull(ctx, name, client.ImagePullOptions{})
 	if err != nil {
 		return err
 	}
-	return coming.Wait(ctx)
+	if err = coming.Wait(ctx); err != nil && errors.Is(context.Cause(ctx), errLate) {
+		return errLate // a slow registry's doing, not the engine's
+	}
+	return err
 }
+
+var errLate = fmt.Errorf("it has not come after %s", pulling)
 
 // pinned is the digest that an image was pulled by; its own where it never was in a registry.
 func pinned(name string, found client.ImageInspectResult) string {
@@ -66,7 +83,7 @@ func (d *Docker) Digest(ctx context.Context, image string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	found, err := api.ImageInspect(ctx, image)
+	found, err := imageOf(ctx, api, image)
 	if errdefs.IsNotFound(err) || errdefs.IsInvalidArgument(err) {
 		return "", nil
 	}

@@ -1,10 +1,15 @@
 package executor
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -41,4 +46,76 @@ func TestAProgramOfAnImageCanNotFillTheBuildersMemory(t *testing.T) {
 	if said, err := p.print(t.Context(), id, "head", "-c", "65536", "/dev/zero"); err != nil || len(said) != 65536 {
 		t.Errorf("%d bytes, %v", len(said), err)
 	}
+}
+
+// That this machine was given no engine is a result: whoever asked for one has to do without.
+func TestWithoutAnEngineThatIsTheResult(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "")
+	d := NewDocker(t.TempDir())
+	d.socket = filepath.Join(t.TempDir(), "nobody.sock")
+	for _, step := range []Step{{Image: "golang:1.26"}, {Beside: []Service{{Name: "db", Image: "postgres:16"}}}} {
+		step.Dir, step.Script = t.TempDir(), "echo began"
+		var out bytes.Buffer
+		if got, err := d.Run(t.Context(), step, &out); err != nil || got.Cause != CauseEngine || !strings.Contains(got.Reason, "no container engine here") || out.Len() > 0 {
+			t.Errorf("%+v %v: %s", got, err, out.String())
+		}
+	}
+}
+
+// An engine that takes a request and never answers holds no step that is no longer wanted.
+func TestAnEngineThatFallsSilentIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
+	image := executortest.Image(t)
+	for _, call := range []string{"/containers/create", "/archive", "/attach", "/wait", "/start"} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			api, err := client.New(client.WithHost(executortest.Through(t, func(_ http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, call) {
+					return false
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				cancel(errors.New("no longer wanted"))
+				<-t.Context().Done()
+				return true
+			})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := NewDocker(t.TempDir())
+			d.api, d.id = api, "test"
+			done := make(chan error, 1)
+			go func() {
+				_, err := d.Run(ctx, Step{Name: t.Name(), Image: image, Dir: t.TempDir(), Script: ":"}, io.Discard)
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				if err == nil || err.Error() != "no longer wanted" {
+					t.Error(err)
+				}
+			case <-time.After(answers / 2):
+				t.Error("is still waiting")
+			}
+		})
+	}
+}
+
+func TestTheFolderIsWaitedForAsLongAsWanted(t *testing.T) {
+	t.Parallel()
+	d := NewDocker(t.TempDir())
+	leave, err := d.alone(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := d.alone(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	leave()
+	if leave, err = d.alone(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leave()
 }

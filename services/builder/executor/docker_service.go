@@ -74,7 +74,9 @@ func (p *pod) begin(ctx context.Context, s Service) error {
 	if one.id, err = p.make(ctx, s.Image, &container.Config{Image: image.ID, Env: s.Environment}, host); err != nil {
 		return err
 	}
-	if _, err := p.api.ContainerStart(ctx, one.id, client.ContainerStartOptions{}); err != nil {
+	if err := p.start(ctx, one.id); silent(err) {
+		return fmt.Errorf("start service %s: %w", s.Name, err)
+	} else if err != nil {
 		return failed{unable(CauseService, "service %s (image %s) does not start: %v", s.Name, s.Image, err)}
 	}
 	p.services = append(p.services, one)
@@ -87,7 +89,7 @@ func (p *pod) ready(ctx context.Context, s service) error {
 	defer cancel()
 	ran := false // when it was looked at before
 	for why := ""; ; {
-		about, err := p.api.ContainerInspect(limited, s.id, client.ContainerInspectOptions{})
+		about, err := p.inspect(limited, s.id)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -105,15 +107,15 @@ func (p *pod) ready(ctx context.Context, s service) error {
 				return nil
 			}
 		} else {
-			silent, err := p.listens(limited, s)
+			deaf, err := p.listens(limited, s)
 			switch {
 			case errors.Is(err, errUnable) && ran:
 				_, _ = fmt.Fprintf(p.out, "= service %s is taken for ready: its image has neither a health check nor a cat of use, so that its ports can not be looked at\n", s.Name)
 				return nil
-			case err == nil && silent == "" && (ran || len(s.ports) > 0):
+			case err == nil && deaf == "" && (ran || len(s.ports) > 0):
 				return nil
 			case err == nil:
-				why = silent
+				why = deaf
 			}
 		}
 		ran = true
@@ -167,6 +169,8 @@ func (u *upTo) Write(p []byte) (int, error) {
 
 // print runs a program in a container and returns what it prints.
 func (p *pod) print(ctx context.Context, id string, program ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, answers)
+	defer cancel()
 	made, err := p.api.ExecCreate(ctx, id, client.ExecCreateOptions{Cmd: program, AttachStdout: true})
 	if err != nil {
 		return "", err

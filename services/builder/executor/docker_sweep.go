@@ -5,10 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/moby/moby/client"
 )
@@ -16,17 +16,20 @@ import (
 // A process that makes containers holds a lock on a file of its own in the folder, named by what it labels them with. The lock
 // ends with the process, however that ends; whoever gets it removes the containers, then the file.
 
-// Sweep removes the containers that processes on this folder have left, being killed. Where none was, it asks no engine.
+// Sweep removes the containers that processes on this folder have left, being killed. Where none was, it asks no engine. The
+// error may be of some of them only: the next process on the folder tries those again.
 func (d *Docker) Sweep(ctx context.Context) error {
 	if left, err := os.ReadDir(d.folder); err != nil || len(left) <= 1 { // the folder's own lock
 		return nil //nolint:nilerr // nobody was here yet
 	}
-	_, err := d.open(ctx)
-	return err
+	if _, err := d.open(ctx); err != nil {
+		return err
+	}
+	return d.told()
 }
 
 // alone keeps other processes away from the folder.
-func (d *Docker) alone() (leave func(), err error) {
+func (d *Docker) alone(ctx context.Context) (leave func(), err error) {
 	if err := os.MkdirAll(d.folder, 0o700); err != nil {
 		return nil, err
 	}
@@ -34,22 +37,34 @@ func (d *Docker) alone() (leave func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+	for { // not LOCK_EX alone, which waits whatever the context says
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = lock.Close() }, nil
+		}
+		if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+			select {
+			case <-ctx.Done():
+				err = context.Cause(ctx)
+			case <-time.After(20 * time.Millisecond):
+				continue
+			}
+		}
 		_ = lock.Close()
 		return nil, err
 	}
-	return func() { _ = lock.Close() }, nil
 }
 
 // sign notes that this process lives, after it has looked after those that do not.
 func (d *Docker) sign(ctx context.Context, api *client.Client) error {
-	leave, err := d.alone()
+	leave, err := d.alone(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if err := d.bury(ctx, api); err != nil {
-		return fmt.Errorf("remove what a process that was killed has left: %w", err)
+	d.left = d.bury(ctx, api) // steps need not wait for what is not to be removed
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // it was not tried for long enough
 	}
 	id := make([]byte, 16)
 	_, _ = rand.Read(id)
@@ -61,32 +76,39 @@ func (d *Docker) sign(ctx context.Context, api *client.Client) error {
 	return syscall.Flock(int(d.mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
-func (d *Docker) bury(ctx context.Context, api *client.Client) error {
+// bury removes what processes left that live no more, and the note of each of which nothing is left.
+func (d *Docker) bury(ctx context.Context, api *client.Client) (left error) {
+	ctx, cancel := context.WithTimeout(ctx, working)
+	defer cancel()
 	notes, err := os.ReadDir(d.folder)
 	if err != nil {
 		return err
 	}
 	for _, note := range notes {
-		if note.Name() == "lock" {
-			continue
-		}
-		at := filepath.Join(d.folder, note.Name())
-		file, err := os.OpenFile(at, os.O_RDWR, 0)
-		if err != nil {
-			return err
-		}
-		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil {
-			err = errors.Join(removeAllOf(ctx, api, note.Name()), os.Remove(at))
-		} else if errors.Is(err, syscall.EWOULDBLOCK) {
-			err = nil // it lives
-		}
-		_ = file.Close()
-		if err != nil {
-			return err
+		if note.Name() != "lock" {
+			left = errors.Join(left, buryOne(ctx, api, filepath.Join(d.folder, note.Name())))
 		}
 	}
-	return nil
+	return left
+}
+
+func buryOne(ctx context.Context, api *client.Client, note string) error {
+	file, err := os.OpenFile(note, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = file.Close() }()
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil // it lives
+	}
+	if err == nil {
+		err = removeAllOf(ctx, api, filepath.Base(note))
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(note)
 }
 
 func removeAllOf(ctx context.Context, api *client.Client, id string) error {

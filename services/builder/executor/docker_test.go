@@ -3,10 +3,12 @@ package executor_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/lemnis/lemnis/services/builder/executor"
@@ -87,15 +90,69 @@ func TestWhatAContainerCanNotBeMadeOfIsSaid(t *testing.T) {
 	}
 }
 
-func TestWithoutAnEngineThatIsTheResult(t *testing.T) {
-	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "nobody.sock"))
-	for _, step := range []executor.Step{{Image: "golang:1.26"}, {Beside: []executor.Service{{Name: "db", Image: "postgres:16"}}}} {
-		step.Dir, step.Script = t.TempDir(), "echo began"
-		var out bytes.Buffer
-		got, err := executor.NewDocker(t.TempDir()).Run(t.Context(), step, &out)
-		if err != nil || got.Cause != executor.CauseEngine || !strings.Contains(got.Reason, "no container engine here") || out.Len() > 0 {
-			t.Errorf("%+v %v: %s", got, err, out.String())
+// An engine that was named and does not answer may yet: no change is to blame.
+func TestAnEngineThatDoesNotAnswerIsAFault(t *testing.T) {
+	for _, engine := range []string{"unix://" + filepath.Join(t.TempDir(), "nobody.sock"), executortest.Through(t, func(w http.ResponseWriter, r *http.Request) bool {
+		http.Error(w, `{"message":"starting up"}`, http.StatusServiceUnavailable)
+		return true
+	})} {
+		t.Setenv("DOCKER_HOST", engine)
+		for _, step := range []executor.Step{{Image: "golang:1.26"}, {Beside: []executor.Service{{Name: "db", Image: "postgres:16"}}}} {
+			step.Dir, step.Script = t.TempDir(), "echo began"
+			var out bytes.Buffer
+			got, err := executor.NewDocker(t.TempDir()).Run(t.Context(), step, &out)
+			if err == nil || !strings.Contains(err.Error(), "does not answer") || got.Cause != "" || out.Len() > 0 {
+				t.Errorf("%+v %v: %s", got, err, out.String())
+			}
 		}
+	}
+}
+
+// A container that can not be removed keeps nobody from running steps, and is not forgotten.
+func TestWhatCanNotBeRemovedIsTriedAgainLater(t *testing.T) {
+	image, api, folder := executortest.Image(t), executortest.Engine(t), t.TempDir()
+	note := filepath.Join(folder, rand.Text())
+	for _, at := range []string{note, filepath.Join(folder, "lock")} {
+		if err := os.WriteFile(at, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	made, err := api.ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: &container.Config{Image: image, Cmd: []string{"/bin/sleep", "600"},
+		Labels: map[string]string{"dev.lemnis.step": filepath.Base(note), "dev.lemnis.step.name": t.Name()}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := executortest.Through(t, func(w http.ResponseWriter, r *http.Request) bool {
+		stuck := r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/containers/"+made.ID)
+		if stuck {
+			http.Error(w, `{"message":"device busy"}`, http.StatusInternalServerError)
+		}
+		return stuck
+	})
+	t.Run("stuck", func(t *testing.T) {
+		t.Setenv("DOCKER_HOST", engine)
+		if err := executor.NewDocker(folder).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "device busy") {
+			t.Error(err)
+		}
+		d := executor.NewDocker(folder)
+		for range 2 {
+			var out bytes.Buffer
+			if got, err := d.Run(t.Context(), executor.Step{Image: image, Dir: t.TempDir(), Script: "echo began"}, &out); err != nil || !got.Succeeded() || !strings.HasSuffix(out.String(), "began\n") {
+				t.Errorf("%+v %v: %s", got, err, out.String())
+			}
+		}
+		if _, err := os.Stat(note); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := executor.NewDocker(folder).Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if left := containers(t, api, t.Name()); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if _, err := os.Stat(note); !os.IsNotExist(err) {
+		t.Error("its note is still there:", err)
 	}
 }
 

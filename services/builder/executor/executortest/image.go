@@ -8,6 +8,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +40,42 @@ func Engine(t testing.TB) *client.Client {
 	}
 	t.Cleanup(func() { _ = api.Close() })
 	return api
+}
+
+// Through is where the engine is reached past somebody who may answer instead of it: as DOCKER_HOST.
+func Through(t testing.TB, instead func(http.ResponseWriter, *http.Request) bool) string {
+	t.Helper()
+	to, err := client.ParseHostURL(Engine(t).DaemonHost())
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder, err := os.MkdirTemp("", "") // the test's own may be too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	at := filepath.Join(folder, "engine.sock")
+	listener, err := net.Listen("unix", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pass := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL.Scheme, r.Out.URL.Host = "http", "engine" },
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, to.Scheme, to.Host+to.Path)
+		}},
+		FlushInterval: -1,
+		ErrorLog:      log.New(io.Discard, "", 0),
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !instead(w, r) {
+			pass.ServeHTTP(w, r)
+		}
+	})}
+	served := make(chan struct{})
+	go func() { defer close(served); _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close(); <-served })
+	return "unix://" + at
 }
 
 // Image makes an image with Programs, changed by lines of a Dockerfile, and returns its name; it goes with the test.
