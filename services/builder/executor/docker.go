@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -250,9 +251,25 @@ func (p *pod) prepare(ctx context.Context, scratch string) (id string, err error
 	return id, nil
 }
 
+// places are mounts, one at each place: engines refuse a second, where on the host the later lies over the earlier.
+type places []mount.Mount
+
+func (p *places) put(m mount.Mount) {
+	m.Target = filepath.Clean(m.Target)
+	*p = append(slices.DeleteFunc(*p, func(other mount.Mount) bool { return other.Target == m.Target }), m)
+}
+
+func (p *places) bind(source, target string, write bool) error {
+	source, err := filepath.EvalSymlinks(source)
+	if err == nil {
+		p.put(mount.Mount{Type: mount.TypeBind, Source: source, Target: target, ReadOnly: !write})
+	}
+	return err
+}
+
 // mounts are the folders of the machine that the script sees.
 func (p *pod) mounts(o order, scratch string) ([]mount.Mount, error) {
-	var all []mount.Mount
+	var all places
 	for _, b := range o.Binds {
 		own := b.Write && (b.Target == "/home/step" || b.Target == "/tmp" || b.Target == o.Dir)
 		switch {
@@ -261,29 +278,37 @@ func (p *pod) mounts(o order, scratch string) ([]mount.Mount, error) {
 		case b.Target == "/etc/hosts", b.Target == "/etc/resolv.conf", b.Target == "/sbin":
 			continue // the engine's: its init lies in /sbin
 		case b.Source != "":
-			source, err := filepath.EvalSymlinks(b.Source)
-			if err != nil {
+			if err := all.bind(b.Source, b.Target, b.Write); err != nil {
 				return nil, err
 			}
-			all = append(all, mount.Mount{Type: mount.TypeBind, Source: source, Target: b.Target, ReadOnly: !b.Write})
 			continue
 		}
 		switch info, err := os.Stat(b.Target); {
 		case err == nil && info.IsDir():
-			all = append(all, mount.Mount{Type: mount.TypeTmpfs, Target: b.Target, TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20}})
+			all.put(mount.Mount{Type: mount.TypeTmpfs, Target: b.Target, TmpfsOptions: &mount.TmpfsOptions{SizeBytes: 1 << 20}})
 		case err == nil:
-			all = append(all, mount.Mount{Type: mount.TypeBind, Source: os.DevNull, Target: b.Target, ReadOnly: true})
+			all.put(mount.Mount{Type: mount.TypeBind, Source: os.DevNull, Target: b.Target, ReadOnly: true})
 		}
 	}
 	if p.step.Image != "" {
 		return all, nil
+	}
+	for _, l := range o.Layers {
+		if len(l.Lower) > 0 {
+			continue // an engine lays no folders over one another: whoever has it run brings copies
+		}
+		if err := all.bind(filepath.Join(l.Upper, "upper"), l.Target, true); err != nil {
+			return nil, err
+		}
 	}
 	for name, text := range users(os.Geteuid(), os.Getegid()) {
 		at := filepath.Join(scratch, name)
 		if err := os.WriteFile(at, []byte(text), 0o644); err != nil { //nolint:gosec // everybody reads it, as in any system
 			return nil, err
 		}
-		all = append(all, mount.Mount{Type: mount.TypeBind, Source: at, Target: "/etc/" + name, ReadOnly: true})
+		if err := all.bind(at, "/etc/"+name, false); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
 }

@@ -3,8 +3,10 @@ package executor_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -103,5 +105,36 @@ func TestServicesGoWithACancelledStep(t *testing.T) {
 	}
 	if left := containers(t, api, t.Name()); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// A step of the host sees the same beside services as without.
+func TestBesideServicesTheHostIsTheSame(t *testing.T) {
+	t.Parallel()
+	image := executortest.Image(t, serves, "EXPOSE 7000")
+	shown, hidden, upper := t.TempDir(), t.TempDir(), t.TempDir()
+	key := filepath.Join(shown, "key")
+	for _, at := range []string{key, filepath.Join(shown, "word"), filepath.Join(hidden, "key")} {
+		if err := os.WriteFile(at, []byte("hunter2"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(upper, "upper"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(upper, "upper", "built"), []byte("before"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, out := contained(t, executor.Step{
+		Script: fmt.Sprintf("echo key $(cat %s) word $(cat %s/word) folder $(ls %s) layer $(cat /layer/built); echo after >/layer/made", key, shown, hidden),
+		Beside: []executor.Service{{Name: "db", Image: image, Environment: []string{"SERVE=:7000"}}},
+		// Each twice, and what is hidden also by the name that it is shown by.
+		ReadOnly: []string{shown, key, hidden}, Hidden: []string{key, key, hidden, hidden + "/"}, Layers: []executor.Layer{{Target: "/layer", Upper: upper}},
+	})
+	if !got.Succeeded() || out != "key word hunter2 folder layer before\n" {
+		t.Errorf("%+v: %s", got, out)
+	}
+	if made, err := os.ReadFile(filepath.Join(upper, "upper", "made")); err != nil || string(made) != "after\n" {
+		t.Errorf("%q %v", made, err)
 	}
 }

@@ -23,7 +23,7 @@ type Step struct {
 	Scratch     string   // folder of the host in which its home and temp are made and removed; empty: the host's own
 	Environment []string // NAME=value; PATH, HOME and TMPDIR are there already
 	Shared      []string // further folders of the host that it may change, under their own names
-	Layers      []Layer  // further folders that it may change as it sees them, when it is isolated
+	Layers      []Layer  // further folders that it may change as it sees them, when it is isolated; with services, only those without Lower
 	ReadOnly    []string // further files and folders of the host that it may read
 	Hidden      []string // files and folders of the host that it may not see the content of, where they lie in what it sees else
 	Network     bool     // off: it reaches nobody but itself
