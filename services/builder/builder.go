@@ -120,12 +120,16 @@ func inside(do func(context.Context, *service.Job) error) func(context.Context, 
 	}
 }
 
+// sweeps is how long the sweep may keep a builder from beginning: it has no other time of its own, as nothing ends a builder.
+// What it does not come to is done when a step first needs the engine.
+const sweeps = 3 * time.Second
+
 // sweep removes the containers of a builder on this data that was killed.
 func (b *builder) sweep() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), sweeps)
 	defer cancel()
 	if err := b.engine.Sweep(ctx); err != nil {
-		b.options.Log("containers that a killed builder may have left are not removed; the next step in an image tries again", "error", err)
+		b.options.Log("containers that a killed builder may have left are not all removed; the first step in an image tries those again that there was no time for, the next start the others", "error", err)
 	}
 }
 

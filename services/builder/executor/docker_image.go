@@ -3,9 +3,12 @@ package executor
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +22,9 @@ const pulling = 15 * time.Minute
 // find brings an image here, where it is not, and keeps in mind which it was. Containers are made of what it finds, whatever
 // the name means by then.
 func (p *pod) find(ctx context.Context, name string) (client.ImageInspectResult, error) {
+	if reserved(name) {
+		return client.ImageInspectResult{}, failed{unable(CauseImage, "image %s is the builder's own", name)}
+	}
 	found, err := imageOf(ctx, p.api, name)
 	if errdefs.IsNotFound(err) {
 		_, _ = fmt.Fprintf(p.out, "= image %s is not here, and is pulled\n", name)
@@ -93,23 +99,61 @@ func (d *Docker) Digest(ctx context.Context, image string) (string, error) {
 // nothing is the image of containers that see this machine's system.
 const nothing = "lemnis/nothing:latest"
 
-// machine is an image without content.
-func (p *pod) machine(ctx context.Context) (id string, err error) {
-	found, err := p.api.ImageInspect(ctx, nothing)
-	if errdefs.IsNotFound(err) {
-		empty := bytes.NewReader(make([]byte, 1024)) // the end of an archive
-		var said client.ImageImportResult
-		if said, err = p.api.ImageImport(ctx, client.ImageImportSource{Source: empty, SourceName: "-"}, nothing, client.ImageImportOptions{}); err != nil {
-			return "", fmt.Errorf("make an image without content: %w", err)
-		}
-		_, err = io.Copy(io.Discard, said)
-		_ = said.Close()
-		if err == nil {
-			found, err = p.api.ImageInspect(ctx, nothing)
-		}
+// reserved says whether a name means that image, in whatever version.
+func reserved(name string) bool {
+	name, _, _ = strings.Cut(name, "@")
+	for _, registry := range []string{"docker.io/", "index.docker.io/", "registry-1.docker.io/"} {
+		name = strings.TrimPrefix(name, registry)
+	}
+	name, _, _ = strings.Cut(name, ":")
+	return name == "lemnis/nothing"
+}
+
+// noFiles is an archive without content: its end.
+var noFiles = make([]byte, 1024)
+
+// machine is an image without content. Anybody with the engine may have given the name to another: what it means is looked at.
+func (p *pod) machine(ctx context.Context) (id string, err error) { return p.empty(ctx, nothing) }
+
+func (p *pod) empty(ctx context.Context, name string) (id string, err error) {
+	found, err := imageOf(ctx, p.api, name)
+	switch {
+	case err == nil && isEmpty(found):
+		return found.ID, nil
+	case err == nil || errdefs.IsNotFound(err):
+		id, err = ask(ctx, working, func(ctx context.Context) (string, error) { return p.makeEmpty(ctx, name) })
 	}
 	if err != nil {
 		return "", fmt.Errorf("make an image without content: %w", err)
 	}
-	return found.ID, nil
+	return id, nil
+}
+
+func isEmpty(found client.ImageInspectResult) bool {
+	layer := fmt.Sprintf("sha256:%x", sha256.Sum256(noFiles))
+	return slices.Equal(found.RootFS.Layers, []string{layer}) && (found.Config == nil || len(found.Config.Env)+len(found.Config.Volumes) == 0)
+}
+
+// makeEmpty gives the name to a new image, and returns the id that the engine says this has.
+func (p *pod) makeEmpty(ctx context.Context, name string) (id string, err error) {
+	said, err := p.api.ImageImport(ctx, client.ImageImportSource{Source: bytes.NewReader(noFiles), SourceName: "-"}, name, client.ImageImportOptions{})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = said.Close() }()
+	for lines := json.NewDecoder(said); ; {
+		var line struct{ Status, Error string }
+		switch err := lines.Decode(&line); {
+		case errors.Is(err, io.EOF) && id == "":
+			return "", errors.New("the engine does not say which it is")
+		case errors.Is(err, io.EOF):
+			return id, nil
+		case err != nil:
+			return "", err
+		case line.Error != "":
+			return "", errors.New(line.Error)
+		case strings.HasPrefix(line.Status, "sha256:"):
+			id = line.Status
+		}
+	}
 }

@@ -119,3 +119,35 @@ func TestTheFolderIsWaitedForAsLongAsWanted(t *testing.T) {
 	}
 	leave()
 }
+
+func TestTheImageWithoutContentIsNotTrustedByItsName(t *testing.T) {
+	t.Parallel()
+	p := podOf(t, Step{})
+	name := executortest.Image(t) // with content
+	full, err := imageOf(t.Context(), p.api, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { // it has lost its name
+		_, _ = p.api.ImageRemove(context.WithoutCancel(t.Context()), full.ID, client.ImageRemoveOptions{Force: true})
+	})
+	id, err := p.empty(t.Context(), name)
+	if err != nil || id == full.ID {
+		t.Fatal(id, err)
+	}
+	if found, err := imageOf(t.Context(), p.api, id); err != nil || !isEmpty(found) || isEmpty(full) {
+		t.Errorf("%+v %v", found.RootFS, err)
+	}
+	if again, err := p.empty(t.Context(), name); err != nil || again != id {
+		t.Errorf("made again: %s, %v", again, err)
+	}
+	for _, name := range []string{nothing, "lemnis/nothing", "docker.io/lemnis/nothing:2", "lemnis/nothing@sha256:" + strings.Repeat("0", 64)} {
+		var f failed
+		if _, err := p.find(t.Context(), name); !errors.As(err, &f) || !strings.Contains(f.result.Reason, "builder's own") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if reserved("lemnis/nothing-else") || reserved("registry.local:5000/lemnis/nothing") {
+		t.Error("the names of others are refused")
+	}
+}
