@@ -21,9 +21,15 @@
 //
 // [Docker] runs steps in containers: those of an image, and those that have services beside them. Services and the script share one
 // network namespace, which begins with the first service and has nothing but a loopback unless the step asks for the network; that
-// needs no network of the engine's that would have to be removed, and gives no way to the machine. A step of the host with services
-// runs in a container that has no image of its own, and the same folders of the machine as it would see without. What a process
-// that was killed has left is found by a label: the name of a file that it held a lock on.
+// needs no network of the engine's that would have to be removed. One that asks for it is on the engine's bridge, with all others that
+// did: they reach one another, and what of the machine listens there, by address. A step of the host with services runs in a container
+// that has no image of its own, and the same folders of the machine as it would see without; of its layers those without Lower.
+// Variables, with the values of secrets, are part of a container: who may ask the engine reads them while it exists. Services are
+// looked at until they are ready, and not while the script runs.
+//
+// What a process that was killed has left is found by a label: the name of a file that it held a lock on. The next process on the
+// folder removes it, when it begins or first needs the engine. What can not be removed, also at the end of a step, is not tried again
+// before the process has ended and another has begun.
 //
 // On the host the limit of processors is one of whole cores, rounded up. Memory and processes are looked at ten times a second; what forks
 // faster than that meets a limit of the kernel at eight times as many tasks.
