@@ -12,7 +12,7 @@ import (
 
 // A builder begins though the engine says nothing, with what a killed one has left still there.
 func TestABuilderDoesNotWaitForTheEngine(t *testing.T) {
-	folder, err := os.MkdirTemp("", "") // the test's own may be too long a name for a socket
+	folder, err := os.MkdirTemp("", "") //nolint:usetesting // the test's own may be too long a name for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

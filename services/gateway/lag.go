@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,26 @@ func (x *index) watchLag(ctx context.Context) error {
 	}
 	return ctx.Err()
 }
+
+// catchUp waits for the index to have all that stands on the stream now, for as long as an index that follows may take; false where it
+// does not come there.
+func (x *index) catchUp(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, followsWithin)
+	defer cancel()
+	end, err := service.LastSequence(ctx, x.host)
+	for err == nil {
+		var there bool
+		if there, err = x.has(ctx, end); there {
+			return true
+		}
+		pause(ctx, comesThere)
+		err = errors.Join(err, ctx.Err())
+	}
+	return false
+}
+
+// followsWithin is how far an index that follows the stream may be behind.
+const followsWithin = time.Second
 
 // has reports whether the index has all up to a sequence of the stream. Another gateway may have moved it.
 func (x *index) has(ctx context.Context, sequence uint64) (bool, error) {

@@ -309,6 +309,9 @@ func (g *Gateway) list(w http.ResponseWriter, r *http.Request) {
 func (g *Gateway) show(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	sequence, err := g.index.byID(r.Context(), id)
+	if err == nil && sequence == 0 && g.index.catchUp(r.Context()) { // who has just been told of an event asks for it
+		sequence, err = g.index.byID(r.Context(), id)
+	}
 	if err != nil {
 		g.fail(w, r, err)
 		return

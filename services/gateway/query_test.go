@@ -226,3 +226,19 @@ func TestChains(t *testing.T) {
 		t.Errorf("after the restart: %s", got)
 	}
 }
+
+// Who is told of an event finds it by its id at once, however far the index is behind.
+func TestWhatWasJustSaidIsShown(t *testing.T) {
+	w := newWorld(t)
+	w.until("the index is there", func() bool {
+		resp, _ := w.send(http.MethodGet, "/events/nothing", "")
+		return resp.StatusCode == http.StatusNotFound
+	})
+	for n := range 100 {
+		e := ticket(fmt.Sprint("just", n), "x")
+		w.claim(e)
+		if resp, answer := w.send(http.MethodGet, "/events/"+e.ID, ""); resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s", e.ID, resp.StatusCode, answer)
+		}
+	}
+}

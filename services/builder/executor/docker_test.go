@@ -123,11 +123,11 @@ func TestWhatCanNotBeRemovedIsTriedAgainLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	engine := executortest.Through(t, func(w http.ResponseWriter, r *http.Request) bool {
-		stuck := r.Method == http.MethodDelete && strings.HasSuffix(r.URL.Path, "/containers/"+made.ID)
-		if stuck {
-			http.Error(w, `{"message":"device busy"}`, http.StatusInternalServerError)
+		if r.Method != http.MethodDelete || !strings.HasSuffix(r.URL.Path, "/containers/"+made.ID) {
+			return false
 		}
-		return stuck
+		http.Error(w, `{"message":"device busy"}`, http.StatusInternalServerError)
+		return true
 	})
 	t.Run("stuck", func(t *testing.T) {
 		t.Setenv("DOCKER_HOST", engine)

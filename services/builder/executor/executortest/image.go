@@ -49,7 +49,7 @@ func Through(t testing.TB, instead func(http.ResponseWriter, *http.Request) bool
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := os.MkdirTemp("", "") // the test's own may be too long a name for a socket
+	folder, err := os.MkdirTemp("", "") //nolint:usetesting // the test's own may be too long a name for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
