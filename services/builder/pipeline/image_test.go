@@ -77,10 +77,11 @@ steps:
 	}
 	// A failure says the last line, as on the host; what there is no image for, says which.
 	for script, want := range map[string]string{"echo oh; exit 3": "exit status 3: oh", "image": "image localhost:1/none:1 is not here, and can not be pulled: "} {
+		of := image
 		if script == "image" {
-			image, script = "localhost:1/none:1", ":"
+			of, script = "localhost:1/none:1", ":"
 		}
-		failed, _ := run(t, pipeline.Spec{Image: executor.NewDocker(t.TempDir()), Dir: defined(t, fmt.Sprintf("steps: [{name: a, run: '%s', image: '%s'}]", script, image))}).Failed()
+		failed, _ := run(t, pipeline.Spec{Image: executor.NewDocker(t.TempDir()), Dir: defined(t, fmt.Sprintf("steps: [{name: a, run: '%s', image: '%s'}]", script, of))}).Failed()
 		if !strings.HasPrefix(failed.Reason, want) || failed.Outcome != pipeline.Failure {
 			t.Errorf("want %q: %+v", want, failed)
 		}
