@@ -167,7 +167,8 @@ func TestEverySubject(t *testing.T) {
 		"$KV.KEYS.shop.x":                                      "gateway",
 		"$KV.SUBSCRIPTIONS.x":                                  "gateway",
 		"$JS.API.DIRECT.GET.KV_TOKENS.$KV.TOKENS.admin":        "gateway",
-		"$JS.API.DIRECT.GET.KV_KEYS.$KV.KEYS.shop.x":           "gateway feedback",
+		"$JS.API.DIRECT.GET.KV_KEYS.$KV.KEYS.shop.x":           "gateway",
+		"$JS.API.STREAM.MSG.GET.KV_KEYS":                       "gateway feedback",
 		"$JS.API.DIRECT.GET.KV_LEASES.$KV.LEASES.plan":         services,
 		"$JS.API.DIRECT.GET.LIFECYCLE":                         services,
 		"$JS.API.STREAM.MSG.GET.LIFECYCLE":                     services + " " + outsiders, // theirs ends at the guard, which answers with a last fact only

@@ -38,11 +38,31 @@ func ReadBucket(ctx context.Context, js jetstream.JetStream, bucket string) ([]K
 		if err != nil {
 			return nil, fmt.Errorf("read bucket %s: %w", bucket, err)
 		}
-		e := Kept{Key: strings.TrimPrefix(m.Subject, "$KV."+bucket+"."), Value: m.Data, Revision: m.Sequence}
-		if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
-			e.Value, e.Gone = nil, true
-		}
-		all = append(all, e)
+		all = append(all, kept(bucket, m))
 	}
 	return all, nil
+}
+
+func kept(bucket string, m *jetstream.RawStreamMsg) Kept {
+	e := Kept{Key: strings.TrimPrefix(m.Subject, "$KV."+bucket+"."), Value: m.Data, Revision: m.Sequence}
+	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
+		e.Value, e.Gone = nil, true
+	}
+	return e
+}
+
+// Latest is what the leader of a bucket says last of a key; [jetstream.ErrKeyNotFound] when that is nothing, or that it is gone. A
+// bucket's own Get asks any of its replicas, to which one that is behind says that there is no such key.
+func Latest(ctx context.Context, js jetstream.JetStream, bucket, key string) (Kept, error) {
+	m, err := AskLeader(ctx, js.Conn(), "KV_"+bucket, map[string]any{"last_by_subj": "$KV." + bucket + "." + key})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		err = jetstream.ErrKeyNotFound
+	}
+	if err != nil {
+		return Kept{}, err
+	}
+	if e := kept(bucket, m); !e.Gone {
+		return e, nil
+	}
+	return Kept{}, jetstream.ErrKeyNotFound
 }

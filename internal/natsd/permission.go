@@ -83,7 +83,7 @@ func permissionsOf(service string) permissions {
 		p.publish = append(p.publish, "logs.>")
 	}
 	if service == "feedback" { // opens what users said
-		p.publish = append(p.publish, "$JS.API.DIRECT.GET.KV_KEYS.>", "$JS.API.STREAM.MSG.GET.KV_KEYS")
+		p.publish = append(p.publish, "$JS.API.STREAM.MSG.GET.KV_KEYS")
 	}
 	return p
 }

@@ -37,7 +37,10 @@ var ErrErased = errors.New("the key is erased")
 var ErrUnreadable = errors.New("the text cannot be read")
 
 // Vault seals and opens users' words. It may be used by several processes at once.
-type Vault struct{ kv jetstream.KeyValue }
+type Vault struct {
+	kv jetstream.KeyValue
+	js jetstream.JetStream
+}
 
 // NewVault opens the bucket of keys, and makes it when it is not there; replicas as for streams.
 func NewVault(ctx context.Context, js jetstream.JetStream, replicas int) (*Vault, error) {
@@ -48,7 +51,7 @@ func NewVault(ctx context.Context, js jetstream.JetStream, replicas int) (*Vault
 	if err != nil {
 		return nil, err
 	}
-	return &Vault{kv: kv}, nil
+	return &Vault{kv: kv, js: js}, nil
 }
 
 // Pseudonym is the name under which a user appears in events: the same for the same user of a
@@ -99,14 +102,14 @@ func (v *Vault) Open(ctx context.Context, project, keyID string, ciphertext []by
 	if raw, err := hex.DecodeString(pseudonym); !ok || err != nil || len(raw) != pseudonymBytes {
 		return nil, fmt.Errorf("%w: %q is no id of a key", ErrUnreadable, keyID)
 	}
-	stored, err := v.kv.Get(ctx, project+"."+pseudonym)
+	stored, err := natsd.Latest(ctx, v.js, Bucket, project+"."+pseudonym)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return nil, ErrErased
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read a key: %w", err)
 	}
-	entry := stored.Value()
+	entry := stored.Value
 	if len(entry) != generationBytes+keyBytes {
 		return nil, fmt.Errorf("key %q has %d bytes", keyID, len(entry))
 	}
@@ -143,12 +146,12 @@ func (v *Vault) Erase(ctx context.Context, project, user string) error {
 // first wins.
 func (v *Vault) entry(ctx context.Context, name string, n int) ([]byte, error) {
 	for range attempts {
-		stored, err := v.kv.Get(ctx, name)
+		stored, err := natsd.Latest(ctx, v.js, Bucket, name)
 		if err == nil {
-			if len(stored.Value()) != n {
-				return nil, fmt.Errorf("a key has %d bytes, not %d", len(stored.Value()), n)
+			if len(stored.Value) != n {
+				return nil, fmt.Errorf("a key has %d bytes, not %d", len(stored.Value), n)
 			}
-			return stored.Value(), nil
+			return stored.Value, nil
 		}
 		if !errors.Is(err, jetstream.ErrKeyNotFound) {
 			return nil, fmt.Errorf("read a key: %w", err)

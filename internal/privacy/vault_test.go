@@ -64,6 +64,28 @@ func TestSealAndOpen(t *testing.T) {
 	}
 }
 
+// A copy of the bucket that is behind says that there is no key: a user's words would pass for erased, for ever. Only the leader is asked.
+func TestOnlyTheLeaderSaysThatAKeyIsGone(t *testing.T) {
+	vault, js, ctx := newVault(t)
+	copies, err := js.Conn().SubscribeSync("$JS.API.DIRECT.GET.KV_" + privacy.Bucket + ".>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyID, sealed, err := vault.Seal(ctx, "shop", "ann", "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := vault.Open(ctx, "shop", keyID, sealed); err != nil || string(text) != "one" {
+		t.Fatalf("got %q, %v", text, err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := copies.Pending(); err != nil || n > 0 {
+		t.Errorf("%d questions to whichever copy answers first, %v", n, err)
+	}
+}
+
 func TestErase(t *testing.T) {
 	vault, _, ctx := newVault(t)
 	annKey, ann, err := vault.Seal(ctx, "shop", "ann", "one")

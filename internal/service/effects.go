@@ -186,11 +186,7 @@ func sameWork(have, want jetstream.ConsumerConfig) bool {
 
 // floorOf is the sequence below which the owners of a phase have handled everything, 0 before the first.
 func floorOf(ctx context.Context, h Host, phase events.Phase) (uint64, error) {
-	kv, err := h.JS.KeyValue(ctx, leaseBucket)
-	if err != nil {
-		return 0, fmt.Errorf("open %s: %w", leaseBucket, err)
-	}
-	entry, err := kv.Get(ctx, string(phase))
+	entry, err := natsd.Latest(ctx, h.JS, leaseBucket, string(phase))
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, nil
 	}
@@ -198,7 +194,7 @@ func floorOf(ctx context.Context, h Host, phase events.Phase) (uint64, error) {
 		return 0, fmt.Errorf("read the floor of %s: %w", phase, err)
 	}
 	var held holding
-	if err := json.Unmarshal(entry.Value(), &held); err != nil {
+	if err := json.Unmarshal(entry.Value, &held); err != nil {
 		return 0, fmt.Errorf("lease %s is unreadable: %w", phase, err)
 	}
 	return held.Floor, nil

@@ -2,13 +2,13 @@ package service
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
 )
 
 // Any server of a cluster hands out messages of its own copy of a stream, and says by that copy that there are no more. One
@@ -32,7 +32,7 @@ func LastOf(ctx context.Context, h Host, stream string, filters ...string) (uint
 }
 
 func lastOf(ctx context.Context, h Host, stream, filter string) (uint64, error) {
-	m, err := askLeader(ctx, h, stream, map[string]any{"last_by_subj": filter})
+	m, err := natsd.AskLeader(ctx, h.Conn, stream, map[string]any{"last_by_subj": filter})
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, nil
@@ -47,49 +47,9 @@ func lastOf(ctx context.Context, h Host, stream, filter string) (uint64, error) 
 func MessageAt(ctx context.Context, h Host, stream jetstream.Stream, sequence uint64) (*jetstream.RawStreamMsg, error) {
 	m, err := stream.GetMsg(ctx, sequence)
 	if h.Replicas > 1 && errors.Is(err, jetstream.ErrMsgNotFound) {
-		return askLeader(ctx, h, stream.CachedInfo().Config.Name, map[string]any{"seq": sequence})
+		return natsd.AskLeader(ctx, h.Conn, stream.CachedInfo().Config.Name, map[string]any{"seq": sequence})
 	}
 	return m, err
-}
-
-// askLeader asks the leader of a stream for a message; [jetstream.ErrMsgNotFound] when there is none.
-func askLeader(ctx context.Context, h Host, stream string, which map[string]any) (*jetstream.RawStreamMsg, error) {
-	ask, err := json.Marshal(which)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, ask)
-	if err != nil {
-		return nil, err
-	}
-	var answer struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Subject  string    `json:"subject"`
-			Sequence uint64    `json:"seq"`
-			Header   []byte    `json:"hdrs"`
-			Data     []byte    `json:"data"`
-			Time     time.Time `json:"time"`
-		} `json:"message"`
-	}
-	switch err := json.Unmarshal(reply.Data, &answer); {
-	case err != nil:
-		return nil, err
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
-		return nil, jetstream.ErrMsgNotFound
-	case answer.Error != nil:
-		return nil, answer.Error
-	}
-	m := answer.Message
-	raw := &jetstream.RawStreamMsg{Subject: m.Subject, Sequence: m.Sequence, Data: m.Data, Time: m.Time}
-	if len(m.Header) > 0 {
-		if raw.Header, err = nats.DecodeHeadersMsg(m.Header); err != nil {
-			return nil, err
-		}
-	}
-	return raw, nil
 }
 
 // errLagging says that the leader of a stream has what no server that was asked gives out.

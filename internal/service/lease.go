@@ -10,6 +10,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"go.uber.org/zap"
+
+	"github.com/lemnis/lemnis/internal/natsd"
 )
 
 // leaseBucket is the KV bucket of the leases, one key a phase.
@@ -28,6 +30,7 @@ type holding struct {
 // lease is one term of ownership of a phase. Its clock is the holder's own: whoever waits to
 // take over goes by how long the revision stands still, not by times that another wrote.
 type lease struct {
+	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	key      string
 	ttl      time.Duration
@@ -45,7 +48,7 @@ func acquire(ctx context.Context, js jetstream.JetStream, key, instance string, 
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", leaseBucket, err)
 	}
-	l := &lease{kv: kv, key: key, ttl: ttl, owner: nuid.Next(), instance: instance}
+	l := &lease{js: js, kv: kv, key: key, ttl: ttl, owner: nuid.Next(), instance: instance}
 	for {
 		taken, err := l.contend(ctx, elsewhere)
 		if err != nil {
@@ -105,12 +108,12 @@ func (l *lease) contend(ctx context.Context, elsewhere func()) (bool, error) {
 
 // mine asks whether nobody else holds the lease now.
 func (l *lease) mine(ctx context.Context) error {
-	entry, err := l.kv.Get(ctx, l.key)
+	entry, err := natsd.Latest(ctx, l.js, leaseBucket, l.key)
 	if err != nil {
 		return fmt.Errorf("look at the lease %s: %w", l.key, err)
 	}
 	var h holding
-	if err := json.Unmarshal(entry.Value(), &h); err != nil || h.Owner != l.owner {
+	if err := json.Unmarshal(entry.Value, &h); err != nil || h.Owner != l.owner {
 		return fmt.Errorf("%w to another owner", errLost)
 	}
 	return nil

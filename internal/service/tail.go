@@ -203,7 +203,7 @@ func waits(ctx context.Context, js jetstream.JetStream, filters []string, from u
 		return last, err == nil && last >= from, err
 	}
 	for _, filter := range filters {
-		_, err := askLeader(ctx, Host{Conn: js.Conn()}, natsd.Lifecycle, map[string]any{"seq": from, "next_by_subj": filter})
+		_, err := natsd.AskLeader(ctx, js.Conn(), natsd.Lifecycle, map[string]any{"seq": from, "next_by_subj": filter})
 		if !errors.Is(err, jetstream.ErrMsgNotFound) {
 			return last, err == nil, err
 		}

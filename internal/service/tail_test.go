@@ -71,9 +71,12 @@ func TestAnAnswerThatIsLostIsNotWaitedFor(t *testing.T) {
 	defer cancel()
 	var asking sync.WaitGroup
 	for what, ask := range map[string]func() error{
-		"first":  func() error { _, err := FirstSequence(ctx, h); return err },
-		"last":   func() error { _, err := LastSequence(ctx, h); return err },
-		"leader": func() error { _, err := askLeader(ctx, h, natsd.Lifecycle, map[string]any{"seq": 1}); return err },
+		"first": func() error { _, err := FirstSequence(ctx, h); return err },
+		"last":  func() error { _, err := LastSequence(ctx, h); return err },
+		"leader": func() error {
+			_, err := natsd.AskLeader(ctx, h.Conn, natsd.Lifecycle, map[string]any{"seq": 1})
+			return err
+		},
 	} {
 		asking.Go(func() {
 			if err := ask(); err == nil || ctx.Err() != nil {

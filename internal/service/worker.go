@@ -26,6 +26,8 @@ const (
 	// strangers is how often a duplicate ack may point at no fact of ours before the cause is put
 	// aside: with replicas a fact may become readable a little after its ack.
 	strangers = 20
+	// troublesome is after how many tries it is told that a fact can not be published.
+	troublesome = 20
 )
 
 // task is one event for one aggregate.
@@ -323,6 +325,10 @@ func (w *worker) publish(ctx context.Context, sent *flight, try int, duplicates 
 	}
 	if conflict(err) && p.last == last && last > 0 {
 		w.term.lookForPurge(ctx, p)
+	}
+	if try > 0 && try%troublesome == 0 {
+		w.term.log.Warn("a fact can not be published; trying again", append(logEvent(e), zap.Int("tries", try), zap.String("fence", p.fence),
+			zap.Uint64("expected", p.expected()), zap.Bool("duplicate", ack.Duplicate), zap.Error(err))...)
 	}
 	if try > 0 { // nothing new to see yet: give the stream time
 		wait(ctx, min(time.Duration(try)*5*time.Millisecond, 200*time.Millisecond))

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -75,6 +78,9 @@ func (s *containers) end() {
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.t.Failed() {
+		s.keepTraces(ctx)
+	}
 	var ending sync.WaitGroup
 	for name, c := range s.all {
 		ending.Go(func() {
@@ -93,13 +99,70 @@ func (s *containers) end() {
 	removeVolumes(s.t, s.volumes)
 }
 
-func logsOf(ctx context.Context, c testcontainers.Container) string {
+// keepTraces leaves what is needed to understand a failure in a folder: what each container said, the stacks of its goroutines, and
+// how the streams and consumers stand by each NATS server.
+func (s *containers) keepTraces(ctx context.Context) {
+	dir, err := os.MkdirTemp("", "lemnis-stack-")
+	if err != nil {
+		s.t.Error(err)
+		return
+	}
+	s.t.Logf("what each container said, its stacks and its streams are in %s", dir)
+	keep := func(name string, text []byte) {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			s.t.Error(err)
+		}
+	}
+	var keeping sync.WaitGroup
+	for name, c := range s.all {
+		keeping.Go(func() {
+			if strings.HasPrefix(name, "nats") {
+				keep(name+".json", streamsBy(ctx, c))
+			}
+			if c.IsRunning() && !strings.HasPrefix(name, "redis") {
+				id := c.GetContainerID()
+				dumping, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
+				_ = exec.CommandContext(dumping, "docker", "kill", "-s", "QUIT", id).Run() // killed meanwhile, it has no stacks
+				_ = exec.CommandContext(dumping, "docker", "wait", id).Run()
+			}
+			keep(name+".log", wholeLog(ctx, c))
+		})
+	}
+	keeping.Wait()
+}
+
+// streamsBy is how the streams and their consumers stand as a NATS server sees them; or why it does not say.
+func streamsBy(ctx context.Context, c testcontainers.Container) []byte {
+	address, err := c.ContainerIP(ctx)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(address, "8222")+"/jsz?accounts=1&streams=1&consumers=1&raft=1", nil)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, _ := io.ReadAll(response.Body)
+	return text
+}
+
+func wholeLog(ctx context.Context, c testcontainers.Container) []byte {
 	r, err := c.Logs(ctx)
 	if err != nil {
-		return err.Error()
+		return []byte(err.Error())
 	}
 	defer func() { _ = r.Close() }()
 	text, _ := io.ReadAll(r)
+	return text
+}
+
+func logsOf(ctx context.Context, c testcontainers.Container) string {
+	text := wholeLog(ctx, c)
 	return string(text[max(0, len(text)-6000):])
 }
 

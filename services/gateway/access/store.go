@@ -339,7 +339,7 @@ func (s *Store) stored(ctx context.Context, name string) (record, uint64, error)
 	if err := CheckName(name); err != nil {
 		return record{}, 0, fmt.Errorf("%w: %w", ErrNotFound, err)
 	}
-	entry, err := s.kv.Get(ctx, name)
+	entry, err := natsd.Latest(ctx, s.js, Bucket, name)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record{}, 0, fmt.Errorf("%w: %s", ErrNotFound, name)
 	}
@@ -347,10 +347,10 @@ func (s *Store) stored(ctx context.Context, name string) (record, uint64, error)
 		return record{}, 0, fmt.Errorf("read the token %s: %w", name, err)
 	}
 	var r record
-	if err := json.Unmarshal(entry.Value(), &r); err != nil {
+	if err := json.Unmarshal(entry.Value, &r); err != nil {
 		return record{}, 0, fmt.Errorf("read the token %s: %w", name, err)
 	}
-	return r, entry.Revision(), nil
+	return r, entry.Revision, nil
 }
 
 // List is every token, by name.

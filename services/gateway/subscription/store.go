@@ -81,7 +81,10 @@ type unsettled struct {
 }
 
 // store is the bucket.
-type store struct{ kv jetstream.KeyValue }
+type store struct {
+	kv jetstream.KeyValue
+	js jetstream.JetStream
+}
 
 func openStore(ctx context.Context, js jetstream.JetStream, replicas int) (store, error) {
 	kv, err := natsd.EnsureBucket(ctx, js, jetstream.KeyValueConfig{
@@ -90,7 +93,7 @@ func openStore(ctx context.Context, js jetstream.JetStream, replicas int) (store
 	if err != nil {
 		return store{}, err
 	}
-	return store{kv}, nil
+	return store{kv, js}, nil
 }
 
 // record reads a subscription and the revision that a change of it has to name.
@@ -110,17 +113,17 @@ func (s store) get(ctx context.Context, key string, into any) (uint64, error) {
 	if _, id, _ := strings.Cut(key, "."); !validID(id) {
 		return 0, ErrNotFound
 	}
-	entry, err := s.kv.Get(ctx, key)
+	entry, err := natsd.Latest(ctx, s.js, Bucket, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return 0, ErrNotFound
 	}
 	if err != nil {
 		return 0, fmt.Errorf("read subscription: %w", err)
 	}
-	if err := json.Unmarshal(entry.Value(), into); err != nil {
+	if err := json.Unmarshal(entry.Value, into); err != nil {
 		return 0, fmt.Errorf("subscription %s is unreadable: %w", key, err)
 	}
-	return entry.Revision(), nil
+	return entry.Revision, nil
 }
 
 // put writes a value over the given revision, 0 for a new one. [ErrConflict] says that it is no longer the latest.
