@@ -26,11 +26,15 @@ const (
 // or what a command says.
 func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot() //nolint:contextcheck // commands get theirs when they are executed
+	refused := helpOfKnown(root)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = refused()
+	}
 	if err == nil {
 		return 0
 	}
@@ -96,7 +100,6 @@ func newRoot() *cobra.Command {
 		newBackup(f), newRestore(f), newDoctor(f), newCanary(),
 		newVersion(),
 	)
-	helpOfKnown(root)
 	return root
 }
 

@@ -36,12 +36,24 @@ func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// helpOfKnown has `help` refuse a command that there is not, with the nearest.
-func helpOfKnown(root *cobra.Command) {
+// helpOfKnown has `help` and `--help` refuse a command that there is not, with the nearest. What --help refused is told when the
+// command line was executed: showing help can not fail.
+func helpOfKnown(root *cobra.Command) (refused func() error) {
+	var unknown error
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		if c.HasSubCommands() { // what is left of the command line names none of them
+			unknown = c.ValidateArgs(c.Flags().Args())
+		}
+		if unknown == nil {
+			show(c, args)
+		}
+	})
+	refused = func() error { return unknown }
 	root.InitDefaultHelpCmd()
 	help, _, err := root.Find([]string{"help"})
 	if err != nil {
-		return // it has no commands
+		return refused // it has no commands
 	}
 	help.Args = func(_ *cobra.Command, args []string) error {
 		of, rest, err := root.Find(args)
@@ -50,6 +62,7 @@ func helpOfKnown(root *cobra.Command) {
 		}
 		return of.Args(of, rest)
 	}
+	return refused
 }
 
 // exactly takes as many arguments as there are names.
