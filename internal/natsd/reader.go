@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,9 @@ type Reader struct {
 	consumer jetstream.Consumer
 	messages jetstream.MessagesContext
 	handed   uint64 // messages
+	from     uint64
+	seen     atomic.Uint64 // sequence of the last message
+	waiting  atomic.Bool   // for the next one
 
 	reading context.Context //nolint:containedctx // ends with the reader
 	fail    context.CancelCauseFunc
@@ -48,13 +52,13 @@ type Reader struct {
 // NewReader reads the messages of a stream from a sequence on (1 is the beginning) that one of the filters lets through (none: all), until
 // ctx ends. The caller closes it.
 func NewReader(ctx context.Context, js jetstream.JetStream, stream string, filters []string, from uint64, options ...jetstream.PullMessagesOpt) (*Reader, error) {
-	r := &Reader{js: js, stream: stream}
+	r := &Reader{js: js, stream: stream, from: max(from, 1)}
 	reconnected := js.Conn().StatusChanged(nats.CONNECTED)
 	creating, created := context.WithTimeout(ctx, readerTimeout)
 	defer created()
 	var err error
 	r.consumer, err = js.CreateConsumer(creating, stream, jetstream.ConsumerConfig{
-		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: max(from, 1),
+		FilterSubjects: filters, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.from,
 		AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: readerIdle, MemoryStorage: true, Replicas: 1,
 	})
 	if err == nil {
@@ -81,7 +85,9 @@ func (r *Reader) Pending() uint64 { return r.consumer.CachedInfo().NumPending }
 
 // Next waits for the next message.
 func (r *Reader) Next() (m jetstream.Msg, at *jetstream.MsgMetadata, err error) {
+	r.waiting.Store(true)
 	m, err = r.messages.Next(jetstream.NextContext(r.reading))
+	r.waiting.Store(false)
 	if err != nil {
 		err = cmp.Or(context.Cause(r.reading), err)
 	} else if at, err = m.Metadata(); err == nil {
@@ -93,6 +99,7 @@ func (r *Reader) Next() (m jetstream.Msg, at *jetstream.MsgMetadata, err error) 
 		r.failed = true
 		return nil, nil, fmt.Errorf("read %s: %w", r.stream, err)
 	}
+	r.seen.Store(at.Sequence.Stream)
 	return m, at, nil
 }
 

@@ -20,7 +20,7 @@ const (
 	readTries = 5
 )
 
-// quiet is how long what is there may take to come. It is a variable for tests.
+// quiet is how long what is there may take to come before the reader is made anew. It is a variable for tests.
 var quiet = 10 * time.Second
 
 var (
@@ -91,10 +91,12 @@ func (p *passing) once(ctx context.Context) error {
 	}
 	late := time.AfterFunc(quiet, func() { messages.Fail(errQuiet) }) // what was to come may have gone before it was sent
 	defer late.Stop()
+	if p.follow { // nothing may come for long; what is there has to
+		late.Stop()
+		messages.Watch(quiet, p.waits)
+	}
 	for {
-		if p.follow {
-			late.Stop()
-		} else {
+		if !p.follow {
 			late.Reset(quiet)
 		}
 		m, at, err := messages.Next()
@@ -118,6 +120,15 @@ func (p *passing) once(ctx context.Context) error {
 			return &lostError{errWent}
 		}
 	}
+}
+
+// waits asks the leader whether there is a chunk at or behind a sequence.
+func (p *passing) waits(ctx context.Context, from uint64) (last uint64, there bool, err error) {
+	_, err = natsd.AskLeader(ctx, p.store.js.Conn(), natsd.Logs, map[string]any{"seq": from, "next_by_subj": p.last.Run.subject()})
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return from - 1, false, nil
+	}
+	return 0, err == nil, err
 }
 
 // reader puts the chunks of the latest attempt in order.

@@ -343,6 +343,44 @@ func TestReaderIsLost(t *testing.T) {
 	}
 }
 
+// A consumer can live and hand out nothing, as one does that stands on a copy of the stream which does not move; here it is paused. Who
+// follows gets the rest by another one.
+func TestAFollowerThatIsGivenNothingReadsAnew(t *testing.T) {
+	s, _ := bus(t)
+	defer func(was time.Duration) { quiet = was }(quiet)
+	quiet = 100 * time.Millisecond
+	stream, err := s.js.Stream(t.Context(), natsd.Logs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := Run{Project: "shop", Kind: Pipeline, Key: "c1#1"}
+	w := s.Write(t.Context(), run, 1)
+	_ = w.Print("test", []byte("first"))
+	last := find(t, s, run)
+	var got strings.Builder
+	err = s.Read(t.Context(), last, true, func(_ string, text []byte) error {
+		if got.Write(text); got.String() != "first" {
+			return nil
+		}
+		paused := 0
+		for c := range stream.ListConsumers(t.Context()).Info() {
+			if _, err := stream.PauseConsumer(t.Context(), c.Name, time.Now().Add(time.Hour)); err != nil {
+				return err
+			}
+			paused++
+		}
+		if paused != 1 {
+			return fmt.Errorf("%d readers", paused)
+		}
+		_ = w.Print("test", []byte(" and the rest"))
+		w.Close(true)
+		return nil
+	})
+	if err != nil || got.String() != "first and the rest" {
+		t.Errorf("read %q, %v", got.String(), err)
+	}
+}
+
 // A bus that takes nothing for too long loses the rest of a log; when it is back by the end, the log has an end, which says so.
 func TestBusIsBack(t *testing.T) {
 	s, _ := bus(t)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -86,14 +84,15 @@ func tail(ctx context.Context, js jetstream.JetStream, log *zap.Logger, filters 
 	whole := false // it began where the stream has all
 	const soon = 50 * time.Millisecond
 	for backoff := soon; ; backoff = min(2*backoff, 2*time.Second) {
-		if first, err := firstSequence(ctx, js); err == nil {
+		before := from
+		first, err := firstSequence(ctx, js)
+		if err == nil { // or it would read on over what may be gone
 			if whole && from < first {
 				return errGone
 			}
 			whole = from >= first
+			err = tailOnce(ctx, js, filters, &from, each)
 		}
-		before := from
-		err := tailOnce(ctx, js, filters, &from, each)
 		if from > before {
 			backoff = soon
 		}
@@ -123,20 +122,10 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return err
 	}
-	var progress watched
-	watching, unwatch := context.WithCancel(ctx)
-	var watcher sync.WaitGroup
-	begin := *from // it moves on while the watcher looks
-	watcher.Go(func() { watchReader(watching, js, filters, begin, &progress, reader.Fail) })
-	defer func() {
-		unwatch()
-		watcher.Wait()
-		reader.Close(ctx)
-	}()
+	reader.Watch(quietFor, func(ctx context.Context, from uint64) (uint64, bool, error) { return waits(ctx, js, filters, from) })
+	defer reader.Close(ctx)
 	for {
-		progress.busy.Store(false)
 		m, at, err := reader.Next()
-		progress.busy.Store(true)
 		if err != nil {
 			return err
 		}
@@ -146,54 +135,11 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 			return &givenError{err}
 		}
 		*from = s.Sequence + 1
-		progress.seen.Store(s.Sequence)
 	}
-}
-
-// watched is how far a reader has come.
-type watched struct {
-	seen atomic.Uint64 // sequence of the last message
-	busy atomic.Bool   // a message is being handled: nothing comes for the reader's own sake
 }
 
 // quietFor is how long nothing may come before it is asked whether something should have.
 var quietFor = 5 * time.Second
-
-// errStuck says that a reader was not given what is there for it.
-var errStuck = errors.New("its consumer hands out nothing, although there is something")
-
-// watchReader stops a reader to which nothing comes although something is there for it. In a cluster a consumer can stand on
-// a server whose copy of the stream does not move: it says every now and then that it lives, so that the client is content,
-// and hands out nothing, for ever.
-func watchReader(ctx context.Context, js jetstream.JetStream, filters []string, from uint64, progress *watched, stop func(error)) {
-	var seen, none uint64 // at or below none there is nothing for the reader
-	for {
-		if wait(ctx, quietFor); ctx.Err() != nil {
-			return
-		}
-		before := seen
-		if seen = progress.seen.Load(); seen != before || progress.busy.Load() {
-			continue
-		}
-		asking, cancel := context.WithTimeout(ctx, askTimeout)
-		now, there, err := waits(asking, js, filters, max(from, seen+1, none+1))
-		cancel()
-		switch {
-		case err != nil:
-		case !there:
-			none = now
-		case progress.seen.Load() == seen && !progress.busy.Load() && stillNothing(ctx, progress, seen):
-			stop(errStuck)
-			return
-		}
-	}
-}
-
-// stillNothing gives what is on its way a moment to come; true when nothing did.
-func stillNothing(ctx context.Context, progress *watched, seen uint64) bool {
-	wait(ctx, quietFor/4)
-	return ctx.Err() == nil && progress.seen.Load() == seen && !progress.busy.Load()
-}
 
 // waits asks the stream's leader whether there is a message at or behind a sequence that a filter lets through, and where
 // the stream ended before it was asked.

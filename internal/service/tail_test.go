@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,12 +72,9 @@ func TestAnAnswerThatIsLostIsNotWaitedFor(t *testing.T) {
 	defer cancel()
 	var asking sync.WaitGroup
 	for what, ask := range map[string]func() error{
-		"first": func() error { _, err := FirstSequence(ctx, h); return err },
-		"last":  func() error { _, err := LastSequence(ctx, h); return err },
-		"leader": func() error {
-			_, err := natsd.AskLeader(ctx, h.Conn, natsd.Lifecycle, map[string]any{"seq": 1})
-			return err
-		},
+		"first":  func() error { _, err := FirstSequence(ctx, h); return err },
+		"last":   func() error { _, err := LastSequence(ctx, h); return err },
+		"leader": func() error { _, err := natsd.AskLeader(ctx, nc, natsd.Lifecycle, map[string]any{"seq": 1}); return err },
 	} {
 		asking.Go(func() {
 			if err := ask(); err == nil || ctx.Err() != nil {
@@ -150,6 +148,53 @@ func TestAReaderLosesNothing(t *testing.T) {
 	// Waits of 50 ms, twice as long each time up to 2 s, would take 16 s.
 	t.Logf("%d losses took %s", losses, time.Since(began))
 	end()
+}
+
+// forgetful is a stream that can not be asked once.
+type forgetful struct {
+	jetstream.JetStream
+	fails atomic.Int32
+}
+
+func (f *forgetful) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	if f.fails.Add(-1) == 0 {
+		return nil, errors.New("no answer")
+	}
+	return f.JetStream.Stream(ctx, name)
+}
+
+// Where a reader can not learn where the stream begins now, it does not go on over what may have been purged.
+func TestAReaderThatCanNotAskDoesNotReadOn(t *testing.T) {
+	b := newBus(t)
+	stream, err := b.js.Stream(t.Context(), natsd.Lifecycle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClaim(t, b, "a", ticket("a"), "a")
+	js := &forgetful{JetStream: b.js}
+	var read []uint64
+	err = tail(t.Context(), js, testLog(), []string{"claims.>"}, 1, func(m Message) error {
+		read = append(read, m.Sequence)
+		if len(read) > 1 {
+			return errStop
+		}
+		for c := range stream.ListConsumers(t.Context()).Info() { // so that nothing more is on its way
+			if _, err := stream.PauseConsumer(t.Context(), c.Name, time.Now().Add(time.Hour)); err != nil {
+				return err
+			}
+			mustClaim(t, b, "b", ticket("b"), "b")
+			mustClaim(t, b, "c", ticket("c"), "c")
+			if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(m.Sequence+2)); err != nil {
+				return err
+			}
+			js.fails.Store(1)
+			return stream.DeleteConsumer(t.Context(), c.Name)
+		}
+		return errors.New("there is no reader")
+	})
+	if !errors.Is(err, errGone) || len(read) != 1 {
+		t.Errorf("read %d, %v, want %v", read, err, errGone)
+	}
 }
 
 // An effect that is asked by more facts than before, or otherwise, gets what it asks for; one that has not changed does not bother the server.
