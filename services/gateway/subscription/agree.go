@@ -74,7 +74,7 @@ func (w *worker) prepareKey() error {
 	if err != nil {
 		return err
 	}
-	w.mac = newMAC(key)
+	w.signer = newSigner(key)
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (c *clients) do(ctx context.Context, timeout time.Duration, method, sink st
 	if err != nil {
 		return 0, nil, err
 	}
-	h := c.send(ctx, timeout, request{method: method, to: to, head: [][]byte{lines(header)}, body: body})
+	h := c.send(ctx, timeout, request{method: method, to: to, head: [3][]byte{lines(header)}, body: body})
 	return h.status, h.header, h.err
 }
 
@@ -120,40 +120,48 @@ const small = 32 << 10
 // answer's header is there within so long, and its body within as long again. Else it returns what is left to do, which may take
 // up to the timeout.
 func (c *clients) sendSoon(ctx context.Context, within, timeout time.Duration, q request) (done heard, rest func() heard) {
-	anew := func() heard { return c.send(ctx, timeout, q) }
 	if len(q.body) > small {
-		return heard{}, anew
+		return heard{}, c.anew(ctx, timeout, q)
 	}
 	k := c.waiting(q.to.origin)
 	if k == nil {
-		return heard{}, anew
+		return heard{}, c.anew(ctx, timeout, q)
 	}
 	began := time.Now()
 	sent := k.ask(began.Add(within), q)
 	if late(sent) {
 		_ = k.Close()
-		return heard{}, anew
+		return heard{}, c.anew(ctx, timeout, q)
 	}
-	h := newHearing(k)
-	hear := func(body time.Duration) (heard, bool) {
-		defer h.end()
-		h.body = body
-		a, err := h.answer(ctx, began.Add(timeout), sent)
-		c.finished(k, a)
-		return heard{a.status, a.header, unnamed(ctx, err, timeout)}, err == nil || !stale(ctx, k, a, err)
-	}
+	h := newHearing(k, q)
 	if _, err := h.br.Peek(1); late(err) || err == nil && !h.headed() {
+		anew := c.anew(ctx, timeout, q)
 		return heard{}, func() heard {
-			if now, good := hear(timeout); good {
+			if now, good := c.hear(ctx, h, began.Add(timeout), timeout, timeout, sent); good {
 				return now
 			}
 			return anew()
 		}
 	}
-	if now, good := hear(within); good {
+	if now, good := c.hear(ctx, h, began.Add(timeout), timeout, within, sent); good {
 		return now, nil
 	}
-	return heard{}, anew
+	return heard{}, c.anew(ctx, timeout, q)
+}
+
+// anew is send, later.
+func (c *clients) anew(ctx context.Context, timeout time.Duration, q request) func() heard {
+	return func() heard { return c.send(ctx, timeout, q) }
+}
+
+// hear reads an answer, whose body may take so long; false when its connection had been closed before.
+func (c *clients) hear(ctx context.Context, h *hearing, deadline time.Time, timeout, body time.Duration, sent error) (heard, bool) {
+	defer h.end()
+	k := h.k
+	h.body = body
+	a, err := h.answer(ctx, deadline, sent)
+	c.finished(k, a)
+	return heard{a.status, a.header, unnamed(ctx, err, timeout)}, err == nil || !stale(ctx, k, a, err)
 }
 
 // waiting takes an idle connection; nil when there is none.
@@ -267,15 +275,15 @@ func (c *clients) drop(before time.Time) {
 // answered is what came back.
 type answered struct {
 	status   int
-	header   http.Header
-	begun    bool // some of it did
-	reusable bool // the connection takes another request
+	header   http.Header // nil of a plain one
+	begun    bool        // some of it did
+	reusable bool        // the connection takes another request
 }
 
 // The buffers of requests under way.
 var (
-	writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
-	readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
+	writers  = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 4<<10) }}
+	hearings = sync.Pool{New: func() any { return &hearing{br: bufio.NewReaderSize(nil, 4<<10)} }}
 )
 
 // exchange sends a request and reads the answer.
@@ -284,7 +292,7 @@ func (k *connection) exchange(ctx context.Context, deadline time.Time, q request
 	if late(sent) {
 		return answered{}, sent
 	}
-	h := newHearing(k)
+	h := newHearing(k, q)
 	defer h.end()
 	return h.answer(ctx, deadline, sent)
 }
@@ -303,10 +311,11 @@ func (k *connection) ask(deadline time.Time, q request) error {
 
 // hearing reads one answer.
 type hearing struct {
-	k    *connection
-	in   io.LimitedReader
-	br   *bufio.Reader
-	body time.Duration // that the body may take; 0: what is left until the deadline
+	k      *connection
+	in     io.LimitedReader
+	br     *bufio.Reader
+	body   time.Duration // that the body may take; 0: what is left until the deadline
+	status bool          // nothing else is asked of an answer that takes the event
 }
 
 // headed tells whether the header of an answer, and not only of one that announces it, has been received.
@@ -315,15 +324,17 @@ func (h *hearing) headed() bool {
 	return err == nil && bytes.Contains(data, []byte("\r\n\r\n")) && !bytes.HasPrefix(data, []byte("HTTP/1.1 1"))
 }
 
-func newHearing(k *connection) *hearing {
-	h := &hearing{k: k, in: io.LimitedReader{R: k, N: mostHeader}, br: readers.Get().(*bufio.Reader)}
+func newHearing(k *connection, q request) *hearing {
+	h := hearings.Get().(*hearing)
+	h.k, h.in, h.body, h.status = k, io.LimitedReader{R: k, N: mostHeader}, 0, q.method == http.MethodPost
 	h.br.Reset(&h.in)
 	return h
 }
 
 func (h *hearing) end() {
 	h.br.Reset(nil)
-	readers.Put(h.br)
+	h.k, h.in.R = nil, nil
+	hearings.Put(h)
 }
 
 // answer reads all of it; sent is what became of the request.
@@ -331,15 +342,26 @@ func (h *hearing) answer(ctx context.Context, deadline time.Time, sent error) (a
 	if err := h.k.SetDeadline(deadline); err != nil {
 		return a, err
 	}
-	release := context.AfterFunc(ctx, func() { _ = h.k.SetDeadline(time.Unix(1, 0)) })
-	defer func() {
-		if !release() {
-			a.reusable = false
-		}
-	}()
+	if h.body == 0 || h.body > prompt { // else it is soon over
+		k := h.k
+		release := context.AfterFunc(ctx, func() { _ = k.SetDeadline(time.Unix(1, 0)) })
+		defer func() {
+			if !release() {
+				a.reusable = false
+			}
+		}()
+	}
 	_, err = h.br.Peek(1)
 	if a.begun = err == nil; !a.begun {
 		return a, errors.Join(sent, err)
+	}
+	if h.status {
+		data, _ := h.br.Peek(h.br.Buffered())
+		if a.status = plain(data); a.status != 0 {
+			_, _ = h.br.Discard(len(data))
+			a.reusable = sent == nil
+			return a, nil
+		}
 	}
 	resp, err := readAnswer(h.br)
 	if err != nil {

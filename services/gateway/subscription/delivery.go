@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -34,7 +33,7 @@ func (w *worker) request(i *item) (q request, err error) {
 	} else {
 		head, q.body = i.binaryMode()
 	}
-	q.head = [][]byte{head, w.head, w.signature(i.attributes["id"], q.body)}
+	q.head = [...][]byte{head, w.head, w.signer.lines(i.attributes["id"], time.Now(), q.body)}
 	return q, nil
 }
 
@@ -52,36 +51,28 @@ func (w *worker) prepare() (err error) {
 	return w.prepareKey()
 }
 
-// signature is the header that signs a body now.
-func (w *worker) signature(id string, body []byte) []byte {
-	w.signing.Lock()
-	defer w.signing.Unlock()
-	at, signature := sign(w.mac, id, time.Now(), body)
-	b := make([]byte, 0, 256)
-	for _, s := range [...]string{HeaderID, ": ", oneHeader.Replace(id), "\r\n", HeaderTimestamp, ": ", at, "\r\n", HeaderSignature, ": ", signature, "\r\n"} {
-		b = append(b, s...)
-	}
-	return b
-}
+// inATurn is how many facts a worker sends in one turn.
+const inATurn = 8
 
-// oneHeader keeps a value in its line.
-var oneHeader = strings.NewReplacer("\r", " ", "\n", " ")
-
-// launch starts what may be sent now; it says how long to wait when time alone is missing.
-func (w *worker) launch(sending context.Context) time.Duration {
-	for len(w.ready) > 0 && w.inflight < w.patience.Parallel {
+// launch starts what may be sent now. It says whether it stopped although there may be more, and how long to wait when time alone is
+// missing.
+func (w *worker) launch(late bool) (more bool, wait time.Duration) {
+	for sent := 0; len(w.ready) > 0 && w.inflight < w.patience.Parallel; {
+		if sent == inATurn {
+			return true, 0
+		}
 		now := time.Now()
 		if wait := w.quiet.Sub(now); wait > 0 {
-			return wait
+			return false, wait
 		}
 		if wait := w.widen(now); wait > 0 {
-			return wait
+			return false, wait
 		}
 		if w.limiter != nil {
 			r := w.limiter.ReserveN(now, 1)
 			if wait := r.DelayFrom(now); wait > 0 {
 				r.CancelAt(now)
-				return wait
+				return false, wait
 			}
 		}
 		l := w.ready[0]
@@ -95,37 +86,31 @@ func (w *worker) launch(sending context.Context) time.Duration {
 		}
 		w.mu.Unlock()
 		last := a.tries >= w.tries() || now.Sub(a.since) >= w.age()
-		if w.push(sending, l, a, last) {
-			return time.Nanosecond // there may be more, but others want to be heard too
+		if w.push(l, a, last, late) {
+			sent++
 		}
 	}
-	return 0
+	return false, 0
 }
 
-// push sends a fact. To a receiver that answered its last request at once, while nothing else is under way to it, that is begun
-// by the shared senders, and, when it answers at once again, done: true. Otherwise a goroutine goes on, and what becomes of it is
-// a result.
-func (w *worker) push(sending context.Context, l *lane, a *attempt, last bool) (done bool) {
-	p := &pushing{w: w, sending: sending, lane: l, attempt: a, last: last, began: time.Now()}
-	if w.inflight == 1 && w.prompt {
-		var o outcome
-		w.prompt = w.senders.do(sending, func() { o, done = p.atOnce() })
-		switch {
-		case done:
-			_ = w.settle(sending, result{lane: l, outcome: o, prompt: true}) // only what is not delivered can fail
-			return true
-		case w.prompt:
-			return false
-		}
+// push sends a fact; true when that has been done. The one request of a worker whose receiver answers at once is sent within its turn,
+// unless it had to wait for that: what is not answered at once holds up others.
+func (w *worker) push(l *lane, a *attempt, last, late bool) (done bool) {
+	p := &pushing{w: w, lane: l, attempt: a, last: last, began: time.Now()}
+	if w.inflight > 1 || !w.prompt || late {
+		go p.wait()
+		return false
 	}
-	go p.wait()
-	return false
+	o, done := p.atOnce()
+	if done {
+		_ = w.settle(result{lane: l, outcome: o, prompt: true}) // only what is not delivered can fail
+	}
+	return done
 }
 
 // pushing is one try to send a fact.
 type pushing struct {
 	w       *worker
-	sending context.Context //nolint:containedctx // of this try alone
 	lane    *lane
 	attempt *attempt
 	last    bool // another try is not made
@@ -139,7 +124,7 @@ func (p *pushing) atOnce() (o outcome, done bool) {
 		go p.conclude(outcome{verdict: refused, reason: err.Error()})
 		return o, false
 	}
-	now, rest := p.w.clients.sendSoon(p.sending, prompt, p.w.patience.Timeout, q)
+	now, rest := p.w.clients.sendSoon(p.w.sending, prompt, p.w.patience.Timeout, q)
 	if rest != nil {
 		go func() { p.conclude(p.judge(rest())) }()
 		return o, false
@@ -158,7 +143,7 @@ func (p *pushing) wait() {
 		p.conclude(outcome{verdict: refused, reason: err.Error()})
 		return
 	}
-	p.conclude(p.judge(p.w.clients.send(p.sending, p.w.patience.Timeout, q)))
+	p.conclude(p.judge(p.w.clients.send(p.w.sending, p.w.patience.Timeout, q)))
 }
 
 func (p *pushing) judge(h heard) outcome {
@@ -171,16 +156,13 @@ func (p *pushing) judge(h heard) outcome {
 // conclude reports what became of the try.
 func (p *pushing) conclude(o outcome) {
 	a, quick := p.attempt, time.Since(p.began) < prompt
-	if o.verdict == again && p.last && p.sending.Err() == nil {
+	if o.verdict == again && p.last && p.w.sending.Err() == nil {
 		o.verdict, o.reason = refused, fmt.Sprintf("given up after %d tries in %s: %s", a.tries, time.Since(a.since).Round(time.Second), o.reason)
 	}
-	if o.verdict == refused && !p.w.bury(p.sending, a, o.reason) {
+	if o.verdict == refused && !p.w.bury(p.w.sending, a, o.reason) {
 		o.verdict = again
 	}
-	select {
-	case p.w.results <- result{p.lane, o, quick}:
-	case <-p.sending.Done():
-	}
+	p.w.post(func(m *mail) { m.results = append(m.results, result{p.lane, o, quick}) })
 }
 
 // widen says how long to wait for a request under way to end, before another one is sent beside it. A receiver that answers

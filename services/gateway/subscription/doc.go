@@ -12,9 +12,10 @@
 // same time, a few at once. A subscription that is further behind than the feed reaches back reads the stream for itself,
 // a batch at a time. A worker holds a bounded number of facts; a receiver that is slow, or dead, costs only its own worker.
 //
-// A subscription that keeps up costs one goroutine and one connection, which has neither goroutines nor buffers of its own
-// (clients): the worker sends a fact itself, and leaves a request to another goroutine when the receiver has not begun to
-// answer within 50 ms. What is the same for all who get a fact is written once.
+// A subscription has no goroutine of its own while it waits: what there is to do for it is done in a turn, which goroutines that
+// all share give it (turns). It has one connection while it keeps up, with neither goroutines nor buffers of its own (clients): a
+// fact is sent within a turn, and a request left to another goroutine when the receiver does not begin to answer within 10 ms, or
+// when the turn came late. What is the same for all who get a fact is written once.
 //
 // What is known of the progress is a place up to which all facts were looked at, and those before it that are still on
 // their way. It is written to the bucket SUBSCRIPTIONS once a second, and when the worker ends. After a kill the facts of

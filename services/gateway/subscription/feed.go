@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -27,13 +26,13 @@ const (
 type feed struct {
 	tail Tail
 
-	mu      sync.Mutex
-	items   []*item
-	bytes   int
-	first   uint64 // every fact at or above it, up to last, is among the items
-	last    uint64 // the last message that was read, of whatever kind
-	fact    uint64 // the last fact that was read
-	changed chan struct{}
+	mu    sync.Mutex
+	items []*item
+	bytes int
+	first uint64               // every fact at or above it, up to last, is among the items
+	last  uint64               // the last message that was read, of whatever kind
+	fact  uint64               // the last fact that was read
+	told  map[*worker]struct{} // of every fact
 }
 
 // newFeed begins behind the end that the stream has now.
@@ -42,7 +41,7 @@ func newFeed(ctx context.Context, h service.Host, tail Tail) (*feed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &feed{tail: tail, first: last + 1, last: last, fact: last, changed: make(chan struct{})}, nil
+	return &feed{tail: tail, first: last + 1, last: last, fact: last, told: map[*worker]struct{}{}}, nil
 }
 
 // run reads until ctx ends. Without a filter: that costs the server less, and half of the messages are facts.
@@ -54,12 +53,12 @@ func (f *feed) run(ctx context.Context) error {
 			f.mu.Unlock()
 			return nil
 		}
-		f.add(newItem(m.Sequence, m.Stored, m.Subject(), m.Headers(), m.Data()))
+		f.take(newItem(m.Sequence, m.Stored, m.Subject(), m.Headers(), m.Data()))
 		return nil
 	})
 }
 
-func (f *feed) add(i *item) {
+func (f *feed) take(i *item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.items = append(f.items, i)
@@ -75,25 +74,38 @@ func (f *feed) add(i *item) {
 		clear(f.items[:drop]) // or the array would hold on to them
 		f.items = f.items[drop:]
 	}
-	close(f.changed)
-	f.changed = make(chan struct{})
+	for w := range f.told {
+		w.turns.ask(w)
+	}
 }
 
-// after are the facts behind a sequence, up to so many, and the sequence up to which they are all. ok is false when the
-// feed does not reach back that far. changed is closed when there are more.
-func (f *feed) after(sequence uint64, most int) (items []*item, upTo uint64, ok bool, changed <-chan struct{}) {
+// add has a worker get a turn with every fact, until it leaves.
+func (f *feed) add(w *worker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told[w] = struct{}{}
+}
+
+func (f *feed) leave(w *worker) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.told, w)
+}
+
+// after are the facts behind a sequence, as many as there is room for, and the sequence up to which they are all. ok is false when the
+// feed does not reach back that far.
+func (f *feed) after(sequence uint64, room []*item) (items []*item, upTo uint64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if sequence+1 < f.first {
-		return nil, 0, false, nil
+		return nil, 0, false
 	}
 	from := sort.Search(len(f.items), func(n int) bool { return f.items[n].sequence > sequence })
-	upTo = max(sequence, f.last)
-	if len(f.items)-from > most {
-		items = slices.Clone(f.items[from : from+most])
-		return items, items[most-1].sequence, true, f.changed
+	if most := cap(room); len(f.items)-from > most {
+		items = append(room[:0], f.items[from:from+most]...)
+		return items, items[most-1].sequence, true
 	}
-	return slices.Clone(f.items[from:]), upTo, true, f.changed
+	return append(room[:0], f.items[from:]...), max(sequence, f.last), true
 }
 
 // ends are the first sequence that the feed reaches back to, and that of the last fact.

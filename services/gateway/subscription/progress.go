@@ -34,7 +34,7 @@ func (w *worker) snapshot() state {
 	return s
 }
 
-// save keeps the state. It fails with [ErrConflict] when another has written it: this worker is not the latest.
+// save keeps the state; one at a time does. It fails with [ErrConflict] when another has written it: this worker is not the latest.
 func (w *worker) save(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -43,7 +43,7 @@ func (w *worker) save(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.revision, w.saved, w.settledAt = revision, time.Now(), false
+	w.revision = revision
 	return nil
 }
 

@@ -13,33 +13,49 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 )
 
-// takeNew takes in what the feed has, as long as there is room. What it returns is closed when there is more; nil without
-// room, or where the feed does not reach back and the stream is read instead.
-func (w *worker) takeNew(ctx context.Context) <-chan struct{} {
-	for w.behind == nil && !w.full() {
-		items, upTo, ok, changed := w.feed.after(w.at, behindBatch)
-		if !ok {
-			w.readBehind(ctx, nil)
-			return nil
-		}
-		for _, i := range items {
-			if w.full() {
-				return nil
+// takeBehind takes in what the reader of the stream hands over, as long as there is room.
+func (w *worker) takeBehind() {
+	for w.behind != nil && !w.full() {
+		select {
+		case i, more := <-w.behind:
+			if !more {
+				w.behind = nil
+				continue
 			}
-			w.at = i.sequence
-			if in, is := w.judge(i); is {
-				w.take(in)
-			}
-		}
-		w.at = upTo
-		if len(items) > 0 {
-			w.take(input{read: upTo}) // what was passed over
-		}
-		if len(items) < behindBatch {
-			return changed
+			w.at = max(w.at, i.read)
+			w.take(i)
+		default:
+			return
 		}
 	}
-	return nil
+}
+
+// takeNew takes in some of what the feed has, as long as there is room; true when there may be more. Where the feed does not reach back,
+// the stream is read instead.
+func (w *worker) takeNew(room []*item) (more bool) {
+	if w.behind != nil || w.full() {
+		return false
+	}
+	items, upTo, ok := w.feed.after(w.at, room)
+	if !ok {
+		w.readBehind(nil)
+		return false
+	}
+	defer clear(items) // or it would hold on to them
+	for _, i := range items {
+		if w.full() {
+			return false
+		}
+		w.at = i.sequence
+		if in, is := w.judge(i); is {
+			w.take(in)
+		}
+	}
+	w.at = upTo
+	if len(items) > 0 {
+		w.take(input{read: upTo}) // what was passed over
+	}
+	return len(items) == cap(room)
 }
 
 // judge is what to take of a fact: itself, or that it could not be judged; false for nothing.
@@ -55,12 +71,16 @@ func (w *worker) judge(i *item) (input, bool) {
 }
 
 // readBehind has a goroutine hand over what was open before, then what stands on the stream up to where the feed begins.
-func (w *worker) readBehind(ctx context.Context, left []unsettled) {
-	in := make(chan input)
+func (w *worker) readBehind(left []unsettled) {
+	in := make(chan input, 1) // a turn takes what is there, and waits for nothing
 	w.behind = in
+	ctx, stop := context.WithCancel(w.ctx)
+	w.notBehind = stop
 	at := w.at
 	w.readers.Go(func() {
+		defer w.turns.ask(w)
 		defer close(in)
+		defer stop()
 		w.read(ctx, left, at, in)
 	})
 }
@@ -69,6 +89,7 @@ func (w *worker) read(ctx context.Context, left []unsettled, at uint64, in chan<
 	give := func(i input) bool {
 		select {
 		case in <- i:
+			w.turns.ask(w)
 			return true
 		case <-ctx.Done():
 			return false
@@ -85,7 +106,7 @@ func (w *worker) read(ctx context.Context, left []unsettled, at uint64, in chan<
 		items, upTo, err := behind(ctx, w.host, w.record.Spec.Config.Project, at, first)
 		if err != nil {
 			if ctx.Err() == nil {
-				w.log.Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
+				w.log().Warn("a subscription can not read what it is behind; trying again", zap.Error(err))
 			}
 			pause(ctx, 500*time.Millisecond)
 			continue
@@ -114,7 +135,7 @@ func (w *worker) readOpen(ctx context.Context, left []unsettled, give func(input
 				if ctx.Err() != nil {
 					return false
 				}
-				w.log.Warn("an event can not be read again; trying", zap.Uint64("sequence", u.Sequence), zap.Error(err))
+				w.log().Warn("an event can not be read again; trying", zap.Uint64("sequence", u.Sequence), zap.Error(err))
 				pause(ctx, time.Second)
 				continue
 			}

@@ -46,7 +46,7 @@ func newTarget(sink string) (*target, error) {
 type request struct {
 	method string
 	to     *target
-	head   [][]byte // whole lines
+	head   [3][]byte // whole lines
 	body   []byte
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -48,17 +49,40 @@ func keyOf(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// newMAC is what signs under a key, by one at a time.
-func newMAC(key []byte) hash.Hash { return hmac.New(sha256.New, key) }
-
-// sign is the signature of a body that is sent at a time under an id.
-func sign(mac hash.Hash, id string, at time.Time, body []byte) (timestamp, signature string) {
-	timestamp = strconv.FormatInt(at.Unix(), 10)
-	mac.Reset()
-	_, _ = mac.Write([]byte(id + "." + timestamp + ".")) // never fails
-	_, _ = mac.Write(body)
-	return timestamp, "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+// signer signs under a key.
+type signer struct {
+	mu  sync.Mutex
+	mac hash.Hash
+	sum [sha256.Size]byte
 }
+
+func newSigner(key []byte) *signer { return &signer{mac: hmac.New(sha256.New, key)} }
+
+// lines are the header that signs a body which is sent at a time under an id.
+func (s *signer) lines(id string, at time.Time, body []byte) []byte {
+	b := make([]byte, 0, 128+len(id)) // has room for all
+	b = append(b, id...)
+	b = append(b, '.')
+	b = strconv.AppendInt(b, at.Unix(), 10)
+	b = append(b, '.')
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mac.Reset()
+	_, _ = s.mac.Write(b) // never fails
+	_, _ = s.mac.Write(body)
+	sum := s.mac.Sum(s.sum[:0])
+
+	b = append(b[:0], HeaderID+": "...)
+	b = append(b, oneHeader.Replace(id)...)
+	b = append(b, "\r\n"+HeaderTimestamp+": "...)
+	b = strconv.AppendInt(b, at.Unix(), 10)
+	b = append(b, "\r\n"+HeaderSignature+": v1,"...)
+	b = base64.StdEncoding.AppendEncode(b, sum)
+	return append(b, "\r\n"...)
+}
+
+// oneHeader keeps a value in its line.
+var oneHeader = strings.NewReplacer("\r", " ", "\n", " ")
 
 // readSecret reads a secret from the project's folder, and from nowhere else.
 func readSecret(dir, project, reference string) (string, error) {

@@ -32,11 +32,11 @@ func (m *Manager) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sending := newSenders()
-	defer sending.end()
+	t := newTurns()
+	defer t.end()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.run(ctx) })
-	group.Go(func() error { return m.supervise(ctx, kept, f, sending) })
+	group.Go(func() error { return m.supervise(ctx, kept, f, t) })
 	return group.Wait()
 }
 
@@ -46,7 +46,7 @@ type supervised struct {
 	done chan struct{}
 }
 
-func (m *Manager) supervise(ctx context.Context, kept store, f *feed, sending *senders) error {
+func (m *Manager) supervise(ctx context.Context, kept store, f *feed, t *turns) error {
 	w, err := kept.kv.Watch(ctx, recordPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("watch subscriptions: %w", err)
@@ -86,48 +86,85 @@ func (m *Manager) supervise(ctx context.Context, kept store, f *feed, sending *s
 			one, stop := context.WithCancel(ctx)
 			s := supervised{stop: stop, done: make(chan struct{})}
 			running[id] = s
-			all.Go(func() {
-				defer close(s.done)
-				defer stop()
+			k := &keeper{Manager: m, ctx: one, store: kept, feed: f, turns: t, record: r}
+			all.Add(1)
+			k.done = func() { stop(); close(s.done); all.Done() }
+			go func() {
 				if had {
 					<-before.done // it writes down how far it came
 				}
-				m.keepWorking(one, kept, f, sending, r)
-			})
+				k.begin()
+			}()
 		}
 	}
 }
 
-// keepWorking delivers one subscription until ctx ends or it is disabled.
-func (m *Manager) keepWorking(ctx context.Context, kept store, f *feed, sending *senders, r record) {
-	log := m.log.With(zap.String("subscription", r.Spec.ID))
-	wanted, err := compileAll(r.Spec.Filters)
-	if err != nil { // a version before this one let it through
-		log.Error("a subscription's filters are not understood", zap.Error(err))
+// keeper keeps one subscription delivered until ctx ends or it is disabled; then done is called. It has a goroutine while it begins, or
+// ends.
+type keeper struct {
+	*Manager
+	ctx    context.Context //nolint:containedctx // of this subscription alone
+	store  store
+	feed   *feed
+	turns  *turns
+	record record
+	wanted predicate
+	done   func()
+}
+
+func (k *keeper) begin() {
+	var err error
+	if k.wanted, err = compileAll(k.record.Spec.Filters); err != nil { // a version before this one let it through
+		k.log.Error("a subscription's filters are not understood", zap.String("subscription", k.record.Spec.ID), zap.Error(err))
+		k.done()
 		return
 	}
-	for ctx.Err() == nil {
+	k.work()
+}
+
+// work begins until a worker has turns.
+func (k *keeper) work() {
+	for k.ctx.Err() == nil {
 		w := &worker{
-			manager: m, host: m.host, log: log, store: kept, feed: f, clients: m.clients, senders: sending, patience: m.options.Patience,
-			record: r, wanted: wanted,
+			manager: k.Manager, host: k.host, store: k.store, feed: k.feed, clients: k.clients, turns: k.turns, patience: k.options.Patience,
+			record: k.record, wanted: k.wanted, turn: turn{has: true},
 		}
-		m.mu.Lock()
-		m.working[r.Spec.ID] = w
-		m.mu.Unlock()
-		err := w.work(ctx)
-		m.mu.Lock()
-		delete(m.working, r.Spec.ID)
-		m.mu.Unlock()
-		switch {
-		case ctx.Err() != nil && err != nil && !errors.Is(err, context.Canceled):
-			log.Warn("how far a subscription came could not be saved; what it delivered last may come again", zap.Error(err))
-		case ctx.Err() != nil:
-		case errors.Is(err, errDisabled):
-			log.Info("a subscription is disabled", zap.String("reason", w.status().Reason))
+		k.mu.Lock()
+		k.working[k.record.Spec.ID] = w
+		k.mu.Unlock()
+		err := w.begins(k.ctx)
+		if err == nil {
+			w.start(k.ctx, func(err error) {
+				if k.goesOn(w, err) {
+					k.work()
+				} else {
+					k.done()
+				}
+			})
 			return
-		case err != nil:
-			log.Warn("the delivery of a subscription was interrupted; going on", zap.Error(err))
-			pause(ctx, time.Second)
+		}
+		if !k.goesOn(w, err) {
+			break
 		}
 	}
+	k.done()
+}
+
+// goesOn tells whether another worker is to follow one that has ended.
+func (k *keeper) goesOn(w *worker, err error) bool {
+	k.mu.Lock()
+	delete(k.working, k.record.Spec.ID)
+	k.mu.Unlock()
+	switch {
+	case k.ctx.Err() != nil && err != nil && !errors.Is(err, context.Canceled):
+		w.log().Warn("how far a subscription came could not be saved; what it delivered last may come again", zap.Error(err))
+	case k.ctx.Err() != nil:
+	case errors.Is(err, errDisabled):
+		w.log().Info("a subscription is disabled", zap.String("reason", w.status().Reason))
+		return false
+	case err != nil:
+		w.log().Warn("the delivery of a subscription was interrupted; going on", zap.Error(err))
+		pause(k.ctx, time.Second)
+	}
+	return true
 }

@@ -3,8 +3,8 @@ package subscription
 import (
 	"context"
 	"errors"
-	"hash"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,27 +27,36 @@ const (
 )
 
 // worker delivers one subscription's facts: those of an aggregate one after the other, those of others at the same time.
-// One goroutine (run) decides; requests are sent by others, so that its stack stays small.
+// It decides in turns, which goroutines that all share give it.
 type worker struct {
 	manager  *Manager
 	host     service.Host
-	log      *zap.Logger
 	store    store
 	feed     *feed
 	clients  *clients
-	senders  *senders
+	turns    *turns
 	patience Patience
 	record   record
 	wanted   predicate
 	to       *target
 	head     []byte // that its deliveries have in common
-	signing  sync.Mutex
-	mac      hash.Hash
+	signer   *signer
 
-	// Of run alone.
+	turn turn
+	mail mail
+
+	ctx     context.Context //nolint:containedctx // it has turns until this ends
+	sending context.Context //nolint:containedctx // of its requests: outlives ctx by a little, so that what arrives is not sent again by whoever goes on
+	stop    func()          // of sending
+	noMore  func() bool     // that ctx ends is not told
+	over    func(error)     // is called when all is done
+
+	// Of its turns alone.
+	ended     bool
 	revision  uint64
 	at        uint64       // what has been taken in, or passed over
 	behind    <-chan input // while the stream is read, which the feed does not reach back to
+	notBehind func()       // ends that
 	readers   sync.WaitGroup
 	lanes     map[string]*lane
 	ready     []*lane // have something to send now
@@ -59,9 +68,9 @@ type worker struct {
 	heldBytes int
 	quiet     time.Time // until then nothing is sent
 	limiter   *rate.Limiter
-	results   chan result
-	due       chan *lane
-	saved     time.Time
+	wake      *time.Timer // for a turn that nobody else asks for
+	saveAt    time.Time
+	saving    bool
 	settledAt bool // something was settled, or failed, since the last save
 
 	mu   sync.Mutex
@@ -99,93 +108,139 @@ type input struct {
 // errDisabled ends a worker whose sink wants no more.
 var errDisabled = errors.New("disabled")
 
-// work delivers until ctx ends, the sink is gone, or somebody else writes the state.
-func (w *worker) work(ctx context.Context) error {
+// errSaving says that the state was still being written when a worker ended.
+var errSaving = errors.New("the bus does not answer")
+
+// begins reads how far the subscription has come, and asks the sink until it agrees.
+func (w *worker) begins(ctx context.Context) error {
 	if err := w.begin(ctx); err != nil {
 		return err
 	}
 	if w.status().State == Disabled {
 		return errDisabled
 	}
-	if err := w.agree(ctx); err != nil {
-		return err
-	}
-	return w.run(ctx)
+	return w.agree(ctx)
 }
 
-// run delivers until ctx ends.
-func (w *worker) run(ctx context.Context) error {
-	w.lanes, w.results, w.due = map[string]*lane{}, make(chan result), make(chan *lane)
+// start has the worker deliver in turns until ctx ends, the sink is gone, or somebody else writes the state.
+func (w *worker) start(ctx context.Context, over func(error)) {
+	w.lanes, w.over = map[string]*lane{}, over
 	left := w.reopen()
 	if perMinute := w.s.Rate; perMinute > 0 {
 		perSecond := float64(perMinute) / 60
 		w.limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, int(math.Floor(perSecond))))
 	}
-	// Requests outlive ctx by a little, so that what arrives is not sent again by whoever goes on.
-	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
-	reading, stopReading := context.WithCancel(ctx)
-	defer func() { stopReading(); w.readers.Wait(); stopSending() }()
-	w.at = w.status().Read
+	w.ctx = ctx
+	w.sending, w.stop = context.WithCancel(context.WithoutCancel(ctx))
+	w.at, w.saveAt = w.status().Read, time.Now().Add(saveRead)
 	if len(left) > 0 {
-		w.readBehind(reading, left)
+		w.readBehind(left)
 	}
-
-	err := w.loop(reading, sending)
-	stopReading()
-	if errors.Is(err, ErrConflict) {
-		return err // somebody else delivers
-	}
-	w.finish(sending)
-	if saveErr := w.save(sending); saveErr != nil || ctx.Err() != nil {
-		return saveErr
-	}
-	return err
+	w.feed.add(w)
+	ask := func() { w.turns.ask(w) }
+	w.wake = time.AfterFunc(saveRead, ask)
+	w.noMore = context.AfterFunc(ctx, ask)
+	w.turns.begin(w)
 }
 
-func (w *worker) loop(ctx, sending context.Context) error {
-	tick := time.NewTicker(saveEvery)
-	defer tick.Stop()
-	wake := time.NewTimer(time.Hour)
-	defer wake.Stop()
-	for {
-		changed := w.takeNew(ctx)
-		if wait := w.launch(sending); wait > 0 {
-			wake.Reset(wait)
-		}
-		behind := w.behind
-		if w.full() {
-			behind = nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		case i, more := <-behind:
-			if !more {
-				w.behind = nil
-				continue
-			}
-			w.at = max(w.at, i.read)
-			w.take(i)
-		case l := <-w.due:
-			w.ready = append(w.ready, l)
-		case r := <-w.results:
-			if err := w.settle(ctx, r); err != nil {
-				return err
-			}
-		case <-wake.C:
-		case <-tick.C:
-			if w.settledAt || time.Since(w.saved) > saveRead {
-				var err error
-				if aside(func() { err = w.save(ctx) }); err != nil {
-					if errors.Is(err, ErrConflict) {
-						return err
-					}
-					w.log.Warn("the progress of a subscription can not be saved; trying again", zap.Error(err))
-				}
-			}
+// takeTurn does what there is to do, but for what would take long: it says whether there is more. late says that it had to wait; room is
+// for facts.
+func (w *worker) takeTurn(late bool, room []*item) (more bool) {
+	if w.ended {
+		return false
+	}
+	err := w.ctx.Err()
+	if err == nil {
+		more, err = w.step(late, room)
+	}
+	if err == nil {
+		return more
+	}
+	w.ended = true
+	go w.end(err)
+	return false
+}
+
+func (w *worker) step(late bool, room []*item) (more bool, err error) {
+	results, due, saved := w.opened()
+	for n, r := range results {
+		if err := w.settle(r); err != nil {
+			w.putBack(results[n+1:])
+			return false, err
 		}
 	}
+	if err := w.wrote(saved); err != nil {
+		return false, err
+	}
+	w.ready = append(w.ready, due...)
+	w.takeBehind()
+	more = w.takeNew(room)
+	full := w.full()
+	sent, wait := w.launch(late)
+	if until := w.saveSoon(); wait == 0 || until < wait {
+		wait = until
+	}
+	w.wake.Reset(wait)
+	return more || sent || full && !w.full(), nil
+}
+
+// saveSoon begins to save when it is time to; it says when that will be. Facts come to all workers at once: they do not save at once.
+func (w *worker) saveSoon() time.Duration {
+	rest := time.Until(w.saveAt)
+	if w.settledAt && rest > saveEvery {
+		rest = saveEvery*3/4 + rand.N(saveEvery/4)
+		w.saveAt = time.Now().Add(rest)
+	}
+	if rest > 0 {
+		return rest
+	}
+	if !w.saving {
+		w.saving, w.settledAt = true, false
+		go func() {
+			err := w.save(w.sending)
+			w.post(func(m *mail) { m.saved = &saved{err} })
+		}()
+	}
+	return saveRead
+}
+
+// wrote notes what became of saving; an error is that somebody else delivers.
+func (w *worker) wrote(s *saved) error {
+	if s == nil {
+		return nil
+	}
+	w.saving, w.saveAt = false, time.Now().Add(saveRead)
+	switch {
+	case errors.Is(s.err, ErrConflict):
+		return s.err
+	case s.err != nil:
+		w.settledAt = true
+		w.log().Warn("the progress of a subscription can not be saved; trying again", zap.Error(s.err))
+	}
+	return nil
+}
+
+func (w *worker) log() *zap.Logger {
+	return w.manager.log.With(zap.String("subscription", w.record.Spec.ID))
+}
+
+// end saves how far the worker came when its turns are over. What is under way has a little time.
+func (w *worker) end(err error) {
+	came := w.noTurns()
+	w.feed.leave(w)
+	w.noMore()
+	w.wake.Stop()
+	if w.notBehind != nil {
+		w.notBehind()
+		w.readers.Wait()
+	}
+	if !errors.Is(err, ErrConflict) { // else somebody else delivers
+		if saveErr := w.finish(came); saveErr != nil || w.ctx.Err() != nil {
+			err = saveErr
+		}
+	}
+	w.stop()
+	w.over(err)
 }
 
 // full tells that no more may be held.
@@ -225,7 +280,7 @@ func (w *worker) take(i input) {
 }
 
 // settle acts on what became of a try.
-func (w *worker) settle(ctx context.Context, r result) error {
+func (w *worker) settle(r result) error {
 	w.inflight--
 	w.prompt = r.prompt
 	l, a := r.lane, r.lane.queue[0]
@@ -251,12 +306,7 @@ func (w *worker) settle(ctx context.Context, r result) error {
 		if r.outcome.whole {
 			w.quiet = time.Now().Add(wait)
 		}
-		time.AfterFunc(wait, func() {
-			select {
-			case w.due <- l:
-			case <-ctx.Done():
-			}
-		})
+		time.AfterFunc(wait, func() { w.post(func(m *mail) { m.due = append(m.due, l) }) })
 		return nil
 	}
 	delete(w.open, a.item.sequence)
@@ -272,13 +322,13 @@ func (w *worker) settle(ctx context.Context, r result) error {
 	return nil
 }
 
-// finish waits a little for requests under way.
-func (w *worker) finish(ctx context.Context) {
+// finish waits a little for requests under way, and saves.
+func (w *worker) finish(came <-chan struct{}) error {
 	grace := time.NewTimer(drain)
 	defer grace.Stop()
-	for w.inflight > 0 {
-		select {
-		case r := <-w.results:
+	for {
+		results, _, s := w.opened()
+		for _, r := range results {
 			w.mu.Lock()
 			disabled := w.s.State == Disabled
 			w.mu.Unlock()
@@ -286,11 +336,25 @@ func (w *worker) finish(ctx context.Context) {
 				w.inflight--
 				continue
 			}
-			_ = w.settle(ctx, r) // that it is disabled shows in the state
-		case <-grace.C:
-			return
+			_ = w.settle(r) // that it is disabled shows in the state
 		}
+		if err := w.wrote(s); err != nil {
+			return err
+		}
+		if w.inflight == 0 && !w.saving {
+			break
+		}
+		select {
+		case <-came:
+			continue
+		case <-grace.C:
+		}
+		if w.saving {
+			return errSaving
+		}
+		break
 	}
+	return w.save(w.sending)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

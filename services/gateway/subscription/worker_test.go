@@ -1,6 +1,8 @@
 package subscription
 
 import (
+	"bytes"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -39,4 +41,24 @@ func TestLookedAtWhileItStarts(t *testing.T) {
 		})
 		both.Wait()
 	}
+}
+
+// A subscription that has nothing to send has no goroutine.
+func TestWaitingSubscriptionsHaveNoGoroutine(t *testing.T) {
+	const subscriptions = 20
+	w := newWorld(t)
+	w.run(w.manager)
+	sink := newReceiver(t, nil)
+	for range subscriptions {
+		w.create(wanted(sink.URL))
+	}
+	w.state("shop", "1", "one")
+	w.until("delivered", func() bool { return len(sink.taken()) == subscriptions })
+	w.until("no goroutine is left", func() bool {
+		stacks := make([]byte, 4<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		return !bytes.Contains(stacks, []byte("subscription.(*worker)")) && !bytes.Contains(stacks, []byte("keepWorking"))
+	})
+	w.state("shop", "1", "two")
+	w.until("delivered again", func() bool { return len(sink.taken()) == 2*subscriptions })
 }
