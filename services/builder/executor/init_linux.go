@@ -43,13 +43,13 @@ func init() {
 	os.Exit(0)
 }
 
-func attributes(o order) *syscall.SysProcAttr {
+func attributes(k kind) *syscall.SysProcAttr {
 	a := &syscall.SysProcAttr{Setpgid: true}
-	if !o.Isolated {
+	if !k.isolated {
 		return a
 	}
 	a.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
-	if !o.Network {
+	if !k.network {
 		a.Cloneflags |= syscall.CLONE_NEWNET
 	}
 	a.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}

@@ -211,7 +211,9 @@ func (p *Process) run(ctx context.Context, step Step, out io.Writer, isolated bo
 	if err != nil {
 		return Result{}, fmt.Errorf("start the sandbox: %w", err)
 	}
-	return r.attend(ctx, step.Limits, out)
+	result, err := r.attend(ctx, step.Limits, out)
+	go ahead.provide(o.kind())
+	return result, err
 }
 
 // prepare lays out the private folders of a step and says how it is to be run.
@@ -259,7 +261,25 @@ type running struct {
 	output  *os.File
 }
 
+// start has an init run a step: one that waits, or, where there is none or it is dead, a new one.
 func start(o order) (*running, error) {
+	if waiting := ahead.take(o.kind()); waiting != nil {
+		if err := waiting.tell(o); err == nil {
+			return waiting, nil
+		}
+	}
+	r, err := begin(o.kind())
+	if err != nil {
+		return nil, err
+	}
+	if err := r.tell(o); err != nil {
+		return nil, fmt.Errorf("the sandbox ended at once: %w", err)
+	}
+	return r, nil
+}
+
+// begin starts an init, which waits for its order.
+func begin(k kind) (*running, error) {
 	var ends []*os.File
 	var err error
 	pipe := func() (read, write *os.File) {
@@ -283,19 +303,29 @@ func start(o order) (*running, error) {
 	cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=none"}
 	cmd.Stdout, cmd.Stderr = outputWrite, outputWrite
 	cmd.ExtraFiles = []*os.File{controlRead, answerWrite}
-	cmd.SysProcAttr = attributes(o)
+	cmd.SysProcAttr = attributes(k)
 	if err := cmd.Start(); err != nil {
 		closeAll(ends)
 		return nil, err
 	}
 	closeAll([]*os.File{controlRead, answerWrite, outputWrite})
-	if err := json.NewEncoder(control).Encode(o); err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		closeAll([]*os.File{control, answer, output})
-		return nil, fmt.Errorf("the sandbox ended at once: %w", err)
-	}
 	return &running{cmd: cmd, control: control, answer: answer, output: output}, nil
+}
+
+// tell gives an init its order; one that does not take it is dismissed.
+func (r *running) tell(o order) error {
+	err := json.NewEncoder(r.control).Encode(o)
+	if err != nil {
+		r.dismiss()
+	}
+	return err
+}
+
+// dismiss ends an init that was given nothing to do.
+func (r *running) dismiss() {
+	_ = r.cmd.Process.Kill()
+	_ = r.cmd.Wait() // how it ended is of no interest
+	closeAll([]*os.File{r.control, r.answer, r.output})
 }
 
 // attend follows a step to its end, whoever brings it about.

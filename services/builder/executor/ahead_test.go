@@ -1,0 +1,95 @@
+package executor
+
+import (
+	"bytes"
+	"os"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// kinds runs a test for each kind of init that this machine can have; not beside others, which take what waits.
+func kinds(t *testing.T, test func(t *testing.T, p *Process, k kind)) {
+	t.Helper()
+	for _, isolation := range []Isolation{Required, None} {
+		t.Run(string(isolation), func(t *testing.T) {
+			p := NewProcess(isolation)
+			isolated, why, err := p.Isolated(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !isolated && isolation == Required {
+				t.Skipf("SKIPPED: %s", why)
+			}
+			test(t, p, kind{isolated: isolated})
+		})
+	}
+}
+
+func waiting(t *testing.T, k kind) *spare {
+	t.Helper()
+	ahead.provide(k)
+	ahead.mu.Lock()
+	defer ahead.mu.Unlock()
+	s := ahead.idle[k]
+	if s == nil {
+		t.Fatal("no init waits")
+	}
+	return s
+}
+
+func TestAStepTakesTheInitThatWaits(t *testing.T) {
+	kinds(t, func(t *testing.T, p *Process, k kind) {
+		s := waiting(t, k)
+		for _, want := range []string{"one\n", "two\n"} { // the second one has another
+			var out bytes.Buffer
+			if r, err := p.Run(t.Context(), Step{Dir: t.TempDir(), Script: "echo " + want}, &out); err != nil || !r.Succeeded() || out.String() != want {
+				t.Errorf("%+v %v: %s", r, err, out.String())
+			}
+		}
+		if s.init.cmd.ProcessState == nil {
+			t.Error("the init that waited was not taken")
+		}
+		if waiting(t, k) == s {
+			t.Error("it is taken twice")
+		}
+	})
+}
+
+func TestAnInitThatDiedWaitingIsReplaced(t *testing.T) {
+	kinds(t, func(t *testing.T, p *Process, k kind) {
+		pid := waiting(t, k).init.cmd.Process.Pid
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if r, err := p.Run(t.Context(), Step{Dir: t.TempDir(), Script: "echo ran"}, &out); err != nil || !r.Succeeded() || out.String() != "ran\n" {
+			t.Errorf("%+v %v: %s", r, err, out.String())
+		}
+	})
+}
+
+func TestAnInitDoesNotWaitForEver(t *testing.T) {
+	kinds(t, func(t *testing.T, _ *Process, k kind) {
+		s := waiting(t, k)
+		ahead.retire(k, s)
+		if s.init.cmd.ProcessState == nil {
+			t.Error("it still waits")
+		}
+		next := waiting(t, k)
+		ahead.retire(k, s) // its time passes after another took its place
+		if waiting(t, k) != next {
+			t.Error("the next one was ended for it")
+		}
+		left := ahead.take(k)
+		_ = left.control.Close() // as when the builder dies
+		if err := left.cmd.Wait(); err != nil {
+			t.Errorf("it ended by %v", err)
+		}
+		closeAll([]*os.File{left.answer, left.output})
+	})
+}
