@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/runlog"
@@ -72,25 +71,20 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 		return err
 	}
 	m.Onto = master
-	// Each asks a process of git or several: they are asked beside one another, and believed in this order.
-	var rewritten, unknown error
-	var there bool
-	asked := sync.WaitGroup{}
-	asked.Go(func() { rewritten = reviewed(ctx, repo, *m) })
-	asked.Go(func() { there, unknown = repo.Ancestor(ctx, m.Head, master) }) // both as fetched just now
-	commit, committed, err := mergeCommit(ctx, repo, *m)
-	asked.Wait()
-	switch {
-	case rewritten != nil:
-		return rewritten
-	case unknown != nil:
-		return unknown
-	case there:
-		return found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
-	case err != nil:
+	if err := reviewed(ctx, repo, *m); err != nil {
 		return err
 	}
-	m.Commit, m.Committed = commit, committed.Format(time.RFC3339)
+	made, err := mergeCommit(ctx, repo, *m)
+	if err == nil && made.nothing { // what is part of it already changes nothing: else that need not be asked
+		var there bool
+		if there, err = repo.Ancestor(ctx, m.Head, master); there {
+			err = found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.Commit, m.Committed = made.commit, made.committed.Format(time.RFC3339)
 	report, evidence, leave, err := b.check(ctx, job, log, repo, *m, master, nil)
 	defer leave()
 	m.Evidence = evidence
@@ -139,16 +133,10 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 		return pipeline.Report{}, nil, none, err
 	}
 	tree := filepath.Join(room, "tree")
-	var trees []string
-	var missing error
-	named := sync.WaitGroup{}
-	named.Go(func() { // beside the checkout: a process of git takes its time
-		trees, missing = repo.Trees(ctx, slices.DeleteFunc([]string{m.Commit, base}, func(id string) bool { return id == "" })...)
-	})
-	files, err := repo.Checkout(ctx, m.Commit, tree)
-	named.Wait()
+	trees, err := repo.Trees(ctx, slices.DeleteFunc([]string{m.Commit, base}, func(id string) bool { return id == "" })...)
+	var files map[string]string
 	if err == nil {
-		err = missing
+		files, err = repo.Checkout(ctx, m.Commit, tree)
 	}
 	if err != nil {
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -93,27 +92,30 @@ func commitOf(ctx context.Context, repo *git.Repository, id string) (git.Commit,
 // builderIdentity commits merges.
 var builderIdentity = git.Identity{Name: "Lemnis", Email: "builder@lemnis.invalid"}
 
+// merged is a merge commit that was made.
+type merged struct {
+	commit    string
+	committed time.Time // the change
+	nothing   bool      // it holds what it was made upon
+}
+
 // mergeCommit makes the merge commit of head on onto; no branch moves. Everything in it comes from
 // the two commits and the change, so that any worker makes the same one at any time.
-func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (commit string, committed time.Time, err error) {
-	var both []git.Commit
-	var unread error
-	reading := sync.WaitGroup{}
-	reading.Go(func() { both, unread = repo.Commits(ctx, m.Head, m.Onto) }) // beside the merge: each is a process of git
-	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
-	reading.Wait()
-	if unread != nil {
-		return "", time.Time{}, unread
-	}
+func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (merged, error) {
+	both, err := repo.Commits(ctx, m.Head, m.Onto)
 	if err != nil {
-		return "", time.Time{}, err
+		return merged{}, err
 	}
 	if len(both) != 2 {
-		return "", time.Time{}, fmt.Errorf("git logged %d commits of %s and %s", len(both), m.Head, m.Onto)
+		return merged{}, fmt.Errorf("git logged %d commits of %s and %s", len(both), m.Head, m.Onto)
+	}
+	tree, conflicts, err := repo.MergeTree(ctx, m.Onto, m.Head)
+	if err != nil {
+		return merged{}, err
 	}
 	head, base := both[0], both[1]
 	if len(conflicts) > 0 {
-		return "", time.Time{}, &finding{conflicts: conflicts,
+		return merged{}, &finding{conflicts: conflicts,
 			reason: fmt.Sprintf("the change conflicts with %s in %s", m.Base, strings.Join(conflicts, ", "))}
 	}
 	at := head.Committed
@@ -124,10 +126,14 @@ func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail
 	if author.Name == "" || author.Email == "" || strings.ContainsAny(author.Name+author.Email, "<>\n\x00") {
 		author = builderIdentity
 	}
-	commit, err = repo.CommitMerge(ctx, git.Merge{
+	before, err := repo.Trees(ctx, m.Onto)
+	if err != nil {
+		return merged{}, err
+	}
+	commit, err := repo.CommitMerge(ctx, git.Merge{
 		Tree: tree, Base: m.Onto, Head: m.Head, Message: message(m), Author: author, Committer: builderIdentity, Time: at,
 	})
-	return commit, head.Committed, err
+	return merged{commit: commit, committed: head.Committed, nothing: tree == before[0]}, err
 }
 
 func message(m events.MergeDetail) string {

@@ -53,7 +53,7 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 		return survey.Touched{}, err
 	}
 	m.Onto = master
-	commit, _, err := mergeCommit(ctx, repo, m)
+	made, err := mergeCommit(ctx, repo, m)
 	if errors.Is(err, git.ErrNotFound) {
 		err = found("the repository has no commit %s", m.Head)
 	}
@@ -66,13 +66,13 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 	}
 	defer leave()
 	tree := filepath.Join(room, "tree")
-	if _, err := repo.Checkout(ctx, commit, tree); err != nil {
+	if _, err := repo.Checkout(ctx, made.commit, tree); err != nil {
 		if errors.Is(err, git.ErrUnsafeTree) || errors.Is(err, git.ErrTooLarge) {
 			err = found("%v", err)
 		}
 		return survey.Touched{}, err
 	}
-	files, err := repo.Changed(ctx, master, commit) // after what can not be checked out: git has all in memory before it says the first
+	files, err := repo.Changed(ctx, master, made.commit) // after what can not be checked out: git has all in memory before it says the first
 	if err != nil {
 		return survey.Touched{}, err
 	}

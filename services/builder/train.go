@@ -116,11 +116,11 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 // couple merges a change upon a commit.
 func couple(ctx context.Context, repo *git.Repository, onto string, m events.MergeDetail) (commit string, committed time.Time, err error) {
 	m.Onto = onto
-	commit, committed, err = mergeCommit(ctx, repo, m)
+	made, err := mergeCommit(ctx, repo, m)
 	if errors.Is(err, git.ErrNotFound) {
 		err = found("the repository has no commit %s any more", m.Head)
 	}
-	return commit, committed, ofChange(m, err)
+	return made.commit, made.committed, ofChange(m, err)
 }
 
 // ofChange says which change of a train a finding is about.

@@ -155,7 +155,7 @@ func (w *workshop) open(ctx context.Context, project, url string) (*git.Reposito
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.repo != nil {
-		return m.repo, m.repo.Fetch(ctx)
+		return m.repo, m.repo.Refresh(ctx)
 	}
 	repo, err := git.Open(ctx, dir, url)
 	if err != nil {

@@ -1,9 +1,9 @@
 package git
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Limits of one checkout: far above any Go service, far below what fills a disk.
@@ -63,34 +64,110 @@ func (r *Repository) fill(ctx context.Context, entries []entry, dir string) erro
 	return r.write(ctx, root, entries)
 }
 
+// entries are the files of a commit, in git's order.
 func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error) {
 	if err := checkIDs(commit); err != nil {
 		return nil, err
 	}
-	out, err := r.git(ctx, "ls-tree", "-r", "-z", "--full-tree", commit)
-	if err != nil {
-		if _, missing := r.commit(ctx, commit); missing != nil {
-			return nil, missing
+	l := listing{known: map[string][]entry{}, left: mostPrinted}
+	if err := r.ask(ctx, func(o *objects) error {
+		root, err := o.info(commit + "^{tree}")
+		if errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("%w: %s", ErrNotFound, commit)
 		}
+		if err != nil {
+			return err
+		}
+		l.objects = o
+		return l.add("", root.id)
+	}); err != nil {
 		return nil, err
 	}
-	lines := splitNUL(out)
-	if len(lines) > MaxFiles {
-		return nil, fmt.Errorf("%w: %d files", ErrTooLarge, len(lines))
+	return l.files, nil
+}
+
+// listing walks the trees of a commit. A few objects can stand for any number of files, and for any number of empty folders.
+type listing struct {
+	*objects
+	known   map[string][]entry // of each tree
+	folders int
+	left    int64 // bytes of trees that may still be read
+	files   []entry
+}
+
+// longestPath is how long a path may be, in bytes; no file system takes longer ones.
+const longestPath = 4096
+
+func (l *listing) add(folder, tree string) error {
+	if l.folders++; l.folders > MaxFiles {
+		return fmt.Errorf("%w: more than %d folders", ErrTooLarge, MaxFiles)
 	}
-	entries := make([]entry, 0, len(lines))
-	for _, line := range lines {
-		meta, name, _ := strings.Cut(line, "\t")
-		field := strings.Fields(meta)
-		if len(field) != 3 {
-			return nil, fmt.Errorf("git printed %q", clip(line))
-		}
-		if err := checkPath(name); err != nil {
-			return nil, err
-		}
-		entries = append(entries, entry{mode: field[0], id: field[2], name: name})
+	if len(folder) > longestPath {
+		return fmt.Errorf("%w: path %q", ErrUnsafeTree, clip(folder))
 	}
-	return entries, nil
+	entries, known := l.known[tree]
+	if !known {
+		_, text, err := l.content(tree, "tree", l.left)
+		if err != nil {
+			return err
+		}
+		l.left -= int64(len(text))
+		if entries, err = readTree(text, len(tree)/2); err != nil {
+			return fmt.Errorf("tree %s: %w", tree, err)
+		}
+		l.known[tree] = entries
+	}
+	for _, e := range entries {
+		if strings.Contains(e.name, "/") { // it would be another's
+			return fmt.Errorf("%w: path %q", ErrUnsafeTree, clip(e.name))
+		}
+		e.name = folder + e.name
+		if err := checkPath(e.name); err != nil {
+			return err
+		}
+		if e.mode == "040000" {
+			if err := l.add(e.name+"/", e.id); err != nil {
+				return err
+			}
+			continue
+		}
+		if l.files = append(l.files, e); len(l.files) > MaxFiles {
+			return fmt.Errorf("%w: more than %d files", ErrTooLarge, MaxFiles)
+		}
+	}
+	return nil
+}
+
+// readTree reads what a tree object holds: modes in octal, names, and object names of so many bytes.
+func readTree(text []byte, width int) ([]entry, error) {
+	var all []entry
+	for len(text) > 0 {
+		meta, rest, found := bytes.Cut(text, []byte{0})
+		mode, name, named := strings.Cut(string(meta), " ")
+		bits, err := strconv.ParseUint(mode, 8, 32)
+		if !found || !named || err != nil || len(rest) < width {
+			return nil, fmt.Errorf("it holds %q", clip(string(meta)))
+		}
+		all = append(all, entry{mode: canonical(bits), id: hex.EncodeToString(rest[:width]), name: name})
+		text = rest[width:]
+	}
+	return all, nil
+}
+
+// canonical is the mode that git takes a mode for.
+func canonical(mode uint64) string {
+	switch mode & syscall.S_IFMT {
+	case syscall.S_IFREG:
+		if mode&0o100 != 0 {
+			return "100755"
+		}
+		return "100644"
+	case syscall.S_IFLNK:
+		return "120000"
+	case syscall.S_IFDIR:
+		return "040000"
+	}
+	return "160000"
 }
 
 func checkPath(name string) error {
@@ -128,61 +205,61 @@ func checkLink(name, target string) error {
 	return nil
 }
 
-func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) (err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	cmd := command(ctx, r.dir, "cat-file", "--batch")
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("git cat-file: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			cancel()
-		}
-		_ = in.Close()
-		if end := verdict(ctx, "cat-file", cmd.Wait(), complaint.String()); err == nil {
-			err = end
-		}
-	}()
+// atOnce is how many blobs are asked for before the first is read: their names fit into a pipe that git does not read from meanwhile.
+const atOnce = 128
 
-	blobs := bufio.NewReaderSize(out, 1<<16)
+func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) error {
+	return r.ask(ctx, func(o *objects) error {
+		err := writeAll(ctx, o, root, entries)
+		o.broken = o.broken || err != nil // what was asked for was not read
+		return err
+	})
+}
+
+func writeAll(ctx context.Context, o *objects, root *os.Root, entries []entry) error {
 	links := map[string]string{}
 	var names []string // of links, in order
-	left := int64(MaxBytes)
-	for _, e := range entries {
+	left, made := int64(MaxBytes), "."
+	asked := 0
+	for i, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if dir := path.Dir(e.name); dir != "." {
+		for ; asked < len(entries) && asked < i+atOnce; asked++ {
+			if entries[asked].mode == submodule {
+				continue
+			}
+			if err := o.question("contents", entries[asked].id); err != nil {
+				return err
+			}
+		}
+		if dir := path.Dir(e.name); dir != made {
 			if err := root.MkdirAll(dir, 0o755); err != nil {
 				return fmt.Errorf("%w: %w", ErrUnsafeTree, err)
 			}
+			made = dir
 		}
-		if e.mode == "160000" {
+		if e.mode == submodule {
 			if err := root.MkdirAll(e.name, 0o755); err != nil {
 				return err
 			}
 			continue
 		}
-		size, err := ask(in, blobs, e.id)
+		head, err := o.head(e.id)
 		if err != nil {
 			return err
 		}
-		if left -= size; left < 0 {
+		if head.kind != "blob" {
+			return fmt.Errorf("%w: %q is a %s", ErrUnsafeTree, clip(e.name), head.kind)
+		}
+		if left -= head.size; left < 0 {
 			return fmt.Errorf("%w: over %d bytes", ErrTooLarge, int64(MaxBytes))
 		}
-		content := io.LimitReader(blobs, size)
+		content := io.LimitReader(o.out, head.size)
 		if e.mode == "120000" {
+			if head.size > longestPath {
+				return fmt.Errorf("%w: link %q to %d bytes", ErrUnsafeTree, clip(e.name), head.size)
+			}
 			target, err := io.ReadAll(content)
 			if err != nil {
 				return err
@@ -192,11 +269,11 @@ func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) 
 			}
 			links[e.name] = string(target)
 			names = append(names, e.name)
-		} else if err := writeFile(root, e, content, size); err != nil {
+		} else if err := writeFile(root, e, content, head.size); err != nil {
 			return err
 		}
-		if _, err := blobs.Discard(1); err != nil { // the line feed after a blob
-			return fmt.Errorf("git cat-file: %w", err)
+		if err := o.endOfContent(); err != nil {
+			return err
 		}
 	}
 	// Links come last: while files are written there is none to follow.
@@ -207,6 +284,8 @@ func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) 
 	}
 	return nil
 }
+
+const submodule = "160000"
 
 func writeFile(root *os.Root, e entry, content io.Reader, size int64) error {
 	mode := fs.FileMode(0o644)
@@ -223,20 +302,4 @@ func writeFile(root *os.Root, e entry, content io.Reader, size int64) error {
 		err = io.ErrUnexpectedEOF
 	}
 	return errors.Join(err, f.Close())
-}
-
-// ask requests one blob and returns its size; its bytes and one line feed follow in blobs.
-func ask(in io.Writer, blobs *bufio.Reader, id string) (int64, error) {
-	if _, err := io.WriteString(in, id+"\n"); err != nil {
-		return 0, fmt.Errorf("git cat-file: %w", err)
-	}
-	head, err := blobs.ReadString('\n')
-	if err != nil {
-		return 0, fmt.Errorf("git cat-file: %w", err)
-	}
-	field := strings.Fields(head)
-	if len(field) != 3 || field[1] != "blob" {
-		return 0, fmt.Errorf("git cat-file: %q", clip(head))
-	}
-	return strconv.ParseInt(field[2], 10, 64)
 }

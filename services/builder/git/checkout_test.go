@@ -1,6 +1,7 @@
 package git_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -83,6 +84,66 @@ func TestATreeOfAnyNumberOfFilesIsTooLarge(t *testing.T) {
 	}
 	if _, err := r.Files(t.Context(), commit); !errors.Is(err, git.ErrTooLarge) {
 		t.Errorf("files: %v", err)
+	}
+}
+
+// Nor for folders without files, nor for a path that no file system takes.
+func TestATreeOfAnyNumberOfFoldersIsTooLarge(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nest := func(depth, width int) string {
+		tree := host(t, f.dir, "", "mktree")
+		for range depth {
+			var list strings.Builder
+			for n := range width {
+				fmt.Fprintf(&list, "040000 tree %s\t%s%d\n", tree, strings.Repeat("x", 200), n)
+			}
+			tree = host(t, f.dir, list.String(), "mktree")
+		}
+		return host(t, f.dir, "m", "commit-tree", tree)
+	}
+	for want, commit := range map[error]string{git.ErrTooLarge: nest(10, 10), git.ErrUnsafeTree: nest(25, 1)} {
+		if _, err := r.Checkout(t.Context(), commit, filepath.Join(t.TempDir(), "out")); !errors.Is(err, want) {
+			t.Errorf("want %v, got %v", want, err)
+		}
+	}
+}
+
+// Trees as git lists them, whatever their modes say.
+func TestFilesAreWhatGitLists(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob, err := hex.DecodeString(host(t, f.dir, "x", "hash-object", "-w", "--stdin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := ""
+	for i, mode := range []string{"100644", "100664", "100755", "100700", "160000"} {
+		raw += fmt.Sprintf("%s f%d\x00%s", mode, i, blob)
+	}
+	commit := host(t, f.dir, "m", "commit-tree", host(t, f.dir, raw, "hash-object", "-t", "tree", "-w", "--literally", "--stdin"))
+	files, err := r.Checkout(t.Context(), commit, filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(host(t, f.dir, "", "ls-tree", "-r", commit)) {
+		meta, name, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		field := strings.Fields(meta)
+		if want := field[0] + " " + field[2]; files[name] != want {
+			t.Errorf("%s is %q, git says %q", name, files[name], want)
+		}
+	}
+	for _, raw := range []string{"100644 a/b\x00" + string(blob), "100644 a", "x a\x00" + string(blob), "100644 a\x00short"} {
+		commit := host(t, f.dir, "m", "commit-tree", host(t, f.dir, raw, "hash-object", "-t", "tree", "-w", "--literally", "--stdin"))
+		if _, err := r.Checkout(t.Context(), commit, filepath.Join(t.TempDir(), "out")); err == nil {
+			t.Errorf("%q was checked out", raw)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,7 @@ var fixed = []string{
 	"GIT_SSH_COMMAND=ssh -oBatchMode=yes",
 	"GIT_ALLOW_PROTOCOL=file:https:http:ssh:git",
 	"GIT_NO_REPLACE_OBJECTS=1", // a replace ref must not change what a commit means
+	"GIT_NO_LAZY_FETCH=1",      // what is not there is not there
 }
 
 var settings = []string{
@@ -131,5 +133,13 @@ func verdict(ctx context.Context, verb string, err error, stderr string) error {
 }
 
 func (r *Repository) git(ctx context.Context, args ...string) (string, error) {
-	return run(ctx, r.dir, nil, nil, args...)
+	return run(ctx, r.dir, nil, r.env(), args...)
+}
+
+// env lets git read what an origin nearby has, wherever it would look into the repository.
+func (r *Repository) env() []string {
+	if r.near == "" {
+		return nil
+	}
+	return []string{"GIT_ALTERNATE_OBJECT_DIRECTORIES=" + filepath.Join(r.near, "objects")}
 }

@@ -65,15 +65,18 @@ func newFixture(t *testing.T) fixture {
 	return f
 }
 
-// both runs a test on the repository in place and through a mirror.
+// both runs a test on the repository in place, and through a mirror of one that is nearby and of one that is not.
 func both(t *testing.T, test func(t *testing.T, f fixture, r *git.Repository)) {
 	t.Helper()
-	for _, mirrored := range []bool{false, true} {
-		t.Run(fmt.Sprintf("mirrored=%v", mirrored), func(t *testing.T) {
+	for _, way := range []string{"in place", "nearby", "mirrored"} {
+		t.Run(way, func(t *testing.T) {
 			f := newFixture(t)
-			dir, url := f.dir, ""
-			if mirrored {
-				dir, url = filepath.Join(t.TempDir(), "mirror.git"), f.dir
+			dir, url := filepath.Join(t.TempDir(), "mirror.git"), f.dir
+			switch way {
+			case "in place":
+				dir, url = f.dir, ""
+			case "mirrored":
+				url = far(f.dir)
 			}
 			r, err := git.Open(t.Context(), dir, url)
 			if err != nil {
@@ -83,6 +86,9 @@ func both(t *testing.T, test func(t *testing.T, f fixture, r *git.Repository)) {
 		})
 	}
 }
+
+// far is the URL of a repository of this machine that only git finds.
+func far(dir string) string { return "file://" + strings.TrimSuffix(dir, ".git") + "%2Egit" }
 
 func merge(t *testing.T, r *git.Repository, base, head string) string {
 	t.Helper()

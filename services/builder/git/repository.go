@@ -18,6 +18,7 @@ import (
 type Repository struct {
 	dir    string
 	origin string // empty: dir is the origin
+	near   string // see nearby
 
 	fetching sync.Mutex // two fetches at once would fail on each other's ref locks
 	fetches  int
@@ -31,7 +32,7 @@ func Open(ctx context.Context, dir, url string) (*Repository, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	r := &Repository{dir: dir, origin: url}
+	r := &Repository{dir: dir, origin: url, near: nearby(url)}
 	if url == "" {
 		bare, err := r.git(ctx, "rev-parse", "--is-bare-repository")
 		if err != nil {
@@ -85,10 +86,19 @@ func (r *Repository) Fetch(ctx context.Context, refs ...string) error {
 		args = append(args, "--no-auto-maintenance") // or each looks whether there is something to tidy
 	}
 	args = append(append(args, "--end-of-options", r.origin), specs...)
-	if _, err := r.git(ctx, args...); err != nil {
+	// Without what is nearby: the mirror is to have all itself, and tidying it takes nothing from it.
+	if _, err := run(ctx, r.dir, nil, nil, args...); err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
 	return nil
+}
+
+// Refresh has all that is asked from now on be as it stands at the origin: by a fetch, unless that is nearby and read where it is.
+func (r *Repository) Refresh(ctx context.Context) error {
+	if r.near != "" && nearby(r.origin) != "" {
+		return nil
+	}
+	return r.Fetch(ctx)
 }
 
 // Head returns the commit at which the branch stands at the origin now.
@@ -96,13 +106,13 @@ func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 	if err := CheckBranch(branch); err != nil {
 		return "", fmt.Errorf("head: %w", err)
 	}
-	if err := r.Fetch(ctx); err != nil {
+	if err := r.Refresh(ctx); err != nil {
 		return "", fmt.Errorf("head: %w", err)
 	}
 	return r.commit(ctx, "refs/heads/"+branch)
 }
 
-// Resolve returns the commit that rev means in the repository as last fetched: a full object
+// Resolve returns the commit that rev means in the repository as last fetched, or as it stands when the origin is nearby: a full object
 // name, a full ref (refs/…), a branch, or else a tag. Revision expressions are refused.
 func (r *Repository) Resolve(ctx context.Context, rev string) (string, error) {
 	if isID(rev) {
@@ -122,14 +132,33 @@ func (r *Repository) Resolve(ctx context.Context, rev string) (string, error) {
 }
 
 func (r *Repository) commit(ctx context.Context, rev string) (string, error) {
-	out, err := r.git(ctx, "rev-parse", "--verify", "--quiet", "--end-of-options", rev+"^{commit}")
-	if err != nil {
-		if status(err) >= 0 {
-			return "", fmt.Errorf("%w: %s", ErrNotFound, rev)
+	if r.near == "" || !strings.HasPrefix(rev, "refs/") {
+		return r.commitHere(ctx, rev)
+	}
+	id, err := refAt(r.near, rev)
+	there := nearby(r.origin) != "" // looked at after it: what is gone as a whole has no branch either
+	if there && errors.Is(err, ErrNotFound) {
+		return "", fmt.Errorf("%w: %s", ErrNotFound, rev)
+	}
+	if there && err == nil {
+		if id, err = r.commitHere(ctx, id); !errors.Is(err, ErrNotFound) {
+			return id, err
 		}
+	}
+	if err := r.Fetch(ctx); err != nil { // git knows what it is, or says what is wrong
 		return "", err
 	}
-	return strings.TrimSpace(out), nil
+	return r.commitHere(ctx, rev)
+}
+
+// commitHere is the commit that a name means in the repository itself.
+func (r *Repository) commitHere(ctx context.Context, rev string) (id string, err error) {
+	err = r.ask(ctx, func(o *objects) error {
+		found, err := o.info(rev + "^{commit}")
+		id = found.id
+		return err
+	})
+	return id, err
 }
 
 // Contains says whether commit is in the branch's history at the origin. After a crash it answers
@@ -154,6 +183,9 @@ func (r *Repository) Ancestor(ctx context.Context, old, young string) (bool, err
 }
 
 func (r *Repository) ancestor(ctx context.Context, old, young string) (bool, error) {
+	if _, ahead := r.ahead(ctx, old, young); ahead {
+		return true, nil
+	}
 	_, err := r.git(ctx, "merge-base", "--is-ancestor", old, young)
 	if status(err) == 1 {
 		return false, nil
@@ -175,19 +207,23 @@ func (r *Repository) Changed(ctx context.Context, a, b string) ([]string, error)
 }
 
 // Trees names what commits hold, in their order: two of the same name hold the same files.
-func (r *Repository) Trees(ctx context.Context, commits ...string) ([]string, error) {
-	if err := checkIDs(commits...); err != nil {
-		return nil, fmt.Errorf("trees: %w", err)
+func (r *Repository) Trees(ctx context.Context, commits ...string) (trees []string, err error) {
+	if err = checkIDs(commits...); err == nil {
+		err = r.ask(ctx, func(o *objects) error {
+			for _, id := range commits {
+				tree, err := o.info(id + "^{tree}")
+				if err != nil {
+					return err
+				}
+				trees = append(trees, tree.id)
+			}
+			return nil
+		})
 	}
-	args := []string{"rev-parse"}
-	for _, id := range commits {
-		args = append(args, id+"^{tree}")
-	}
-	out, err := r.git(ctx, args...)
 	if err != nil {
 		return nil, fmt.Errorf("trees: %w", err)
 	}
-	return strings.Fields(out), nil
+	return trees, nil
 }
 
 func splitNUL(s string) []string {
@@ -235,21 +271,35 @@ func (r *Repository) Log(ctx context.Context, base, head string, limit int) ([]C
 	return r.log(ctx, append(args, span...)...)
 }
 
-// Commits are single commits, in the order that they are asked for, each once; ErrNotFound when one is not there.
-func (r *Repository) Commits(ctx context.Context, ids ...string) ([]Commit, error) {
+// Commits are single commits, in the order that they are asked for; ErrNotFound when one is not there.
+func (r *Repository) Commits(ctx context.Context, ids ...string) (commits []Commit, err error) {
 	if err := checkIDs(ids...); err != nil {
 		return nil, fmt.Errorf("commits: %w", err)
 	}
-	commits, err := r.log(ctx, append([]string{"--no-walk=unsorted"}, ids...)...)
-	if err != nil {
+	ordinary := true
+	err = r.ask(ctx, func(o *objects) error {
 		for _, id := range ids {
-			if _, missing := r.commit(ctx, id); missing != nil {
-				return nil, missing
+			head, text, err := o.content(id+"^{commit}", "commit", mostCommit)
+			if err != nil {
+				return err
 			}
+			c, is := readCommit(head.id, text)
+			ordinary = ordinary && is
+			commits = append(commits, c)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("commits: %w", err)
 	}
-	return commits, err
+	if !ordinary {
+		return r.log(ctx, append([]string{"--no-walk=unsorted"}, ids...)...)
+	}
+	return commits, nil
 }
+
+// mostCommit is how much a commit may hold, in bytes.
+const mostCommit = 16 << 20
 
 func (r *Repository) log(ctx context.Context, args ...string) ([]Commit, error) {
 	all := []string{"log", "-z", "--no-show-signature", "--format=%H%n%P%n%an%n%ae%n%at%n%cn%n%ce%n%ct%n%B"}

@@ -1,0 +1,119 @@
+package git
+
+import (
+	"bytes"
+	"compress/zlib"
+	"crypto/sha1" //nolint:gosec // it is how git names objects
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+)
+
+var signatureForm = regexp.MustCompile(`^([^<>]*[^<> ]) <([^<>]*)> ([0-9]{1,15}) [+-][0-9]{4}$`)
+
+// readCommit reads what a commit object holds. Of one that is out of the ordinary (another encoding, a broken author) it says so:
+// git knows what to make of it.
+func readCommit(id string, text []byte) (c Commit, ordinary bool) {
+	head, message, ended := strings.Cut(string(text), "\n\n")
+	if !ended || strings.Contains(message, "\x00") {
+		return Commit{}, false
+	}
+	c = Commit{ID: id, Parents: []string{}, Message: strings.TrimRight(message, "\n")}
+	signed := 0
+	for line := range strings.SplitSeq(head, "\n") {
+		name, value, _ := strings.Cut(line, " ") // a line that goes on begins with a space: its name is empty
+		switch name {
+		case "parent":
+			if !isID(value) {
+				return Commit{}, false
+			}
+			c.Parents = append(c.Parents, value)
+		case "author", "committer":
+			part := signatureForm.FindStringSubmatch(value)
+			if part == nil || strings.HasPrefix(part[1], " ") {
+				return Commit{}, false
+			}
+			who, at := Identity{Name: part[1], Email: part[2]}, seconds(part[3])
+			if name == "author" {
+				c.Author, c.Authored = who, at
+			} else {
+				c.Committer, c.Committed = who, at
+			}
+			signed++
+		case "encoding":
+			return Commit{}, false
+		}
+	}
+	return c, signed == 2
+}
+
+// render is a merge's commit as git commit-tree writes it. What that would change (a name that ends with a dot, say) or might
+// read otherwise is left to git.
+func (m Merge) render() (text []byte, plain bool) {
+	if m.Time.Unix() < 100_000_000 || strings.Contains(m.Message, "\x00") {
+		return nil, false
+	}
+	for _, who := range []Identity{m.Author, m.Committer} {
+		for _, word := range []string{who.Name, who.Email} {
+			if strings.Trim(word, " .,:;<>\"\\'") != word || strings.ContainsFunc(word, func(r rune) bool { return r < ' ' }) {
+				return nil, false
+			}
+		}
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "tree %s\nparent %s\nparent %s\nauthor %s <%s> %d +0000\ncommitter %s <%s> %d +0000\n\n%s", m.Tree, m.Base, m.Head,
+		m.Author.Name, m.Author.Email, m.Time.Unix(), m.Committer.Name, m.Committer.Email, m.Time.Unix(), m.Message)
+	return b.Bytes(), readable(b.String())
+}
+
+// readable says whether a text is what git takes for UTF-8: it leaves no non-characters.
+func readable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool {
+		return r&0xfffe == 0xfffe || r >= 0xfdd0 && r <= 0xfdef
+	})
+}
+
+// put writes an object into the repository, as git does, and returns its name.
+func (r *Repository) put(kind string, content []byte, width int) (id string, err error) {
+	var sum hash.Hash = sha1.New() //nolint:gosec // it is how git names objects
+	if width == sha256.Size {
+		sum = sha256.New()
+	}
+	var packed bytes.Buffer
+	z := zlib.NewWriter(&packed)
+	head := fmt.Appendf(nil, "%s %d\x00", kind, len(content))
+	for _, part := range [][]byte{head, content} {
+		sum.Write(part)
+		_, _ = z.Write(part) // into memory
+	}
+	_ = z.Close()
+	id = hex.EncodeToString(sum.Sum(nil))
+	folder := filepath.Join(r.dir, "objects", id[:2])
+	if _, err := os.Stat(filepath.Join(folder, id[2:])); err == nil {
+		return id, nil
+	}
+	if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", err
+	}
+	file, err := os.CreateTemp(folder, "tmp_obj_") // what is left of one git removes
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(packed.Bytes())
+	err = errors.Join(err, file.Chmod(0o444), file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), filepath.Join(folder, id[2:]))
+	}
+	if err != nil {
+		return "", errors.Join(err, os.Remove(file.Name()))
+	}
+	return id, nil
+}
