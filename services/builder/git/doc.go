@@ -8,6 +8,10 @@
 //	commit, err := repo.CommitMerge(ctx, git.Merge{Tree: tree, Base: base, Head: head, …})
 //	err = repo.Advance(ctx, "main", base, commit) // ErrMoved: somebody was faster, start again
 //
+// Objects are read through a git process that stays: sixteen of all repositories at most, each until nobody has asked it for ten
+// minutes. An origin on this machine is read where it lies, without its configuration, and its branches as they stand; the mirror
+// gets a copy when a branch is advanced. Any other origin is fetched.
+//
 // What a repository holds is written by others. Therefore git runs without the host's
 // configuration, hooks, prompts and transport helpers; names that could be read as an option or a
 // revision expression are refused; and a checkout is written by this package, not by git, so that
