@@ -148,6 +148,9 @@ func readTree(text []byte, width int) ([]entry, error) {
 		if !found || !named || err != nil || len(rest) < width {
 			return nil, fmt.Errorf("it holds %q", clip(string(meta)))
 		}
+		if len(all) > MaxFiles {
+			return nil, fmt.Errorf("%w: more than %d files", ErrTooLarge, MaxFiles)
+		}
 		all = append(all, entry{mode: canonical(bits), id: hex.EncodeToString(rest[:width]), name: name})
 		text = rest[width:]
 	}

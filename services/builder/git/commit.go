@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,7 +37,7 @@ func readCommit(id string, text []byte) (c Commit, ordinary bool) {
 			c.Parents = append(c.Parents, value)
 		case "author", "committer":
 			part := signatureForm.FindStringSubmatch(value)
-			if part == nil || strings.HasPrefix(part[1], " ") {
+			if len(part) == 0 || strings.HasPrefix(part[1], " ") {
 				return Commit{}, false
 			}
 			who, at := Identity{Name: part[1], Email: part[2]}, seconds(part[3])
@@ -83,7 +82,7 @@ func readable(text string) bool {
 
 // put writes an object into the repository, as git does, and returns its name.
 func (r *Repository) put(kind string, content []byte, width int) (id string, err error) {
-	var sum hash.Hash = sha1.New() //nolint:gosec // it is how git names objects
+	sum := sha1.New() //nolint:gosec // it is how git names objects
 	if width == sha256.Size {
 		sum = sha256.New()
 	}

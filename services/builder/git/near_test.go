@@ -53,14 +53,19 @@ func TestAnOriginNearby(t *testing.T) {
 	host(t, f.dir, "", "update-ref", "-d", "refs/heads/new")
 	stands("new", "")
 
-	// Merged, all of it is the mirror's own.
+	// Landed, all of it is the mirror's own.
 	base := f.ids["main"]
-	commit = merge(t, r, base, f.ids["clean"])
+	host(t, f.dir, file("late", "clean^0", "late.txt", "l\n"), "fast-import", "--quiet", "--force")
+	late := host(t, f.dir, "", "rev-parse", "refs/heads/late")
+	commit = merge(t, r, base, late)
 	if err := r.Advance(t.Context(), "main", base, commit); err != nil {
 		t.Fatal(err)
 	}
 	stands("main", commit)
 	host(t, mirror, "", "fsck", "--connectivity-only", commit)
+	if files := host(t, f.dir, "", "ls-tree", "--name-only", "main"); files != "a.txt\nc.txt\ndir\nlate.txt" {
+		t.Errorf("main holds %q", files)
+	}
 
 	if err := os.Rename(f.dir, f.dir+".away"); err != nil {
 		t.Fatal(err)
