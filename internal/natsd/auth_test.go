@@ -183,6 +183,10 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.STREAM.DELETE.SUBMIT_jenkins":                 "",
 		"$JS.API.STREAM.PURGE.LIFECYCLE":                       "",
 		"$JS.API.STREAM.PURGE.SNAPSHOTS":                       "",
+		"$JS.API.STREAM.PURGE.CACHE":                           "builder",
+		"$JS.API.STREAM.UPDATE.CACHE":                          "",
+		"$JS.API.DIRECT.GET.CACHE.cache.shop.r.entry.t.k":      "builder gateway", // which reads all streams
+		"cache.shop.r.entry.t.k":                               "builder",
 		"$JS.API.STREAM.PURGE.SUBMIT_jenkins":                  "",
 		"$JS.API.STREAM.MSG.DELETE.LIFECYCLE":                  "",
 		"$JS.API.STREAM.RESTORE.X":                             "",

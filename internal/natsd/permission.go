@@ -80,7 +80,8 @@ func permissionsOf(service string) permissions {
 		)
 	}
 	if service == "builder" {
-		p.publish = append(p.publish, "logs.>")
+		// Steps take what is in the cache for what they left: nobody else writes it, or looks into it but for the gateway.
+		p.publish = append(p.publish, "logs.>", "cache.>", "$JS.API.DIRECT.GET."+Cache+".>", "$JS.API.STREAM.PURGE."+Cache)
 	}
 	if service == "feedback" { // opens what users said
 		p.publish = append(p.publish, "$JS.API.STREAM.MSG.GET.KV_KEYS")
@@ -97,7 +98,7 @@ func gatewayPermissions(p permissions) permissions {
 		"$JS.API.STREAM.CREATE.*", "$JS.API.STREAM.UPDATE.*", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.INFO",
 		"$JS.API.STREAM.MSG.GET.*", "$JS.API.DIRECT.GET.>", "$JS.API.CONSUMER.>", "$JS.ACK.>", "$JS.FC.>",
 	)
-	for _, stream := range []string{Lifecycle, Timers, DeadLetter, Snapshots, Logs, "KV_" + Leases} {
+	for _, stream := range []string{Lifecycle, Timers, DeadLetter, Snapshots, Logs, Cache, "KV_" + Leases} {
 		p.deny = append(p.deny, "$JS.API.STREAM.UPDATE."+stream)
 	}
 	p.deny = append(p.deny, "$JS.API.CONSUMER.CREATE."+Timers+".>", "$JS.API.CONSUMER.MSG.NEXT."+Timers+".>", "$JS.ACK."+Timers+".>")

@@ -19,6 +19,7 @@ const (
 	DeadLetter = "DEADLETTER"
 	Snapshots  = "SNAPSHOTS"
 	Logs       = "LOGS"
+	Cache      = "CACHE"
 	Leases     = "LEASES"
 
 	submitPrefix = "SUBMIT_"
@@ -41,16 +42,20 @@ const identityCandidate = "identity-of-new-stream"
 const LogsAge = 14 * 24 * time.Hour
 
 const (
-	logsBytes = 4 << 30
-	// leastLogs is what LOGS is made with at the least, where the store has little room.
-	leastLogs = 64 << 20
+	logsBytes  = 4 << 30
+	cacheBytes = 2 << 30
+	cacheAge   = 14 * 24 * time.Hour
+	// cacheMessages bounds how many subjects of CACHE the server has to remember.
+	cacheMessages = 200_000
+	// leastBytes is what LOGS and CACHE are made with at the least, where the store has little room.
+	leastBytes = 64 << 20
 )
 
 // DuplicateWindow is how long a stream remembers message ids.
 const DuplicateWindow = 2 * time.Minute
 
 // EnsureStreams creates what is missing of LIFECYCLE, TIMERS, DEADLETTER,
-// SNAPSHOTS, LOGS, SUBMIT_local and the bucket LEASES, brings what is there up to date, and
+// SNAPSHOTS, LOGS, CACHE, SUBMIT_local and the bucket LEASES, brings what is there up to date, and
 // returns the identity of LIFECYCLE: random, made when the stream was, never
 // changed. Limits that an operator has set on an existing stream stay. Several
 // services may call it at the same time.
@@ -91,21 +96,26 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	if err := EnsureSubmit(ctx, js, Local, replicas); err != nil {
 		return "", err
 	}
-	return identity, ensureLogs(ctx, js, replicas)
+	for _, cfg := range []jetstream.StreamConfig{logsConfig(replicas), cacheConfig(replicas)} {
+		if err := ensureBounded(ctx, js, cfg); err != nil {
+			return "", err
+		}
+	}
+	return identity, nil
 }
 
-// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold. Where that is less
+// ensureBounded makes a stream as large as the store has room for: the server sets aside what a stream may hold. Where that is less
 // than all that it is to keep, it leaves three quarters to those who come after it.
-func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
-	want := logsConfig(replicas)
+func ensureBounded(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+	all := want.MaxBytes
 	return insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
 		switch {
-		case noRoom(err) && want.MaxBytes > leastLogs:
+		case noRoom(err) && want.MaxBytes > leastBytes:
 			want.MaxBytes /= 2
-		case err == nil && want.MaxBytes < logsBytes && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
+		case err == nil && want.MaxBytes < all && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
 			less := info.Config
-			less.MaxBytes = max(less.MaxBytes/4, leastLogs)
+			less.MaxBytes = max(less.MaxBytes/4, leastBytes)
 			if _, err = js.UpdateStream(ctx, less); err == nil {
 				want.MaxBytes = less.MaxBytes
 			}
@@ -116,7 +126,7 @@ func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error
 
 // whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
 func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
-	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas)} {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), cacheConfig(replicas), submitConfig(Local, replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -269,6 +279,25 @@ func logsConfig(replicas int) jetstream.StreamConfig {
 		MaxMsgSize:  MaxEvent,
 		Duplicates:  DuplicateWindow,
 		AllowDirect: true,
+	}
+}
+
+// cacheConfig drops the oldest: what it loses costs a builder its time.
+func cacheConfig(replicas int) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              Cache,
+		Description:       "what the steps of pipelines left, for builders that share no folder",
+		Subjects:          []string{"cache.*.*.entry.*.*", "cache.*.*.blob.*.*"},
+		MaxMsgsPerSubject: 1,
+		MaxMsgs:           cacheMessages,
+		MaxAge:            cacheAge,
+		MaxBytes:          cacheBytes,
+		Discard:           jetstream.DiscardOld,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		MaxMsgSize:        MaxEvent,
+		Duplicates:        DuplicateWindow,
+		AllowDirect:       true,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/internal/stepcache"
 	"github.com/lemnis/lemnis/pkg/events"
 
 	"github.com/lemnis/lemnis/services/builder/artifact"
@@ -36,8 +37,9 @@ type Options struct {
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
 	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
-	Logs    *runlog.Store // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
-	Private []string      // further files and folders that no step may read: credentials
+	Logs    *runlog.Store    // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
+	Cache   *stepcache.Store // shares what steps left with builders on other data; nil: nobody does
+	Private []string         // further files and folders that no step may read: credentials
 
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 
@@ -94,11 +96,11 @@ func New(o Options) []service.Definition {
 					Route: queue.Route, Evolve: queue.Evolve, Decide: queue.Decide}),
 			},
 			Effects: []service.Effect{
-				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: inside(b.pipeline), Parallel: o.Parallel},
+				{Name: "pipeline", On: []events.Type{events.TypeOf(events.PipelineRunQueued{})}, Do: inside(b.sharing(b.pipeline)), Parallel: o.Parallel},
 				{Name: "merge", On: []events.Type{events.TypeOf(events.QueueTested{})}, Do: inside(b.merge)},
 				{Name: "survey", On: []events.Type{events.TypeOf(events.QueueEntered{})}, Do: inside(b.survey)},
 				{Name: "land", On: []events.Type{events.TypeOf(events.QueuePlanned{})}, Do: inside(b.land)},
-				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.pack)},
+				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.sharing(b.pack))},
 			},
 			Projections: []service.Projection{
 				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},

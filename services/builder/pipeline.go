@@ -159,7 +159,11 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 	if b.options.Logs != nil {
 		spec.Log = log
 	}
+	if b.options.Cache != nil {
+		spec.Shared = b.options.Cache.Repository(job.Project.Name, m.Repository)
+	}
 	report, err := pipeline.Run(ctx, spec)
+	unshare(ctx, report, spec.Shared)
 	if err != nil {
 		return report, nil, leave, err
 	}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -31,7 +32,8 @@ type kept struct {
 	Files      []keptFile `json:"files,omitempty"` // outputs and reports
 	Bytes      int64      `json:"bytes,omitempty"` // of a cache: what is in its folder
 
-	at string // the folder
+	at   string // the folder
+	from string // of another builder's whose files are not here: the tree that it is filed under
 }
 
 // keptFile lies under its place in the list.
@@ -39,7 +41,8 @@ type keptFile struct {
 	Path   string      `json:"path"` // in the checkout
 	Mode   fs.FileMode `json:"mode"`
 	Digest string      `json:"digest,omitempty"` // hex of SHA-256
-	Link   string      `json:"link,omitempty"`   // of a link: where it leads
+	Size   int64       `json:"size,omitempty"`
+	Link   string      `json:"link,omitempty"` // of a link: where it leads
 }
 
 const (
@@ -87,8 +90,15 @@ func used(folder string) {
 	_ = os.Chtimes(folder, now, now)
 }
 
-// whole says whether all that was kept is still there, and what it was; else it goes, and its step is run.
-func (r *run) whole(name string, k kept) bool {
+// whole says whether all that was kept is still there, and what it was; else it goes, and its step is run. What another builder has is
+// fetched.
+func (r *run) whole(ctx context.Context, name string, k *kept) bool {
+	if k.from != "" {
+		if err := r.fetch(ctx, name, k); err != nil {
+			_, _ = fmt.Fprintf(r.log, "the result of %s of another builder is not taken: %v\n", name, err)
+			return false
+		}
+	}
 	for i, file := range k.Files {
 		if file.Link != "" {
 			continue
@@ -154,6 +164,7 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		if err := r.carry(k, r.keys[t.Name]); err != nil {
 			_, _ = fmt.Fprintf(r.log.of(t.Name), "the result of %s is not kept for what is made upon this: %v\n", t.Name, err)
 		}
+		r.share(t.Name, k, true)
 	}
 	s.Finished = r.spec.Now()
 	return result{step: s, findings: found, unisolated: k.Unisolated, err: err}
@@ -256,7 +267,7 @@ func (r *run) file(t definition.Task, key, unisolated string) error {
 		return err
 	}
 	k := kept{Step: t.Name, Run: r.spec.Name, Finished: r.spec.Now(), Unisolated: unisolated, Files: make([]keptFile, len(names))}
-	return r.fill(key, &k, func(folder string) error {
+	err = r.fill(key, &k, func(folder string) error {
 		left := int64(mostKept)
 		for i, name := range names {
 			file, size, err := r.copyOut(name, filepath.Join(folder, fmt.Sprint(i)), left)
@@ -268,6 +279,11 @@ func (r *run) file(t definition.Task, key, unisolated string) error {
 		}
 		return nil
 	})
+	if err == nil {
+		k.at = filepath.Join(r.own(), key)
+		r.share(t.Name, k, false)
+	}
+	return err
 }
 
 // unfinished begins the names of folders that are being written or removed.
@@ -296,7 +312,7 @@ func (r *run) copyOut(name, to string, most int64) (keptFile, int64, error) {
 	if size > most {
 		err = errors.Join(err, fmt.Errorf("it left more than %d bytes", int64(mostKept)))
 	}
-	return keptFile{Path: name, Mode: info.Mode().Perm(), Digest: hex.EncodeToString(sum.Sum(nil))}, size, err
+	return keptFile{Path: name, Mode: info.Mode().Perm(), Digest: hex.EncodeToString(sum.Sum(nil)), Size: size}, size, err
 }
 
 // sweep removes what was not used for long, and what was used least lately where there is too much; what several trees have of the

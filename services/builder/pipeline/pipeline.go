@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/document"
@@ -44,6 +45,8 @@ type Spec struct {
 	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
 	Name  string            // with Kept: of this run, for those that take its results
 
+	Shared Shared // with Kept: what is not there is looked for here, by the same rules; nil: nowhere
+
 	Log       Log              // keeps the log; nil: it is build.log in Output
 	Live      io.Writer        // gets the log while it grows; nil: nobody
 	Parallel  int              // steps at once; as many as processors when zero
@@ -61,6 +64,10 @@ type run struct {
 
 	keys  map[string]string // of tasks: what their results are kept under
 	taken map[string]kept   // tasks that need not be run
+
+	private map[string]bool // tasks whose results nobody else may have
+	away    bool            // spec.Shared does not answer
+	sharing sync.Mutex      // of report.left
 
 	layers layers // of Go's caches
 }

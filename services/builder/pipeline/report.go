@@ -79,6 +79,8 @@ type Report struct {
 	LogDigest string // sha256:<hex> of it
 	LogSize   int64  // its bytes
 	LogTail   string // its last Spec.TailBytes
+
+	left []left // see Share
 }
 
 func (r *Report) use(images map[string]string) {

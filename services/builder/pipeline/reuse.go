@@ -39,10 +39,19 @@ func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definitio
 	if err != nil {
 		return err
 	}
-	r.keys = keys
+	r.keys, r.private = keys, secretive(tasks)
 	taken := map[string]kept{}
+	asking, cancel := context.WithTimeout(ctx, sharedPatience)
+	defer cancel()
 	for _, t := range tasks {
-		if k, there := r.find(keys[t.Name]); there && !t.Step.Always {
+		if t.Step.Always {
+			continue
+		}
+		k, there := r.find(keys[t.Name])
+		if !there {
+			k, there = r.seek(asking, t)
+		}
+		if there {
 			taken[t.Name] = k
 		}
 	}
@@ -59,7 +68,9 @@ func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definitio
 			continue
 		}
 		for name, k := range taken {
-			if !r.whole(name, k) {
+			if r.whole(asking, name, &k) {
+				taken[name] = k
+			} else {
 				delete(taken, name)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/internal/stepcache"
 	"github.com/lemnis/lemnis/services/builder"
 	"github.com/lemnis/lemnis/services/builder/executor"
 )
@@ -35,6 +36,6 @@ func main() {
 		}
 		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
 			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
-			Private: service.KeyFiles(os.Environ()), Logs: runlog.New(host.JS), Isolation: isolation, Parallel: pipelines, Log: host.Log.Sugar().Warnw}), nil
+			Private: service.KeyFiles(os.Environ()), Logs: runlog.New(host.JS), Cache: stepcache.New(host.JS), Isolation: isolation, Parallel: pipelines, Log: host.Log.Sugar().Warnw}), nil
 	}))
 }

@@ -1,0 +1,155 @@
+package stepcache
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
+)
+
+func noise(seed byte, n int) (content []byte, digest string) {
+	content = make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(content)
+	sum := sha256.Sum256(content)
+	return content, hex.EncodeToString(sum[:])
+}
+
+func TestBlobsAndEntries(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	r, other := New(js).Repository("shop", "api"), New(js).Repository("shop", "web")
+	for i, n := range []int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1, 3*chunkBytes + 7} {
+		content, digest := noise(byte(i), n)
+		if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		if err := r.Blob(t.Context(), digest, int64(n), &got); err != nil || !bytes.Equal(got.Bytes(), content) {
+			t.Errorf("%d bytes: %d back, %v", n, got.Len(), err)
+		}
+		for _, wrong := range []int64{int64(n) + 1, int64(n) - 1, -1, 1 << 40} {
+			if err := r.Blob(t.Context(), digest, wrong, &got); err == nil {
+				t.Errorf("%d bytes are taken for %d", n, wrong)
+			}
+		}
+		if err := other.Blob(t.Context(), digest, int64(n), &got); n > 0 && !errors.Is(err, errNotWhole) {
+			t.Errorf("another repository has it: %v", err)
+		}
+	}
+	tree, key := "0123456789abcdef", "fedcba9876543210"
+	if text, err := r.Entry(t.Context(), tree, key); text != nil || err != nil {
+		t.Errorf("before it was put: %q, %v", text, err)
+	}
+	for _, text := range []string{"one", "two"} {
+		if err := r.PutEntry(t.Context(), tree, key, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := r.Entry(t.Context(), tree, key); string(got) != text || err != nil {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if text, err := other.Entry(t.Context(), tree, key); text != nil || err != nil {
+		t.Errorf("another repository has it: %q, %v", text, err)
+	}
+	for _, wrong := range []string{"", "*", "a.b.c.d.e", ">", "../../../x"} {
+		if err := r.PutEntry(t.Context(), wrong, key, nil); err == nil {
+			t.Errorf("%q is a tree", wrong)
+		}
+		if _, err := r.Entry(t.Context(), tree, wrong); err == nil {
+			t.Errorf("%q is a key", wrong)
+		}
+	}
+}
+
+func TestADamagedBlobIsNotTaken(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	r := New(js).Repository("shop", "api")
+	content, digest := noise(1, 2*chunkBytes)
+	foreign, _ := noise(2, chunkBytes)
+	put := func() {
+		if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	damage := map[string]func() error{
+		"another chunk":  func() error { _, err := js.Publish(t.Context(), r.chunkSubject(digest, 1), pack(foreign)); return err },
+		"no compression": func() error { _, err := js.Publish(t.Context(), r.chunkSubject(digest, 0), foreign); return err },
+		"a short chunk": func() error {
+			_, err := js.Publish(t.Context(), r.chunkSubject(digest, 0), pack(foreign[1:]))
+			return err
+		},
+		"a huge chunk": func() error {
+			_, err := js.Publish(t.Context(), r.chunkSubject(digest, 0), []byte{0xff, 0xff, 0xff, 0xff, 0x0f, 0})
+			return err
+		},
+		"a chunk is gone": func() error {
+			stream, err := js.Stream(t.Context(), natsd.Cache)
+			if err != nil {
+				return err
+			}
+			m, err := stream.GetLastMsgForSubject(t.Context(), r.chunkSubject(digest, 0))
+			if err != nil {
+				return err
+			}
+			return stream.DeleteMsg(t.Context(), m.Sequence)
+		},
+	}
+	for name, do := range damage {
+		put()
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Blob(t.Context(), digest, int64(len(content)), &bytes.Buffer{}); !errors.Is(err, errNotWhole) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	put()
+	if err := r.Blob(t.Context(), digest, int64(len(content)), &bytes.Buffer{}); err != nil {
+		t.Errorf("put again: %v", err)
+	}
+}
+
+// What one repository has is bounded, and takes no room from another's.
+func TestARepositoryIsBounded(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	s := New(js)
+	s.most = 8 * chunkBytes
+	r, other := s.Repository("shop", "api"), s.Repository("shop", "web")
+	content, digest := noise(0, chunkBytes)
+	if err := other.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	there := func(r *Repository, digest string) bool {
+		return r.Blob(t.Context(), digest, chunkBytes, &bytes.Buffer{}) == nil
+	}
+	for i := range 12 {
+		content, digest := noise(byte(i+1), chunkBytes)
+		if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var kept []string
+	for i := range 12 {
+		if _, digest := noise(byte(i+1), chunkBytes); there(r, digest) {
+			kept = append(kept, fmt.Sprint(i))
+		}
+	}
+	if got := fmt.Sprint(kept); got != "[4 5 6 7 8 9 10 11]" {
+		t.Errorf("kept %s, want the newest eight", got)
+	}
+	if !there(other, digest) {
+		t.Error("another repository's has gone")
+	}
+	large, digest := noise(99, 5*chunkBytes)
+	if err := r.PutBlob(t.Context(), digest, bytes.NewReader(large)); !errors.Is(err, errTooLarge) {
+		t.Errorf("more than the half of it: %v", err)
+	}
+}

@@ -1,0 +1,194 @@
+package pipeline
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
+	"github.com/lemnis/lemnis/internal/stepcache"
+)
+
+// hosts are builders with a folder each and one store.
+func hosts(t *testing.T, n int) (all []*builds, js jetstream.JetStream) {
+	t.Helper()
+	_, _, js = natsdtest.Start(t)
+	for range n {
+		all = append(all, &builds{t: t, kept: filepath.Join(t.TempDir(), "kept"), shared: stepcache.New(js).Repository("shop", "api")})
+	}
+	return all, js
+}
+
+// share is what a builder does once a run is over.
+func (b *builds) share(r Report) Report {
+	b.t.Helper()
+	if err := r.Share(b.t.Context(), b.shared); err != nil {
+		b.t.Fatal(err)
+	}
+	return r
+}
+
+func TestWhatAnotherBuilderLeftIsNotRunAgain(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 3)
+	master := reusableFiles(nil)
+	first := all[0].share(all[0].run(master))
+	if !first.Succeeded() || len(first.Reused()) > 0 {
+		t.Fatalf("%+v\n%s", first.Steps, first.LogTail)
+	}
+	want := []string{"generate", "test", "pack"}
+	second := all[1].share(all[1].run(master))
+	if !slices.Equal(second.Reused(), want) || second.Digest != first.Digest || second.Count("pass") != 1 || second.Count("skip") != 1 {
+		t.Errorf("%+v %+v %s, first %s\n%s", second.Steps, second.Tests, second.Digest, first.Digest, second.LogTail)
+	}
+	// A change that nothing depends on, and what is made upon it once it is merged, on another builder each.
+	change, next := reusableFiles(map[string]string{"ignored": "2"}), reusableFiles(map[string]string{"ignored": "3"})
+	for i, c := range []struct{ files, base map[string]string }{{change, master}, {next, change}, {next, next}} {
+		b := all[(i+2)%3]
+		if r := b.share(b.change(c.files, c.base)); !slices.Equal(r.Reused(), want) || r.Digest != first.Digest {
+			t.Errorf("%d: %+v\n%s", i, r.Steps, r.LogTail)
+		}
+	}
+	if r := all[2].change(reusableFiles(map[string]string{"in": "2"}), next); len(r.Reused()) > 0 {
+		t.Errorf("what has changed is taken: %+v\n%s", r.Steps, r.LogTail)
+	}
+	// It is here now, whatever becomes of the store.
+	all[1].shared = nil
+	if r := all[1].run(master); !slices.Equal(r.Reused(), want) {
+		t.Errorf("not kept here: %+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+// What a change leaves is no other change's, wherever they run.
+func TestWhatAChangeLeavesElsewhereIsNotTakenForOthers(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 3)
+	files := func(hidden string) map[string]string {
+		return map[string]string{"in": "1", "hidden": hidden, ".lemnis.yaml": "steps: [{name: a, run: cp hidden bin, inputs: [in], outputs: [bin]}]\npackage: {executable: bin}\n"}
+	}
+	master := files("good")
+	evil := all[0].share(all[0].change(files("evil"), master))
+	for name, r := range map[string]Report{"another": all[1].change(files("fine"), master), "the master copy": all[1].run(master)} {
+		if len(r.Reused()) > 0 || r.Digest == evil.Digest {
+			t.Errorf("%s: %+v\n%s", name, r.Steps, r.LogTail)
+		}
+	}
+	if r := all[2].change(files("evil"), master); len(r.Reused()) != 1 || r.Digest != evil.Digest {
+		t.Errorf("the same tree: %+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+// What is in the store is not what was put there: the step is run, and what it leaves is put there again.
+func TestADamagedResultOfAnotherBuilderIsNotTaken(t *testing.T) {
+	t.Parallel()
+	files := reusableFiles(nil)
+	for name, damage := range map[string]func(js jetstream.JetStream, m *jetstream.RawStreamMsg) error{
+		"changed": func(js jetstream.JetStream, m *jetstream.RawStreamMsg) error {
+			_, err := js.Publish(context.Background(), m.Subject, []byte("another"))
+			return err
+		},
+		"gone": func(js jetstream.JetStream, m *jetstream.RawStreamMsg) error {
+			stream, err := js.Stream(context.Background(), natsd.Cache)
+			if err == nil {
+				err = stream.DeleteMsg(context.Background(), m.Sequence)
+			}
+			return err
+		},
+	} {
+		for _, part := range []string{".blob.", ".entry."} {
+			t.Run(name+part, func(t *testing.T) {
+				t.Parallel()
+				all, js := hosts(t, 3)
+				all[0].share(all[0].run(files))
+				stream, err := js.Stream(t.Context(), natsd.Cache)
+				if err != nil {
+					t.Fatal(err)
+				}
+				damaged := 0
+				for n := range stream.CachedInfo().State.LastSeq {
+					m, err := stream.GetMsg(t.Context(), n+1)
+					if err != nil || !strings.Contains(m.Subject, part) {
+						continue
+					}
+					damaged++
+					if err := damage(js, m); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if damaged < 3 {
+					t.Fatalf("%d messages", damaged)
+				}
+				if r := all[1].share(all[1].run(files)); !r.Succeeded() || len(r.Reused()) > 0 {
+					t.Errorf("taken: %+v\n%s", r.Steps, r.LogTail)
+				}
+				if r := all[2].run(files); !r.Succeeded() || len(r.Reused()) != 3 {
+					t.Errorf("not put again: %+v\n%s", r.Steps, r.LogTail)
+				}
+			})
+		}
+	}
+}
+
+// A store that does not answer holds a run up once, and fails nothing.
+func TestAStoreThatIsAway(t *testing.T) { //nolint:paralleltest // it changes how long runs wait
+	server, _, js := natsdtest.Start(t)
+	before := entryPatience
+	entryPatience = 200 * time.Millisecond
+	t.Cleanup(func() { entryPatience = before })
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "kept"), shared: stepcache.New(js).Repository("shop", "api")}
+	server.Stop()
+	r := b.run(reusableFiles(nil))
+	if !r.Succeeded() || len(r.Reused()) > 0 || strings.Count(r.LogTail, "what other builders left is not looked at") != 1 {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := r.Share(ctx, b.shared); err == nil {
+		t.Error("it was put into nothing")
+	}
+	if r := b.run(reusableFiles(nil)); !r.Succeeded() || len(r.Reused()) != 3 {
+		t.Errorf("what is kept here is not taken: %+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+// Who may read the store learns nothing of secrets: neither what steps with secrets left, nor a key that is made of them.
+func TestResultsOfStepsWithSecretsAreNotShared(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 2)
+	files := map[string]string{".lemnis.yaml": `steps:
+  - {name: open, run: date >open, outputs: [open], needs: []}
+  - {name: secret, run: 'echo $S >made', outputs: [made], secrets: {S: 'secret:s'}, needs: []}
+  - {name: after, run: cp made bin, outputs: [bin], needs: [secret]}
+`}
+	for _, b := range all {
+		b.secret = "a secret"
+	}
+	all[0].share(all[0].run(files))
+	if r := all[1].run(files); !r.Succeeded() || !slices.Equal(r.Reused(), []string{"open"}) {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+func TestWhatIsSharedIsBounded(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		files []keptFile
+		want  bool
+	}{
+		{nil, true},
+		{[]keptFile{{Size: mostShared - 1}, {Size: 1}}, true},
+		{[]keptFile{{Size: mostShared}, {Size: 1}}, false},
+		{make([]keptFile, mostSharedFiles), true},
+		{make([]keptFile, mostSharedFiles+1), false},
+	} {
+		if got := shareable(kept{Files: c.files}); got != c.want {
+			t.Errorf("%d files: %v", len(c.files), got)
+		}
+	}
+}
