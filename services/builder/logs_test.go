@@ -191,3 +191,55 @@ func TestLogOfARunThatIsGivenUp(t *testing.T) {
 		}
 	}
 }
+
+// A condition about paths is about what the change touches: added, rewritten, moved and removed files, not what the master copy got meanwhile.
+func TestPathsAreWhatAChangeTouches(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	logs, o := runlog.New(js), emptyOrigin(t)
+	o.commit(t, "main", map[string]string{"docs/a.md": "a", "gone.txt": "1", "old.txt": "long enough to be found again\n", "same.txt": "1", ".lemnis.yaml": `steps:
+  - {name: always, run: echo ran, needs: []}
+  - {name: docs, run: echo ran, needs: [], when: 'paths.exists(p, p.startsWith("docs/"))'}
+  - {name: removed, run: echo ran, needs: [], when: '"gone.txt" in paths'}
+  - {name: moved, run: echo ran, needs: [], when: '"old.txt" in paths && "new.txt" in paths'}
+  - {name: same, run: echo ran, needs: [], when: '"same.txt" in paths || "later.txt" in paths'}
+`})
+	heads := map[string]string{
+		"docs":          o.commit(t, "docs", map[string]string{"docs/a.md": "b"}),
+		"removed moved": "",
+		"":              o.commit(t, "none", map[string]string{"another": "1"}),
+	}
+	o.git(t, "commit refs/heads/moved\ncommitter Ann <ann@example.org> 1700000000 +0000\ndata 4\nWork\nfrom refs/heads/main^0\nD gone.txt\nR old.txt new.txt\n", "fast-import", "--quiet", "--force")
+	heads["removed moved"] = o.head(t, "moved")
+	branches := map[string]string{"docs": "docs", "removed moved": "moved", "": "none"}
+	o.commit(t, "main", map[string]string{"later.txt": "1", "docs/later.md": "1"})
+	n := 0
+	for want, head := range heads {
+		for kind, ask := range map[string]func(events.MergeDetail) events.PipelineRunQueued{
+			"alone": func(m events.MergeDetail) events.PipelineRunQueued {
+				return events.PipelineRunQueued{PipelineName: "merge", Lemnis: events.RunDetail{Merge: m}}
+			},
+			"in the queue": train,
+		} {
+			m := find(head)
+			m.Branch = branches[want]
+			s := newShift(t, builder.Options{Logs: logs, Isolation: executor.None}, project(o))
+			n++
+			key := fmt.Sprintf("api@%d", n)
+			got, err := s.work(t, "pipeline", key, 1, ask(m))
+			if err != nil {
+				t.Fatal(err)
+			}
+			finished, _ := got.(events.PipelineRunFinished)
+			if finished.Outcome != events.Success {
+				t.Fatalf("%s %s: %+v", m.Branch, kind, finished)
+			}
+			of, ran := keptAs(t, logs, key, finished.Lemnis.Merge.Evidence), "always "+want
+			for _, step := range []string{"always", "docs", "removed", "moved", "same"} {
+				if is := strings.Contains(of[step], "ran"); is != strings.Contains(ran, step) {
+					t.Errorf("%s %s: step %s was run: %v", m.Branch, kind, step, is)
+				}
+			}
+		}
+	}
+}

@@ -144,7 +144,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 		}
 		return pipeline.Report{}, nil, leave, err
 	}
-	spec := b.spec(job, m, room, tree)
+	spec := b.spec(ctx, job, repo, m, room, tree)
 	spec.Files = files
 	if spec.Tree = trees[0]; base != "" {
 		spec.Base = trees[1]
@@ -208,12 +208,16 @@ func quarantined(p events.Project, now time.Time) func(string) string {
 }
 
 // spec is how the pipeline of a commit is run here.
-func (b *builder) spec(job *service.Job, m events.MergeDetail, room, tree string) pipeline.Spec {
+func (b *builder) spec(ctx context.Context, job *service.Job, repo *git.Repository, m events.MergeDetail, room, tree string) pipeline.Spec {
 	ref, _ := job.Project.Repository(m.Repository)
+	occasion := definition.Occasion{Branch: m.Base, Change: m.Change}
+	if m.Change != "" && m.Onto != "" {
+		occasion.Touched = sync.OnceValues(func() ([]string, error) { return repo.Changed(ctx, m.Onto, m.Commit) })
+	}
 	return pipeline.Spec{
 		// A place that is the same for every commit and worker: what a tool keeps by path it finds again.
 		Dir: tree, At: "/work", Main: ref.Main, Output: filepath.Join(room, "out"),
-		Occasion: definition.Occasion{Branch: m.Base, Change: m.Change},
+		Occasion: occasion,
 		Host:     b.host, Image: b.engine,
 		Secret: func(name string) (string, error) {
 			return secret.Read(b.options.SecretsDir, job.Project.Name, name)

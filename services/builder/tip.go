@@ -94,7 +94,7 @@ func (b *builder) testTip(ctx context.Context, job *service.Job, repo *git.Repos
 	} else if err != nil {
 		return nil, err
 	}
-	spec := b.spec(job, m, room, tree)
+	spec := b.spec(ctx, job, repo, m, room, tree)
 	// A store of its own, in which nothing is found: without one, steps would write to Go's caches of the host.
 	spec.Kept, spec.Tree, spec.Quarantined = filepath.Join(room, "kept"), "tip", nil
 	report, err := pipeline.Run(ctx, spec)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"slices"
@@ -158,6 +160,30 @@ func TestTasksKeepTheOrderOfNeeds(t *testing.T) {
 	tasks, err := p.Tasks(Occasion{})
 	if err != nil || len(tasks) != 2 || tasks[0].Name != "first" || !slices.Equal(tasks[1].Needs, []string{"first"}) {
 		t.Errorf("got %+v, %v", tasks, err)
+	}
+}
+
+// What a change touches is asked for by conditions about it only; a change of many files is no fault of the condition.
+func TestPathsAreAskedFor(t *testing.T) {
+	p, err := Parse(File, []byte("steps:\n  - {name: a, run: x, when: branch == \"main\"}\n  - {name: b, run: x, when: 'paths.exists(p, p.endsWith(\".go\") && !p.startsWith(\"vendor/\"))'}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := make([]string, 50_000)
+	for i := range many {
+		many[i] = fmt.Sprintf("vendor/example.org/a/b/c/%d.go", i)
+	}
+	on := Occasion{Branch: "main", Change: "7", Touched: func() ([]string, error) { return append(many, "main.go"), nil }}
+	if tasks, err := p.Tasks(on); err != nil || len(tasks) != 2 {
+		t.Errorf("%+v, %v", tasks, err)
+	}
+	on.Touched = func() ([]string, error) { return nil, io.ErrUnexpectedEOF }
+	if _, err := p.Tasks(on); !errors.Is(err, ErrPaths) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("%v", err)
+	}
+	p.Steps = p.Steps[:1]
+	if tasks, err := p.Tasks(on); err != nil || len(tasks) != 1 {
+		t.Errorf("asked without need: %+v, %v", tasks, err)
 	}
 }
 

@@ -1,9 +1,12 @@
 package definition
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/types"
@@ -15,9 +18,16 @@ type Occasion struct {
 	Branch string   // the master copy's
 	Change string   // id of the change; empty for the master copy itself
 	Paths  []string // files that the change touches; nil where that is not known, as for the master copy
+
+	Touched func() ([]string, error) // says what Paths are, once a condition asks; nil: they are as they stand
 }
 
-const mostCost = 100_000 // of one condition, in CEL's units
+// A condition is bounded by time: to count what it costs takes CEL quadratic time in the number of paths. It is looked at every so many
+// rounds of a macro.
+const (
+	mostTime = 10 * time.Second
+	rounds   = 1000
+)
 
 var conditions = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
@@ -25,6 +35,9 @@ var conditions = sync.OnceValues(func() (*cel.Env, error) {
 		ext.Strings(ext.StringsVersion(5)),
 	)
 })
+
+// ErrPaths says that what a change touches could not be found out, which is not the definition's fault.
+var ErrPaths = errors.New("what the change touches can not be found out")
 
 func program(when string) (cel.Program, error) {
 	env, err := conditions()
@@ -39,7 +52,7 @@ func program(when string) (cel.Program, error) {
 	if !ast.OutputType().IsExactType(types.BoolType) {
 		return nil, fmt.Errorf("the expression makes %s, not bool", ast.OutputType())
 	}
-	return env.Program(ast, cel.CostLimit(mostCost))
+	return env.Program(ast, cel.InterruptCheckFrequency(rounds))
 }
 
 // compile says what is wrong with a condition.
@@ -55,15 +68,26 @@ func (o Occasion) meets(when string) (bool, error) {
 	if when == "" {
 		return true, nil
 	}
+	paths := o.Paths
+	if o.Touched != nil && strings.Contains(when, "paths") {
+		var err error
+		if paths, err = o.Touched(); err != nil {
+			return false, fmt.Errorf("%w: %w", ErrPaths, err)
+		}
+	}
 	p, err := program(when)
 	if err != nil {
 		return false, err
 	}
-	paths := o.Paths
 	if paths == nil {
 		paths = []string{}
 	}
-	out, _, err := p.Eval(map[string]any{"branch": o.Branch, "change": o.Change, "paths": paths})
+	ctx, cancel := context.WithTimeout(context.Background(), mostTime)
+	defer cancel()
+	out, _, err := p.ContextEval(ctx, map[string]any{"branch": o.Branch, "change": o.Change, "paths": paths})
+	if ctx.Err() != nil {
+		return false, fmt.Errorf("the expression is not evaluated after %s, with %d paths", mostTime, len(paths))
+	}
 	if err != nil {
 		return false, err
 	}

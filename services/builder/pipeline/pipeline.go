@@ -177,6 +177,9 @@ func (r *run) load() (definition.Pipeline, []definition.Task, error) {
 	if err == nil {
 		tasks, err = choose(p, tasks, r.spec.Only)
 	}
+	if errors.Is(err, definition.ErrPaths) {
+		return p, nil, err
+	}
 	if err != nil {
 		return p, nil, fmt.Errorf("%w: %w", errDefinition, err)
 	}
