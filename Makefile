@@ -50,6 +50,11 @@ test-cluster: ## Turn laps on a cluster of containers while each of them is kill
 test-rolling: ## Bring an installation of the version before to this one under load: each service, then each NATS server, restarted in turn
 	@LEMNIS_TEST_ROLLING=1 go test -json -count=1 -timeout 15m -run '^TestRollingRestart$$' ./test/integration | $(REPORT)
 
+# Where the modules can not be fetched it skips, and the report says so.
+.PHONY: test-foreign
+test-foreign: ## Take repositories that nobody here wrote through the builder without configuration: a library, a service, a workspace
+	@LEMNIS_TEST_FOREIGN=1 go test -json -count=1 -timeout 30m -run '^TestForeignRepositories$$' ./services/builder | $(REPORT)
+
 .PHONY: check
 check: fmt-check vet lint generated ## All that a change must pass: format, vet, lint, generated files, tests with -race
 	@$(MAKE) test TESTFLAGS="-race $(TESTFLAGS)"
