@@ -171,7 +171,7 @@ func (r *Repository) PutBlob(ctx context.Context, digest string, from io.Reader)
 		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return r.trim(ctx, r.prefix+".blob.>", uint64(r.store.most/chunkBytes)) //nolint:gosec // it is positive
+			return r.trim(ctx, r.prefix+".blob.>", uint64(r.store.most/chunkBytes))
 		case err != nil:
 			return err
 		}

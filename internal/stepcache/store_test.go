@@ -131,14 +131,14 @@ func TestARepositoryIsBounded(t *testing.T) {
 		return r.Blob(t.Context(), digest, chunkBytes, &bytes.Buffer{}) == nil
 	}
 	for i := range 12 {
-		content, digest := noise(byte(i+1), chunkBytes)
-		if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+		content, one := noise(byte(i+1), chunkBytes)
+		if err := r.PutBlob(t.Context(), one, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var kept []string
 	for i := range 12 {
-		if _, digest := noise(byte(i+1), chunkBytes); there(r, digest) {
+		if _, one := noise(byte(i+1), chunkBytes); there(r, one) {
 			kept = append(kept, fmt.Sprint(i))
 		}
 	}

@@ -173,7 +173,7 @@ func TestPathsAreAskedFor(t *testing.T) {
 	for i := range many {
 		many[i] = fmt.Sprintf("vendor/example.org/a/b/c/%d.go", i)
 	}
-	on := Occasion{Branch: "main", Change: "7", Touched: func() ([]string, error) { return append(many, "main.go"), nil }}
+	on := Occasion{Branch: "main", Change: "7", Touched: func() ([]string, error) { return slices.Concat(many, []string{"main.go"}), nil }}
 	if tasks, err := p.Tasks(on); err != nil || len(tasks) != 2 {
 		t.Errorf("%+v, %v", tasks, err)
 	}

@@ -124,7 +124,7 @@ func prepare(spec Spec) (r *run, err error) {
 
 // all loads the definition, runs it, and packages what it says.
 func (r *run) all(ctx context.Context) error {
-	p, tasks, err := r.load()
+	p, tasks, err := r.load() //nolint:contextcheck // conditions have a time of their own
 	var wrong document.Errors
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, definition.ErrNothing), errors.Is(err, definition.ErrNoMain), errors.Is(err, errDefinition):
