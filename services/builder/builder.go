@@ -103,7 +103,7 @@ func New(o Options) []service.Definition {
 				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.sharing(b.pack))},
 			},
 			Projections: []service.Projection{
-				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},
+				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{}), events.TypeOf(events.ChangeMerged{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},
 				{Name: "runs", On: []events.Type{events.TypeOf(events.QueuePlanned{}), events.TypeOf(events.PipelineRunFinished{})}, Apply: b.runs.apply, Save: b.runs.save, Load: b.runs.load},
 				{Name: "tests", On: []events.Type{events.TypeOf(events.PipelineRunFinished{})}, Apply: b.tests.apply, Save: b.tests.save, Load: b.tests.load},
 			},

@@ -3,6 +3,7 @@ package builder_test
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -24,6 +25,14 @@ func TestATrainThatDoesNotLand(t *testing.T) {
 	}{
 		"the branch of one is gone": {func(t *testing.T, o origin) { o.git(t, "", "update-ref", "-d", "refs/heads/one") }, 1,
 			map[string]string{"one": `branch "one" is gone`}, "without change one"},
+		"the host says no": {func(t *testing.T, o origin) {
+			hook := filepath.Join(o.dir, "hooks", "pre-receive")
+			for _, err := range []error{os.MkdirAll(filepath.Dir(hook), 0o700), os.WriteFile(hook, []byte("#!/bin/sh\necho main is protected >&2\nexit 1\n"), 0o700)} { //nolint:gosec // it is run
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+		}, 1, map[string]string{"one": "pre-receive hook declined: main is protected", "two": "pre-receive hook declined: main is protected"}, ""},
 		"the host is away": {func(t *testing.T, o origin) {
 			if err := os.Rename(o.dir, o.dir+".away"); err != nil {
 				t.Fatal(err)

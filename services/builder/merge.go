@@ -86,7 +86,14 @@ func (b *builder) advance(ctx context.Context, job *service.Job, train []events.
 			return fmt.Errorf("%w: the tested commit is %s and is made as %s here", git.ErrMoved, m.Commit, at)
 		}
 	}
-	return repo.Advance(ctx, m.Base, m.Onto, m.Commit)
+	err = repo.Advance(ctx, m.Base, m.Onto, m.Commit)
+	if errors.Is(err, git.ErrRefused) {
+		if len(train) > 1 { // which of them it is about only the origin knows, and it does not take them
+			return found("as part of a train of %d changes: %v", len(train), err)
+		}
+		return found("%v", err)
+	}
+	return err
 }
 
 // land makes what the queue of a repository says the master copy, all at once or not at all.

@@ -1,6 +1,8 @@
 package builder
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -19,7 +21,11 @@ type place struct{ project, change string }
 type round struct {
 	number int
 	left   bool
+	at     uint64 // sequence of the fact
 }
+
+// keptRounds is how many changes that have left are remembered: far more than there is work in flight for.
+const keptRounds = 4096
 
 func newRounds() *rounds { return &rounds{rounds: map[place]round{}} }
 
@@ -31,6 +37,8 @@ func (q *rounds) apply(e events.Event) {
 		m = c.Merge
 	case events.QueueEjected:
 		m, left = c.Merge, true
+	case events.ChangeMerged:
+		m, left = c.Lemnis, true
 	default:
 		return
 	}
@@ -38,8 +46,28 @@ func (q *rounds) apply(e events.Event) {
 	defer q.mu.Unlock()
 	at := place{e.Project, m.Change}
 	if m.Round >= q.rounds[at].number {
-		q.rounds[at] = round{number: m.Round, left: left}
+		q.rounds[at] = round{m.Round, left, e.Sequence}
 	}
+	q.forget()
+}
+
+// forget forgets those that left first, half of them at once.
+func (q *rounds) forget() {
+	if len(q.rounds) <= keptRounds {
+		return
+	}
+	var all []uint64
+	for _, r := range q.rounds {
+		if r.left {
+			all = append(all, r.at)
+		}
+	}
+	if len(all) <= keptRounds {
+		return
+	}
+	slices.Sort(all)
+	before := all[len(all)-keptRounds/2]
+	maps.DeleteFunc(q.rounds, func(_ place, r round) bool { return r.left && r.at < before })
 }
 
 // over reports whether the round is not the change's current one any more.

@@ -8,6 +8,7 @@ type savedRound struct {
 	Change  string `json:"change"`
 	Number  int    `json:"number"`
 	Left    bool   `json:"left"`
+	At      uint64 `json:"at,omitempty"`
 }
 
 func (q *rounds) save() ([]byte, error) {
@@ -15,7 +16,7 @@ func (q *rounds) save() ([]byte, error) {
 	defer q.mu.Unlock()
 	all := make([]savedRound, 0, len(q.rounds))
 	for at, r := range q.rounds {
-		all = append(all, savedRound{at.project, at.change, r.number, r.left})
+		all = append(all, savedRound{at.project, at.change, r.number, r.left, r.at})
 	}
 	return json.Marshal(all)
 }
@@ -29,7 +30,7 @@ func (q *rounds) load(text []byte) error {
 	defer q.mu.Unlock()
 	clear(q.rounds)
 	for _, r := range all {
-		q.rounds[place{r.Project, r.Change}] = round{number: r.Number, left: r.Left}
+		q.rounds[place{r.Project, r.Change}] = round{r.Number, r.Left, r.At}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
 	"github.com/lemnis/lemnis/services/deployer/runtimetest"
 )
 
@@ -107,5 +108,18 @@ func TestAFreshBaselineIsAskedWhatTheCanaryIs(t *testing.T) {
 	d.await(t, "a canary", func(f events.Event) bool { c, ok := f.Content.(events.CanaryStepped); return ok && c.Weight < 1 })
 	if served["canary"] < 20 || served["baseline"] != served["canary"] {
 		t.Errorf("before their first users they served %v", served)
+	}
+}
+
+// The first rollout has nothing to be compared with, also when the next one has come with its baseline while it was tested.
+func TestTheBaselineIsTheRollouts(t *testing.T) {
+	next := events.Rollout{ID: "2", Previous: &events.Instance{Rollout: "1", Artifact: events.ArtifactDetail{Digest: "sha256:1"}}}
+	s := rollout.State{Baseline: "2/baseline"}
+	s.Current.Rollout = next
+	if got, is := compared(s, events.Rollout{ID: "1"}); is {
+		t.Errorf("compared with %+v", got)
+	}
+	if got, is := compared(s, next); !is || got.ID != "2/baseline" || got.Artifact.Digest != "sha256:1" {
+		t.Errorf("compared with %+v, %v", got, is)
 	}
 }

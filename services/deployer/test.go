@@ -53,11 +53,10 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
 	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment, r.Service))
-	if state, _ := d.wanted.get(where); state.Baseline != "" {
+	state, _ := d.wanted.get(where)
+	if fresh, is := compared(state, r); is {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is
 		// the version that serves.
-		fresh := r
-		fresh.Process, fresh.ID, fresh.Artifact = "", state.Baseline, r.Previous.Artifact
 		if beside, ok, err := s.instance(ctx, where, fresh); err == nil && ok {
 			runtimetest.Run(ctx, beside, d.suite(job.Project, r.Environment, r.Service))
 		}
@@ -66,6 +65,15 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return ctx.Err()
 	}
 	return job.Report(ctx, service.Report{Content: finished(r, results), SubjectID: r.ID + "/runtime", Phase: events.Deploy})
+}
+
+// compared is the fresh baseline of a rollout, as one of its own; another rollout may have come while this one was tested.
+func compared(s rollout.State, r events.Rollout) (events.Rollout, bool) {
+	if s.Baseline == "" || s.Current.Rollout.ID != r.ID || r.Previous == nil {
+		return events.Rollout{}, false
+	}
+	r.Process, r.ID, r.Artifact = "", s.Baseline, r.Previous.Artifact
+	return r, true
 }
 
 // instance describes the process of a rollout for the tests; ok is false when there is none.

@@ -5,6 +5,8 @@ import "errors"
 var (
 	// ErrMoved says that the branch no longer stood where the caller believed it to stand.
 	ErrMoved = errors.New("branch has moved")
+	// ErrRefused says that the origin does not take the commit, and would not take it another time: the branch is protected, or a hook says no.
+	ErrRefused = errors.New("the origin refuses it")
 	// ErrNotFound says that the repository has no such branch, tag or commit.
 	ErrNotFound = errors.New("not found in the repository")
 	// ErrBadName says that a branch, revision or URL is not of an accepted form.

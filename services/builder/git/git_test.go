@@ -174,6 +174,32 @@ func TestAdvanceLost(t *testing.T) {
 	})
 }
 
+// A host that says no is told from one that could not: its own words are the reason.
+func TestAdvanceRefused(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), filepath.Join(t.TempDir(), "mirror.git"), f.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hook := filepath.Join(f.dir, "hooks", "update")
+	for _, err := range []error{os.MkdirAll(filepath.Dir(hook), 0o700), os.WriteFile(hook, []byte("#!/bin/sh\necho main is protected >&2\nexit 1\n"), 0o700)} { //nolint:gosec // it is run
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	base := f.ids["main"]
+	commit := merge(t, r, base, f.ids["clean"])
+	if err := r.Advance(t.Context(), "main", base, commit); !errors.Is(err, git.ErrRefused) || !strings.Contains(err.Error(), "hook declined: main is protected") {
+		t.Fatalf("refused: %v", err)
+	}
+	if err := os.Rename(f.dir, f.dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Advance(t.Context(), "main", base, commit); err == nil || errors.Is(err, git.ErrRefused) {
+		t.Fatalf("away: %v", err)
+	}
+}
+
 // Of many that advance from the same commit, exactly one wins.
 func TestAdvanceRace(t *testing.T) {
 	both(t, func(t *testing.T, f fixture, r *git.Repository) {

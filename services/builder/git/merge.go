@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -106,7 +107,7 @@ func (r *Repository) CommitMerge(ctx context.Context, m Merge) (string, error) {
 }
 
 // Advance moves the branch at the origin from one commit to another, and only from there: ErrMoved when it
-// stands elsewhere, ErrNotForward when to does not contain from. A branch that already stands at
+// stands elsewhere, ErrNotForward when to does not contain from, ErrRefused when the origin says no to it. A branch that already stands at
 // to is no error, so that an Advance may be repeated.
 func (r *Repository) Advance(ctx context.Context, branch, from, to string) error {
 	if err := errors.Join(CheckBranch(branch), checkIDs(from, to)); err != nil {
@@ -120,12 +121,13 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string) error
 		return fmt.Errorf("advance %s: %w: %s to %s", branch, ErrNotForward, from, to)
 	}
 	ref := "refs/heads/" + branch
+	var said string
 	if r.origin == "" {
 		_, err = r.git(ctx, "update-ref", "-m", "lemnis: advance", ref, to, from)
 	} else {
 		// The lease is checked here against what the origin says; the origin checks it again
 		// under its own lock.
-		_, err = r.git(ctx, "push", "--quiet", "--porcelain", "--no-verify",
+		said, err = r.git(ctx, "push", "--quiet", "--porcelain", "--no-verify",
 			"--force-with-lease="+ref+":"+from, "--end-of-options", r.origin, to+":"+ref)
 	}
 	if ctx.Err() != nil {
@@ -145,6 +147,48 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string) error
 		return nil
 	case headErr == nil && head != from, errors.Is(headErr, ErrNotFound):
 		return fmt.Errorf("advance %s: %w: expected %s, stands at %q", branch, ErrMoved, from, head)
+	case headErr == nil:
+		if why := refusal(said, err); why != "" {
+			return fmt.Errorf("advance %s: %w: %s", branch, ErrRefused, why)
+		}
 	}
 	return fmt.Errorf("advance %s: %w", branch, err)
+}
+
+// passing are the reasons of servers for not moving a branch that another time may not hold: somebody else was writing, or its disk is full.
+var passing = []string{"unpacker error", "failed to update ref", "lock", "incorrect old value", "internal", "fetch first", "stale info", "timed out", "timeout"}
+
+// refusal is why an origin that can be read did not take a push, where it would not take it another time either; else empty. Said is
+// what git push --porcelain printed.
+func refusal(said string, err error) string {
+	var f *failure
+	if !errors.As(err, &f) {
+		return ""
+	}
+	why := ""
+	for line := range strings.Lines(said) {
+		if _, reason, is := strings.Cut(line, "[remote rejected]"); is && strings.HasPrefix(line, "!") {
+			why = strings.Trim(strings.TrimSpace(reason), "()")
+		}
+	}
+	is := func(text string) bool { return strings.Contains(strings.ToLower(why), text) }
+	if why != "" && slices.ContainsFunc(passing, is) {
+		return ""
+	}
+	var told []string // by the server and its hooks
+	for line := range strings.Lines(f.stderr) {
+		line = strings.TrimSpace(line)
+		text, remote := strings.CutPrefix(line, "remote:")
+		forbidden := strings.HasPrefix(line, "fatal:") && strings.HasSuffix(line, "error: 403") || strings.HasPrefix(line, "ERROR:")
+		if text = strings.TrimSpace(text); text != "" && (remote || forbidden) {
+			told = append(told, text)
+		}
+		if why == "" && forbidden { // who may read need not be allowed to write
+			why = "it may not be pushed to"
+		}
+	}
+	if why != "" && len(told) > 0 {
+		why += ": " + strings.Join(told, "; ")
+	}
+	return why
 }

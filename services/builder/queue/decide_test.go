@@ -225,6 +225,27 @@ func TestAFaultThatConfirms(t *testing.T) {
 	}
 }
 
+// A train that is confirmed alone, and parted for a fault, is to land no more: what lands next is confirmed together again.
+func TestAFaultEndsConfirmingOneByOne(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, 2)
+	a, b := begun(t, l.enters("a", "x"), "a"), begun(t, l.enters("b", "y"), "b")
+	l.enters("c", "z")
+	l.enters("d", "w")
+	train := begun(t, l.passes(a, "m", "a"), "c", "d")
+	l.passes(b, "m", "b")
+	l.passes(train, "m", "c", "d")
+	together := begun(t, l.merged("m", "a"), "b", "c", "d")
+	begun(t, l.fails(together, events.Failure, "test: 1 failed"), "b")
+	alone := begun(t, l.meet("b", events.QueueEjected{Merge: detail("b"), Reason: "abandoned"}), "c", "d")
+	if !l.state.Narrow {
+		t.Fatal("it is not confirmed alone")
+	}
+	if l.fails(alone, events.Errored, "given up"); l.state.Narrow {
+		t.Error("what lands next is confirmed one by one")
+	}
+}
+
 // A queue that is given up empties one by one, and takes nothing more.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()

@@ -114,6 +114,11 @@ func (s *State) apply(step events.QueueStep, at float64) {
 			r.Unit = step.Unit
 		}
 		s.fault(step)
+	case string(mergequeue.Part):
+		if r := s.run(step.Run); r != nil && r.Unit == 0 {
+			s.Narrow = false // the one that was confirmed alone is to land no more
+		}
+		s.Queue.Apply(plain(step))
 	case merge:
 		s.Merging, s.Narrow = step.Changes, false
 		if r := s.run(step.Run); r != nil && r.Unit == 0 {
