@@ -299,13 +299,14 @@ type DriftFound struct {
 	Service     string `json:"service"`
 	Expected    string `json:"expected"`
 	Found       string `json:"found"`
-	Kind        string `json:"kind,omitempty"`    // gone, artifact, flapping, limit, unknown, routes
+	Kind        string `json:"kind,omitempty"`    // gone, lost, artifact, flapping, limit, unknown, routes
 	Rollout     string `json:"rollout,omitempty"` // whose process it is about
 }
 
 // The kinds of drift.
 const (
-	DriftGone     = "gone"     // what has to run does not, and was not started again
+	DriftGone     = "gone"     // what has to run does not
+	DriftLost     = "lost"     // it does not, and could not be started again
 	DriftArtifact = "artifact" // another artifact runs in its place
 	DriftFlapping = "flapping" // it ends again and again
 	DriftLimit    = "limit"    // it took more than it may, and was ended for it

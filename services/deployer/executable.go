@@ -30,6 +30,7 @@ func (s *site) executable(ctx context.Context, a events.ArtifactDetail) (string,
 		return "", fmt.Errorf("%w: %q is no digest", errArtifact, a.Digest)
 	}
 	folder := filepath.Join(s.options.Data, "executables", strings.TrimPrefix(a.Digest, "sha256:"))
+	s.touch(folder) // what is asked for now, the facts may not need yet
 	if files, err := filepath.Glob(filepath.Join(folder, "*")); err == nil {
 		for _, file := range files {
 			if got, err := hashOf(file); err == nil && got == a.Digest {

@@ -28,6 +28,8 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	tick := time.NewTicker(s.options.Look)
 	defer tick.Stop()
 	before := map[at]seen{}
+	m := mends{slots: make(chan struct{}, 4), at: map[at]bool{}}
+	defer m.all.Wait()
 	var tidied time.Time
 	for told := false; ; {
 		select {
@@ -50,15 +52,40 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 			tidied = now
 			s.tidy(state, now)
 		}
-		before = s.compare(ctx, r, state, before)
+		before = s.compare(ctx, r, state, before, &m)
 	}
 }
 
+// mends are what is being mended now. No look waits for one: it may hang for as long as a process takes to get healthy.
+type mends struct {
+	all   sync.WaitGroup
+	slots chan struct{}
+
+	mu sync.Mutex
+	at map[at]bool
+}
+
+// begin mends a place, unless it is being mended.
+func (m *mends) begin(where at, mend func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at[where] {
+		return
+	}
+	m.at[where] = true
+	m.all.Go(func() {
+		m.slots <- struct{}{}
+		mend()
+		<-m.slots
+		m.mu.Lock()
+		delete(m.at, where)
+		m.mu.Unlock()
+	})
+}
+
 // compare returns what it found, for the look after it.
-func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen) map[at]seen {
+func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen, m *mends) map[at]seen {
 	now := map[at]seen{}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, 4)
 	for where, have := range s.held(front) {
 		state, sequence := s.wanted.at(where)
 		found, ok := s.differences(where, state, have)
@@ -76,7 +103,7 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			}
 		}
 		for _, d := range state.Drifts {
-			if !slices.ContainsFunc(found, func(f drift.Difference) bool { return f.Kind == d.Kind && f.Version == d.Runs }) {
+			if !slices.ContainsFunc(found, func(f drift.Difference) bool { return f.Kind == seenAs(d.Kind) && f.Version == d.Runs }) {
 				s.tell(ctx, r, where, sequence, d.Runs, events.DriftMended{Kind: d.Kind, Rollout: d.Runs})
 			}
 		}
@@ -84,15 +111,18 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 		if len(mendable) == 0 {
 			continue
 		}
-		wg.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if err := s.mend(ctx, where, have, mendable); err != nil && ctx.Err() == nil {
+		m.begin(where, func() {
+			lost, err := s.mend(ctx, where, have, mendable)
+			for _, d := range lost {
+				if now, sequence := s.wanted.at(where); !now.Drifted(d.Kind, d.Version) {
+					s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
+				}
+			}
+			if err != nil && ctx.Err() == nil {
 				s.options.Log("drift could not be mended; trying again", "at", where.String(), "error", err.Error())
 			}
 		})
 	}
-	wg.Wait()
 	return now
 }
 
@@ -195,11 +225,19 @@ func (s *site) differences(where at, state rollout.State, h held) (found []drift
 	return drift.Compare(want, h.have), true
 }
 
-// mend forgets what is not so, and converges.
-func (s *site) mend(ctx context.Context, where at, h held, found []drift.Difference) error {
+// seenAs is the kind of difference that a look finds where a mend found this one.
+func seenAs(kind string) string {
+	if kind == events.DriftLost {
+		return events.DriftGone
+	}
+	return kind
+}
+
+// mend forgets what is not so, and converges. What could not be started again is lost.
+func (s *site) mend(ctx context.Context, where at, h held, found []drift.Difference) (lost []drift.Difference, err error) {
 	p, err := s.place(ctx, where)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.mu.Lock()
 	for _, d := range found {
@@ -218,5 +256,16 @@ func (s *site) mend(ctx context.Context, where at, h held, found []drift.Differe
 		}
 	}
 	p.mu.Unlock()
-	return errors.Join(err, s.converge(ctx, where))
+	converged := s.converge(ctx, where)
+	if _, tried := errors.AsType[*startError](converged); tried && ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
+		p.mu.Lock()
+		for _, d := range found {
+			if d.Kind == events.DriftGone && p.instances[d.Version] == nil {
+				d.Kind, d.Found = events.DriftLost, "it can not be started again: "+converged.Error()
+				lost = append(lost, d)
+			}
+		}
+		p.mu.Unlock()
+	}
+	return lost, errors.Join(err, converged)
 }

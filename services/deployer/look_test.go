@@ -161,8 +161,12 @@ func TestTheNextVersionComesWhereWhatServesIsLost(t *testing.T) {
 	}
 	defer b.run(o)()
 	b.await("drift", drifted(events.DriftGone))
+	if c := b.await("the end of hope", drifted(events.DriftLost)).Content.(events.DriftFound); !strings.Contains(c.Found, "it can not be started again") {
+		t.Error(c.Found)
+	}
 	b.publish(v2)
 	b.await("v2", published("prod", v2.Digest))
+	b.await("its end", mended(events.DriftLost))
 	if got := get(t, address); !strings.HasPrefix(got, "v2 ") {
 		t.Error(got)
 	}

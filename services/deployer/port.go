@@ -45,13 +45,13 @@ func openPorts(file string, door Door) (*ports, error) {
 // listen tries ports for a service, the remembered one first, until open takes one.
 func (p *ports) listen(name string, open func(port int) error) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	taken := map[int]bool{}
+	taken, candidates := map[int]bool{}, p.candidates(name)
 	for other, port := range p.known {
 		taken[port] = taken[port] || other != name
 	}
+	p.mu.Unlock() // open may take its time, and the kernel gives a port to one
 	err := errNoPort
-	for _, port := range p.candidates(name) {
+	for _, port := range candidates {
 		if taken[port] && port != 0 {
 			continue
 		}

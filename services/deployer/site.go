@@ -40,10 +40,13 @@ type site struct {
 	front   *keeper.Client
 	ports   *ports
 
-	mu      sync.Mutex
-	places  map[at]*place
 	running map[string][]keeper.Process // by place: what the front ran when this owner came
 	noted   map[string]keeper.Door
+	tidying sync.Mutex // held while what nothing needs is removed
+
+	mu      sync.Mutex // not held while the front is asked anything: it may hang
+	places  map[at]*place
+	opening map[at]chan struct{} // closed when that place was opened, or could not be
 	closed  bool
 }
 
@@ -210,7 +213,7 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
+	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
 	if s.ports, err = openPorts(filepath.Join(o.Data, "ports.json"), o.Door); err == nil {
 		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
 	}
@@ -282,14 +285,41 @@ func (s *site) known() []at {
 
 // place finds a place, with its address open.
 func (s *site) place(ctx context.Context, where at) (*place, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, keeper.ErrGone
+	for {
+		s.mu.Lock()
+		p, other, closed := s.places[where], s.opening[where], s.closed
+		mine := make(chan struct{})
+		if !closed && p == nil && other == nil {
+			s.opening[where] = mine
+		}
+		s.mu.Unlock()
+		switch {
+		case closed:
+			return nil, keeper.ErrGone
+		case p != nil:
+			return p, nil
+		case other != nil:
+			select {
+			case <-other:
+				continue
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		p, err := s.enter(ctx, where)
+		s.mu.Lock()
+		if err == nil {
+			s.places[where] = p
+		}
+		delete(s.opening, where)
+		s.mu.Unlock()
+		close(mine)
+		return p, err
 	}
-	if p := s.places[where]; p != nil {
-		return p, nil
-	}
+}
+
+// enter opens the address of a place.
+func (s *site) enter(ctx context.Context, where at) (*place, error) {
 	environment, name := rollout.SplitKey(where.key)
 	features := map[string]string{}
 	for _, f := range s.wanted.project(where.project).Features {
@@ -344,7 +374,6 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 	if len(door.Note) > 0 && json.Unmarshal(door.Note, &n) == nil {
 		p.observed, p.history = n.observed, n.History
 	}
-	s.places[where] = p
 	return p, nil
 }
 

@@ -37,12 +37,30 @@ func (s *site) clear(folder string, before time.Time, needed func(path string) b
 	}
 	for _, e := range entries {
 		path := filepath.Join(s.options.Data, folder, e.Name())
-		info, err := e.Info()
-		if err != nil || info.ModTime().After(before) || needed(path) {
+		if needed(path) {
 			continue
 		}
-		if err := os.RemoveAll(path); err != nil {
+		if err := s.remove(path, before); err != nil {
 			s.options.Log("could not be removed", "file", path, "error", err.Error())
 		}
 	}
+}
+
+// remove removes what is older, unless somebody touched it meanwhile.
+func (s *site) remove(path string, before time.Time) error {
+	s.tidying.Lock()
+	defer s.tidying.Unlock()
+	info, err := os.Lstat(path)
+	if err != nil || info.ModTime().After(before) {
+		return nil //nolint:nilerr // it is gone
+	}
+	return os.RemoveAll(path)
+}
+
+// touch keeps a file or folder, where it is there, from being removed as one that nothing needed for long.
+func (s *site) touch(path string) {
+	s.tidying.Lock()
+	defer s.tidying.Unlock()
+	now := time.Now()
+	_ = os.Chtimes(path, now, now)
 }

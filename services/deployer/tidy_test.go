@@ -52,6 +52,23 @@ func TestWhatNothingNeedsIsRemoved(t *testing.T) {
 	if is(stray) || is(s.logFile("shop", "old")) || is(s.logFile("shop", "old")+".1") || is(s.logFile("shop", ids[0])) {
 		t.Error("what nothing needs is there")
 	}
+	// One that is asked for again after long, and that no fact needs yet.
+	a := shelf.put(t, "v3", "good")
+	ask := func() {
+		t.Helper()
+		if _, err := s.executable(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask()
+	old := time.Now().Add(-2 * keepExecutables)
+	if err := os.Chtimes(executable(a), old, old); err != nil {
+		t.Fatal(err)
+	}
+	ask()
+	if tidy(0); !is(executable(a)) {
+		t.Error("what has just been asked for is gone")
+	}
 	if !is(executable(all[0])) || !is(executable(all[1])) || !is(s.logFile("shop", ids[1])) {
 		t.Error("what serves, or is the last good one, is gone")
 	}

@@ -69,7 +69,7 @@ func (s State) onTrial(policy events.Environment, at time.Time) bool {
 
 // deserted reports whether the stream says that what serves all users does not run, and could not be started again.
 func (s State) deserted() bool {
-	return s.Serving != nil && s.Serving.Target == "" && s.Drifted(events.DriftGone, s.Serving.Runs())
+	return s.Serving != nil && s.Serving.Target == "" && s.Drifted(events.DriftLost, s.Serving.Runs())
 }
 
 // deserts moves all users to the version that runs.

@@ -130,20 +130,25 @@ func TestABaselineThatFlaps(t *testing.T) {
 // Where what serves does not run and can not be started again, a canary has nothing to be compared with, and nobody else to serve.
 func TestWhatServesIsGone(t *testing.T) {
 	gone := func(s *shop) {
-		s.found("prod/api", events.DriftFound{Kind: events.DriftGone, Rollout: s.State("prod/api").Serving.Runs(), Found: "it does not run"})
+		runs := s.State("prod/api").Serving.Runs()
+		s.found("prod/api", events.DriftFound{Kind: events.DriftGone, Rollout: runs, Found: "it does not run"})
+		if got := s.story("prod/api"); !strings.HasSuffix(got, "drift.found") {
+			t.Fatalf("users are moved before it was tried to start it again: %s", got)
+		}
+		s.found("prod/api", events.DriftFound{Kind: events.DriftLost, Rollout: runs, Found: "it can not be started again"})
 	}
 	for name, before := range map[string]bool{"before the canary": true, "during it": false} {
 		t.Run(name, func(t *testing.T) {
 			s := newTown(t, canaryProd(time.Hour, 0.95)...)
 			s.publish(1)
-			want := "drift.found, deployment.requested, gate.evaluated, deployment.started, service.upgraded, testsuiterun.finished, canary.stepped 1, service.published"
+			want := "drift.found, drift.found, deployment.requested, gate.evaluated, deployment.started, service.upgraded, testsuiterun.finished, canary.stepped 1, service.published"
 			if before {
 				gone(s)
 				s.publish(2)
 			} else {
 				s.publish(2)
 				gone(s)
-				want = "canary.stepped 0.1, drift.found, canary.stepped 1, service.published"
+				want = "canary.stepped 0.1, drift.found, drift.found, canary.stepped 1, service.published"
 			}
 			if got := s.story("prod/api"); !strings.HasSuffix(got, want) {
 				t.Error(got)
