@@ -97,7 +97,7 @@ func (d *deployer) definition() service.Definition {
 			{Name: "place", On: types(events.DeploymentStarted{}), Do: d.place, Parallel: 4, OnOwner: true},
 			{Name: "test", On: types(events.ServiceDeployed{}, events.ServiceUpgraded{}), Do: d.test, Parallel: 4, OnOwner: true},
 			// A canary is watched for as long as it lasts, and who moves all users must not wait for that.
-			{Name: "shift", On: types(events.CanaryStepped{}), Do: d.shift, Parallel: 128, OnOwner: true},
+			{Name: "shift", On: types(events.CanaryStepped{}), Do: d.shift, Parallel: shifts, OnOwner: true},
 			{Name: "undo", On: types(events.CanaryJudged{}, events.DeploymentFailed{}, events.DeploymentAborted{}), Do: d.undo, Parallel: 4, OnOwner: true},
 			{Name: "retire", On: types(events.DeploymentRetired{}), Do: d.letGo, Parallel: 4, OnOwner: true},
 		},

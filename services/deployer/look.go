@@ -98,6 +98,10 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			return last.sequence != sequence || !slices.Contains(last.found, d)
 		})
 		for _, d := range again {
+			if d.Kind == events.DriftUnknown && state.Serving != nil && state.Serving.Target == events.OutsideTarget {
+				s.options.Log("another tool deploys here now: what ran before is ended", "at", where.String(), "rollout", d.Version)
+				continue
+			}
 			if !state.Drifted(d.Kind, d.Version) {
 				s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
 			}

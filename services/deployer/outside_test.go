@@ -56,3 +56,38 @@ func TestAnotherToolDeploys(t *testing.T) {
 		t.Errorf("it was fetched to be run: %v %v", files, err)
 	}
 }
+
+// A service moves from processes to another tool: what ran before is ended once the tool has deployed, and is no stranger.
+func TestAServiceMovesToAnotherTool(t *testing.T) {
+	b := newBus(t, time.Minute)
+	d, stop := b.deploy(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})
+	defer stop()
+	b.configure(testProject("prod"))
+	shelf := newShelf(t)
+	v1, v2, v3 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "good"), shelf.put(t, "v3", "good")
+	b.publish(v1)
+	ran := b.await("v1 in prod", published("prod", v1.Digest)).Content.(events.ServicePublished).Lemnis.Rollout.ID
+	p := testProject("prod")
+	p.Environments[0] = events.Environment{Name: "prod", Target: events.OutsideTarget, Gate: events.Gate{Tests: "passed"},
+		Outside: &events.Outside{Owner: "argocd", Deadline: events.Duration(time.Minute)}}
+	b.state(events.Event{Project: "shop", Phase: events.Plan, Key: "shop", SubjectID: "shop-2", Content: events.ProjectConfigured{Project: p, Revision: 2}})
+	b.publish(v2)
+	b.await("question", is[events.DeploymentStarted])
+	b.claim("argocd", events.Event{SubjectID: "api", Content: events.ServiceDeployed{Environment: events.Reference{ID: "prod"}, ArtifactID: v2.ID,
+		Lemnis: events.ServiceDetail{URL: "https://shop.example.org"}}})
+	b.await("v2 in prod", published("prod", v2.Digest))
+	s, err := d.use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !poll(func() bool { _, err := s.front.Process(t.Context(), "shop/prod/api", ran); return err != nil }) {
+		t.Error("what ran before runs on")
+	}
+	b.publish(v3)
+	b.await("another question", is[events.DeploymentStarted]) // whatever was said of the process before
+	for _, f := range b.met {
+		if c, ok := f.Content.(events.DriftFound); ok {
+			t.Errorf("%+v", c)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 type deployer struct {
 	options Options
 	wanted  *wanted
+	watched atomic.Int32 // canaries
 
 	mu     sync.Mutex
 	site   *site
