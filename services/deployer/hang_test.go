@@ -91,15 +91,15 @@ func (f *sick) hear(ctx context.Context, t *testing.T, what string) {
 func sickSite(t *testing.T) (context.Context, *site, *sick) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
 	data := t.TempDir()
 	f := newSick(t, data)
 	o := newDeployer(Options{Data: data, Look: 10 * time.Millisecond}).options
 	s, err := openSite(ctx, o, newWanted())
 	if err != nil {
+		cancel()
 		t.Fatal(err)
 	}
-	t.Cleanup(s.leave)
+	t.Cleanup(func() { cancel(); s.leave() })
 	return ctx, s, f
 }
 
@@ -151,9 +151,8 @@ func TestAMendThatHangs(t *testing.T) {
 	looking, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { defer close(done); s.look(looking, nil) }()
+	defer func() { stop(); <-done }()
 	f.hear(ctx, t, "/open shop/dev/slow")
 	holds("shop/dev/quick")
 	f.hear(ctx, t, "/stop shop/dev/quick")
-	stop()
-	<-done
 }
