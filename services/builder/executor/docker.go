@@ -30,13 +30,14 @@ type Docker struct {
 	folder string
 	socket string // of the engine that there is when nobody names one
 
-	busy chan struct{}  // holds one while somebody looks for the engine; whoever waits looks at a context too
-	api  *client.Client // nil: no engine has answered yet
-	data string         // where the engine keeps what containers write
-	root bool           // users of containers are not those of the machine: its root is the engine's own user
-	mine *os.File       // locked as long as this process lives
-	id   string         // what its containers are labelled with
-	left error          // why containers of a process that was killed are still there; nil once told
+	busy   chan struct{}  // holds one while somebody looks for the engine; whoever waits looks at a context too
+	api    *client.Client // nil: no engine has answered yet
+	engine string         // which engine that is, whatever it is reached by
+	data   string         // where the engine keeps what containers write
+	root   bool           // users of containers are not those of the machine: its root is the engine's own user
+	mine   *os.File       // locked as long as this process lives
+	id     string         // what its containers are labelled with
+	left   error          // why containers of a process that was killed are still there; nil once told
 }
 
 var _ Executor = (*Docker)(nil)
@@ -100,7 +101,8 @@ func (d *Docker) open(ctx context.Context) (*client.Client, error) {
 	if err == nil && about.Info.OSType != "linux" {
 		err = fmt.Errorf("it runs containers of %s only", about.Info.OSType)
 	}
-	if err == nil {
+	if err == nil { // not the ID that it says: some say another each time
+		d.engine = about.Info.Name + " " + about.Info.DockerRootDir
 		err = d.sign(ctx, api)
 	}
 	if err != nil {

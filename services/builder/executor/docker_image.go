@@ -33,7 +33,13 @@ func (p *pod) find(ctx context.Context, name string) (client.ImageInspectResult,
 		} else if err != nil {
 			return found, failed{unable(CauseImage, "image %s is not here, and can not be pulled: %v", name, err)}
 		}
-		found, err = imageOf(ctx, p.api, name)
+		if found, err = imageOf(ctx, p.api, name); err == nil {
+			if left := p.engine.pulled(ctx, p.api, name, found); left != nil { // no reason that the step does not run
+				_, _ = fmt.Fprintf(p.out, "= images that were pulled before are not all removed: %v\n", left)
+			}
+		}
+	} else if err == nil {
+		p.engine.use(name)
 	}
 	switch {
 	case errdefs.IsInvalidArgument(err):

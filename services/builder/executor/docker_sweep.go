@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -13,7 +14,7 @@ import (
 	"github.com/moby/moby/client"
 )
 
-// A process that makes containers holds a lock on a file of its own in the folder, named by what it labels them with. The lock
+// A process that makes containers holds a lock on a file of its own in the folder, named by what it labels them with, which says the engine. The lock
 // ends with the process, however that ends; whoever gets it removes the containers, then the file.
 
 // Sweep removes the containers that processes on this folder have left, being killed. Where none was, it asks no engine. The
@@ -73,6 +74,9 @@ func (d *Docker) sign(ctx context.Context, api *client.Client) error {
 	if err != nil {
 		return err
 	}
+	if _, err := d.mine.WriteString(d.engine); err != nil {
+		return err
+	}
 	return syscall.Flock(int(d.mine.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 }
 
@@ -86,13 +90,14 @@ func (d *Docker) bury(ctx context.Context, api *client.Client) (left error) {
 	}
 	for _, note := range notes {
 		if note.Name() != "lock" {
-			left = errors.Join(left, buryOne(ctx, api, filepath.Join(d.folder, note.Name())))
+			left = errors.Join(left, d.buryOne(ctx, api, filepath.Join(d.folder, note.Name())))
 		}
 	}
 	return left
 }
 
-func buryOne(ctx context.Context, api *client.Client, note string) error {
+// buryOne leaves alone what is another engine's: that one has to be asked. A note that names none is of a version before.
+func (d *Docker) buryOne(ctx context.Context, api *client.Client, note string) error {
 	file, err := os.OpenFile(note, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -101,6 +106,13 @@ func buryOne(ctx context.Context, api *client.Client, note string) error {
 	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil // it lives
+	}
+	var engine []byte
+	if err == nil {
+		engine, err = io.ReadAll(io.LimitReader(file, 1<<16))
+	}
+	if err == nil && len(engine) > 0 && string(engine) != d.engine {
+		return nil
 	}
 	if err == nil {
 		err = removeAllOf(ctx, api, filepath.Base(note))
