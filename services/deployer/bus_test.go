@@ -11,6 +11,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/fold"
 	"github.com/lemnis/lemnis/internal/natsd"
+	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -28,16 +29,7 @@ func newBus(tb testing.TB, patience time.Duration) *bus {
 	tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	tb.Cleanup(cancel)
-	server, err := natsd.Start(natsd.Options{Dir: tb.TempDir()})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(server.Stop)
-	nc, err := server.Connect()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(nc.Close)
+	_, nc, _ := natsdtest.Start(tb)
 	folds, err := fold.Embedded("")
 	if err != nil {
 		tb.Fatal(err)

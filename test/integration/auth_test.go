@@ -1,13 +1,9 @@
 package integration_test
 
 import (
-	"context"
 	"crypto/rand"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/lap"
@@ -19,22 +15,8 @@ import (
 // the registry, is enough for all of it. One token speaks for the people of the lap, as without authentication.
 func TestLapWithKeysAndTokens(t *testing.T) {
 	token := rand.Text()
-	stack, err := up.New(t.Context(), up.Options{
-		Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Auth: true, Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel)),
-		Known: map[string]access.Identity{token: access.Everybody()},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
-	}()
+	stack, stop := oneProcess(t, up.Options{Auth: true, Known: map[string]access.Identity{token: access.Everybody()}})
+	defer stop()
 	client := api.New(stack.URL(), api.Token(token))
 	defer client.Close()
 	began := time.Now()

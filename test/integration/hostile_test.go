@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
-
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -131,20 +128,9 @@ func TestHostileRepository(t *testing.T) {
 	}()
 	defer func() { _ = private.Close() }()
 
-	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
-	}()
-	<-stack.Ready()
+	ctx := t.Context()
+	stack, stop := oneProcess(t, up.Options{Data: data})
+	defer stop()
 	client := api.New(stack.URL())
 	defer client.Close()
 	p := events.DefaultProject("house")

@@ -1,14 +1,10 @@
 package integration_test
 
 import (
-	"context"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/demo"
@@ -46,19 +42,9 @@ func turn(t *testing.T, url string, s lap.Subject) lap.Result {
 
 func TestLapInOneProcess(t *testing.T) {
 	data := t.TempDir()
-	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")},
-		Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
+	stack, stop := oneProcess(t, up.Options{Data: data, PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")}})
 	defer func() {
 		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
 		if file := os.Getenv(recordVariable); file != "" && !t.Failed() {
 			record(t, data, file)
 		}

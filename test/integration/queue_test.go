@@ -12,9 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap"
-	"go.uber.org/zap/zaptest"
-
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -53,21 +50,9 @@ func TestQueueInOneProcess(t *testing.T) {
 	repository := bare{filepath.Join(t.TempDir(), "api.git")}
 	repository.git(t, "", "init", "--quiet", "--bare", "--initial-branch=main", repository.dir)
 	repository.commit(t, "main", ".lemnis.yaml", "steps:\n  - name: test\n    run: |\n      if ls */red 2>/dev/null; then exit 1; fi\n      test $(ls */odd* 2>/dev/null | wc -l) -lt 2\n")
-	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Pipelines: 3,
-		Log: zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
-	}()
-	<-stack.Ready()
+	ctx := t.Context()
+	stack, stop := oneProcess(t, up.Options{Pipelines: 3})
+	defer stop()
 	client := api.New(stack.URL())
 	defer client.Close()
 	p := events.DefaultProject("line")
@@ -105,7 +90,7 @@ func TestQueueInOneProcess(t *testing.T) {
 	done := errors.New("done")
 	limited, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	err = client.Follow(limited, api.Query{Project: p.Name}, func(e events.Event) error {
+	err := client.Follow(limited, api.Query{Project: p.Name}, func(e events.Event) error {
 		all = append(all, e)
 		if e.Kind != events.Stated {
 			return nil
