@@ -17,7 +17,7 @@ import (
 )
 
 // BenchmarkScale takes artifacts of 1,000 services through three environments each, on the real bus, with another tool at the target
-// that says at once that it has deployed: the deployer's own part is what is left. Each reaction is measured on the stream, from when
+// that says at once that it has deployed, by a claim: the deployer's own part is what is left. Each reaction is measured on the stream, from when
 // what caused it was stored to when it was. Memory is that of the whole process, the bus and the tool in it too.
 func BenchmarkScale(b *testing.B) {
 	const count = 1000
@@ -31,7 +31,7 @@ func BenchmarkScale(b *testing.B) {
 				Outside: &events.Outside{Owner: "recorder", Deadline: events.Duration(10 * time.Minute)}}
 		}
 		bus.configure(p)
-		all, err := bus.host.JS.OrderedConsumer(bus.ctx, natsd.Lifecycle, jetstream.OrderedConsumerConfig{FilterSubjects: []string{"lifecycle.shop.>"}})
+		all, err := bus.host.JS.OrderedConsumer(bus.ctx, natsd.Lifecycle, jetstream.OrderedConsumerConfig{FilterSubjects: []string{"lifecycle.shop.>", "claims.shop.deploy.>"}})
 		if err != nil {
 			b.Fatal(err)
 		}

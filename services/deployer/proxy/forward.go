@@ -39,26 +39,27 @@ func (e *brokenError) Unwrap() error { return e.err }
 // forward sends a request to its version, and the response back, from where the quick way was with it. The error is a
 // [*brokenError] once the client has the head.
 func (f *Front) forward(w http.ResponseWriter, r *http.Request, x *exchange, b *begun) error {
-	for {
-		var err error
-		c, sent := b.c, true
-		if b.c, b.err, err = nil, nil, b.err; c == nil && err == nil {
-			sent = false
-			c, err = f.upstreams.take(r.Context(), x.url.Host)
+	if b.err != nil {
+		return b.err
+	}
+	for c := b.c; ; c = nil {
+		sent := c != nil
+		if !sent {
+			var err error
+			if c, err = f.upstreams.take(r.Context(), x.url.Host); err != nil {
+				return err
+			}
 		}
-		if c == nil {
-			return err
-		}
-		again, err := f.forwardOver(c, w, r, x, sent, err)
+		again, err := f.forwardOver(c, w, r, x, sent)
 		if !again {
 			return err
 		}
 	}
 }
 
-// forwardOver is forward over one connection, which the request may have been sent over already, or failed to be. Again says that
-// the upstream closed it while it waited, and can not have done anything: the request may be sent over another one.
-func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Request, x *exchange, sent bool, failed error) (again bool, err error) {
+// forwardOver is forward over one connection, which the request may have been sent over already. Again says that the upstream
+// closed it while it waited, and can not have done anything: the request may be sent over another one.
+func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Request, x *exchange, sent bool) (again bool, err error) {
 	kept := false
 	stop := context.AfterFunc(r.Context(), func() { _ = c.Close() }) // the client has left
 	defer func() {
@@ -68,17 +69,13 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 			_ = c.Close()
 		}
 	}()
-	c.until = time.Time{}
-	if failed != nil {
-		return c.untouched(r, failed), failed
-	}
+	c.room = headMost
 	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
 	if sent {
 		_ = c.SetReadDeadline(x.start.Add(f.config.ResponseTimeout))
 		_, _ = io.Copy(io.Discard, r.Body) // it came whole, and went with the head
 		up.body = http.NoBody
 	} else {
-		c.room = headMost
 		_ = c.SetReadDeadline(time.Now().Add(f.config.ResponseTimeout))
 		if err := c.writeHead(r); err != nil {
 			return c.untouched(r, err), err

@@ -67,6 +67,9 @@ type Front struct {
 	config    Config
 	since     time.Time
 	listener  net.Listener
+	loops     []*loop
+	door      *door
+	closed    sync.Once
 	server    *http.Server // of what does not go the quick way
 	handed    *handed
 	clients   clients
@@ -120,7 +123,7 @@ func New(config Config) (*Front, error) {
 		config: config, since: time.Now(), listener: listener, features: features,
 		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout),
 		handed:        &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
-		clients:       clients{all: map[*client]struct{}{}, empty: make(chan struct{})},
+		clients:       clients{empty: make(chan struct{})},
 		targets:       map[string]target{}, versions: map[string]*version{},
 	}
 	var protocols http.Protocols
@@ -129,10 +132,19 @@ func New(config Config) (*Front, error) {
 	f.server = &http.Server{
 		Handler: http.HandlerFunc(f.serve), Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog:    log.New(io.Discard, "", 0),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, clientKey{}, c) },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+	raw, err := listener.SyscallConn()
+	if err == nil {
+		f.loops, err = joinLoops()
+	}
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
 	}
 	go func() { _ = f.server.Serve(f.handed) }()
-	go f.accept()
+	f.door = &door{f: f, loop: f.loops[0], raw: raw}
+	f.door.loop.post(f.door.open)
 	return f, nil
 }
 
@@ -191,7 +203,7 @@ func (f *Front) SetRoutes(routes Routes) error {
 	}
 	f.mu.Unlock()
 
-	f.upstreams.closeIdle()
+	f.closeIdle()
 	canary := ""
 	if routes.Canary != nil {
 		canary = routes.Canary.Version
@@ -199,6 +211,12 @@ func (f *Front) SetRoutes(routes Routes) error {
 	f.config.Log("routes changed", "environment", f.config.Environment, "service", f.config.Service,
 		"stable", routes.Stable.Version, "canary", canary, "weight", routes.Weight)
 	return nil
+}
+
+// closeIdle closes the connections to upstreams that wait, and later those that are in use: none may wait at one that is about to stop.
+func (f *Front) closeIdle() {
+	f.upstreams.closeIdle()
+	f.each((*share).closeIdle)
 }
 
 // Routes returns the present routes.
@@ -268,11 +286,17 @@ func (f *Front) leave(v *version) {
 // Close stops to accept, waits for the requests in flight until ctx ends, then cuts them.
 func (f *Front) Close(ctx context.Context) error {
 	_ = f.listener.Close()
+	f.door.loop.post(f.door.shut)
 	f.server.SetKeepAlivesEnabled(false) // those that wait go, the others after the answer that is under way: they hold up nobody's grace
-	err := errors.Join(f.clients.end(ctx), f.server.Shutdown(ctx))
+	err := errors.Join(f.endClients(ctx), f.server.Shutdown(ctx))
 	if err != nil {
 		err = errors.Join(err, f.server.Close())
 	}
 	f.upstreams.closeIdle()
+	f.each(func(s *share) {
+		s.closeIdle()
+		delete(s.loop.shares, f)
+	})
+	f.closed.Do(leaveLoops)
 	return err
 }

@@ -69,7 +69,8 @@ func line(data []byte) (text, rest []byte, got reading) {
 	return text, data[end+1:], readWhole
 }
 
-// field is a header's name in lower case, empty when it is longer than any that means something here, and its value.
+// field is a header's name in lower case, empty when it is longer than any that means something here, and its value, which is not
+// nil, so that an empty one is told from none.
 func field(text []byte, room *[24]byte) (name, value []byte, ok bool) {
 	colon := bytes.IndexByte(text, ':')
 	if colon <= 0 {
@@ -87,8 +88,16 @@ func field(text []byte, room *[24]byte) (name, value []byte, ok bool) {
 	if colon <= len(room) {
 		name = room[:colon]
 	}
-	return name, bytes.Trim(text[colon+1:], " \t"), true
+	for value = text[colon+1:]; len(value) > 0 && blank(value[0]); {
+		value = value[1:]
+	}
+	for len(value) > 0 && blank(value[len(value)-1]) {
+		value = value[:len(value)-1]
+	}
+	return name, value, true
 }
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
 
 // length is the value of a Content-Length, -1 when it is none that everybody reads alike.
 func length(value []byte) int {
@@ -105,12 +114,58 @@ func length(value []byte) int {
 	return n
 }
 
+// head is what goes on of the lines at the begin of a message, without what means one connection only.
+type head struct {
+	out    []byte
+	length int // what Content-Length says; -1: nothing
+}
+
+// read reads the lines after the first one, which goes on as it is. It asks own about those that requests and answers mean
+// differently: whether they go on, and whether they are understood.
+func (h *head) read(data, rest []byte, own func(name, value []byte) (on, ok bool)) (body []byte, got reading) {
+	h.out, h.length = append(h.out, data[:len(data)-len(rest)]...), -1
+	var room [24]byte
+	for {
+		text, after, got := line(rest)
+		if got != readWhole || len(text) == 0 {
+			return after, got
+		}
+		name, value, ok := field(text, &room)
+		if !ok {
+			return nil, readUnusual
+		}
+		on := true
+		switch string(name) {
+		case "content-length":
+			if h.length >= 0 {
+				return nil, readUnusual
+			}
+			if h.length = length(value); h.length < 0 {
+				return nil, readUnusual
+			}
+		case "te", "trailer", "transfer-encoding", "upgrade":
+			return nil, readUnusual
+		case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization":
+			on = false
+		case "": // it means nothing here
+		default:
+			if on, ok = own(name, value); !ok {
+				return nil, readUnusual
+			}
+		}
+		if on {
+			h.out = append(h.out, rest[:len(rest)-len(after)]...)
+		}
+		rest = after
+	}
+}
+
 // quickRequest is a request that can be read in one way only. Its slices are good until more is read from its client.
 type quickRequest struct {
 	method                                 string
 	path, host, body, user, accept, cookie []byte
-	size                                   int    // of all
-	out                                    []byte // the head for the upstream, without what the front says itself
+	size                                   int  // of all
+	head                                   head // for the upstream, without what the front says itself
 	answer                                 quickAnswer
 }
 
@@ -121,7 +176,7 @@ var methods = map[string]bool{
 
 // read reads what has come so far.
 func (q *quickRequest) read(data []byte) reading {
-	*q = quickRequest{out: q.out[:0], answer: q.answer}
+	*q = quickRequest{head: head{out: q.head.out[:0]}, answer: q.answer}
 	text, rest, got := line(data)
 	if got != readWhole {
 		return got
@@ -129,59 +184,10 @@ func (q *quickRequest) read(data []byte) reading {
 	if !q.first(text) {
 		return readUnusual
 	}
-	q.out = append(q.out, data[:len(data)-len(rest)]...)
-	size := -1
-	var room [24]byte
-	for {
-		before := rest
-		if text, rest, got = line(rest); got != readWhole {
-			return got
-		}
-		if len(text) == 0 {
-			break
-		}
-		name, value, ok := field(text, &room)
-		if !ok {
-			return readUnusual
-		}
-		switch string(name) {
-		case "host":
-			if q.host != nil || len(value) == 0 || !consists(&hostBytes, value) {
-				return readUnusual
-			}
-			q.host = value
-		case "content-length":
-			if size >= 0 {
-				return readUnusual
-			}
-			if size = length(value); size < 0 {
-				return readUnusual
-			}
-		case "connection":
-			if !bytes.EqualFold(value, []byte("keep-alive")) {
-				return readUnusual
-			}
-			continue
-		case "te", "trailer", "transfer-encoding", "upgrade", "expect":
-			return readUnusual
-		case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto":
-			continue
-		case "x-user": // UserHeader
-			if q.user == nil {
-				q.user = value
-			}
-		case "accept":
-			if q.accept == nil {
-				q.accept = value
-			}
-		case "cookie":
-			if q.cookie != nil {
-				return readUnusual
-			}
-			q.cookie = value
-		}
-		q.out = append(q.out, before[:len(before)-len(rest)]...)
+	if rest, got = q.head.read(data, rest, q.field); got != readWhole {
+		return got
 	}
+	size := q.head.length
 	if q.host == nil || (size >= 0) != methods[q.method] { // a body that is not expected, or one of no length
 		return readUnusual
 	}
@@ -195,6 +201,41 @@ func (q *quickRequest) read(data []byte) reading {
 	}
 	q.body = rest[:size]
 	return readWhole
+}
+
+func (q *quickRequest) field(name, value []byte) (on, ok bool) {
+	switch string(name) {
+	case "host":
+		if q.host != nil || len(value) == 0 || !consists(&hostBytes, value) {
+			return false, false
+		}
+		q.host = value
+	case "connection":
+		return false, bytes.EqualFold(value, []byte("keep-alive"))
+	case "expect":
+		return false, false
+	case "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto":
+		return false, true
+	case "x-user": // UserHeader
+		if q.user == nil {
+			q.user = value
+		}
+	case "accept":
+		if q.accept == nil {
+			q.accept = value
+		}
+	case "cookie":
+		if q.cookie != nil {
+			return false, false
+		}
+		q.cookie = value
+	}
+	return true, true
+}
+
+// harmless says whether the upstream may do it twice.
+func (q *quickRequest) harmless() bool {
+	return q.method == http.MethodGet || q.method == http.MethodHead || q.method == http.MethodOptions
 }
 
 // first reads the request line.
@@ -245,13 +286,15 @@ func (q *quickRequest) mark(host string) (string, *http.Cookie) {
 
 // send is the request with what the front says of its client.
 func (q *quickRequest) send(client string) []byte {
-	q.out = append(q.out, "X-Forwarded-For: "...)
-	q.out = append(q.out, client...)
-	q.out = append(q.out, "\r\nX-Forwarded-Host: "...)
-	q.out = append(q.out, q.host...)
-	q.out = append(q.out, "\r\nX-Forwarded-Proto: http\r\n\r\n"...)
-	q.out = append(q.out, q.body...)
-	return q.out
+	out := q.head.out
+	out = append(out, "X-Forwarded-For: "...)
+	out = append(out, client...)
+	out = append(out, "\r\nX-Forwarded-Host: "...)
+	out = append(out, q.host...)
+	out = append(out, "\r\nX-Forwarded-Proto: http\r\n\r\n"...)
+	out = append(out, q.body...)
+	q.head.out = out
+	return out
 }
 
 // quickAnswer is an answer of a known length that says nothing to the front. Its slices are good until more is read from its upstream.
@@ -260,13 +303,13 @@ type quickAnswer struct {
 	last   bool // the upstream closes after it
 	dated  bool
 	body   []byte
-	size   int    // of all
-	out    []byte // the head for the client, without what the front says itself
+	size   int  // of all
+	head   head // for the client, without what the front says itself
 }
 
 // read reads what has come so far of the answer to a request for a head only, or another one.
 func (a *quickAnswer) read(data []byte, headOnly bool) reading {
-	*a = quickAnswer{out: a.out[:0]}
+	*a = quickAnswer{head: head{out: a.head.out[:0]}}
 	text, rest, got := line(data)
 	if got != readWhole {
 		return got
@@ -278,50 +321,10 @@ func (a *quickAnswer) read(data []byte, headOnly bool) reading {
 	if a.status = length(text[len(version) : len(version)+3]); a.status < http.StatusOK {
 		return readUnusual
 	}
-	a.out = append(a.out, data[:len(data)-len(rest)]...)
-	size := -1
-	var room [24]byte
-	for {
-		before := rest
-		if text, rest, got = line(rest); got != readWhole {
-			return got
-		}
-		if len(text) == 0 {
-			break
-		}
-		name, value, ok := field(text, &room)
-		if !ok {
-			return readUnusual
-		}
-		switch string(name) {
-		case "content-length":
-			if size >= 0 {
-				return readUnusual
-			}
-			if size = length(value); size < 0 {
-				return readUnusual
-			}
-		case "connection":
-			switch {
-			case bytes.EqualFold(value, []byte("close")):
-				a.last = true
-			case !bytes.EqualFold(value, []byte("keep-alive")):
-				return readUnusual
-			}
-			continue
-		case "te", "trailer", "transfer-encoding", "upgrade":
-			return readUnusual
-		case "keep-alive", "proxy-connection", "proxy-authenticate", "proxy-authorization":
-			continue
-		case "content-type":
-			if bytes.HasPrefix(value, []byte("text/event-stream")) {
-				return readUnusual
-			}
-		case "date":
-			a.dated = true
-		}
-		a.out = append(a.out, before[:len(before)-len(rest)]...)
+	if rest, got = a.head.read(data, rest, a.field); got != readWhole {
+		return got
 	}
+	size := a.head.length
 	switch {
 	case a.status == http.StatusNoContent && size < 0, a.status == http.StatusNotModified, headOnly:
 		size = 0
@@ -336,22 +339,40 @@ func (a *quickAnswer) read(data []byte, headOnly bool) reading {
 	return readWhole
 }
 
+func (a *quickAnswer) field(name, value []byte) (on, ok bool) {
+	switch string(name) {
+	case "connection":
+		if bytes.EqualFold(value, []byte("close")) {
+			a.last = true
+			return false, true
+		}
+		return false, bytes.EqualFold(value, []byte("keep-alive"))
+	case "content-type":
+		return true, !bytes.HasPrefix(value, []byte("text/event-stream"))
+	case "date":
+		a.dated = true
+	}
+	return true, true
+}
+
 // send is the answer with what the front says itself.
 func (a *quickAnswer) send(cookie *http.Cookie, last bool) []byte {
+	out := a.head.out
 	if !a.dated {
-		a.out = append(a.out, "Date: "...)
-		a.out = time.Now().UTC().AppendFormat(a.out, http.TimeFormat)
-		a.out = append(a.out, "\r\n"...)
+		out = append(out, "Date: "...)
+		out = time.Now().UTC().AppendFormat(out, http.TimeFormat)
+		out = append(out, "\r\n"...)
 	}
 	if cookie != nil {
-		a.out = append(a.out, "Set-Cookie: "...)
-		a.out = append(a.out, cookie.String()...)
-		a.out = append(a.out, "\r\n"...)
+		out = append(out, "Set-Cookie: "...)
+		out = append(out, cookie.String()...)
+		out = append(out, "\r\n"...)
 	}
 	if last {
-		a.out = append(a.out, "Connection: close\r\n"...)
+		out = append(out, "Connection: close\r\n"...)
 	}
-	a.out = append(a.out, "\r\n"...)
-	a.out = append(a.out, a.body...)
-	return a.out
+	out = append(out, "\r\n"...)
+	out = append(out, a.body...)
+	a.head.out = out
+	return out
 }

@@ -28,6 +28,7 @@ var oddRequests = map[string]string{
 	"a bare end":            "GET / HTTP/1.1\r\nHost: a\r\n\n",
 	"a carriage return":     "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rc\r\n\r\n",
 	"a zero":                "GET / HTTP/1.1\r\nHost: a\r\nX-A: b\x00c\r\n\r\n",
+	"two cookies":           "GET / HTTP/1.1\r\nHost: a\r\nCookie:\r\nCookie: a=b\r\n\r\n",
 	"two hosts":             "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
 	"no host":               "GET / HTTP/1.1\r\nX-A: b\r\n\r\n",
 	"an odd host":           "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
@@ -61,6 +62,7 @@ func FuzzQuickRequest(f *testing.F) {
 	}
 	f.Add([]byte("GET /a%2Fb?x=1;y HTTP/1.1\r\nHost: [::1]:80\r\nX-A:  b\t\r\nX-A:\r\nConnection: Keep-Alive\r\nX-Forwarded-For: c\r\nCookie: a=b\r\n\r\nGET"))
 	f.Add([]byte("POST / HTTP/1.1\r\nhOST: a\r\nContent-Length: 3\r\nForwarded: b\r\nX-User: ann\r\n\r\nabcGET / HTTP/1.1\r\n"))
+	f.Add([]byte("GET / HTTP/1.1\r\nHost: a\r\nX-User: \t\r\nX-User: ann\r\nAccept:\r\nAccept: text/html\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		q := quickRequest{}
 		got := q.read(data)
@@ -142,6 +144,7 @@ var oddAnswers = map[string]string{
 	"a bare line feed":     "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n",
 	"a carriage return":    "HTTP/1.1 200 OK\r\nX-A: b\rc\r\nContent-Length: 0\r\n\r\n",
 	"an option":            "HTTP/1.1 200 OK\r\nConnection: X-A\r\nX-A: b\r\nContent-Length: 0\r\n\r\n",
+	"an option and close":  "HTTP/1.1 200 OK\r\nConnection: close\r\nConnection: X-A\r\nX-A: b\r\nContent-Length: 0\r\n\r\n",
 	"a status of its own":  "HTTP/1.1 001 Odd\r\nContent-Length: 0\r\n\r\n",
 	"trailers":             "HTTP/1.1 200 OK\r\nTrailer: X-A\r\nContent-Length: 0\r\n\r\n",
 }

@@ -1,16 +1,15 @@
 package proxy
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
-	"log"
+	"io"
 	"net"
 	"net/http"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -23,143 +22,487 @@ const (
 	// headPatience bounds the wait for the rest of a head, or for the first one.
 	headPatience = 10 * time.Second
 	idlePatience = 2 * time.Minute
-	idleSlack    = 10 * time.Second // by how much less an idle client may be waited for: deadlines are not set for each request
+	// newPatience is how long a client that has just come may take for its first request when the front closes.
+	newPatience = 500 * time.Millisecond
 )
 
-// client is a connection of users. It goes the quick way until something comes that does not, and then is net/http's.
+// client is a connection of users on the quick way: a request that has come whole and can be read in one way only is sent on in one
+// piece, and so is its answer. When something comes that is not like that, the connection is handed to net/http, with all that was
+// read, and stays there.
 type client struct {
-	net.Conn
-	f     *Front
-	in    *bufio.Reader
-	host  string    // the client's address without its port
-	until time.Time // the deadline for reading that was set
-	state atomic.Int32
-	begun atomic.Pointer[begun] // for net/http's handler to go on with
+	socket
+	share *share
+	host  string // the client's address without its port
+	stage stage
+	got   reading   // of the request that is being read
+	due   time.Time // for what stage waits for
+	place int       // among the urgent; -1: none
+
+	// Of the request that is under way.
+	q       *quickRequest
+	to      target
+	cookie  *http.Cookie
+	feature int
+	start   time.Time
+	headed  time.Duration // when the head of the answer came; zero: it has not
+	up      *link
+	last    bool // the connection is closed after the answer
 }
 
-// The states of a client.
+// stage is what a client waits for.
+type stage int
+
 const (
-	clientNew int32 = iota
-	clientBusy
-	clientIdle
-	clientEnded
+	clientNew     stage = iota // its first request
+	clientIdle                 // its next one
+	clientReads                // the rest of a request
+	clientDials                // a connection to the upstream
+	clientAsks                 // the answer
+	clientAnswers              // room for the rest of the answer
+	clientGone                 // nothing: the loop does not know it any more
 )
+
+// clients are the connections of a front on the quick way, and those that net/http has not taken yet.
+type clients struct {
+	closing atomic.Bool
+	mu      sync.Mutex
+	count   int
+	empty   chan struct{} // closed: none is left, and none will come
+}
+
+func (s *clients) add() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.count++
+	return true
+}
+
+func (s *clients) remove() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.count--; s.count == 0 && s.closing.Load() {
+		close(s.empty)
+	}
+}
+
+func (s *clients) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closing.Swap(true) && s.count == 0 {
+		close(s.empty)
+	}
+}
+
+// endClients closes the connections that wait for a request, and the others after theirs. It returns when none is left, or cuts
+// those that are when ctx ends, and tells so.
+func (f *Front) endClients(ctx context.Context) error {
+	f.clients.close()
+	f.each(func(s *share) {
+		for c := range s.clients {
+			switch c.stage {
+			case clientIdle:
+				c.end()
+			case clientNew:
+				s.loop.hurry(c, time.Now().Add(newPatience))
+			}
+		}
+	})
+	select {
+	case <-f.clients.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	f.each(func(s *share) {
+		for c := range s.clients {
+			c.end()
+		}
+	})
+	return ctx.Err()
+}
+
+// each has every loop do something with what it has of the front.
+func (f *Front) each(do func(s *share)) {
+	for _, l := range f.loops {
+		l.post(func() {
+			if s := l.shares[f]; s != nil {
+				do(s)
+			}
+		})
+	}
+}
+
+// enter takes a client in.
+func (l *loop) enter(f *Front, fd int, from syscall.Sockaddr) {
+	if !f.clients.add() {
+		_ = syscall.Close(fd)
+		return
+	}
+	s := l.of(f)
+	c := &client{socket: socket{loop: l, fd: fd}, share: s, host: address(from), got: readPartial, due: time.Now().Add(headPatience), place: -1}
+	s.clients[c] = struct{}{}
+	if err := l.watch(fd, c, edge); err != nil {
+		c.end()
+	}
+}
+
+func (c *client) ready(flags uint32) {
+	c.told(flags)
+	switch c.stage {
+	case clientNew, clientIdle, clientReads:
+		c.listen()
+	case clientAnswers:
+		if flags&syscall.EPOLLOUT == 0 {
+			return
+		}
+		if err := c.flush(); err != nil {
+			c.end()
+		} else if len(c.out) == 0 {
+			c.answered()
+		}
+	}
+}
+
+func (c *client) broken() { c.end() }
+
+// late is called when an urgent client is due.
+func (c *client) late() {
+	switch {
+	case c.stage == clientAsks, c.stage == clientReads && c.got == readBody:
+		c.hand(nil) // net/http hands things on as they come, and sees when its client leaves
+	default:
+		c.end()
+	}
+}
+
+// listen reads a request, and sends it on once it is whole.
+func (c *client) listen() {
+	l := c.loop
+	var q *quickRequest
+	if last := len(l.requests) - 1; last >= 0 {
+		q, l.requests = l.requests[last], l.requests[:last]
+	} else {
+		q = &quickRequest{}
+	}
+	got := c.got
+	for more := len(c.in); ; {
+		if more > 0 {
+			if got = q.read(c.in); got == readWhole {
+				c.ask(q)
+				return
+			}
+		}
+		if got == readUnusual || len(c.in) == quickMost {
+			got = readUnusual
+			break
+		}
+		var err error
+		if more, err = c.read(&l.small, quickMost); err != nil {
+			if got != readBody || len(c.in) == 0 {
+				got = readNone
+			} else {
+				got = readUnusual
+			}
+		}
+		if more == 0 {
+			break
+		}
+	}
+	l.requests = append(l.requests, q)
+	switch {
+	case got == readUnusual:
+		c.hand(nil)
+	case got == readNone:
+		c.end()
+	case len(c.in) == 0: // nothing has come
+		c.used(0, &l.small)
+	case c.stage != clientReads || got != c.got: // once is enough
+		c.stage, c.got = clientReads, got
+		if got == readBody {
+			l.hurry(c, time.Now().Add(quickPatience))
+		} else {
+			l.calm(c, time.Now().Add(headPatience))
+		}
+	}
+}
+
+// ask sends a request on.
+func (c *client) ask(q *quickRequest) {
+	f := c.share.f
+	var user string
+	user, c.cookie = q.mark(c.host)
+	to, ok := f.enter(user)
+	if ok && f.faults.at(to.version.name) {
+		f.leave(to.version)
+		ok = false
+	}
+	if !ok {
+		c.loop.requests = append(c.loop.requests, q)
+		c.hand(nil)
+		return
+	}
+	c.q, c.to, c.feature, c.start, c.headed = q, to, q.feature(f.features), time.Now(), 0
+	q.send(c.host)
+	c.send(!q.harmless())
+}
+
+// send takes a link to the upstream, or has one made. With look a link is asked whether it still stands, at the cost of a system
+// call; what may be sent twice needs no look.
+func (c *client) send(look bool) {
+	c.stage = clientDials
+	if up := c.share.take(c.to.url.Host, look); up != nil {
+		c.sendOver(up)
+		return
+	}
+	l, address, epoch := c.loop, c.to.url.Host, c.share.f.upstreams.epoch.Load()
+	l.calm(c, time.Time{}) // the dialler has its own patience
+	go func() {
+		fd, err := dialled(address)
+		if !l.post(func() { c.dialled(fd, err, address, epoch) }) && err == nil {
+			_ = syscall.Close(fd)
+		}
+	}()
+}
+
+// dialled goes on once there is a new link.
+func (c *client) dialled(fd int, err error, address string, epoch int64) {
+	var up *link
+	if err == nil {
+		up = &link{socket: socket{loop: c.loop, fd: fd}, share: c.share, address: address, epoch: epoch}
+		if err = c.loop.watch(fd, up, edge); err != nil {
+			up.close()
+		}
+	}
+	switch {
+	case c.stage == clientGone && err == nil:
+		up.close()
+	case c.stage == clientGone:
+	case err != nil:
+		c.hand(err)
+	default:
+		c.sendOver(up)
+	}
+}
+
+func (c *client) sendOver(up *link) {
+	c.up, up.client, c.stage = up, c, clientAsks
+	c.loop.hurry(c, c.start.Add(c.share.f.quickPatience))
+	if err := up.write(c.q.head.out); err != nil {
+		c.failed(err)
+	}
+}
+
+// failed is for a link that has ended. Nothing is sent again but what does no harm when it is done twice, and over no link that is
+// not one that had waited and brought nothing.
+func (c *client) failed(err error) {
+	up := c.up
+	if up.before && len(up.in) == 0 && c.q.harmless() && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		c.up = nil
+		up.close()
+		c.send(true)
+		return
+	}
+	c.hand(nil)
+}
+
+// hear reads an answer, and hands it on once it is whole.
+func (c *client) hear() {
+	up, a, headOnly := c.up, &c.q.answer, c.q.method == http.MethodHead
+	for {
+		n, err := up.read(&c.loop.large, quickAnswerMost)
+		if err != nil {
+			c.failed(err)
+			return
+		}
+		if n == 0 {
+			up.used(0, &c.loop.large)
+			return
+		}
+		got := a.read(up.in, headOnly)
+		if c.headed == 0 && (got == readWhole || got == readBody) { // not at a hint, which is no answer yet
+			c.headed = max(time.Since(c.start), 1)
+		}
+		switch {
+		case got == readWhole:
+			c.answer()
+			return
+		case got == readUnusual, a.size > quickAnswerMost, len(up.in) == quickAnswerMost:
+			c.hand(nil)
+			return
+		}
+	}
+}
+
+// answer hands an answer on.
+func (c *client) answer() {
+	f, up, q, a := c.share.f, c.up, c.q, &c.q.answer
+	c.to.version.count(c.feature, a.status >= http.StatusInternalServerError, false, c.headed)
+	c.last = f.clients.closing.Load()
+	out := a.send(c.cookie, c.last)
+	up.used(a.size, &c.loop.large)
+	c.up, c.q = nil, nil
+	if a.last {
+		up.close()
+	} else {
+		c.share.keep(up, c.start.Add(c.headed))
+	}
+	c.used(q.size, &c.loop.small)
+	err := c.write(out)
+	c.loop.requests = append(c.loop.requests, q)
+	f.leave(c.to.version)
+	c.loop.calm(c, c.start.Add(idlePatience))
+	switch {
+	case err != nil:
+		c.end()
+	case len(c.out) > 0:
+		c.stage = clientAnswers
+	default:
+		c.answered()
+	}
+}
+
+// answered goes on with the next request.
+func (c *client) answered() {
+	if c.last || c.share.f.clients.closing.Load() {
+		c.end()
+		return
+	}
+	c.stage, c.got = clientIdle, readPartial
+	if len(c.in) > 0 || c.readable {
+		c.listen()
+	}
+}
+
+// end closes a client's connection.
+func (c *client) end() {
+	if c.stage == clientGone {
+		return
+	}
+	c.loop.sockets[c.fd] = nil
+	_ = syscall.Close(c.fd)
+	if c.up != nil {
+		c.up.close()
+	}
+	if c.q != nil {
+		c.share.f.leave(c.to.version)
+	}
+	c.used(len(c.in), &c.loop.small)
+	c.gone()
+	c.share.f.clients.remove()
+}
+
+// gone has the loop forget a client.
+func (c *client) gone() {
+	c.loop.calm(c, time.Time{})
+	delete(c.share.clients, c)
+	c.stage, c.up, c.q = clientGone, nil, nil
+}
+
+// hand has net/http go on with a client, and with the request that is under way. The error is why that can not go on.
+func (c *client) hand(failed error) {
+	f, up := c.share.f, c.up
+	h := &handedConn{f: f, before: bytes.Clone(c.in)}
+	c.loop.unwatch(c.fd)
+	c.used(len(c.in), &c.loop.small)
+	var b *begun
+	if c.q != nil {
+		b = &begun{x: &exchange{target: c.to, feature: c.feature, start: c.start, headed: c.headed}, cookie: c.cookie, err: failed}
+		h.begun.Store(b)
+		c.loop.requests = append(c.loop.requests, c.q)
+	}
+	if up != nil {
+		if len(up.out) > 0 {
+			b.err = errUntaken
+		}
+		c.loop.unwatch(up.fd)
+	}
+	c.gone()
+	go func() {
+		defer f.clients.remove()
+		switch {
+		case up == nil:
+		case b.err != nil:
+			_ = syscall.Close(up.fd)
+		default:
+			if conn, err := opened(up.fd); err != nil {
+				b.err = err
+			} else {
+				b.c = newConnection(conn, up.address, up.epoch)
+				b.c.before, b.c.used = up.in, up.before
+			}
+		}
+		conn, err := opened(c.fd)
+		h.Conn = conn
+		if err == nil {
+			select {
+			case f.handed.conns <- h:
+				return
+			case <-f.handed.done:
+			}
+		}
+		_ = h.Close()
+	}()
+}
+
+var errUntaken = errors.New("the upstream does not read its request")
 
 // begun is a request on its way, and what marks its user.
 type begun struct {
 	x      *exchange
 	cookie *http.Cookie
 	c      *connection // the request went over it; nil: over none yet
-	err    error       // sending or receiving failed
+	err    error       // why it can not go on
+}
+
+// handedConn is a connection that the quick way has begun with, for net/http.
+type handedConn struct {
+	net.Conn
+	f      *Front
+	before []byte                // was read, and not used
+	begun  atomic.Pointer[begun] // for the handler to go on with
 }
 
 // CloseWrite is net/http's, which so tells a client that nothing more comes while it still reads.
-func (c *client) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+func (h *handedConn) CloseWrite() error {
+	if half, ok := h.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
 }
 
-// Read is net/http's: what the quick way has read, and then what comes.
-func (c *client) Read(p []byte) (int, error) {
-	if c.in == nil {
-		return c.Conn.Read(p)
+func (h *handedConn) Read(p []byte) (int, error) {
+	if len(h.before) == 0 {
+		return h.Conn.Read(p)
 	}
-	n := min(len(p), c.in.Buffered())
-	n, err := c.in.Read(p[:n])
-	if c.in.Buffered() == 0 {
-		c.in = nil
-	}
-	return n, err
+	n := copy(p, h.before)
+	h.before = h.before[n:]
+	return n, nil
 }
 
 // Close also ends a request that was sent on, and that net/http did not get to.
-func (c *client) Close() error {
-	if b := c.begun.Swap(nil); b != nil {
+func (h *handedConn) Close() error {
+	if b := h.begun.Swap(nil); b != nil {
 		if b.c != nil {
 			_ = b.c.Close()
 		}
-		c.f.leave(b.x.version)
+		h.f.leave(b.x.version)
 	}
-	return c.Conn.Close()
+	if h.Conn == nil {
+		return nil
+	}
+	return h.Conn.Close()
 }
 
-type clientKey struct{}
+type connKey struct{}
 
 // begunBefore is what the quick way has begun of a request; nil: nothing.
 func begunBefore(r *http.Request) *begun {
-	if c, is := r.Context().Value(clientKey{}).(*client); is {
-		return c.begun.Swap(nil)
+	if h, is := r.Context().Value(connKey{}).(*handedConn); is {
+		return h.begun.Swap(nil)
 	}
 	return nil
-}
-
-// clients are the connections on the quick way.
-type clients struct {
-	mu      sync.Mutex
-	all     map[*client]struct{}
-	closing bool
-	empty   chan struct{} // closed: none is left, and none will come
-}
-
-func (s *clients) add(c *client) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.closing {
-		s.all[c] = struct{}{}
-	}
-	return !s.closing
-}
-
-func (s *clients) remove(c *client) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.all, c)
-	if s.closing && len(s.all) == 0 {
-		close(s.empty)
-	}
-}
-
-func (s *clients) ending() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
-// newPatience is how long a client that has just come may take for its first request when the front closes.
-const newPatience = 500 * time.Millisecond
-
-// end closes the connections that wait for a request, and the others after theirs. It returns when none is left, or cuts
-// those that are when ctx ends, and tells so.
-func (s *clients) end(ctx context.Context) error {
-	s.mu.Lock()
-	if !s.closing {
-		s.closing = true
-		if len(s.all) == 0 {
-			close(s.empty)
-		}
-	}
-	for c := range s.all {
-		switch {
-		case c.state.CompareAndSwap(clientIdle, clientEnded):
-			_ = c.Conn.Close()
-		case c.state.Load() == clientNew:
-			_ = c.SetReadDeadline(time.Now().Add(newPatience))
-		}
-	}
-	s.mu.Unlock()
-	select {
-	case <-s.empty:
-		return nil
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.all {
-		_ = c.Conn.Close()
-	}
-	return ctx.Err()
 }
 
 // handed are the connections that net/http goes on with: a listener to it.
@@ -182,192 +525,4 @@ func (h *handed) Accept() (net.Conn, error) {
 func (h *handed) Close() error {
 	h.once.Do(func() { close(h.done) })
 	return nil
-}
-
-// accept serves the clients that come.
-func (f *Front) accept() {
-	for wait := time.Duration(0); ; {
-		conn, err := f.listener.Accept()
-		switch {
-		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // too many files, say
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			<-time.After(wait)
-			continue
-		}
-		wait = 0
-		c := &client{Conn: conn, f: f, in: bufio.NewReaderSize(conn, quickMost), until: time.Now().Add(headPatience)}
-		_ = conn.SetReadDeadline(c.until)
-		if c.host, _, err = net.SplitHostPort(conn.RemoteAddr().String()); err != nil {
-			c.host = conn.RemoteAddr().String()
-		}
-		go f.converse(c)
-	}
-}
-
-// converse goes the quick way with a client: a request that has come whole and can be read in one way only is sent on in one
-// piece, and so is its answer. What is not like that goes to net/http, with all that was read, and stays there.
-func (f *Front) converse(c *client) {
-	if !f.clients.add(c) {
-		_ = c.Conn.Close()
-		return
-	}
-	defer f.clients.remove(c)
-	defer func() {
-		if fault := recover(); fault != nil { // as net/http has it: of one connection, not of all services behind the front
-			log.Printf("the front: a connection of %s is closed: %v\n%s", c.host, fault, debug.Stack())
-			_ = c.Conn.Close()
-		}
-	}()
-	for got := readWhole; got == readWhole; {
-		if got = c.wait(); got == readWhole {
-			q := quickRequests.Get().(*quickRequest)
-			if got = q.await(c); got == readWhole {
-				got = f.quick(c, q)
-			}
-			quickRequests.Put(q)
-		}
-		if got == readUnusual {
-			f.hand(c)
-			return
-		}
-	}
-	_ = c.Conn.Close()
-}
-
-var quickRequests = sync.Pool{New: func() any { return &quickRequest{} }}
-
-// hand has net/http go on.
-func (f *Front) hand(c *client) {
-	_ = c.SetReadDeadline(time.Time{})
-	select {
-	case f.handed.conns <- c:
-	case <-f.handed.done:
-		_ = c.Close()
-	}
-}
-
-// wait returns when a request begins.
-func (c *client) wait() reading {
-	if c.in.Buffered() == 0 {
-		if c.state.Load() == clientIdle {
-			c.patience(idlePatience, idleSlack)
-		}
-		if _, err := c.in.Peek(1); err != nil {
-			return readNone
-		}
-	}
-	if c.state.CompareAndSwap(clientNew, clientBusy) || c.state.CompareAndSwap(clientIdle, clientBusy) {
-		return readWhole
-	}
-	return readNone // the front ends
-}
-
-// patience bounds reading from now on, up to the slack.
-func (c *client) patience(most, slack time.Duration) {
-	if until := time.Now().Add(most); until.Sub(c.until).Abs() > slack {
-		c.until = until
-		_ = c.SetReadDeadline(until)
-	}
-}
-
-// await reads a request, which stays in c.in: net/http may have to read it again.
-func (q *quickRequest) await(c *client) reading {
-	before := readWhole
-	for {
-		seen := c.in.Buffered()
-		data, _ := c.in.Peek(seen)
-		got := q.read(data)
-		switch {
-		case got == readWhole, got == readUnusual:
-			return got
-		case seen == quickMost:
-			return readUnusual
-		case got == before: // once is enough
-		case got == readPartial:
-			c.patience(headPatience, 0)
-		case got == readBody:
-			c.patience(quickPatience, 0) // net/http hands it on as it comes
-		}
-		before = got
-		if _, err := c.in.Peek(seen + 1); err != nil {
-			if got == readBody {
-				return readUnusual
-			}
-			return readNone
-		}
-	}
-}
-
-// quick sends a request on and hands its answer on. When the answer is unusual, or does not come, net/http goes on with it.
-func (f *Front) quick(c *client, q *quickRequest) reading {
-	user, cookie := q.mark(c.host)
-	to, ok := f.enter(user)
-	if !ok {
-		return readUnusual
-	}
-	if f.faults.at(to.version.name) {
-		f.leave(to.version)
-		return readUnusual
-	}
-	start, feature := time.Now(), q.feature(f.features)
-	up, err := f.upstreams.take(context.Background(), to.url.Host)
-	if err == nil {
-		up.room = headMost
-		if up.until.Sub(start) < f.quickPatience/2 {
-			up.until = start.Add(f.quickPatience)
-			_ = up.SetReadDeadline(up.until)
-		}
-		_, err = up.Write(q.send(c.host))
-		runtime.Gosched() // others first: a read before the answer is there costs two system calls more than one after
-	}
-	a, headed := &q.answer, time.Duration(0)
-	if err == nil {
-		headed, ok = a.await(up, q.method == http.MethodHead, start)
-	}
-	if err != nil || !ok {
-		x := &exchange{target: to, feature: feature, start: start, headed: headed}
-		c.begun.Store(&begun{x, cookie, up, err})
-		return readUnusual
-	}
-	defer f.leave(to.version)
-	to.version.count(feature, a.status >= http.StatusInternalServerError, false, headed)
-	last := f.clients.ending()
-	out := a.send(cookie, last)
-	_, _ = up.in.Discard(a.size)
-	if a.last {
-		_ = up.Close()
-	} else {
-		f.upstreams.keep(up)
-	}
-	_, _ = c.in.Discard(q.size)
-	if _, err := c.Write(out); err != nil || last {
-		return readNone
-	}
-	c.state.Store(clientIdle)
-	if f.clients.ending() {
-		return readNone
-	}
-	runtime.Gosched() // as above, for the next request
-	return readWhole
-}
-
-// await reads an answer, which stays in up.in, and how long its head took since the start; zero: it did not come. What makes an
-// end of it before it is whole is found again by who reads it then.
-func (a *quickAnswer) await(up *connection, headOnly bool, start time.Time) (headed time.Duration, whole bool) {
-	for {
-		seen := up.in.Buffered()
-		if _, err := up.in.Peek(seen + 1); err != nil {
-			return headed, false
-		}
-		data, _ := up.in.Peek(up.in.Buffered())
-		got := a.read(data, headOnly)
-		if headed == 0 && (got == readWhole || got == readBody) { // not at a hint, which is no answer yet
-			headed = time.Since(start)
-		}
-		if got == readWhole || got == readUnusual || a.size > quickAnswerMost {
-			return headed, got == readWhole
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -16,7 +17,7 @@ import (
 func quickClients(f *Front) int {
 	f.clients.mu.Lock()
 	defer f.clients.mu.Unlock()
-	return len(f.clients.all)
+	return f.clients.count
 }
 
 // A connection goes the quick way while all on it is plain, and then on without it: no answer is missing, none comes twice, each is counted once.
@@ -119,6 +120,84 @@ func TestLatencyIsOfTheHead(t *testing.T) {
 	}
 	if late != 0 {
 		t.Error("the wait for the body counts as the version's latency")
+	}
+}
+
+// A client that sends all its requests before it reads an answer gets each, in order, although the kernel has no room for all of them.
+func TestAnswersWaitForTheirReader(t *testing.T) {
+	const count = 500
+	body := strings.Repeat("x", 12<<10)
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", len(r.URL.Path)+len(body), r.URL.Path, body)
+		}
+	})})
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	eventually(t, "the client to be there", func() bool {
+		there := false
+		look(f, func(s *share) {
+			for c := range s.clients {
+				there = syscall.SetsockoptInt(c.fd, syscall.SOL_SOCKET, syscall.SO_SNDBUF, 16<<10) == nil
+			}
+		})
+		return there
+	})
+	sent := make(chan error)
+	go func() {
+		for n := range count {
+			if _, err := fmt.Fprintf(conn, "GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", n); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- nil
+	}()
+	eventually(t, "the kernel's room to be full", func() bool {
+		full := 0
+		look(f, func(s *share) {
+			for c := range s.clients {
+				if c.stage == clientAnswers {
+					full++
+				}
+			}
+		})
+		return full == 1
+	})
+	in := bufio.NewReader(conn)
+	for n := range count {
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(response.Body); string(got) != fmt.Sprintf("/%d%s", n, body) || err != nil {
+			t.Fatalf("answer %d: %.20q %v", n, got, err)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if n := quickClients(f); n != 1 {
+		t.Errorf("%d connections go the quick way", n)
+	}
+}
+
+// Clients that come while there are too many files wait at the door.
+func TestADoorOpensAgain(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+	done := make(chan struct{})
+	f.door.loop.post(func() { f.door.pause(); close(done) })
+	<-done
+	if status, body := get(t, f, "/", "ann"); status != http.StatusOK || body != "v1" {
+		t.Errorf("%d %q", status, body)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -24,18 +25,18 @@ const (
 type upstreams struct {
 	mu    sync.Mutex
 	idle  map[string][]*connection // by address, the one that was used last at the end
-	epoch int                      // of connections that may be kept
+	epoch atomic.Int64             // of connections that may be kept, also of the quick way's
 }
 
 // connection is one to an upstream, with at most one request under way.
 type connection struct {
 	net.Conn
 	address string
-	epoch   int
+	epoch   int64
 	raw     syscall.RawConn
 	in      *bufio.Reader
 	out     *bufio.Writer
-	until   time.Time // the deadline for reading that the quick way set
+	before  []byte    // the quick way has read it
 	room    int64     // bytes that may still be read; of a head
 	used    bool      // it has answered before
 	since   time.Time // it waits
@@ -46,7 +47,11 @@ func (c *connection) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, errHead
 	}
-	n, err := c.Conn.Read(p[:min(int64(len(p)), c.room)])
+	p = p[:min(int64(len(p)), c.room)]
+	n, err := copy(p, c.before), error(nil)
+	if c.before = c.before[n:]; n == 0 {
+		n, err = c.Conn.Read(p)
+	}
 	c.room -= int64(n)
 	return n, err
 }
@@ -59,7 +64,7 @@ func (u *upstreams) take(ctx context.Context, address string) (*connection, erro
 		u.mu.Lock()
 		waiting := u.idle[address]
 		if len(waiting) == 0 {
-			epoch := u.epoch
+			epoch := u.epoch.Load()
 			u.mu.Unlock()
 			return dial(ctx, address, epoch)
 		}
@@ -73,17 +78,21 @@ func (u *upstreams) take(ctx context.Context, address string) (*connection, erro
 	}
 }
 
-func dial(ctx context.Context, address string, epoch int) (*connection, error) {
+func dial(ctx context.Context, address string, epoch int64) (*connection, error) {
 	nc, err := (&net.Dialer{Timeout: dialPatience}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
+	return newConnection(nc, address, epoch), nil
+}
+
+func newConnection(nc net.Conn, address string, epoch int64) *connection {
 	c := &connection{Conn: nc, address: address, epoch: epoch}
 	c.in, c.out = bufio.NewReaderSize(c, quickAnswerMost), bufio.NewWriterSize(nc, 4<<10)
 	if tcp, is := nc.(*net.TCPConn); is {
-		c.raw, err = tcp.SyscallConn()
+		c.raw, _ = tcp.SyscallConn() // without it the connection is not kept
 	}
-	return c, err
+	return c
 }
 
 // stands reports whether nothing has come on a connection that waits, not even its end.
@@ -105,7 +114,7 @@ func (u *upstreams) keep(c *connection) {
 	c.used, c.since = true, time.Now()
 	u.mu.Lock()
 	waiting := u.idle[c.address]
-	if c.epoch == u.epoch && len(waiting) < idleMost {
+	if c.epoch == u.epoch.Load() && len(waiting) < idleMost {
 		if u.idle == nil {
 			u.idle = map[string][]*connection{}
 		}
@@ -118,11 +127,12 @@ func (u *upstreams) keep(c *connection) {
 	}
 }
 
-// closeIdle closes those that wait, and later those that are in use: none may wait at an upstream that is about to stop.
+// closeIdle closes those that wait, and later those that are in use, also those of the quick way.
 func (u *upstreams) closeIdle() {
 	u.mu.Lock()
 	idle := u.idle
-	u.idle, u.epoch = nil, u.epoch+1
+	u.idle = nil
+	u.epoch.Add(1)
 	u.mu.Unlock()
 	for _, waiting := range idle {
 		for _, c := range waiting {
