@@ -93,7 +93,7 @@ func (p *passing) once(ctx context.Context) error {
 	defer late.Stop()
 	if p.follow { // nothing may come for long; what is there has to
 		late.Stop()
-		messages.Watch(quiet, p.waits)
+		messages.Watch(quiet, p.waits) //nolint:contextcheck // as long as the reader reads, whose context it has
 	}
 	for {
 		if !p.follow {

@@ -122,6 +122,7 @@ func tailOnce(ctx context.Context, js jetstream.JetStream, filters []string, fro
 	if err != nil {
 		return err
 	}
+	//nolint:contextcheck // it watches for as long as the reader reads, whose context it has
 	reader.Watch(quietFor, func(ctx context.Context, from uint64) (uint64, bool, error) { return waits(ctx, js, filters, from) })
 	defer reader.Close(ctx)
 	for {

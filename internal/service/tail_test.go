@@ -72,9 +72,12 @@ func TestAnAnswerThatIsLostIsNotWaitedFor(t *testing.T) {
 	defer cancel()
 	var asking sync.WaitGroup
 	for what, ask := range map[string]func() error{
-		"first":  func() error { _, err := FirstSequence(ctx, h); return err },
-		"last":   func() error { _, err := LastSequence(ctx, h); return err },
-		"leader": func() error { _, err := natsd.AskLeader(ctx, nc, natsd.Lifecycle, map[string]any{"seq": 1}); return err },
+		"first": func() error { _, err := FirstSequence(ctx, h); return err },
+		"last":  func() error { _, err := LastSequence(ctx, h); return err },
+		"leader": func() error {
+			_, err := natsd.AskLeader(ctx, nc, natsd.Lifecycle, map[string]any{"seq": 1})
+			return err
+		},
 	} {
 		asking.Go(func() {
 			if err := ask(); err == nil || ctx.Err() != nil {
@@ -178,19 +181,20 @@ func TestAReaderThatCanNotAskDoesNotReadOn(t *testing.T) {
 		if len(read) > 1 {
 			return errStop
 		}
-		for c := range stream.ListConsumers(t.Context()).Info() { // so that nothing more is on its way
-			if _, err := stream.PauseConsumer(t.Context(), c.Name, time.Now().Add(time.Hour)); err != nil {
-				return err
-			}
-			mustClaim(t, b, "b", ticket("b"), "b")
-			mustClaim(t, b, "c", ticket("c"), "c")
-			if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(m.Sequence+2)); err != nil {
-				return err
-			}
-			js.fails.Store(1)
-			return stream.DeleteConsumer(t.Context(), c.Name)
+		var reader string
+		for c := range stream.ListConsumers(t.Context()).Info() {
+			reader = c.Name
 		}
-		return errors.New("there is no reader")
+		if _, err := stream.PauseConsumer(t.Context(), reader, time.Now().Add(time.Hour)); err != nil { // so that nothing more is on its way
+			return err
+		}
+		mustClaim(t, b, "b", ticket("b"), "b")
+		mustClaim(t, b, "c", ticket("c"), "c")
+		if err := stream.Purge(t.Context(), jetstream.WithPurgeSequence(m.Sequence+2)); err != nil {
+			return err
+		}
+		js.fails.Store(1)
+		return stream.DeleteConsumer(t.Context(), reader)
 	})
 	if !errors.Is(err, errGone) || len(read) != 1 {
 		t.Errorf("read %d, %v, want %v", read, err, errGone)

@@ -52,7 +52,7 @@ func (s *site) remove(path string, before time.Time) error {
 	defer s.tidying.Unlock()
 	info, err := os.Lstat(path)
 	if err != nil || info.ModTime().After(before) {
-		return nil //nolint:nilerr // it is gone
+		return nil // it is gone
 	}
 	return os.RemoveAll(path)
 }

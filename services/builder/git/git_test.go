@@ -182,7 +182,7 @@ func TestAdvanceRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	hook := filepath.Join(f.dir, "hooks", "update")
-	for _, err := range []error{os.MkdirAll(filepath.Dir(hook), 0o700), os.WriteFile(hook, []byte("#!/bin/sh\necho main is protected >&2\nexit 1\n"), 0o700)} { //nolint:gosec // it is run
+	for _, err := range []error{os.MkdirAll(filepath.Dir(hook), 0o700), os.WriteFile(hook, []byte("#!/bin/sh\necho main is protected >&2\nexit 1\n"), 0o700)} {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -208,7 +208,7 @@ const sessionHeader = "Lemnis-Session"
 func (k *keeper) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /attach", k.attach)
-	mux.HandleFunc("POST /open", answer(k, func(_ context.Context, q openRequest) (Door, error) { return k.open(q) })) //nolint:contextcheck // a door outlives who asked for it
+	mux.HandleFunc("POST /open", answer(k, func(_ context.Context, q openRequest) (Door, error) { return k.open(q) }))
 	mux.HandleFunc("POST /shut", answer(k, func(ctx context.Context, q doorRequest) (nothing, error) { return nothing{}, k.shut(ctx, q) }))
 	mux.HandleFunc("POST /route", answer(k, func(_ context.Context, q routeRequest) (nothing, error) {
 		h, err := k.held(q.Door)

@@ -102,7 +102,7 @@ func (f *feed) after(sequence uint64, room []*item) (items []*item, upTo uint64,
 	}
 	from := sort.Search(len(f.items), func(n int) bool { return f.items[n].sequence > sequence })
 	if most := cap(room); len(f.items)-from > most {
-		items = append(room[:0], f.items[from:from+most]...)
+		items = room[:copy(room[:most], f.items[from:])]
 		return items, items[most-1].sequence, true
 	}
 	return append(room[:0], f.items[from:]...), max(sequence, f.last), true

@@ -134,7 +134,7 @@ func (w *worker) start(ctx context.Context, over func(error)) {
 	w.sending, w.stop = context.WithCancel(context.WithoutCancel(ctx))
 	w.at, w.saveAt = w.status().Read, time.Now().Add(saveRead)
 	if len(left) > 0 {
-		w.readBehind(left)
+		w.readBehind(left) //nolint:contextcheck // it is the worker's own
 	}
 	w.feed.add(w)
 	ask := func() { w.turns.ask(w) }
@@ -188,7 +188,7 @@ func (w *worker) step(late bool, room []*item) (more bool, err error) {
 func (w *worker) saveSoon() time.Duration {
 	rest := time.Until(w.saveAt)
 	if w.settledAt && rest > saveEvery {
-		rest = saveEvery*3/4 + rand.N(saveEvery/4)
+		rest = saveEvery*3/4 + rand.N(saveEvery/4) //nolint:gosec // those who began together should not go on together
 		w.saveAt = time.Now().Add(rest)
 	}
 	if rest > 0 {
