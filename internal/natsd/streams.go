@@ -47,8 +47,9 @@ const (
 	cacheAge   = 14 * 24 * time.Hour
 	// cacheMessages bounds how many subjects of CACHE the server has to remember.
 	cacheMessages = 200_000
-	// leastBytes is what LOGS and CACHE are made with at the least, where the store has little room.
-	leastBytes = 64 << 20
+	// leastLogs and leastCache are what LOGS and CACHE are made with at the least, where the store has little room.
+	leastLogs  = 64 << 20
+	leastCache = 512 << 20
 )
 
 // DuplicateWindow is how long a stream remembers message ids.
@@ -78,6 +79,9 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 		identity, err = whole(ctx, js, replicas)
 		return err
 	})
+	if err == nil && identity != "" {
+		tryCache(ctx, js, replicas)
+	}
 	if err != nil || identity != "" {
 		return identity, err
 	}
@@ -96,26 +100,51 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	if err := EnsureSubmit(ctx, js, Local, replicas); err != nil {
 		return "", err
 	}
-	for _, cfg := range []jetstream.StreamConfig{logsConfig(replicas), cacheConfig(replicas)} {
-		if err := ensureBounded(ctx, js, cfg); err != nil {
-			return "", err
-		}
+	if err := ensureLogs(ctx, js, replicas); err != nil {
+		return "", err
 	}
-	return identity, nil
+	return identity, ensureCache(ctx, js, replicas)
 }
 
-// ensureBounded makes a stream as large as the store has room for: the server sets aside what a stream may hold. Where that is less
-// than all that it is to keep, it leaves three quarters to those who come after it.
-func ensureBounded(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) error {
+// ensureCache makes CACHE, at most as large as the store has room for. Where that is too little to be of use there is none: builders do
+// without it.
+func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	want := cacheConfig(replicas)
+	return insist(ctx, func(ctx context.Context) error {
+		_, err := ensureOnce(ctx, js, want)
+		if noRoom(err) {
+			if want.MaxBytes /= 2; want.MaxBytes < leastCache {
+				return nil
+			}
+		}
+		return err
+	})
+}
+
+// tryCache makes CACHE where all else is there: an earlier version did not know it, or there was no room. A service's key may not, and
+// does not wait for it.
+func tryCache(ctx context.Context, js jetstream.JetStream, replicas int) {
+	if _, err := look(ctx, js, Cache); !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	_ = ensureCache(ctx, js, replicas) // builders do without
+}
+
+// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold. Where that is less than all that
+// it is to keep, it leaves three quarters to those who come after it.
+func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	want := logsConfig(replicas)
 	all := want.MaxBytes
 	return insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
 		switch {
-		case noRoom(err) && want.MaxBytes > leastBytes:
+		case noRoom(err) && want.MaxBytes > leastLogs:
 			want.MaxBytes /= 2
 		case err == nil && want.MaxBytes < all && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
 			less := info.Config
-			less.MaxBytes = max(less.MaxBytes/4, leastBytes)
+			less.MaxBytes = max(less.MaxBytes/4, leastLogs)
 			if _, err = js.UpdateStream(ctx, less); err == nil {
 				want.MaxBytes = less.MaxBytes
 			}
@@ -126,9 +155,11 @@ func ensureBounded(ctx context.Context, js jetstream.JetStream, want jetstream.S
 
 // whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
 func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
-	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), cacheConfig(replicas), submitConfig(Local, replicas)} {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas), cacheConfig(replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == Cache: // there may be no room for it
+			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			return "", nil
 		case err != nil:

@@ -74,19 +74,16 @@ func startContainers(t *testing.T, servers, each int) *containers {
 }
 
 func (s *containers) end() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), time.Minute)
-	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.t.Failed() {
-		s.keepTraces(ctx)
+		s.keepTraces()
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), time.Minute)
+	defer cancel()
 	var ending sync.WaitGroup
 	for name, c := range s.all {
 		ending.Go(func() {
-			if s.t.Failed() {
-				s.t.Logf("%s said:\n%s", name, logsOf(ctx, c))
-			}
 			if err := testcontainers.TerminateContainer(c, testcontainers.StopContext(ctx), testcontainers.StopTimeout(0)); err != nil {
 				s.t.Errorf("end %s: %v", name, err)
 			}
@@ -99,9 +96,11 @@ func (s *containers) end() {
 	removeVolumes(s.t, s.volumes)
 }
 
-// keepTraces leaves what is needed to understand a failure in a folder: what each container said, the stacks of its goroutines, and
-// how the streams and consumers stand by each NATS server.
-func (s *containers) keepTraces(ctx context.Context) {
+// keepTraces says what each container said last, and leaves what is needed to understand a failure in a folder: all that each said, the
+// stacks of its goroutines, and how the streams and consumers stood by each NATS server before that.
+func (s *containers) keepTraces() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.t.Context()), time.Minute)
+	defer cancel()
 	dir, err := os.MkdirTemp("", "lemnis-stack-")
 	if err != nil {
 		s.t.Error(err)
@@ -113,27 +112,34 @@ func (s *containers) keepTraces(ctx context.Context) {
 			s.t.Error(err)
 		}
 	}
-	var keeping sync.WaitGroup
-	for name, c := range s.all {
-		keeping.Go(func() {
-			if strings.HasPrefix(name, "nats") {
-				keep(name+".json", streamsBy(ctx, c))
-			}
-			if c.IsRunning() && !strings.HasPrefix(name, "redis") {
-				id := c.GetContainerID()
-				dumping, cancel := context.WithTimeout(ctx, 10*time.Second)
-				defer cancel()
-				_ = exec.CommandContext(dumping, "docker", "kill", "-s", "QUIT", id).Run() // killed meanwhile, it has no stacks
-				_ = exec.CommandContext(dumping, "docker", "wait", id).Run()
-			}
-			keep(name+".log", wholeLog(ctx, c))
-		})
+	each := func(do func(name string, c testcontainers.Container)) {
+		var all sync.WaitGroup
+		for name, c := range s.all {
+			all.Go(func() { do(name, c) })
+		}
+		all.Wait()
 	}
-	keeping.Wait()
+	each(func(name string, c testcontainers.Container) {
+		s.t.Logf("%s said:\n%s", name, logsOf(ctx, c))
+		if strings.HasPrefix(name, "nats") && c.IsRunning() {
+			keep(name+".json", streamsBy(ctx, c))
+		}
+	})
+	each(func(name string, c testcontainers.Container) {
+		if c.IsRunning() && !strings.HasPrefix(name, "redis") {
+			dumping, cancel := context.WithTimeout(ctx, 10*time.Second)
+			defer cancel()
+			_ = exec.CommandContext(dumping, "docker", "kill", "-s", "QUIT", c.GetContainerID()).Run() // killed meanwhile, it has no stacks
+			_ = exec.CommandContext(dumping, "docker", "wait", c.GetContainerID()).Run()
+		}
+		keep(name+".log", wholeLog(ctx, c))
+	})
 }
 
 // streamsBy is how the streams and their consumers stand as a NATS server sees them; or why it does not say.
 func streamsBy(ctx context.Context, c testcontainers.Container) []byte {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
 	address, err := c.ContainerIP(ctx)
 	if err != nil {
 		return []byte(err.Error())
