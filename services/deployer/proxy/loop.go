@@ -414,9 +414,9 @@ func (u *link) close() {
 	_ = syscall.Close(u.fd)
 }
 
-// take is a link that waits; nil: there is none. With look it is asked whether it still stands: its end may have come since the
-// loop was told anything.
-func (s *share) take(address string, look bool) *link {
+// take is a link that waits; nil: there is none. Each is asked whether it still stands: its end may have come since the loop was
+// told anything, or what would be taken for the next answer.
+func (s *share) take(address string) *link {
 	for {
 		waiting := s.idle[address]
 		if len(waiting) == 0 {
@@ -424,17 +424,17 @@ func (s *share) take(address string, look bool) *link {
 		}
 		u := waiting[len(waiting)-1]
 		s.idle[address] = waiting[:len(waiting)-1]
-		if !look || u.stands() {
+		if u.stands() {
 			return u
 		}
 		u.close()
 	}
 }
 
-// keep has a link wait for its next request.
+// keep has a link wait for its next request, but for one that has more to say than its answer.
 func (s *share) keep(u *link, now time.Time) {
 	u.before, u.since, u.client = true, now, nil
-	if waiting := s.idle[u.address]; u.epoch == s.f.upstreams.epoch.Load() && len(waiting) < idleMost && !u.ended && len(u.in)+len(u.out) == 0 {
+	if waiting := s.idle[u.address]; u.epoch == s.f.upstreams.epoch.Load() && len(waiting) < idleMost && !u.readable && !u.ended && len(u.in)+len(u.out) == 0 {
 		s.idle[u.address] = append(waiting, u)
 	} else {
 		u.close()

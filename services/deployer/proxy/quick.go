@@ -245,14 +245,13 @@ func (c *client) ask(q *quickRequest) {
 	}
 	c.q, c.to, c.feature, c.start, c.headed = q, to, q.feature(f.features), time.Now(), 0
 	q.send(c.host)
-	c.send(!q.harmless())
+	c.send()
 }
 
-// send takes a link to the upstream, or has one made. With look a link is asked whether it still stands, at the cost of a system
-// call; what may be sent twice needs no look.
-func (c *client) send(look bool) {
+// send takes a link to the upstream, or has one made.
+func (c *client) send() {
 	c.stage = clientDials
-	if up := c.share.take(c.to.url.Host, look); up != nil {
+	if up := c.share.take(c.to.url.Host); up != nil {
 		c.sendOver(up)
 		return
 	}
@@ -301,7 +300,7 @@ func (c *client) failed(err error) {
 	if up.before && len(up.in) == 0 && c.q.harmless() && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 		c.up = nil
 		up.close()
-		c.send(true)
+		c.send()
 		return
 	}
 	c.hand(nil)

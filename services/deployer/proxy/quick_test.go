@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -290,4 +291,116 @@ func TestCloseCutsTheQuickWay(t *testing.T) {
 		t.Error("nothing says that a request was cut")
 	}
 	eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+}
+
+// hold has the loops of a front wait until release.
+func hold(t *testing.T, f *Front) (release func()) {
+	t.Helper()
+	held, free := make(chan struct{}), make(chan struct{})
+	for _, l := range f.loops {
+		l.post(func() { held <- struct{}{}; <-free })
+		within(t, "hold", held)
+	}
+	release = sync.OnceFunc(func() { close(free) })
+	t.Cleanup(release)
+	return release
+}
+
+// keptClient is a connection of a user that stays.
+type keptClient struct {
+	net.Conn
+	t  *testing.T
+	in *bufio.Reader
+}
+
+func keep(t *testing.T, f *Front) *keptClient {
+	t.Helper()
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	return &keptClient{conn, t, bufio.NewReader(conn)}
+}
+
+func (c *keptClient) ask(method, body string) {
+	c.t.Helper()
+	length := ""
+	if method == http.MethodPost {
+		length = fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	}
+	if _, err := fmt.Fprintf(c, "%s / HTTP/1.1\r\nHost: a\r\n%s\r\n%s", method, length, body); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *keptClient) answer() (int, string) {
+	c.t.Helper()
+	response, err := http.ReadResponse(c.in, nil)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response.StatusCode, string(body)
+}
+
+// What an upstream sends beyond its answer is nobody else's, however late it comes.
+func TestSurplusReachesNobody(t *testing.T) {
+	const good, bad = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad"
+	full := strings.Repeat("x", quickAnswerMost-len("HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n"))
+	for name, first := range map[string]string{
+		"in a later piece": "", "behind an answer that fills the buffer": fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(full), full) + bad,
+	} {
+		t.Run(name, func(t *testing.T) {
+			surplus := make(chan struct{})
+			sent := make(chan struct{}, 100)
+			f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, n int) {
+				for i := 1; ; i++ {
+					if _, err := http.ReadRequest(in); err != nil {
+						return
+					}
+					if i == 1 && first != "" {
+						fmt.Fprint(conn, first)
+						continue
+					}
+					fmt.Fprint(conn, good)
+					if i == 1 && first == "" {
+						go func() {
+							<-surplus
+							fmt.Fprint(conn, bad)
+							sent <- struct{}{}
+						}()
+					}
+				}
+			})})
+			clients := make([]*keptClient, len(f.loops)+1) // of which two have the same loop
+			for i := range clients {
+				clients[i] = keep(t, f)
+				clients[i].ask(http.MethodGet, "")
+				if _, body := clients[i].answer(); body != "good" && body != full {
+					t.Fatalf("%.20q", body)
+				}
+			}
+			release := hold(t, f)
+			for _, c := range clients[1:] {
+				c.ask(http.MethodGet, "")
+			}
+			<-time.After(10 * time.Millisecond) // the loop is to hear of the requests first
+			close(surplus)
+			if first == "" {
+				within(t, "surplus", sent)
+			}
+			<-time.After(10 * time.Millisecond)
+			release()
+			for _, c := range clients[1:] {
+				if _, body := c.answer(); body != "good" && body != full {
+					t.Errorf("another client got %.20q", body)
+				}
+			}
+		})
+	}
 }
