@@ -492,11 +492,16 @@ func dialled(address string) (fd int, err error) {
 	return fd, err
 }
 
-// opened is a socket of the quick way as net has it. The number that it had is closed.
-func opened(fd int) (net.Conn, error) {
+// opened is a socket of the quick way as net has it. The number that it had is closed, after last words where net can not have it:
+// for a moment it takes two numbers.
+func opened(fd int, last string) (net.Conn, error) {
 	file := os.NewFile(uintptr(fd), "connection")
 	defer func() { _ = file.Close() }()
-	return net.FileConn(file)
+	conn, err := net.FileConn(file)
+	if err != nil && last != "" {
+		_, _ = file.WriteString(last)
+	}
+	return conn, err
 }
 
 // door is where a front's clients come in.

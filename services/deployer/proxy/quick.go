@@ -406,7 +406,9 @@ func (c *client) hand(failed error) {
 	c.loop.unwatch(c.fd)
 	c.used(len(c.in), &c.loop.small)
 	var b *begun
+	last, path := "", ""
 	if c.q != nil {
+		last, path = unanswered, string(c.q.path)
 		b = &begun{x: &exchange{target: c.to, feature: c.feature, start: c.start, headed: c.headed}, cookie: c.cookie, err: failed}
 		h.begun.Store(b)
 		c.loop.requests = append(c.loop.requests, c.q)
@@ -425,14 +427,14 @@ func (c *client) hand(failed error) {
 		case b.err != nil:
 			_ = syscall.Close(up.fd)
 		default:
-			if conn, err := opened(up.fd); err != nil {
+			if conn, err := opened(up.fd, ""); err != nil {
 				b.err = err
 			} else {
 				b.c = newConnection(conn, up.address, up.epoch)
 				b.c.before, b.c.used = up.in, up.before
 			}
 		}
-		conn, err := opened(c.fd)
+		conn, err := opened(c.fd, last)
 		h.Conn = conn
 		if err == nil {
 			select {
@@ -440,10 +442,16 @@ func (c *client) hand(failed error) {
 				return
 			case <-f.handed.done:
 			}
+		} else if b != nil { // the upstream may have done it: it is counted, and nobody else tells of it
+			b.x.count(true)
+			f.logFailed(b.x, path, errors.Join(b.err, err))
 		}
 		_ = h.Close()
 	}()
 }
+
+// unanswered is for a client that net/http could not be given.
+const unanswered = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 var errUntaken = errors.New("the upstream does not read its request")
 

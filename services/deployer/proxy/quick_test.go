@@ -202,6 +202,91 @@ func TestADoorOpensAgain(t *testing.T) {
 	}
 }
 
+// noFiles has the process open none until more.
+func noFiles(t *testing.T) (more func()) {
+	t.Helper()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 0, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	more = sync.OnceFunc(func() {
+		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(more)
+	return more
+}
+
+// A request that net/http can not go on with, since no file can be opened, is answered, counted and told of.
+func TestNoRequestVanishesWithoutFiles(t *testing.T) {
+	for name, answer := range map[string]string{
+		"an answer in chunks":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+		"an answer that lasts": "",
+		"no connection":        "none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked, may := make(chan struct{}, 1), make(chan struct{})
+			logged := make(chan string, 10)
+			f := front(t, Config{Log: func(message string, pairs ...any) { logged <- fmt.Sprint(message, pairs) }}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+				for i := 0; ; i++ {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					if i == 0 {
+						fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+						continue
+					}
+					asked <- struct{}{}
+					<-may
+					fmt.Fprint(conn, answer)
+				}
+			})})
+			<-logged // of the routes
+			c := keep(t, f)
+			c.ask(http.MethodPost, "once")
+			if status, body := c.answer(); status != http.StatusOK || body != "ok" {
+				t.Fatalf("%d %q", status, body)
+			}
+			if answer == "none" {
+				f.closeIdle()
+				look(f, func(*share) {})
+			}
+			more := noFiles(t)
+			c.ask(http.MethodPost, "once")
+			if answer != "none" {
+				within(t, "request", asked)
+				if answer != "" {
+					close(may)
+				} else {
+					defer close(may)
+				}
+			}
+			if status, _ := c.answer(); status != http.StatusBadGateway {
+				t.Errorf("status %d", status)
+			}
+			more()
+			select {
+			case text := <-logged:
+				if !strings.Contains(text, "request failed") || !strings.Contains(text, "too many open files") {
+					t.Errorf("logged %s", text)
+				}
+			case <-time.After(5 * time.Second):
+				t.Error("nothing was logged")
+			}
+			eventually(t, "the error to be counted", func() bool {
+				got := f.Snapshot().Versions["v1"]
+				return got.Requests == 2 && got.Errors == 1 && got.InFlight == 0
+			})
+		})
+	}
+}
+
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
 func TestCloseOnTheQuickWay(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})

@@ -71,8 +71,7 @@ func (f *Front) failed(w http.ResponseWriter, r *http.Request, x *exchange, err 
 	if left {
 		return // nobody is there to answer
 	}
-	f.config.Log("request failed", "environment", f.config.Environment, "service", f.config.Service,
-		"version", x.version.name, "path", r.URL.Path, "error", err.Error())
+	f.logFailed(x, r.URL.Path, err)
 	status := http.StatusBadGateway
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -82,6 +81,11 @@ func (f *Front) failed(w http.ResponseWriter, r *http.Request, x *exchange, err 
 		w.Header().Set("Connection", "close") // what is left of the body must not be taken for another request
 	}
 	http.Error(w, "the service did not answer", status)
+}
+
+func (f *Front) logFailed(x *exchange, path string, err error) {
+	f.config.Log("request failed", "environment", f.config.Environment, "service", f.config.Service,
+		"version", x.version.name, "path", path, "error", err.Error())
 }
 
 func (x *exchange) count(isError bool) {
