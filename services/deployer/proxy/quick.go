@@ -210,7 +210,7 @@ func (c *client) listen() {
 			break
 		}
 	}
-	l.requests = append(l.requests, q)
+	l.reuse(q)
 	switch {
 	case got == readUnusual:
 		c.hand(nil)
@@ -228,6 +228,13 @@ func (c *client) listen() {
 	}
 }
 
+// reuse keeps what a request was read into.
+func (l *loop) reuse(q *quickRequest) {
+	if len(l.requests) < buffersMost {
+		l.requests = append(l.requests, q)
+	}
+}
+
 // ask sends a request on.
 func (c *client) ask(q *quickRequest) {
 	f := c.share.f
@@ -239,7 +246,7 @@ func (c *client) ask(q *quickRequest) {
 		ok = false
 	}
 	if !ok {
-		c.loop.requests = append(c.loop.requests, q)
+		c.loop.reuse(q)
 		c.hand(nil)
 		return
 	}
@@ -349,7 +356,7 @@ func (c *client) answer() {
 	}
 	c.used(q.size, &c.loop.small)
 	err := c.write(out)
-	c.loop.requests = append(c.loop.requests, q)
+	c.loop.reuse(q)
 	f.leave(c.to.version)
 	c.loop.calm(c, c.start.Add(idlePatience))
 	switch {
@@ -411,7 +418,7 @@ func (c *client) hand(failed error) {
 		last, path = unanswered, string(c.q.path)
 		b = &begun{x: &exchange{target: c.to, feature: c.feature, start: c.start, headed: c.headed}, cookie: c.cookie, err: failed}
 		h.begun.Store(b)
-		c.loop.requests = append(c.loop.requests, c.q)
+		c.loop.reuse(c.q)
 	}
 	if up != nil {
 		if len(up.out) > 0 {

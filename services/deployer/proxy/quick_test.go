@@ -287,6 +287,19 @@ func TestNoRequestVanishesWithoutFiles(t *testing.T) {
 	}
 }
 
+// What many requests at once were read into is not kept for ever.
+func TestBuffersThatWaitAreFew(t *testing.T) {
+	f := front(t, Config{}, Routes{})
+	look(f, func(s *share) {
+		for range 2 * buffersMost {
+			s.loop.reuse(&quickRequest{})
+		}
+		if n := len(s.loop.requests); n > buffersMost {
+			t.Errorf("%d wait", n)
+		}
+	})
+}
+
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
 func TestCloseOnTheQuickWay(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
