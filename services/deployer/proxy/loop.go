@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -60,6 +61,9 @@ var loops struct {
 	users int
 	all   []*loop
 }
+
+// turns is whose the next client is: of the process too, or all fronts with few clients would give them to the same loop.
+var turns atomic.Uint64
 
 // joinLoops starts the loops for the first front. Half of the processors: the others are for what does not go the quick way, since
 // a loop that has much to do lets go of its own only when it is made to.
@@ -510,7 +514,6 @@ type door struct {
 	loop  *loop
 	raw   syscall.RawConn
 	fd    int
-	turn  int
 	wait  time.Duration
 	until time.Time // it is open again
 }
@@ -554,8 +557,7 @@ func (d *door) ready(uint32) {
 			}
 			d.wait = 0
 			_ = syscall.SetsockoptInt(client, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
-			d.turn++
-			l := d.f.loops[d.turn%len(d.f.loops)]
+			l := d.f.loops[turns.Add(1)%uint64(len(d.f.loops))]
 			if l == d.loop {
 				l.enter(d.f, client, from)
 			} else if !l.post(func() { l.enter(d.f, client, from) }) {

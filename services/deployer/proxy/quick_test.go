@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -298,6 +299,25 @@ func TestBuffersThatWaitAreFew(t *testing.T) {
 			t.Errorf("%d wait", n)
 		}
 	})
+}
+
+// Fronts with one client each do not all leave them to the same loop.
+func TestLoopsShareTheFronts(t *testing.T) {
+	before := runtime.GOMAXPROCS(6)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	busy := map[*loop]int{}
+	for range 6 {
+		f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+		c := keep(t, f)
+		c.ask(http.MethodGet, "")
+		c.answer()
+		look(f, func(s *share) { busy[s.loop] += len(s.clients) })
+	}
+	for l, n := range busy {
+		if len(busy) != 3 || n != 2 {
+			t.Errorf("loop %p has %d of 6 clients", l, n)
+		}
+	}
 }
 
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
