@@ -35,9 +35,17 @@ type loop struct {
 	small, large [][]byte // buffers that nobody uses, for requests and for answers
 	requests     []*quickRequest
 
+	dial func(address string) (fd int, err error) // waits, unlike all else
+
 	mu      sync.Mutex
-	posted  []func()
+	posted  []posted
 	stopped bool
+}
+
+// posted is what a loop is to do, and who is broken when it panics.
+type posted struct {
+	w  watched
+	do func()
 }
 
 // watched is what a loop tells that its socket is ready.
@@ -110,7 +118,7 @@ func newLoop() (*loop, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	l := &loop{poll: poll, events: make([]syscall.EpollEvent, 128), shares: map[*Front]*share{}, ended: make(chan struct{})}
+	l := &loop{poll: poll, events: make([]syscall.EpollEvent, 128), shares: map[*Front]*share{}, dial: dialled, ended: make(chan struct{})}
 	if err := syscall.Pipe2(l.wake[:], syscall.O_NONBLOCK|syscall.O_CLOEXEC); err != nil {
 		_ = syscall.Close(poll)
 		return nil, os.NewSyscallError("pipe2", err)
@@ -148,13 +156,15 @@ func (l *loop) unwatch(fd int) {
 }
 
 // post has the loop call do; false: it has ended.
-func (l *loop) post(do func()) bool {
+func (l *loop) post(do func()) bool { return l.postFor(waker{}, do) }
+
+func (l *loop) postFor(w watched, do func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.stopped {
 		return false
 	}
-	if l.posted = append(l.posted, do); len(l.posted) == 1 {
+	if l.posted = append(l.posted, posted{w, do}); len(l.posted) == 1 {
 		_, _ = syscall.Write(l.wake[1], []byte{0})
 	}
 	return true
@@ -169,11 +179,11 @@ func (w waker) ready(uint32) {
 	var some [8]byte
 	_, _ = syscall.Read(w.l.wake[0], some[:])
 	w.l.mu.Lock()
-	posted := w.l.posted
+	all := w.l.posted
 	w.l.posted = nil
 	w.l.mu.Unlock()
-	for _, do := range posted {
-		w.l.guard(waker{}, do)
+	for _, p := range all {
+		w.l.guard(p.w, p.do)
 	}
 }
 
@@ -206,6 +216,11 @@ func (l *loop) guard(w watched, do func()) {
 	defer func() {
 		if fault := recover(); fault != nil {
 			log.Printf("the front: a connection is closed: %v\n%s", fault, debug.Stack())
+			defer func() {
+				if fault := recover(); fault != nil {
+					log.Printf("the front: and could not be: %v\n%s", fault, debug.Stack())
+				}
+			}()
 			w.broken()
 		}
 	}()
@@ -224,14 +239,13 @@ func (l *loop) sweep(now time.Time) (wait int) {
 		l.looked = now
 		for i := len(l.urgent) - 1; i >= 0; i-- { // from behind: who goes is replaced by the last
 			if c := l.urgent[i]; now.After(c.due) {
-				c.late()
+				l.guard(c, c.late)
 			}
 		}
 	}
 	for _, d := range slices.Clone(l.doors) {
 		if now.After(d.until) {
-			d.shut()
-			d.open()
+			l.guard(d, func() { d.shut(); d.open() })
 		}
 	}
 	if now.Sub(l.swept) >= seldom {
@@ -459,7 +473,7 @@ func (s *share) closeIdle() {
 func (s *share) sweep(now time.Time) {
 	for c := range s.clients {
 		if c.place < 0 && c.stage != clientDials && now.After(c.due) {
-			c.end()
+			s.loop.guard(c, c.end)
 		}
 	}
 	for address, waiting := range s.idle {

@@ -264,9 +264,10 @@ func (c *client) send() {
 	}
 	l, address, epoch := c.loop, c.to.url.Host, c.share.f.upstreams.epoch.Load()
 	l.calm(c, time.Time{}) // the dialler has its own patience
+	dial := l.dial
 	go func() {
-		fd, err := dialled(address)
-		if !l.post(func() { c.dialled(fd, err, address, epoch) }) && err == nil {
+		fd, err := dial(address)
+		if !l.postFor(c, func() { c.dialled(fd, err, address, epoch) }) && err == nil {
 			_ = syscall.Close(fd)
 		}
 	}()
@@ -386,17 +387,18 @@ func (c *client) end() {
 	if c.stage == clientGone {
 		return
 	}
+	up, asked := c.up, c.q != nil
+	c.gone() // first: what ends again after a fault must not close a number that is another's
+	defer c.share.f.clients.remove()
 	c.loop.sockets[c.fd] = nil
 	_ = syscall.Close(c.fd)
-	if c.up != nil {
-		c.up.close()
-	}
-	if c.q != nil {
-		c.share.f.leave(c.to.version)
-	}
 	c.used(len(c.in), &c.loop.small)
-	c.gone()
-	c.share.f.clients.remove()
+	if asked {
+		defer c.share.f.leave(c.to.version)
+	}
+	if up != nil {
+		up.close()
+	}
 }
 
 // gone has the loop forget a client.

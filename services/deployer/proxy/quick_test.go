@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -317,6 +319,44 @@ func TestLoopsShareTheFronts(t *testing.T) {
 		if len(busy) != 3 || n != 2 {
 			t.Errorf("loop %p has %d of 6 clients", l, n)
 		}
+	}
+}
+
+// A fault ends the connection that it is of, wherever in the loop it comes, and no other.
+func TestAFaultEndsOneConnection(t *testing.T) {
+	log.SetOutput(io.Discard)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	for name, fault := range map[string]func(f *Front, c *keptClient){
+		"when it is due": func(f *Front, _ *keptClient) {
+			look(f, func(s *share) {
+				for c := range s.clients { // late will find no request
+					c.stage, c.up = clientAsks, &link{socket: socket{loop: s.loop, out: []byte("x")}}
+					c.up.fd, _ = syscall.Dup(c.fd)
+					s.loop.hurry(c, time.Now())
+				}
+			})
+		},
+		"with a new link": func(f *Front, c *keptClient) {
+			f.closeIdle()
+			look(f, func(s *share) { s.loop.dial = func(string) (int, error) { return -1, nil } })
+			c.ask(http.MethodGet, "")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+			c := keep(t, f)
+			c.ask(http.MethodGet, "")
+			c.answer()
+			fault(f, c)
+			if _, err := c.in.ReadByte(); err == nil {
+				t.Error("its client is answered")
+			}
+			look(f, func(s *share) { s.loop.dial = dialled })
+			if status, body := get(t, f, "/", "ann"); status != http.StatusOK || body != "v1" {
+				t.Errorf("another client: %d %q", status, body)
+			}
+			eventually(t, "the requests to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+		})
 	}
 }
 
