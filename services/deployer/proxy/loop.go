@@ -103,14 +103,17 @@ func leaveLoops() {
 
 func stopLoops() {
 	for _, l := range loops.all {
-		l.post(func() {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			l.stopped = true
-		})
+		l.post(l.stop)
 		<-l.ended
 	}
 	loops.all = nil
+}
+
+// stop has the loop end, and nothing more be posted.
+func (l *loop) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
 }
 
 func newLoop() (*loop, error) {
@@ -206,6 +209,7 @@ func (l *loop) run() {
 		stopped := l.stopped
 		l.mu.Unlock()
 		if stopped {
+			waker{l}.ready(0) // what was posted before is done: a file to close, say
 			return
 		}
 	}

@@ -360,6 +360,29 @@ func TestAFaultEndsOneConnection(t *testing.T) {
 	}
 }
 
+// What a loop has taken to do it does, also when it ends meanwhile.
+func TestALoopEndsWithNothingLeft(t *testing.T) {
+	l, err := newLoop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := false
+	go l.run()
+	l.post(func() {
+		if !l.post(func() { done = true }) {
+			t.Error("nothing is taken before the loop ends")
+		}
+		l.stop()
+	})
+	within(t, "end", l.ended)
+	if !done {
+		t.Error("what was taken was not done")
+	}
+	if l.post(func() {}) {
+		t.Error("a loop that has ended takes more")
+	}
+}
+
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
 func TestCloseOnTheQuickWay(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
