@@ -35,7 +35,9 @@ type loop struct {
 	small, large [][]byte // buffers that nobody uses, for requests and for answers
 	requests     []*quickRequest
 
-	dial func(address string) (fd int, err error) // waits, unlike all else
+	zones map[uint32]string // what the network's interfaces are named, since zoned
+	zoned time.Time
+	dial  func(address string) (fd int, err error) // waits, unlike all else
 
 	mu      sync.Mutex
 	posted  []posted
@@ -559,10 +561,13 @@ func (d *door) pause() {
 
 func (d *door) broken() {}
 
+// acceptMost are how many clients come in before the loop sees to the others; of those that still wait it is told again.
+const acceptMost = 64
+
 // ready accepts the clients that wait.
 func (d *door) ready(uint32) {
 	_ = d.raw.Control(func(fd uintptr) { // not when it was closed meanwhile: its number may be another's
-		for {
+		for range acceptMost {
 			client, from, err := syscall.Accept4(int(fd), syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC)
 			switch {
 			case errors.Is(err, syscall.EAGAIN):
@@ -593,16 +598,36 @@ func (d *door) shut() {
 	d.loop.doors = slices.DeleteFunc(d.loop.doors, func(other *door) bool { return other == d })
 }
 
-func address(from syscall.Sockaddr) string {
+func (l *loop) address(from syscall.Sockaddr) string {
 	switch a := from.(type) {
 	case *syscall.SockaddrInet4:
 		return net.IP(a.Addr[:]).String()
 	case *syscall.SockaddrInet6:
-		ip := net.IPAddr{IP: a.Addr[:]}
-		if zone, err := net.InterfaceByIndex(int(a.ZoneId)); err == nil {
-			ip.Zone = zone.Name
-		}
-		return ip.String()
+		return (&net.IPAddr{IP: a.Addr[:], Zone: l.zone(a.ZoneId)}).String()
 	}
 	return ""
+}
+
+const (
+	zonesMost = 64
+	zonesFor  = time.Minute // an interface may be given another name
+)
+
+// zone is the name of a network interface, which to ask the kernel for takes longer than a request.
+func (l *loop) zone(index uint32) string {
+	if index == 0 {
+		return ""
+	}
+	now := time.Now()
+	if l.zones == nil || len(l.zones) >= zonesMost || now.Sub(l.zoned) >= zonesFor {
+		l.zones, l.zoned = map[uint32]string{}, now
+	}
+	name, known := l.zones[index]
+	if !known {
+		if zone, err := net.InterfaceByIndex(int(index)); err == nil {
+			name = zone.Name
+		}
+		l.zones[index] = name
+	}
+	return name
 }

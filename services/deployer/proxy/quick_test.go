@@ -383,6 +383,65 @@ func TestALoopEndsWithNothingLeft(t *testing.T) {
 	}
 }
 
+// Those that come all at once do not keep the loop from those that are there.
+func TestADoorLetsInSomeAtATime(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+	held, free, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	f.door.loop.post(func() {
+		close(held)
+		<-free
+		before := turns.Load()
+		f.door.ready(0)
+		if n := turns.Load() - before; n != acceptMost {
+			t.Errorf("%d were let in at once", n)
+		}
+		close(done)
+	})
+	within(t, "hold", held)
+	clients := make([]*keptClient, acceptMost+20)
+	for i := range clients {
+		clients[i] = keep(t, f)
+		clients[i].ask(http.MethodGet, "")
+	}
+	close(free)
+	within(t, "door", done)
+	for _, c := range clients {
+		if status, body := c.answer(); status != http.StatusOK || body != "v1" {
+			t.Errorf("%d %q", status, body)
+		}
+	}
+}
+
+func TestAddressesWithAZone(t *testing.T) {
+	all, err := net.Interfaces()
+	if err != nil || len(all) == 0 {
+		t.Skipf("SKIPPED: no interface to name: %v", err)
+	}
+	l := &loop{}
+	from := &syscall.SockaddrInet6{Addr: [16]byte{0xfe, 0x80, 15: 1}, ZoneId: uint32(all[0].Index)}
+	if got := l.address(from); got != "fe80::1%"+all[0].Name {
+		t.Error(got)
+	}
+	l.zones[from.ZoneId] = "remembered"
+	if got := l.address(from); got != "fe80::1%remembered" {
+		t.Errorf("asked for again: %s", got)
+	}
+	l.zoned = time.Now().Add(-2 * zonesFor)
+	if got := l.address(from); got != "fe80::1%"+all[0].Name {
+		t.Errorf("never asked for again: %s", got)
+	}
+	for i := range uint32(3 * zonesMost) {
+		l.zone(1<<20 + i)
+	}
+	if len(l.zones) > zonesMost {
+		t.Errorf("%d are remembered", len(l.zones))
+	}
+	from.ZoneId = 0
+	if got := l.address(from); got != "fe80::1" {
+		t.Error(got)
+	}
+}
+
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
 func TestCloseOnTheQuickWay(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
