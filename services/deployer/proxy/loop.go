@@ -28,7 +28,7 @@ type loop struct {
 	shares  map[*Front]*share
 	urgent  []*client // those whose time is short
 	doors   []*door   // that are not open for the moment
-	swept   time.Time
+	next    time.Time // nothing else is due before; zero: nothing else waits
 	looked  time.Time // at the urgent
 	ended   chan struct{}
 
@@ -234,7 +234,7 @@ func (l *loop) guard(w watched, do func()) {
 }
 
 const (
-	// urgently is how often the clients whose time is short are looked at, and seldom how often all are.
+	// urgently is how often the clients whose time is short are looked at, and seldom how often all are at most.
 	urgently = 5 * time.Millisecond
 	seldom   = time.Second
 )
@@ -254,21 +254,30 @@ func (l *loop) sweep(now time.Time) (wait int) {
 			l.guard(d, func() { d.shut(); d.open() })
 		}
 	}
-	if now.Sub(l.swept) >= seldom {
-		l.swept = now
+	if !l.next.IsZero() && now.After(l.next) {
+		l.next = time.Time{}
 		for _, s := range l.shares {
 			s.sweep(now)
 		}
-	}
-	if len(l.urgent)+len(l.doors) > 0 {
-		return int(urgently / time.Millisecond)
-	}
-	for _, s := range l.shares {
-		if len(s.clients)+len(s.idle) > 0 {
-			return int(seldom / time.Millisecond)
+		if least := now.Add(seldom); !l.next.IsZero() && l.next.Before(least) {
+			l.next = least
 		}
 	}
-	return -1
+	switch {
+	case len(l.urgent)+len(l.doors) > 0:
+		return int(urgently / time.Millisecond)
+	case l.next.IsZero():
+		return -1
+	default:
+		return int(max(l.next.Sub(now), 0)/time.Millisecond) + 1
+	}
+}
+
+// expect has the loop look when something is due, which may be put off meanwhile.
+func (l *loop) expect(due time.Time) {
+	if l.next.IsZero() || due.Before(l.next) {
+		l.next = due
+	}
 }
 
 // of is what the loop has of a front.
@@ -292,7 +301,9 @@ func (l *loop) hurry(c *client, due time.Time) {
 
 // calm is for a client that has time.
 func (l *loop) calm(c *client, due time.Time) {
-	c.due = due
+	if c.due = due; !due.IsZero() {
+		l.expect(due)
+	}
 	if c.place >= 0 {
 		last := l.urgent[len(l.urgent)-1]
 		l.urgent[c.place], last.place = last, c.place
@@ -460,6 +471,7 @@ func (s *share) keep(u *link, now time.Time) {
 	u.before, u.since, u.client = true, now, nil
 	if waiting := s.idle[u.address]; u.epoch == s.f.upstreams.epoch.Load() && len(waiting) < idleMost && !u.readable && !u.ended && len(u.in)+len(u.out) == 0 {
 		s.idle[u.address] = append(waiting, u)
+		s.loop.expect(now.Add(idleFor))
 	} else {
 		u.close()
 	}
@@ -475,11 +487,15 @@ func (s *share) closeIdle() {
 	clear(s.idle)
 }
 
-// sweep ends what has waited too long.
+// sweep ends what has waited too long, and tells the loop when the rest is due.
 func (s *share) sweep(now time.Time) {
 	for c := range s.clients {
-		if c.place < 0 && c.stage != clientDials && now.After(c.due) {
+		switch {
+		case c.place >= 0, c.stage == clientDials: // it is told of elsewhere
+		case now.After(c.due):
 			s.loop.guard(c, c.end)
+		default:
+			s.loop.expect(c.due)
 		}
 	}
 	for address, waiting := range s.idle {
@@ -489,6 +505,8 @@ func (s *share) sweep(now time.Time) {
 		}
 		if s.idle[address] = waiting; len(waiting) == 0 {
 			delete(s.idle, address)
+		} else {
+			s.loop.expect(waiting[0].since.Add(idleFor))
 		}
 	}
 }

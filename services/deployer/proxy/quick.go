@@ -141,7 +141,8 @@ func (l *loop) enter(f *Front, fd int, from syscall.Sockaddr) {
 		return
 	}
 	s := l.of(f)
-	c := &client{socket: socket{loop: l, fd: fd}, share: s, host: l.address(from), got: readPartial, due: time.Now().Add(headPatience), place: -1}
+	c := &client{socket: socket{loop: l, fd: fd}, share: s, host: l.address(from), got: readPartial, place: -1}
+	l.calm(c, time.Now().Add(headPatience))
 	s.clients[c] = struct{}{}
 	if err := l.watch(fd, c, edge); err != nil {
 		c.end()

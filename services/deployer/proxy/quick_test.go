@@ -442,6 +442,37 @@ func TestAddressesWithAZone(t *testing.T) {
 	}
 }
 
+// Clients and links that wait cost a loop nothing until the first of them has waited too long.
+func TestALoopRestsUntilSomethingIsDue(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+	c := keep(t, f)
+	c.ask(http.MethodGet, "")
+	c.answer()
+	at := time.Now()
+	for _, step := range []struct {
+		after                 time.Duration
+		clients, links, waits int
+	}{{0, 1, 1, 1}, {idleFor - 5*time.Second, 1, 1, 1}, {10 * time.Second, 1, 0, 1}, {idlePatience - idleFor, 0, 0, 0}} {
+		at = at.Add(step.after)
+		clients, links, waits := 0, 0, 0
+		look(f, func(s *share) {
+			if wait := s.loop.sweep(at); wait >= 0 {
+				waits++
+				if wait < int(2*seldom/time.Millisecond) {
+					t.Errorf("a loop rests for %d ms only", wait)
+				}
+			}
+			clients, links = clients+len(s.clients), links+len(s.idle)
+		})
+		if clients != step.clients || links != step.links || waits != step.waits {
+			t.Errorf("after %s: %d clients, %d upstreams with links, %d loops that wait for something", step.after, clients, links, waits)
+		}
+	}
+	if _, err := c.in.ReadByte(); err != io.EOF {
+		t.Errorf("a client that has waited too long: %v", err)
+	}
+}
+
 // A front that closes lets the request in flight end, says that it was the last, and closes what waits for one.
 func TestCloseOnTheQuickWay(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
