@@ -356,32 +356,40 @@ func look(f *Front, at func(s *share)) {
 	}
 }
 
-// A connection that its upstream has closed while it waited is not used, also for what must not be sent twice.
+// A connection that its upstream has closed while it waited is not used, also for what must not be sent twice, and also where the
+// request is heard of before the end.
 func TestConnectionsThatWereClosedMeanwhile(t *testing.T) {
-	ok := "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-	closed := make(chan struct{}, 10)
+	shut, closed := make(chan struct{}), make(chan struct{}, 10)
 	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, n int) {
 		if r, err := http.ReadRequest(in); err == nil {
 			_, _ = io.Copy(io.Discard, r.Body)
-			_, _ = io.WriteString(conn, ok)
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		}
+		<-shut
 		_ = conn.Close() // without having said so
 		closed <- struct{}{}
 	})})
+	defer close(shut)
+	c := keep(t, f)
 	for n := range 6 {
-		response, err := http.Post(f.URL(), "text/plain", strings.NewReader("once"))
-		if err != nil {
-			t.Fatal(err)
+		release := func() {}
+		if n > 0 {
+			if idleConnections(f) != 1 {
+				t.Fatalf("request %d: no connection waits", n)
+			}
+			release = hold(t, f)
 		}
-		body, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		if err != nil || string(body) != "ok" {
-			t.Fatalf("request %d: %d %q %v", n, response.StatusCode, body, err)
+		c.ask(http.MethodPost, "once")
+		if n > 0 {
+			<-time.After(10 * time.Millisecond)
+			shut <- struct{}{}
+			within(t, "close", closed)
+			<-time.After(10 * time.Millisecond)
 		}
-		within(t, "close", closed)
-		eventually(t, "the end to arrive", func() bool {
-			return idleConnections(f) == 0
-		})
+		release()
+		if status, body := c.answer(); status != http.StatusOK || body != "ok" {
+			t.Fatalf("request %d: %d %q", n, status, body)
+		}
 	}
 }
 

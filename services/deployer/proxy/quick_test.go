@@ -197,10 +197,21 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 // Clients that come while there are too many files wait at the door.
 func TestADoorOpensAgain(t *testing.T) {
 	f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
-	done := make(chan struct{})
-	f.door.loop.post(func() { f.door.pause(); close(done) })
-	<-done
-	if status, body := get(t, f, "/", "ann"); status != http.StatusOK || body != "v1" {
+	release := hold(t, f)
+	c := keep(t, f) // the kernel has it
+	c.ask(http.MethodGet, "")
+	more := noFiles(t)
+	release()
+	eventually(t, "the door to shut", func() bool {
+		shut := false
+		look(f, func(s *share) { shut = shut || len(s.loop.doors) == 1 && s.loop.doors[0] == f.door })
+		return shut
+	})
+	if n := quickClients(f); n != 0 {
+		t.Errorf("%d clients are in", n)
+	}
+	more()
+	if status, body := c.answer(); status != http.StatusOK || body != "v1" {
 		t.Errorf("%d %q", status, body)
 	}
 }
