@@ -20,9 +20,8 @@ import (
 type sick struct {
 	asked chan string // what hangs, and what was drained
 
-	mu       sync.Mutex
-	state    keeper.State
-	snapshot proxy.Snapshot
+	mu    sync.Mutex
+	state keeper.State
 }
 
 func newSick(t *testing.T, folder string) *sick {
@@ -57,10 +56,6 @@ func (f *sick) serve(w http.ResponseWriter, r *http.Request) {
 	case "/attach", "/state":
 		f.mu.Lock()
 		answer = f.state
-		f.mu.Unlock()
-	case "/snapshot":
-		f.mu.Lock()
-		answer = f.snapshot
 		f.mu.Unlock()
 	case "/open":
 		answer = keeper.Door{Name: door, Addr: "127.0.0.1:20001", URL: "http://127.0.0.1:20001"}

@@ -19,11 +19,9 @@ import (
 
 const (
 	defaultTick = time.Second
-	// shifts is how many steps are worked on at once, and mostWatched how many canaries are watched from tick to tick: there is room
-	// beside them for whoever moves all users.
-	shifts, mostWatched = 128, 112
-	// turns is how often one more is looked at. The front counts meanwhile; a tick is longer then.
-	turns = 10 * time.Second
+	// shifts is how many steps are worked on at once. A canary takes one place for as long as it is watched: who moves all users waits for
+	// one too where as many are in flight.
+	shifts = 128
 )
 
 // shift sets the share of users that the new version serves. At the full share the version of before has been drained and
@@ -68,8 +66,7 @@ func isStep(s rollout.State, c events.CanaryStepped) bool {
 	return s.Current.Rollout.ID == c.Rollout.ID && s.Step == c.Step && (s.Stage == rollout.Observing || s.Stage == rollout.Shifting)
 }
 
-// watch reports what each tick counted until the facts say something else than this step. Where too many are watched it does so once,
-// and comes again.
+// watch reports what each tick counted until the facts say something else than this step.
 func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c events.CanaryStepped) error {
 	environment, _ := job.Project.Environment(c.Rollout.Environment)
 	tick, deadline := defaultTick, time.Hour
@@ -83,8 +80,6 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 	}
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	crowded := d.watched.Add(1) > mostWatched
-	defer d.watched.Add(-1)
 	counters := newCounters(metered(job.Project, c.Rollout.Environment, c.Rollout.Service), tick)
 	for {
 		state, changed := d.wanted.get(p.at)
@@ -104,9 +99,6 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 		}
 		if err := p.observe(ctx, job, c, state, deadline, own); err != nil {
 			return err
-		}
-		if crowded {
-			return events.Retry(turns, fmt.Errorf("%d canaries are in flight here, which are as many as one process watches tick by tick: this one is looked at every %s", mostWatched, turns))
 		}
 	}
 }

@@ -119,36 +119,3 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 		})
 	}
 }
-
-// One canary more than are watched at once is told so, and counted all the same: it gives its place back after a tick.
-func TestMoreCanariesThanAreWatched(t *testing.T) {
-	ctx, s, f := sickSite(t)
-	f.mu.Lock()
-	f.snapshot.Versions = map[string]proxy.VersionCounts{"r1": {Counts: proxy.Counts{Requests: 7}}}
-	f.mu.Unlock()
-	p, err := s.place(ctx, at{"shop", "prod/quick"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.observed.Rollout = "r2"
-	step := events.CanaryStepped{Rollout: events.Rollout{ID: "r2", Environment: "prod", Service: "quick", Previous: &events.Instance{Rollout: "r1"}}, Step: 1, Weight: 0.5}
-	d := newDeployer(Options{})
-	state := rollout.State{Stage: rollout.Observing, Step: 1, Exposed: time.Now()}
-	state.Current.Rollout = step.Rollout
-	d.wanted.states[p.at] = state
-	d.watched.Store(mostWatched)
-	project := events.DefaultProject("shop")
-	project.Environments = []events.Environment{{Name: "prod", Canary: &events.CanaryPolicy{Tick: events.Duration(10 * time.Millisecond)}}}
-	var counted []events.CanaryObserved
-	job := service.NewJob(events.Event{}, project, 1, func(_ context.Context, r service.Report) error {
-		counted = append(counted, r.Content.(events.CanaryObserved))
-		return nil
-	})
-	err = d.watch(ctx, job, p, step)
-	if after, again := events.RetryAfter(err); !again || after != turns {
-		t.Fatalf("it comes again after %s: %v", after, err)
-	}
-	if len(counted) != 1 || counted[0].Baseline.Requests != 7 || d.watched.Load() != mostWatched {
-		t.Errorf("counted %+v, watched %d", counted, d.watched.Load())
-	}
-}

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,7 +25,6 @@ import (
 type deployer struct {
 	options Options
 	wanted  *wanted
-	watched atomic.Int32 // canaries
 
 	mu     sync.Mutex
 	site   *site
