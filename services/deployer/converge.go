@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/process"
@@ -239,7 +240,9 @@ func (s *site) stop(ctx context.Context, p *place, id string, one *instance) err
 	if err != nil {
 		s.options.Log("stopped with requests in flight", "rollout", id)
 	}
-	err = s.front.Stop(context.WithoutCancel(ctx), p.at.String(), id)
+	ending, over := context.WithTimeout(context.WithoutCancel(ctx), 2*s.options.Grace+5*time.Second)
+	defer over()
+	err = s.front.Stop(ending, p.at.String(), id)
 	// Who waits for its end holds the lock.
 	close(ended)
 	p.mu.Lock()

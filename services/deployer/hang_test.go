@@ -3,6 +3,7 @@ package deployer
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -12,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
 
 // sick is a front that answers, but not what is asked of doors whose name ends in "slow".
@@ -59,7 +62,7 @@ func (f *sick) serve(w http.ResponseWriter, r *http.Request) {
 		f.mu.Unlock()
 	case "/open":
 		answer = keeper.Door{Name: door, Addr: "127.0.0.1:20001", URL: "http://127.0.0.1:20001"}
-	case "/stop":
+	case "/stop", "/route":
 		f.asked <- r.URL.Path + " " + door
 	}
 	_ = json.NewEncoder(w).Encode(answer)
@@ -131,23 +134,101 @@ func TestAFrontThatHangsOverOnePlace(t *testing.T) {
 	}
 }
 
-// A mend that hangs is no reason that nothing else is looked at.
-func TestAMendThatHangs(t *testing.T) {
-	ctx, s, f := sickSite(t)
-	holds := func(doors ...string) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, name := range doors {
-			f.state.Doors = append(f.state.Doors, keeper.Door{Name: name, Routes: proxy.Routes{}})
-			f.state.Processes = append(f.state.Processes, keeper.Process{Door: name, Version: "stray", Digest: "sha256:1"})
-		}
+// holds has the front hold doors with processes that nobody knows of.
+func (f *sick) holds(doors ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range doors {
+		f.state.Doors = append(f.state.Doors, keeper.Door{Name: name, Routes: proxy.Routes{}})
+		f.state.Processes = append(f.state.Processes, keeper.Process{Door: name, Version: "stray", Digest: "sha256:1"})
 	}
-	holds("shop/dev/slow")
-	looking, stop := context.WithCancel(ctx)
+}
+
+// serves has the facts say that r1 serves a place, which the front runs.
+func serves(s *site, where at) {
+	s.wanted.states[where] = rollout.State{Serving: &events.Instance{Rollout: "r1", Artifact: events.ArtifactDetail{Digest: "sha256:1"}}}
+	s.wanted.started[where.project+"/r1"] = true
+	s.running[where.String()] = []keeper.Process{{Door: where.String(), Version: "r1", Digest: "sha256:1", URL: "http://127.0.0.1:1"}}
+}
+
+func looking(ctx context.Context, t *testing.T, s *site) {
+	t.Helper()
+	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
-	go func() { defer close(done); s.look(looking, nil) }()
-	defer func() { stop(); <-done }()
+	go func() { defer close(done); s.look(ctx, nil) }()
+	t.Cleanup(func() { stop(); <-done })
+}
+
+// A mend that hangs is no reason that nothing else is looked at, nor are more than are mended at once.
+func TestMendsThatHang(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	s.patience = 100 * time.Millisecond
+	for i := range 8 {
+		f.holds(fmt.Sprintf("shop%d/dev/slow", i))
+	}
+	looking(ctx, t, s)
+	f.hear(ctx, t, "/open shop1/dev/slow")
+	f.holds("shop/dev/quick")
+	f.hear(ctx, t, "/stop shop/dev/quick")
+}
+
+// Places that hang when a deployer comes, over the front or over a lock, hold up neither the other places nor the look.
+func TestARestoreThatHangs(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	s.patience = 100 * time.Millisecond
+	for i := range 10 {
+		serves(s, at{fmt.Sprint("shop", i), "dev/slow"})
+		busy := at{fmt.Sprint("shop", i), "dev/busy"}
+		serves(s, busy)
+		p, err := s.place(ctx, busy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+	}
+	serves(s, at{"shop", "dev/quick"})
+	f.holds("shop/dev/other")
+	restoring, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.restore(restoring, func() { looking(ctx, t, s) })
+	f.hear(ctx, t, "/route shop/dev/quick")
+	f.hear(ctx, t, "/stop shop/dev/other")
+}
+
+// One that hangs is no reason to begin looking late.
+func TestTheLookDoesNotWaitForTheRestore(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	slow := at{"shop", "dev/slow"}
+	serves(s, slow)
+	f.holds("shop/dev/quick")
+	restoring, stop := context.WithCancel(ctx)
+	defer stop()
+	go s.restore(restoring, func() { looking(ctx, t, s) })
 	f.hear(ctx, t, "/open shop/dev/slow")
-	holds("shop/dev/quick")
+	f.hear(ctx, t, "/stop shop/dev/quick")
+	if _, ok := s.differences(slow, rollout.State{}, held{}); ok {
+		t.Error("what was not tried yet is told as drift")
+	}
+}
+
+// A place that does not say what it counted is free meanwhile, and others are looked at.
+func TestACountThatHangs(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	slow := at{"shop", "prod/slow"}
+	project := events.DefaultProject("shop")
+	project.Environments = []events.Environment{{Name: "prod", Strategy: events.CanaryStrategy}}
+	s.wanted.projects["shop"] = project
+	serves(s, slow)
+	p := &place{at: slow, front: s.front, instances: map[string]*instance{}}
+	s.places[slow] = p
+	s.untried[slow] = true // so that nothing else asks for it
+	looking(ctx, t, s)
+	f.hear(ctx, t, "/snapshot shop/prod/slow")
+	if !p.mu.TryLock() {
+		t.Fatal("the place is held")
+	}
+	p.mu.Unlock()
+	f.holds("shop/dev/quick")
 	f.hear(ctx, t, "/stop shop/dev/quick")
 }

@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -50,18 +51,21 @@ func (h history) look(version string, total events.Counts, now time.Time) (next 
 	return h, true
 }
 
-// record looks at every place whose next version is a canary. One that is being changed is looked at the next time.
-func (s *site) record(ctx context.Context, now time.Time) {
+// countFor is how long a place may take to say what it counted.
+const countFor = 5 * time.Second
+
+// record begins to look at every place whose next version is a canary. One that is being changed is looked at the next time.
+func (s *site) record(ctx context.Context, counts *turns, now time.Time) {
 	s.mu.Lock()
-	var places []*place
-	for _, p := range s.places {
-		places = append(places, p)
-	}
+	places := slices.Collect(maps.Values(s.places))
 	s.mu.Unlock()
+	began := time.Now()
 	for _, p := range places {
-		if err := s.recordAt(ctx, p, now); err != nil && ctx.Err() == nil {
-			s.options.Log("what users met could not be counted", "at", p.at.String(), "error", err.Error())
-		}
+		counts.begin(ctx, p.at, func(turn context.Context) {
+			if err := s.recordAt(turn, p, now.Add(time.Since(began))); err != nil && ctx.Err() == nil {
+				s.options.Log("what users met could not be counted", "at", p.at.String(), "error", err.Error())
+			}
+		})
 	}
 }
 
@@ -69,17 +73,20 @@ func (s *site) recordAt(ctx context.Context, p *place, now time.Time) error {
 	environment, _ := rollout.SplitKey(p.at.key)
 	policy, _ := s.wanted.project(p.at.project).Environment(environment)
 	stable := s.wanted.running(p.at).stable
-	if stable == nil || policy.Strategy != events.CanaryStrategy || !p.mu.TryLock() {
+	if stable == nil || policy.Strategy != events.CanaryStrategy {
 		return nil
 	}
-	defer p.mu.Unlock()
-	snapshot, err := p.front.Snapshot(ctx, p.at.String())
+	snapshot, err := p.front.Snapshot(ctx, p.at.String()) // without the lock: it may hang
 	if err != nil {
 		return err
 	}
+	if !p.mu.TryLock() {
+		return nil
+	}
+	defer p.mu.Unlock()
 	var closed bool
 	if p.history, closed = p.history.look(stable.id, total(snapshot, stable.id), now); closed {
-		return p.remember(ctx, p.observed)
+		return p.remember(ctx, p.observed) // with it: what is observed must not go back to what it was before
 	}
 	return nil
 }

@@ -50,13 +50,18 @@ func TestACanaryKnowsTheHourBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	s.record(t.Context(), now)
+	record := func(now time.Time) {
+		counts := newTurns(time.Minute)
+		s.record(t.Context(), counts, now)
+		counts.all.Wait()
+	}
+	record(now)
 	for minute := range 3 {
 		for range 5 + minute {
 			get(t, address)
 		}
-		now = now.Add(time.Minute)
-		s.record(t.Context(), now)
+		now = now.Add(61 * time.Second)
+		record(now)
 	}
 	b.publish(v2)
 	crowd := traffic(address, 50)

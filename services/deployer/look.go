@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/service"
@@ -28,8 +27,9 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	tick := time.NewTicker(s.options.Look)
 	defer tick.Stop()
 	before := map[at]seen{}
-	m := mends{slots: make(chan struct{}, 4), at: map[at]bool{}}
-	defer m.all.Wait()
+	mends, counts := newTurns(s.patience), newTurns(countFor) // no look waits for one
+	defer mends.all.Wait()
+	defer counts.all.Wait()
 	var tidied time.Time
 	for told := false; ; {
 		select {
@@ -47,44 +47,17 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 		}
 		told = false
 		now := time.Now()
-		s.record(ctx, now)
+		s.record(ctx, counts, now)
 		if now.Sub(tidied) >= tidyEvery {
 			tidied = now
 			s.tidy(state, now)
 		}
-		before = s.compare(ctx, r, state, before, &m)
+		before = s.compare(ctx, r, state, before, mends)
 	}
-}
-
-// mends are what is being mended now. No look waits for one: it may hang for as long as a process takes to get healthy.
-type mends struct {
-	all   sync.WaitGroup
-	slots chan struct{}
-
-	mu sync.Mutex
-	at map[at]bool
-}
-
-// begin mends a place, unless it is being mended.
-func (m *mends) begin(where at, mend func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.at[where] {
-		return
-	}
-	m.at[where] = true
-	m.all.Go(func() {
-		m.slots <- struct{}{}
-		mend()
-		<-m.slots
-		m.mu.Lock()
-		delete(m.at, where)
-		m.mu.Unlock()
-	})
 }
 
 // compare returns what it found, for the look after it.
-func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen, m *mends) map[at]seen {
+func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen, mends *turns) map[at]seen {
 	now := map[at]seen{}
 	for where, have := range s.held(front) {
 		state, sequence := s.wanted.at(where)
@@ -115,8 +88,8 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 		if len(mendable) == 0 {
 			continue
 		}
-		m.begin(where, func() {
-			lost, err := s.mend(ctx, where, have, mendable)
+		mends.begin(ctx, where, func(turn context.Context) {
+			lost, err := s.mend(turn, where, have, mendable)
 			for _, d := range lost {
 				if now, sequence := s.wanted.at(where); !now.Drifted(d.Kind, d.Version) {
 					s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
@@ -195,11 +168,14 @@ type held struct {
 	processes map[string]keeper.Process
 }
 
-// differences of a place; ok is false while it converges.
+// differences of a place; ok is false while it converges, and before it was tried to.
 func (s *site) differences(where at, state rollout.State, h held) (found []drift.Difference, ok bool) {
 	s.mu.Lock()
-	p := s.places[where]
+	p, untried := s.places[where], s.untried[where]
 	s.mu.Unlock()
+	if untried {
+		return nil, false
+	}
 	if p != nil {
 		if !p.mu.TryLock() {
 			return nil, false

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -44,8 +45,11 @@ type site struct {
 	noted   map[string]keeper.Door
 	tidying sync.Mutex // held while what nothing needs is removed
 
+	patience time.Duration // how long what hangs at one place may hold up the others
+
 	mu      sync.Mutex // not held while the front is asked anything: it may hang
 	places  map[at]*place
+	untried map[at]bool          // places that are to be restored and were not tried yet: they are not looked at
 	opening map[at]chan struct{} // closed when that place was opened, or could not be
 	closed  bool
 }
@@ -97,7 +101,7 @@ func (d *deployer) run(ctx context.Context, r *service.Reporter) error {
 			gone()
 		}()
 		var looking sync.WaitGroup
-		s.restore(restoring, sync.OnceFunc(func() { looking.Go(func() { s.look(restoring, r) }) }))
+		s.restore(restoring, func() { looking.Go(func() { s.look(restoring, r) }) })
 		<-restoring.Done()
 		looking.Wait()
 		stop()
@@ -213,7 +217,7 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
+	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, untried: map[at]bool{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
 	if s.ports, err = openPorts(filepath.Join(o.Data, "ports.json"), o.Door); err == nil {
 		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
 	}
@@ -221,6 +225,8 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 		_ = lock.Close()
 		return nil, err
 	}
+	// Each of the four versions that a place may have to run gets its time, one after the other, and its artifact is fetched.
+	s.patience = 4*o.StartTimeout + o.Grace + time.Minute
 	state := s.front.State()
 	for _, d := range state.Doors {
 		s.noted[d.Name] = d
@@ -234,33 +240,32 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	return s, nil
 }
 
-// restore converges every place, again while one fails; tried is called once it was tried with each.
-func (s *site) restore(ctx context.Context, tried func()) {
-	const atOnce = 4
+// restore converges every place, again while one fails; begun is called before the first is tried.
+func (s *site) restore(ctx context.Context, begun func()) {
+	places := s.torn()
+	s.mu.Lock()
+	for _, where := range places {
+		s.untried[where] = true
+	}
+	s.mu.Unlock()
+	begun()
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		var wg sync.WaitGroup
-		var mu sync.Mutex
-		failed := 0
-		slots := make(chan struct{}, atOnce)
-		for _, where := range s.known() {
-			r := s.wanted.running(where)
-			if r.stable == nil && r.candidate == nil && len(s.running[where.String()]) == 0 {
-				continue
-			}
-			wg.Go(func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				if err := s.converge(ctx, where); err != nil && ctx.Err() == nil {
+		round := newTurns(s.patience)
+		var failed atomic.Int32
+		for _, where := range places {
+			round.begin(ctx, where, func(turn context.Context) {
+				err := s.converge(turn, where)
+				s.mu.Lock()
+				delete(s.untried, where)
+				s.mu.Unlock()
+				if err != nil && ctx.Err() == nil {
 					s.options.Log("does not run as it should; trying again", "at", where.String(), "error", err.Error())
-					mu.Lock()
-					failed++
-					mu.Unlock()
+					failed.Add(1)
 				}
 			})
 		}
-		wg.Wait()
-		tried()
-		if failed == 0 {
+		round.all.Wait()
+		if failed.Load() == 0 {
 			return
 		}
 		select {
@@ -268,7 +273,16 @@ func (s *site) restore(ctx context.Context, tried func()) {
 			return
 		case <-time.After(pause):
 		}
+		places = s.torn()
 	}
+}
+
+// torn are the places where something has to run, or the front runs something.
+func (s *site) torn() []at {
+	return slices.DeleteFunc(s.known(), func(where at) bool {
+		r := s.wanted.running(where)
+		return r.stable == nil && r.candidate == nil && len(s.running[where.String()]) == 0
+	})
 }
 
 // known are the places of the facts, and those that the front holds.
