@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/process"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
@@ -20,11 +21,35 @@ import (
 // startError says that a version could not be started.
 type startError struct {
 	version string
+	of      string // the candidate that is compared with it, where it is a fresh baseline
 	err     error
 }
 
 func (e *startError) Error() string { return fmt.Sprintf("%s does not run: %v", e.version, e.err) }
 func (e *startError) Unwrap() error { return e.err }
+
+// startErrors are what an error says of versions that could not be started, by version.
+func startErrors(err error) map[string]*startError {
+	all := map[string]*startError{}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its parts are looked at one by one
+		for _, e := range joined.Unwrap() {
+			maps.Copy(all, startErrors(e))
+		}
+	} else if s, ok := errors.AsType[*startError](err); ok {
+		all[s.version] = s
+	}
+	return all
+}
+
+// hindered is what an error says of a rollout that could not be started, or what it is compared with.
+func hindered(err error, r events.Rollout) *startError {
+	for _, s := range startErrors(err) {
+		if s.version == r.Runs() || s.of == r.Runs() {
+			return s
+		}
+	}
+	return nil
+}
 
 // converge makes a place what the facts say: it starts what has to run, routes users, and stops the rest once it is
 // drained. It may be called at any time, again, and after any crash. A candidate that does not start leaves all
@@ -68,7 +93,7 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 		needed[v.id] = true
 		upstream, err := s.start(ctx, p, *v)
 		if err != nil {
-			stuck = &startError{v.id, err} // the candidate may be what mends it
+			stuck = &startError{version: v.id, err: err} // the candidate may be what mends it
 		}
 		routes.Stable = upstream
 	}
@@ -77,16 +102,20 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 		compared := want.stable // what the candidate is compared with
 		var baseline *proxy.Upstream
 		upstream, err := s.start(ctx, p, *v)
+		if err != nil {
+			failed = &startError{version: v.id, err: err}
+		}
 		if fresh := want.baseline; fresh != nil {
 			needed[fresh.id] = true
-			if err == nil {
-				baseline, err = s.fresh(ctx, p, *fresh)
+			if failed == nil {
+				if baseline, err = s.fresh(ctx, p, *fresh); err != nil {
+					failed = &startError{version: fresh.id, of: v.id, err: err}
+				}
 			}
 			compared = fresh
 		}
 		switch {
-		case err != nil:
-			failed = &startError{v.id, err}
+		case failed != nil:
 		case stuck != nil:
 		case want.stable != nil && want.weight > 0:
 			routes.Canary, routes.Baseline, routes.Weight = &upstream, baseline, want.weight

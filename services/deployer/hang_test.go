@@ -8,12 +8,15 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/drift"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
@@ -231,4 +234,78 @@ func TestACountThatHangs(t *testing.T) {
 	p.mu.Unlock()
 	f.holds("shop/dev/quick")
 	f.hear(ctx, t, "/stop shop/dev/quick")
+}
+
+// That what ran before another tool deployed is ended, is told once it is, not at each look.
+func TestAnEndForAnotherToolThatHangs(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	s.patience = 20 * time.Millisecond
+	var told atomic.Int32
+	s.options.Log = func(message string, _ ...any) {
+		if message == endedForAnother {
+			told.Add(1)
+		}
+	}
+	s.wanted.states[at{"shop", "dev/slow"}] = rollout.State{Serving: &events.Instance{Rollout: "theirs", Target: events.OutsideTarget}}
+	f.holds("shop/dev/slow")
+	looking(ctx, t, s)
+	for range 4 {
+		f.hear(ctx, t, "/open shop/dev/slow")
+	}
+	if n := told.Load(); n != 0 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// Lost is what was tried and could not be started, not what was never tried.
+func TestWhatWasNotTriedIsNotLost(t *testing.T) {
+	good, bad := events.ArtifactDetail{Digest: "sha256:1"}, events.ArtifactDetail{Digest: "none"}
+	for _, test := range []struct {
+		name                        string
+		stable, candidate, baseline events.ArtifactDetail
+		runs, lost                  []string
+		hindered                    string
+	}{
+		{"the candidate fails, and its baseline is not tried", good, bad, good, []string{"r1"}, []string{"r2"}, "r2"},
+		{"what serves fails, and what is kept is not tried", bad, good, good, []string{"r2", "r2/baseline"}, []string{"r1"}, ""},
+		{"the baseline fails, and the candidate runs", good, good, bad, []string{"r1", "r2"}, []string{"r2/baseline"}, "r2/baseline"},
+		{"what serves fails, and the candidate", bad, bad, good, nil, []string{"r1", "r2"}, "r2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx, s, _ := sickSite(t)
+			where := at{"shop", "prod/api"}
+			state := rollout.State{Stage: rollout.Placed, Serving: &events.Instance{Rollout: "r1", Artifact: test.stable}, Baseline: "r2/baseline",
+				Kept: &rollout.Kept{Instance: events.Instance{Rollout: "r0", Artifact: good}}}
+			state.Current.Rollout = events.Rollout{ID: "r2", Artifact: test.candidate, Previous: &events.Instance{Rollout: "r1", Artifact: test.baseline}}
+			s.wanted.states[where] = state
+			var found []drift.Difference
+			for _, id := range []string{"r0", "r1", "r2", "r2/baseline"} {
+				s.wanted.started["shop/"+id] = true
+				if !slices.Contains(test.runs, id) {
+					found = append(found, drift.Difference{Kind: events.DriftGone, Version: id})
+				}
+			}
+			for _, id := range test.runs {
+				s.running[where.String()] = append(s.running[where.String()], keeper.Process{Version: id, Digest: good.Digest, URL: "http://127.0.0.1:1"})
+			}
+			lost, err := s.mend(ctx, where, held{}, found)
+			var versions []string
+			for _, d := range lost {
+				versions = append(versions, d.Version)
+				if !strings.HasPrefix(d.Found, "it can not be started again: "+d.Version+" does not run: ") {
+					t.Error(d.Found)
+				}
+			}
+			if !slices.Equal(versions, test.lost) {
+				t.Errorf("lost are %v: %v", versions, err)
+			}
+			hinders := ""
+			if e := hindered(err, state.Current.Rollout); e != nil {
+				hinders = e.version
+			}
+			if hinders != test.hindered {
+				t.Errorf("the rollout is hindered by %q", hinders)
+			}
+		})
+	}
 }

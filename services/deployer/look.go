@@ -56,11 +56,14 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	}
 }
 
+const endedForAnother = "another tool deploys here now: what ran before is ended"
+
 // compare returns what it found, for the look after it.
 func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.State, before map[at]seen, mends *turns) map[at]seen {
 	now := map[at]seen{}
 	for where, have := range s.held(front) {
 		state, sequence := s.wanted.at(where)
+		outside := state.Serving != nil && state.Serving.Target == events.OutsideTarget
 		found, ok := s.differences(where, state, have)
 		if !ok {
 			continue // it is being changed now
@@ -71,9 +74,8 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			return last.sequence != sequence || !slices.Contains(last.found, d)
 		})
 		for _, d := range again {
-			if d.Kind == events.DriftUnknown && state.Serving != nil && state.Serving.Target == events.OutsideTarget {
-				s.options.Log("another tool deploys here now: what ran before is ended", "at", where.String(), "rollout", d.Version)
-				continue
+			if d.Kind == events.DriftUnknown && outside {
+				continue // what ran before: its end is told by the mend
 			}
 			if !state.Drifted(d.Kind, d.Version) {
 				s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
@@ -95,8 +97,16 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 					s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
 				}
 			}
-			if err != nil && ctx.Err() == nil {
-				s.options.Log("drift could not be mended; trying again", "at", where.String(), "error", err.Error())
+			if err != nil {
+				if ctx.Err() == nil {
+					s.options.Log("drift could not be mended; trying again", "at", where.String(), "error", err.Error())
+				}
+				return
+			}
+			for _, d := range mendable {
+				if d.Kind == events.DriftUnknown && outside {
+					s.options.Log(endedForAnother, "at", where.String(), "rollout", d.Version)
+				}
 			}
 		})
 	}
@@ -237,11 +247,12 @@ func (s *site) mend(ctx context.Context, where at, h held, found []drift.Differe
 	}
 	p.mu.Unlock()
 	converged := s.converge(ctx, where)
-	if _, tried := errors.AsType[*startError](converged); tried && ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
+	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
+		tried := startErrors(converged)
 		p.mu.Lock()
 		for _, d := range found {
-			if d.Kind == events.DriftGone && p.instances[d.Version] == nil {
-				d.Kind, d.Found = events.DriftLost, "it can not be started again: "+converged.Error()
+			if failed := tried[d.Version]; d.Kind == events.DriftGone && failed != nil && p.instances[d.Version] == nil {
+				d.Kind, d.Found = events.DriftLost, "it can not be started again: "+failed.Error()
 				lost = append(lost, d)
 			}
 		}

@@ -3,6 +3,7 @@ package deployer
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,7 +61,12 @@ func TestAnotherToolDeploys(t *testing.T) {
 // A service moves from processes to another tool: what ran before is ended once the tool has deployed, and is no stranger.
 func TestAServiceMovesToAnotherTool(t *testing.T) {
 	b := newBus(t, time.Minute)
-	d, stop := b.deploy(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond})
+	var told atomic.Int32
+	d, stop := b.deploy(Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond, Log: func(message string, _ ...any) {
+		if message == endedForAnother {
+			told.Add(1)
+		}
+	}})
 	defer stop()
 	b.configure(testProject("prod"))
 	shelf := newShelf(t)
@@ -85,6 +91,9 @@ func TestAServiceMovesToAnotherTool(t *testing.T) {
 	}
 	b.publish(v3)
 	b.await("another question", is[events.DeploymentStarted]) // whatever was said of the process before
+	if n := told.Load(); n > 1 { // none where an effect was quicker
+		t.Errorf("the log says it %d times", n)
+	}
 	for _, f := range b.met {
 		if c, ok := f.Content.(events.DriftFound); ok {
 			t.Errorf("%+v", c)

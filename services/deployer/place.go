@@ -50,11 +50,11 @@ func (s *site) beside(where at) bool {
 
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
 func lost(ctx context.Context, job *service.Job, r events.Rollout, err error) string {
-	var s *startError
-	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || !errors.As(err, &s) || s.version != r.Runs() {
+	s := hindered(err, r)
+	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || s == nil {
 		return ""
 	}
-	if errors.Is(err, errArtifact) || errors.Is(err, errStart) || job.Tries >= patience {
+	if errors.Is(s.err, errArtifact) || errors.Is(s.err, errStart) || job.Tries >= patience {
 		return s.err.Error()
 	}
 	return ""
@@ -132,8 +132,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	state, _ := d.wanted.get(where)
 	if state.Current.Rollout.ID != r.ID || state.Stage != rollout.Undoing {
 		// No users had been moved. A candidate in flight now is the business of its own effects.
-		var s *startError
-		if errors.As(err, &s) && s.version == state.Current.Rollout.Runs() {
+		if hindered(err, state.Current.Rollout) != nil {
 			return nil
 		}
 		return err
