@@ -91,7 +91,7 @@ func TestAServiceMovesToAnotherTool(t *testing.T) {
 	}
 	b.publish(v3)
 	b.await("another question", is[events.DeploymentStarted]) // whatever was said of the process before
-	if n := told.Load(); n > 1 { // none where an effect was quicker
+	if n := told.Load(); n > 1 {                              // none where an effect was quicker
 		t.Errorf("the log says it %d times", n)
 	}
 	for _, f := range b.met {
