@@ -34,7 +34,7 @@ func newPipelineShow() *cobra.Command {
 			if !tasks {
 				return printPipeline(c.OutOrStdout(), found, p)
 			}
-			all, err := p.Tasks(on)
+			all, err := p.Tasks(c.Context(), on)
 			if err != nil {
 				return err
 			}

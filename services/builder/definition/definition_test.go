@@ -2,6 +2,7 @@ package definition
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -122,7 +123,7 @@ func TestTasks(t *testing.T) {
 		}
 		return all
 	}
-	tasks, err := p.Tasks(Occasion{Branch: "main", Paths: []string{"README.md", "cmd/api/main.go"}})
+	tasks, err := p.Tasks(t.Context(), Occasion{Branch: "main", Paths: []string{"README.md", "cmd/api/main.go"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +143,7 @@ func TestTasks(t *testing.T) {
 		t.Errorf("the pipeline's own environment was changed: %v", p.Environment)
 	}
 
-	left, err := p.Tasks(Occasion{Branch: "main", Paths: []string{"README.md"}})
+	left, err := p.Tasks(t.Context(), Occasion{Branch: "main", Paths: []string{"README.md"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +158,7 @@ func TestTasksKeepTheOrderOfNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tasks, err := p.Tasks(Occasion{})
+	tasks, err := p.Tasks(t.Context(), Occasion{})
 	if err != nil || len(tasks) != 2 || tasks[0].Name != "first" || !slices.Equal(tasks[1].Needs, []string{"first"}) {
 		t.Errorf("got %+v, %v", tasks, err)
 	}
@@ -174,16 +175,53 @@ func TestPathsAreAskedFor(t *testing.T) {
 		many[i] = fmt.Sprintf("vendor/example.org/a/b/c/%d.go", i)
 	}
 	on := Occasion{Branch: "main", Change: "7", Touched: func() ([]string, error) { return slices.Concat(many, []string{"main.go"}), nil }}
-	if tasks, err := p.Tasks(on); err != nil || len(tasks) != 2 {
+	if tasks, err := p.Tasks(t.Context(), on); err != nil || len(tasks) != 2 {
 		t.Errorf("%+v, %v", tasks, err)
 	}
 	on.Touched = func() ([]string, error) { return nil, io.ErrUnexpectedEOF }
-	if _, err := p.Tasks(on); !errors.Is(err, ErrPaths) || !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := p.Tasks(t.Context(), on); !errors.Is(err, ErrPaths) || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
 	p.Steps = p.Steps[:1]
-	if tasks, err := p.Tasks(on); err != nil || len(tasks) != 1 {
+	if tasks, err := p.Tasks(t.Context(), on); err != nil || len(tasks) != 1 {
 		t.Errorf("asked without need: %+v, %v", tasks, err)
+	}
+}
+
+// A few bytes of a condition make no GiB, and patterns stay small.
+func TestConditionsAreBounded(t *testing.T) {
+	for when, want := range map[string]string{
+		`["aaaaaaaaaaaaaaaa"]` + strings.Repeat(".map(x,x+x)", 30) + ".size()>0":          "undeclared reference to 'map'",
+		`["a"].exists(x, x + x == "aa")`:                                                  "at 1:19 of the expression: only numbers",
+		`dyn("a") + dyn("b") == "ab"`:                                                     "only numbers",
+		`[1] + [2] == [1, 2]`:                                                             "only numbers",
+		`b"a" + b"b" == b"ab"`:                                                            "only numbers",
+		`"aaaa"` + strings.Repeat(`.replace("a", "aaaaaaaa")`, 20) + ` == ""`:             "replace can not",
+		`["a", "a"].join("aaaa") == ""`:                                                   "join can not",
+		`"%s%s".format(["a", "a"]) == ""`:                                                 "format can not",
+		`strings.quote("\"") == ""`:                                                       "quote can not",
+		`[1].exists(a, [a].exists(b, [b].exists(c, [c, c].exists(d, d == d))))`:           "more than 3 macros",
+		`branch.matches("` + strings.Repeat("(ab){999}", 9) + `")`:                        "repeat too much",
+		`branch.matches(change)`:                                                          "the pattern has to stand",
+		`branch == "` + strings.Repeat("a", mostWhen) + `"`:                               "bytes; 4096 at most",
+		`paths.filter(p, p.endsWith(".go")).size() + 1 > 2 && branch.matches("^a{1,9}$")`: "",
+	} {
+		_, err := Parse("f", fmt.Appendf(nil, "steps:\n  - {name: a, run: x, when: %q}\n", when))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "f:2:")) {
+			t.Errorf("%.80s: %.300v, want %q", when, err, want)
+		}
+	}
+}
+
+// All conditions of a run have one time, and who breaks the run off breaks them off.
+func TestConditionsEndWithTheRun(t *testing.T) {
+	slow := `paths.all(p, paths.all(q, paths.all(r, p != "x")))`
+	p := Pipeline{Steps: []Step{{Name: "a", Run: "x", When: slow}, {Name: "b", Run: "x", When: slow}}}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if _, err := p.Tasks(ctx, Occasion{Paths: make([]string, 50_000)}); !errors.Is(err, context.DeadlineExceeded) || time.Since(begun) > 5*time.Second {
+		t.Errorf("%v after %s", err, time.Since(begun))
 	}
 }
 
@@ -219,7 +257,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if _, err := p.Tasks(Occasion{Branch: "main"}); err != nil && !strings.Contains(err.Error(), "when") {
+		if _, err := p.Tasks(t.Context(), Occasion{Branch: "main"}); err != nil && !strings.Contains(err.Error(), "when") {
 			t.Errorf("what was accepted has no tasks: %v", err)
 		}
 	})

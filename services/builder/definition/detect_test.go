@@ -92,7 +92,7 @@ func TestDetect(t *testing.T) {
 		if again, err := Parse(File, text); err != nil || !same(again, p) {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
-		if _, err := p.Tasks(Occasion{}); err != nil {
+		if _, err := p.Tasks(t.Context(), Occasion{}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,7 +17,13 @@ type Task struct {
 
 // Tasks are those whose condition holds on this occasion, each behind what it needs. What needs a step that is left out
 // needs what that step needs.
-func (p Pipeline) Tasks(on Occasion) ([]Task, error) {
+func (p Pipeline) Tasks(ctx context.Context, on Occasion) ([]Task, error) {
+	on, of, err := on.looked(p.Steps)
+	if err != nil {
+		return nil, fmt.Errorf("step %s: when: %w", of, err)
+	}
+	limited, cancel := context.WithTimeout(ctx, mostTime)
+	defer cancel()
 	var tasks []Task
 	made := map[string][]string{} // the tasks that stand for a step
 	for _, i := range p.order() {
@@ -29,7 +36,10 @@ func (p Pipeline) Tasks(on Occasion) ([]Task, error) {
 				}
 			}
 		}
-		ok, err := on.meets(s.When)
+		ok, err := on.meets(limited, s.When)
+		if ctx.Err() != nil {
+			return nil, ctx.Err() // not the definition's fault
+		}
 		if err != nil {
 			return nil, fmt.Errorf("step %s: when: %w", s.Name, err)
 		}

@@ -61,7 +61,7 @@ func TestWoodpecker(t *testing.T) {
 		{Branch: "main", Change: "7", Paths: []string{"main.go"}}:       true,
 		{Branch: "main", Change: "7", Paths: []string{"README.md"}}:     false,
 	} {
-		if got, err := occasion.meets(unit.When); err != nil || got != want {
+		if got, err := occasion.meets(t.Context(), unit.When); err != nil || got != want {
 			t.Errorf("%+v: %v, %v by %s", *occasion, got, err, unit.When)
 		}
 	}
@@ -96,7 +96,7 @@ func FuzzWoodpecker(f *testing.F) {
 	f.Add([]byte(workflowText))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if p, _, err := Woodpecker(text); err == nil {
-			if _, err := p.Tasks(Occasion{}); err != nil && !strings.Contains(err.Error(), "when") {
+			if _, err := p.Tasks(t.Context(), Occasion{}); err != nil && !strings.Contains(err.Error(), "when") {
 				t.Error(err)
 			}
 		}

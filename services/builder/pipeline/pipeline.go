@@ -124,7 +124,7 @@ func prepare(spec Spec) (r *run, err error) {
 
 // all loads the definition, runs it, and packages what it says.
 func (r *run) all(ctx context.Context) error {
-	p, tasks, err := r.load() //nolint:contextcheck // conditions have a time of their own
+	p, tasks, err := r.load(ctx)
 	var wrong document.Errors
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, definition.ErrNothing), errors.Is(err, definition.ErrNoMain), errors.Is(err, errDefinition):
@@ -167,17 +167,17 @@ func (r *run) all(ctx context.Context) error {
 // errDefinition says that what is asked for is not in the definition.
 var errDefinition = errors.New("the pipeline can not be run")
 
-func (r *run) load() (definition.Pipeline, []definition.Task, error) {
+func (r *run) load(ctx context.Context) (definition.Pipeline, []definition.Task, error) {
 	p, found, err := definition.Load(r.root.FS(), r.spec.Main)
 	if err != nil {
 		return p, nil, err
 	}
 	r.report.Found = found
-	tasks, err := p.Tasks(r.spec.Occasion)
+	tasks, err := p.Tasks(ctx, r.spec.Occasion)
 	if err == nil {
 		tasks, err = choose(p, tasks, r.spec.Only)
 	}
-	if errors.Is(err, definition.ErrPaths) {
+	if errors.Is(err, definition.ErrPaths) || err != nil && ctx.Err() != nil {
 		return p, nil, err
 	}
 	if err != nil {
