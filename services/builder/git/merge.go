@@ -155,8 +155,12 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string) error
 	return fmt.Errorf("advance %s: %w", branch, err)
 }
 
-// passing are the reasons of servers for not moving a branch that another time may not hold: somebody else was writing, or its disk is full.
-var passing = []string{"unpacker error", "failed to update ref", "lock", "incorrect old value", "internal", "fetch first", "stale info", "timed out", "timeout"}
+// passing are the words of servers and their hooks for what another time may not hold: somebody else was writing, its disk is full, or a part
+// of it is away. A change that is tried again in vain costs some minutes; one that is thrown out for an outage has to be queued again by hand.
+var passing = []string{
+	"unpacker error", "failed to update ref", "cannot lock", "incorrect old value", "internal error", "internal server error", "internal api", "fetch first", "stale info",
+	"timed out", "timeout", "unable to contact", "connection refused", "connection reset", "unreachable", "try again", "temporarily", "service unavailable", "bad gateway",
+}
 
 // refusal is why an origin that can be read did not take a push, where it would not take it another time either; else empty. Said is
 // what git push --porcelain printed.
@@ -171,10 +175,6 @@ func refusal(said string, err error) string {
 			why = strings.Trim(strings.TrimSpace(reason), "()")
 		}
 	}
-	is := func(text string) bool { return strings.Contains(strings.ToLower(why), text) }
-	if why != "" && slices.ContainsFunc(passing, is) {
-		return ""
-	}
 	var told []string // by the server and its hooks
 	for line := range strings.Lines(f.stderr) {
 		line = strings.TrimSpace(line)
@@ -186,6 +186,10 @@ func refusal(said string, err error) string {
 		if why == "" && forbidden { // who may read need not be allowed to write
 			why = "it may not be pushed to"
 		}
+	}
+	all := strings.ToLower(why + "\n" + strings.Join(told, "\n"))
+	if slices.ContainsFunc(passing, func(text string) bool { return strings.Contains(all, text) }) {
+		return ""
 	}
 	if why != "" && len(told) > 0 {
 		why += ": " + strings.Join(told, "; ")
