@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -22,15 +21,44 @@ type objects struct {
 	cmd       *exec.Cmd
 	in        *bufio.Writer
 	out       *bufio.Reader
-	complaint *os.File // what it says of errors, until the pipe is full
-	broken    bool     // it may be in the middle of an answer
+	complaint complaint
+	broken    bool // it may be in the middle of an answer
 	rest      *time.Timer
+	begun     time.Time
+	asked     int
+}
+
+// complaint is the beginning of what a process says of errors. All of it is read, as one whose pipe is full would wait for ever.
+type complaint struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+const mostComplaint = 2000
+
+func (c *complaint) Write(text []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.text = append(c.text, text[:min(len(text), mostComplaint-len(c.text))]...)
+	return len(text), nil
+}
+
+func (c *complaint) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return strings.TrimSpace(string(c.text))
 }
 
 // Of those that nobody asks any more so many are kept for the next who does, in all repositories of this process, for so long.
 const (
 	keptIdle = 16
 	idleFor  = 10 * time.Minute
+)
+
+// A process is asked so many questions and lives for so long at most: git keeps in memory what it looked into.
+const (
+	mostAsked = 1000
+	mostAge   = 15 * time.Minute
 )
 
 var idle pool
@@ -92,17 +120,28 @@ func (r *Repository) ask(ctx context.Context, questions func(*objects) error) er
 		return ctx.Err()
 	}
 	o := idle.take(r)
-	if o != nil && !o.alive() {
-		_ = o.end()
-		o = nil
-	}
-	if o == nil {
-		var err error
-		if o, err = r.objects(ctx); err != nil {
-			return fmt.Errorf("git cat-file: %w", err)
+	fresh := o == nil
+	for {
+		if o == nil {
+			var err error
+			if o, err = r.objects(ctx); err != nil {
+				return fmt.Errorf("git cat-file: %w", err)
+			}
 		}
+		stop := context.AfterFunc(ctx, func() { _ = o.cmd.Process.Kill() }) // also while it is asked whether it lives
+		if fresh || o.alive() {
+			return o.answer(ctx, questions, stop)
+		}
+		stop()
+		if _ = o.end(); ctx.Err() != nil {
+			return ctx.Err()
+		}
+		o, fresh = nil, true
 	}
-	stop := context.AfterFunc(ctx, func() { _ = o.cmd.Process.Kill() })
+}
+
+// answer has a process that lives answer questions; stop ends the watch of ctx over it.
+func (o *objects) answer(ctx context.Context, questions func(*objects) error, stop func() bool) error {
 	err := questions(o)
 	switch {
 	case !stop():
@@ -112,8 +151,8 @@ func (r *Repository) ask(ctx context.Context, questions func(*objects) error) er
 		if said := o.end(); said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
-	case o.complained():
-		_ = o.end() // it would be stopped by a pipe that nobody reads
+	case o.complained(), o.asked >= mostAsked, time.Since(o.begun) > mostAge:
+		_ = o.end()
 	default:
 		idle.give(o)
 	}
@@ -131,18 +170,12 @@ func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
 	if err != nil {
 		return nil, err
 	}
-	complaint, write, err := os.Pipe()
-	if err != nil {
+	o = &objects{of: r, cmd: cmd, in: bufio.NewWriter(in), out: bufio.NewReaderSize(out, 1<<16), begun: time.Now()}
+	cmd.Stderr = &o.complaint // read by a goroutine that ends with the process
+	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	cmd.Stderr = write
-	err = cmd.Start()
-	_ = write.Close()
-	if err != nil {
-		_ = complaint.Close()
-		return nil, err
-	}
-	return &objects{of: r, cmd: cmd, in: bufio.NewWriter(in), out: bufio.NewReaderSize(out, 1<<16), complaint: complaint}, nil
+	return o, nil
 }
 
 // alive says whether it still answers.
@@ -151,20 +184,13 @@ func (o *objects) alive() bool {
 	return errors.Is(err, ErrNotFound)
 }
 
-func (o *objects) complained() bool {
-	_ = o.complaint.SetReadDeadline(time.Now())
-	n, _ := o.complaint.Read(make([]byte, 1))
-	return n > 0
-}
+func (o *objects) complained() bool { return o.complaint.String() != "" }
 
 // end ends the process and returns what it complained of.
 func (o *objects) end() string {
 	_ = o.cmd.Process.Kill()
 	_ = o.cmd.Wait() // by our doing
-	_ = o.complaint.SetReadDeadline(time.Time{})
-	said, _ := io.ReadAll(io.LimitReader(o.complaint, 2000))
-	_ = o.complaint.Close()
-	return strings.TrimSpace(string(said))
+	return o.complaint.String()
 }
 
 // object is what an answer begins with.
@@ -175,6 +201,7 @@ type object struct {
 
 // question is sent with the next one that is waited for, or when many are: no answer is read meanwhile.
 func (o *objects) question(verb, name string) error {
+	o.asked++
 	if _, err := o.in.WriteString(verb + " " + name + "\n"); err != nil {
 		return o.fail(err)
 	}

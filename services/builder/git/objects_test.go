@@ -1,6 +1,8 @@
 package git
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -106,10 +108,74 @@ func TestABrokenObjectIsTold(t *testing.T) {
 	} else {
 		t.Log(err)
 	}
-	for _, o := range waiting(r) {
-		if o.complained() {
-			t.Error("one that complained is kept")
+	if len(waiting(r)) > 0 {
+		t.Error("one that complained is kept")
+	}
+}
+
+// One that complains much is not stopped by what nobody reads, and one that complained is not kept.
+func TestComplaintsAreRead(t *testing.T) {
+	r, id := small(t)
+	tree := plumb(t, r.dir, "", "rev-parse", id+"^{tree}")
+	for _, times := range []int{1, 1000} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := r.ask(ctx, func(o *objects) error {
+			for range times {
+				if _, err := o.info(tree + "^{commit}"); !errors.Is(err, ErrNotFound) {
+					return fmt.Errorf("a tree is a commit: %w", err)
+				}
+			}
+			return nil
+		})
+		if err != nil || len(waiting(r)) > 0 {
+			t.Errorf("%d: %v, kept %d", times, err, len(waiting(r)))
 		}
+		cancel()
+	}
+}
+
+// One that was asked much or lives for long has much in memory.
+func TestAProcessIsNotAskedForEver(t *testing.T) {
+	r, id := small(t)
+	ask := func(times int) {
+		t.Helper()
+		if err := r.ask(t.Context(), func(o *objects) error {
+			for range times {
+				if _, err := o.info(id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ask(mostAsked / 2); len(waiting(r)) != 1 {
+		t.Fatalf("%d wait", len(waiting(r)))
+	}
+	if ask(mostAsked / 2); len(waiting(r)) > 0 {
+		t.Error("one that was asked much is kept")
+	}
+	ask(1)
+	waiting(r)[0].begun = time.Now().Add(-mostAge - time.Second)
+	if ask(1); len(waiting(r)) > 0 {
+		t.Error("an old one is kept")
+	}
+}
+
+// Who gives up waits for no process that hangs, not even when it is asked whether it lives.
+func TestAProcessThatHangsEndsWithTheQuestion(t *testing.T) {
+	r, _ := small(t)
+	if _, err := r.Resolve(t.Context(), "main"); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(waiting(r)[0].cmd.Process.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := r.Resolve(ctx, "main"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
 
