@@ -59,7 +59,7 @@ func (r *run) takeCaches(s definition.Step) (giveBack func()) {
 // keepCache moves a folder out of the checkout.
 func (r *run) keepCache(step, folder, name string) error {
 	k := kept{Step: step, Run: r.spec.Name, Finished: r.spec.Now()}
-	return r.fill(name, &k, func(at string) error {
+	_, err := r.fill(name, &k, func(at string) error {
 		files := filepath.Join(at, cacheFiles)
 		if err := r.moveOut(folder, files); err != nil {
 			return err
@@ -73,6 +73,7 @@ func (r *run) keepCache(step, folder, name string) error {
 		}
 		return err
 	})
+	return err
 }
 
 func bytesIn(folder string) (total int64, err error) {

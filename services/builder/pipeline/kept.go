@@ -161,10 +161,13 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
 	}
 	if err == nil && filepath.Dir(k.at) != r.own() {
-		if err := r.carry(k, r.keys[t.Name]); err != nil {
+		placed, err := r.carry(k, r.keys[t.Name])
+		if err != nil {
 			_, _ = fmt.Fprintf(r.log.of(t.Name), "the result of %s is not kept for what is made upon this: %v\n", t.Name, err)
 		}
-		r.share(t.Name, k, true)
+		if placed {
+			r.share(t.Name, k, true)
+		}
 	}
 	s.Finished = r.spec.Now()
 	return result{step: s, findings: found, unisolated: k.Unisolated, err: err}
@@ -174,7 +177,7 @@ func (r *run) reuse(t definition.Task, k kept) result {
 func (r *run) own() string { return filepath.Join(r.spec.Kept, r.spec.Tree) }
 
 // carry keeps a result of the master copy for this tree too: once it is merged, it is what others are made upon.
-func (r *run) carry(k kept, key string) error {
+func (r *run) carry(k kept, key string) (placed bool, err error) {
 	return r.fill(key, &k, func(folder string) error {
 		for i, file := range k.Files {
 			if file.Link == "" {
@@ -187,37 +190,36 @@ func (r *run) carry(k kept, key string) error {
 	})
 }
 
-// fill makes a folder of what is kept of the checkout's tree, at once as far as others can see.
-func (r *run) fill(name string, k *kept, put func(folder string) error) (err error) {
+// fill makes a folder of what is kept of the checkout's tree, at once as far as others can see. It is not placed where another run was
+// first: what lies there then is that one's, and need not be the same.
+func (r *run) fill(name string, k *kept, put func(folder string) error) (placed bool, err error) {
 	if err := os.MkdirAll(r.own(), 0o700); err != nil {
-		return err
+		return false, err
 	}
 	folder, err := os.MkdirTemp(r.own(), unfinished)
 	if err != nil {
-		return err
+		return false, err
 	}
-	placed := false
 	defer func() {
 		if !placed {
 			err = errors.Join(err, discard(folder))
 		}
 	}()
 	if err := put(folder); err != nil {
-		return err
+		return false, err
 	}
 	text, err := json.Marshal(k)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if err := os.WriteFile(filepath.Join(folder, resultName), text, 0o600); err != nil {
-		return err
+		return false, err
 	}
 	err = os.Rename(folder, filepath.Join(r.own(), name))
 	if errors.Is(err, fs.ErrExist) {
-		return nil // another run was first
+		return false, nil // another run was first
 	}
-	placed = err == nil
-	return err
+	return err == nil, err
 }
 
 func (r *run) restore(from string, file keptFile) error {
@@ -267,7 +269,7 @@ func (r *run) file(t definition.Task, key, unisolated string) error {
 		return err
 	}
 	k := kept{Step: t.Name, Run: r.spec.Name, Finished: r.spec.Now(), Unisolated: unisolated, Files: make([]keptFile, len(names))}
-	err = r.fill(key, &k, func(folder string) error {
+	placed, err := r.fill(key, &k, func(folder string) error {
 		left := int64(mostKept)
 		for i, name := range names {
 			file, size, err := r.copyOut(name, filepath.Join(folder, fmt.Sprint(i)), left)
@@ -279,7 +281,7 @@ func (r *run) file(t definition.Task, key, unisolated string) error {
 		}
 		return nil
 	})
-	if err == nil {
+	if placed {
 		k.at = filepath.Join(r.own(), key)
 		r.share(t.Name, k, false)
 	}

@@ -238,7 +238,7 @@ func (r *run) fileLayers(alone bool) error {
 		return fmt.Errorf("it is more than %d bytes", int64(mostKept))
 	}
 	k := kept{Step: layersName, Run: r.spec.Name, Finished: r.spec.Now()}
-	return r.fill(layersName, &k, func(at string) error {
+	_, err = r.fill(layersName, &k, func(at string) error {
 		files := filepath.Join(at, cacheFiles)
 		if err := os.Mkdir(files, 0o700); err != nil {
 			return err
@@ -261,6 +261,7 @@ func (r *run) fileLayers(alone bool) error {
 		}
 		return discard(before)
 	})
+	return err
 }
 
 // settle moves what runs of the master copy's tree left down to what all runs of the project read. The run has to be alone.

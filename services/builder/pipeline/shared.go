@@ -139,7 +139,7 @@ func (r *run) entry(ctx context.Context, tree, key string) ([]byte, error) {
 // fetch keeps here, for this tree, what a builder elsewhere left.
 func (r *run) fetch(ctx context.Context, task string, k *kept) error {
 	key := r.keys[task]
-	err := r.fill(key, k, func(folder string) error {
+	placed, err := r.fill(key, k, func(folder string) error {
 		for i, file := range k.Files {
 			if file.Link != "" {
 				continue
@@ -157,8 +157,19 @@ func (r *run) fetch(ctx context.Context, task string, k *kept) error {
 	if err != nil {
 		return err
 	}
-	k.at = filepath.Join(r.own(), key)
-	if k.from != r.spec.Tree {
+	at := filepath.Join(r.own(), key)
+	if !placed { // another run was first: what it left is as good, and is what lies there
+		*k = kept{from: k.from}
+		text, err := os.ReadFile(filepath.Join(at, resultName))
+		if err == nil {
+			err = json.Unmarshal(text, k)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	k.at = at
+	if placed && k.from != r.spec.Tree {
 		r.share(task, *k, true)
 	}
 	k.from = ""

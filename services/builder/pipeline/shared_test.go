@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -190,5 +191,40 @@ func TestWhatIsSharedIsBounded(t *testing.T) {
 		if got := shareable(kept{Files: c.files}); got != c.want {
 			t.Errorf("%d files: %v", len(c.files), got)
 		}
+	}
+}
+
+// late has another run of the builder be done first, with a result of its own, while one is fetched.
+type late struct {
+	Shared
+	meanwhile func()
+}
+
+func (l *late) Blob(ctx context.Context, digest string, size int64, to io.Writer) error {
+	if do := l.meanwhile; do != nil {
+		l.meanwhile = nil
+		do()
+	}
+	return l.Shared.Blob(ctx, digest, size, to)
+}
+
+// Of two runs of the same that end at once the first one's result is what is kept: the second neither shares nor discards it as its own.
+func TestTheFirstOfTwoResultsStays(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 3)
+	files := map[string]string{".lemnis.yaml": "steps: [{name: a, run: head -c 8 /dev/urandom > bin, outputs: [bin]}]\npackage: {executable: bin}\n"}
+	elsewhere := all[0].share(all[0].run(files))
+	local := &builds{t: t, kept: all[1].kept}
+	var first Report
+	all[1].shared = &late{all[1].shared, func() { first = local.run(files) }}
+	second := all[1].run(files)
+	if len(second.Reused()) != 1 || second.Digest != first.Digest || first.Digest == elsewhere.Digest {
+		t.Errorf("%+v: %s, of the first %s, elsewhere %s\n%s", second.Steps, second.Digest, first.Digest, elsewhere.Digest, second.LogTail)
+	}
+	if again := local.run(files); len(again.Reused()) != 1 || again.Digest != first.Digest {
+		t.Errorf("the first one's was discarded: %+v\n%s", again.Steps, again.LogTail)
+	}
+	if len(second.left) > 0 {
+		t.Errorf("the first one's is shared as another's: %+v", second.left)
 	}
 }
