@@ -20,7 +20,8 @@ import (
 
 const (
 	chunkBytes = 256 << 10
-	// MostBytes is how much of a repository is kept, before compression, and of one blob the half of it.
+	// MostBytes is how much of a repository is kept, before compression, where its chunks are full ones; a smaller blob counts as one. Of one
+	// blob the half of it is kept.
 	MostBytes = 512 << 20
 	// mostEntries is how many of a repository's entries are kept.
 	mostEntries = 20_000
@@ -29,6 +30,7 @@ const (
 
 var (
 	errTooLarge = fmt.Errorf("it is larger than %d bytes", MostBytes/2)
+	errAnother  = errors.New("it is not what its digest says")
 	errNotWhole = errors.New("it is not there as a whole")
 )
 
@@ -52,15 +54,19 @@ func (s *Store) Repository(project, url string) *Repository {
 
 func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stream == nil {
-		stream, err := s.js.Stream(ctx, natsd.Cache)
-		if err != nil {
-			return nil, err
-		}
-		s.stream = stream
+	stream := s.stream
+	s.mu.Unlock()
+	if stream != nil {
+		return stream, nil
 	}
-	return s.stream, nil
+	stream, err := s.js.Stream(ctx, natsd.Cache) // several may ask at once, each for as long as it will wait
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stream = stream
+	return stream, nil
 }
 
 // Repository may be used by several goroutines.
@@ -107,7 +113,7 @@ func (r *Repository) Entry(ctx context.Context, tree, key string) ([]byte, error
 	return r.last(ctx, subject)
 }
 
-// PutEntry puts what an earlier one of the same tree and key said in its place.
+// PutEntry puts what an earlier one of the same tree and key said in its place, and makes room for it and the blobs that were put before.
 func (r *Repository) PutEntry(ctx context.Context, tree, key string, entry []byte) error {
 	subject, err := r.entrySubject(tree, key)
 	if err != nil {
@@ -117,6 +123,9 @@ func (r *Repository) PutEntry(ctx context.Context, tree, key string, entry []byt
 		return fmt.Errorf("its entry has %d bytes, more than %d", len(entry), mostEntry)
 	}
 	if _, err := r.store.js.Publish(ctx, subject, entry); err != nil {
+		return err
+	}
+	if err := r.trim(ctx, r.prefix+".blob.>", uint64(r.store.most/chunkBytes)); err != nil {
 		return err
 	}
 	return r.trim(ctx, r.prefix+".entry.>", mostEntries)
@@ -153,25 +162,30 @@ func (r *Repository) Blob(ctx context.Context, digest string, size int64, to io.
 	return nil
 }
 
-// PutBlob puts what has a digest, also where it is already: something of it may be gone.
+// PutBlob puts what has a digest, also where it is already: something of it may be gone. It is an error when it is something else. Room for
+// it is made by the entry that names it.
 func (r *Repository) PutBlob(ctx context.Context, digest string, from io.Reader) error {
 	if !hexForm.MatchString(digest) {
 		return fmt.Errorf("%q is no digest", digest)
 	}
-	chunk := make([]byte, chunkBytes)
+	chunk, sum := make([]byte, chunkBytes), sha256.New()
 	for n := int64(0); ; n++ {
 		length, err := io.ReadFull(from, chunk)
 		if length > 0 {
 			if (n+1)*chunkBytes > r.store.most/2 {
 				return errTooLarge
 			}
+			_, _ = sum.Write(chunk[:length])
 			if _, err := r.store.js.Publish(ctx, r.chunkSubject(digest, n), pack(chunk[:length])); err != nil {
 				return err
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return r.trim(ctx, r.prefix+".blob.>", uint64(r.store.most/chunkBytes))
+			if hex.EncodeToString(sum.Sum(nil)) != digest {
+				return errAnother
+			}
+			return nil
 		case err != nil:
 			return err
 		}

@@ -2,12 +2,14 @@ package stepcache
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
@@ -116,6 +118,34 @@ func TestADamagedBlobIsNotTaken(t *testing.T) {
 	}
 }
 
+func TestABlobIsWhatItsDigestSays(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	_, digest := noise(1, 10)
+	another, _ := noise(2, 10)
+	if err := New(js).Repository("shop", "api").PutBlob(t.Context(), digest, bytes.NewReader(another)); !errors.Is(err, errAnother) {
+		t.Error(err)
+	}
+}
+
+// Who waits for the bus for a moment only does not wait for as long as another does.
+func TestNobodyWaitsForAnothersPatience(t *testing.T) {
+	t.Parallel()
+	server, _, js := natsdtest.Start(t)
+	r := New(js).Repository("shop", "api")
+	server.Stop()
+	long, end := context.WithTimeout(t.Context(), 3*time.Second)
+	defer end()
+	go func() { _, _ = r.Entry(long, "0123456789abcdef", "fedcba9876543210") }()
+	time.Sleep(50 * time.Millisecond)
+	short, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer end()
+	begun := time.Now()
+	if _, err := r.Entry(short, "0123456789abcdef", "fedcba9876543210"); err == nil || time.Since(begun) > time.Second {
+		t.Errorf("%v after %s", err, time.Since(begun))
+	}
+}
+
 // What one repository has is bounded, and takes no room from another's.
 func TestARepositoryIsBounded(t *testing.T) {
 	t.Parallel()
@@ -135,6 +165,9 @@ func TestARepositoryIsBounded(t *testing.T) {
 		if err := r.PutBlob(t.Context(), one, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := r.PutEntry(t.Context(), "0123456789abcdef", "fedcba9876543210", nil); err != nil {
+		t.Fatal(err)
 	}
 	var kept []string
 	for i := range 12 {
