@@ -25,6 +25,7 @@ import (
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
 //	<data>/go            Go's caches of each project, as runs of its master copies left them
 //	<data>/engine        which processes have containers, see [executor.NewDocker]
+//	<data>/engine-images which images were pulled for steps, and when each was used last
 //	<data>/kept          what steps left: of each repository, by tree and what they depend on, results and cached folders
 type workshop struct {
 	data string

@@ -25,8 +25,10 @@ type Shared interface {
 }
 
 const (
-	mostShared      = 256 << 20 // bytes of one step
-	mostSharedFiles = 2000      // of one step
+	mostShared = 256 << 20 // bytes of one step
+	// mostSharedFiles is how many files of one step are shared: each takes the room of a chunk at least, and many small ones of one step would
+	// push out what all others left.
+	mostSharedFiles = 64
 )
 
 // How long a run waits for the store: for one entry, and for all that it looks for. They are variables for tests.
