@@ -318,10 +318,12 @@ type hearing struct {
 	status bool          // nothing else is asked of an answer that takes the event
 }
 
-// headed tells whether the header of an answer, and not only of one that announces it, has been received.
+// headed tells whether the header of an answer, and not only of one that announces it, has been received. What is written in an
+// unusual way is not looked at: net/http takes more for an announcement than can be told here.
 func (h *hearing) headed() bool {
 	data, err := h.br.Peek(h.br.Buffered())
-	return err == nil && bytes.Contains(data, []byte("\r\n\r\n")) && !bytes.HasPrefix(data, []byte("HTTP/1.1 1"))
+	status, usual := bytes.CutPrefix(data, []byte("HTTP/1.1 "))
+	return err == nil && usual && len(status) > 0 && isDigit(status[0]) && status[0] != '1' && bytes.Contains(status, []byte("\r\n\r\n"))
 }
 
 func newHearing(k *connection, q request) *hearing {
@@ -339,10 +341,14 @@ func (h *hearing) end() {
 
 // answer reads all of it; sent is what became of the request.
 func (h *hearing) answer(ctx context.Context, deadline time.Time, sent error) (a answered, err error) {
+	soon := 0 < h.body && h.body <= prompt
+	if until := time.Now().Add(h.body); soon && until.Before(deadline) {
+		deadline = until // all that is missing is the body
+	}
 	if err := h.k.SetDeadline(deadline); err != nil {
 		return a, err
 	}
-	if h.body == 0 || h.body > prompt { // else it is soon over
+	if !soon { // else it is soon over
 		k := h.k
 		release := context.AfterFunc(ctx, func() { _ = k.SetDeadline(time.Unix(1, 0)) })
 		defer func() {
