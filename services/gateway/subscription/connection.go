@@ -110,8 +110,11 @@ func (c *clients) finished(k *connection, a answered) {
 		c.keep(k)
 		return
 	}
-	_ = k.Close()
+	k.leave()
 }
+
+// leave closes a connection. Over TLS that says goodbye, which a receiver that reads nothing holds up for seconds.
+func (k *connection) leave() { go func() { _ = k.Close() }() }
 
 // small is how large a body is that can be sent without waiting for the receiver: the system has room for it.
 const small = 32 << 10
@@ -130,7 +133,7 @@ func (c *clients) sendSoon(ctx context.Context, within, timeout time.Duration, q
 	began := time.Now()
 	sent := k.ask(began.Add(within), q)
 	if late(sent) {
-		_ = k.Close()
+		k.leave()
 		return heard{}, c.anew(ctx, timeout, q)
 	}
 	h := newHearing(k, q)
@@ -234,7 +237,7 @@ func (c *clients) keep(k *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.count >= mostIdle || len(c.idle[k.origin]) >= mostIdleAHost {
-		go func() { _ = k.Close() }() // which over TLS says goodbye
+		k.leave()
 		return
 	}
 	c.idle[k.origin] = append(c.idle[k.origin], k)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -281,4 +282,43 @@ func TestSendSoon(t *testing.T) {
 		h = rest()
 	}
 	expect("closed meanwhile", h, 4, 2)
+}
+
+// stuck is a connection that can neither be written to nor closed at once, as over TLS to a receiver that reads nothing.
+type stuck struct {
+	net.Conn
+	release, closed chan struct{}
+}
+
+func (s *stuck) Write([]byte) (int, error)   { return 0, os.ErrDeadlineExceeded }
+func (s *stuck) SetDeadline(time.Time) error { return nil }
+func (s *stuck) Close() error                { <-s.release; close(s.closed); return nil }
+
+// Whoever closes a connection does not wait for its goodbye.
+func TestGoodbyeIsNotWaitedFor(t *testing.T) {
+	c := newClients(loopback, nil, nil)
+	to, err := newTarget("https://example.org/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, use := range map[string]func(k *connection){
+		"answered": func(k *connection) { c.finished(k, answered{}) },
+		"not taken": func(k *connection) {
+			c.keep(k)
+			if _, rest := c.sendSoon(t.Context(), prompt, patience, request{method: http.MethodPost, to: to}); rest == nil {
+				t.Error("it was sent")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &stuck{release: make(chan struct{}), closed: make(chan struct{})}
+			release := time.AfterFunc(patience, func() { close(s.release) })
+			use(&connection{Conn: s, origin: to.origin})
+			if !release.Stop() {
+				t.Fatal("it waited")
+			}
+			close(s.release)
+			<-s.closed
+		})
+	}
 }
