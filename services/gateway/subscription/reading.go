@@ -13,6 +13,9 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 )
 
+// judging is about how long a worker judges facts in one turn: filters may take a millisecond each.
+const judging = 5 * time.Millisecond
+
 // takeBehind takes in what the reader of the stream hands over, as long as there is room.
 func (w *worker) takeBehind() {
 	for w.behind != nil && !w.full() {
@@ -42,9 +45,14 @@ func (w *worker) takeNew(room []*item) (more bool) {
 		return false
 	}
 	defer clear(items) // or it would hold on to them
-	for _, i := range items {
+	began := time.Now()
+	for n, i := range items {
 		if w.full() {
 			return false
+		}
+		if n > 0 && time.Since(began) > judging { // others have to judge as well
+			w.take(input{read: w.at})
+			return true
 		}
 		w.at = i.sequence
 		if in, is := w.judge(i); is {
