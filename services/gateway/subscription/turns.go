@@ -70,11 +70,11 @@ func (t *turns) queue(w *worker) {
 // give gives one turn after the other.
 func (t *turns) give() {
 	room := make([]*item, 0, feedBatch)
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.mu.Lock() // not deferred: a turn that panics does not hold it
 	for {
 		for len(t.waiting) == 0 {
 			if t.ended {
+				t.mu.Unlock()
 				return
 			}
 			t.more.Wait()
