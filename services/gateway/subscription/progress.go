@@ -36,7 +36,7 @@ func (w *worker) snapshot() state {
 
 // save keeps the state; one at a time does. It fails with [ErrConflict] when another has written it: this worker is not the latest.
 func (w *worker) save(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
 	s := w.status()
 	revision, err := w.store.put(ctx, statePrefix+w.record.Spec.ID, s, w.revision)

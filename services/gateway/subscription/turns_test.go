@@ -1,13 +1,20 @@
 package subscription
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Receivers that announce an answer in an unusual way, and never give it, hold no turn: others are delivered to meanwhile.
@@ -54,6 +61,202 @@ func TestAnnouncedAnswerHoldsNoTurn(t *testing.T) {
 			w.until("the answers are announced", func() bool { return second.Load() >= turnsAtATime })
 			w.state("shop", "3", "one")
 			w.until("the good one has all", func() bool { return len(good.taken()) == warm+2 })
+		})
+	}
+}
+
+// byHand makes a worker that has the turns that the test gives it.
+func (w *world) byHand(ctx context.Context, v View, kept store) (one *worker, over chan error) {
+	w.t.Helper()
+	r, _, err := kept.record(ctx, v.ID)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f, err := newFeed(ctx, w.host, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	all := &turns{}
+	all.more = sync.NewCond(&all.mu)
+	one = &worker{
+		manager: w.manager, host: w.host, store: kept, feed: f, clients: w.manager.clients, turns: all, patience: quick, record: r,
+		wanted: func(*item) (bool, error) { return false, nil },
+	}
+	if err := one.begin(ctx); err != nil {
+		w.t.Fatal(err)
+	}
+	over = make(chan error, 1)
+	one.start(ctx, func(err error) { over <- err })
+	return one, over
+}
+
+func (w *world) kept() store {
+	w.t.Helper()
+	kept, err := w.manager.store(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return kept
+}
+
+func (w *world) stated(id string) state {
+	w.t.Helper()
+	s, _, err := w.kept().state(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// ended waits for what a worker ended with.
+func ended(t *testing.T, over <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-over:
+		return err
+	case <-time.After(patience):
+		t.Fatal("it does not end")
+		return nil
+	}
+}
+
+// Many filters, each of which takes its time, do not keep a turn: the worker goes on in the next one where it stood.
+func TestJudgingIsBounded(t *testing.T) {
+	const facts = feedBatch
+	f := &feed{first: 1, last: facts, fact: facts}
+	for n := range facts {
+		f.items = append(f.items, &item{sequence: uint64(n + 1)})
+	}
+	judged := 0
+	w := &worker{feed: f, wanted: func(i *item) (bool, error) {
+		if judged++; i.sequence != uint64(judged) {
+			t.Errorf("%d as number %d", i.sequence, judged)
+		}
+		time.Sleep(judging / 4)
+		return false, nil
+	}}
+	room := make([]*item, 0, feedBatch)
+	turns := 0
+	for more := true; more && turns < facts; turns++ {
+		before := judged
+		if more = w.takeNew(room); judged-before > 8 || w.status().Read != uint64(judged) {
+			t.Fatalf("%d in one turn, up to %d of %d", judged-before, w.status().Read, judged)
+		}
+	}
+	if judged != facts || turns < facts/8 {
+		t.Errorf("%d of %d judged, in %d turns", judged, facts, turns)
+	}
+}
+
+// That the state was written is noted also when an answer of the same turn ends the worker: it does not wait for that in vain, and
+// writes that it is disabled.
+func TestSavedAndGoneInOneTurn(t *testing.T) {
+	w := newWorld(t)
+	v := w.create(wanted("https://example.org/"))
+	one, over := w.byHand(t.Context(), v, w.kept())
+	l := &lane{name: "l", queue: []*attempt{{item: &item{sequence: 1}}}}
+	one.inflight, one.saving = 1, true
+	one.post(func(m *mail) { m.saved = &saved{} })
+	one.post(func(m *mail) {
+		m.results = append(m.results, result{lane: l, outcome: outcome{verdict: gone, reason: "410"}})
+	})
+	one.takeTurn(false, nil)
+	if err := ended(t, over); !errors.Is(err, errDisabled) {
+		t.Error(err)
+	}
+	if s := w.stated(v.ID); s.State != Disabled {
+		t.Errorf("kept: %+v", s)
+	}
+}
+
+// slowKV holds up the first change until it is released.
+type slowKV struct {
+	jetstream.KeyValue
+	began, release chan struct{}
+	once           sync.Once
+}
+
+func (s *slowKV) Update(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	s.once.Do(func() { close(s.began); <-s.release })
+	return s.KeyValue.Update(ctx, key, value, revision)
+}
+
+// What is under way when a worker ends is saved, also when an earlier state is only just being written.
+func TestSlowSaveAtTheEnd(t *testing.T) {
+	w := newWorld(t)
+	v := w.create(wanted("https://example.org/"))
+	kept := w.kept()
+	slow := &slowKV{KeyValue: kept.kv, began: make(chan struct{}), release: make(chan struct{})}
+	kept.kv = slow
+	ctx, stop := context.WithCancel(t.Context())
+	one, over := w.byHand(ctx, v, kept)
+	one.saveAt = time.Now()
+	one.takeTurn(false, nil)
+	<-slow.began
+	one.mu.Lock()
+	one.s.Delivered = 7
+	one.mu.Unlock()
+	stop()
+	one.takeTurn(false, nil)
+	time.AfterFunc(drain+500*time.Millisecond, func() { close(slow.release) })
+	if err := ended(t, over); err != nil {
+		t.Error(err)
+	}
+	if s := w.stated(v.ID); s.Delivered != 7 {
+		t.Errorf("kept: %+v", s)
+	}
+}
+
+// A turn that panics says why, and not that a lock is not held.
+func TestPanicInATurn(t *testing.T) {
+	all := &turns{}
+	all.more = sync.NewCond(&all.mu)
+	all.ask(&worker{}) // without a context
+	defer func() {
+		if err, is := recover().(runtime.Error); !is || !strings.Contains(err.Error(), "nil pointer") {
+			t.Errorf("%v", err)
+		}
+	}()
+	all.give()
+}
+
+// A worker whose state somebody else has written ends, and writes nothing: whether it hears of that in a turn or when it ends.
+func TestFencedWorkerEnds(t *testing.T) {
+	for name, inATurn := range map[string]bool{"in a turn": true, "at its end": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			v := w.create(wanted("https://example.org/"))
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			one, over := w.byHand(ctx, v, w.kept())
+			other, _ := w.byHand(ctx, v, w.kept())
+			other.s.Delivered = 9
+			if err := other.save(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if inATurn {
+				one.saveAt = time.Now()
+				one.takeTurn(false, nil)
+				w.until("its saving is over", func() bool {
+					one.mail.mu.Lock()
+					defer one.mail.mu.Unlock()
+					return one.mail.saved != nil
+				})
+			} else {
+				stop()
+			}
+			if more := one.takeTurn(false, nil); more || !one.ended {
+				t.Error("it goes on")
+			}
+			if err := ended(t, over); !errors.Is(err, ErrConflict) {
+				t.Error(err)
+			}
+			if _, told := one.feed.told[one]; told || one.sending.Err() == nil || one.takeTurn(false, nil) {
+				t.Error("something of it is left")
+			}
+			if s := w.stated(v.ID); s.Delivered != 9 {
+				t.Errorf("kept: %+v", s)
+			}
 		})
 	}
 }

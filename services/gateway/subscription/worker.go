@@ -24,6 +24,8 @@ const (
 	saveEvery = time.Second      // while something is delivered
 	saveRead  = 10 * time.Second // while facts are only passed over
 	drain     = 2 * time.Second  // for requests under way when a worker ends
+
+	saveTimeout = 5 * time.Second
 )
 
 // worker delivers one subscription's facts: those of an aggregate one after the other, those of others at the same time.
@@ -163,14 +165,14 @@ func (w *worker) takeTurn(late bool, room []*item) (more bool) {
 
 func (w *worker) step(late bool, room []*item) (more bool, err error) {
 	results, due, saved := w.opened()
+	if err := w.wrote(saved); err != nil { // before what may end the worker, which would wait for it in vain
+		return false, err
+	}
 	for n, r := range results {
 		if err := w.settle(r); err != nil {
 			w.putBack(results[n+1:])
 			return false, err
 		}
-	}
-	if err := w.wrote(saved); err != nil {
-		return false, err
 	}
 	w.ready = append(w.ready, due...)
 	w.takeBehind()
@@ -322,11 +324,11 @@ func (w *worker) settle(r result) error {
 	return nil
 }
 
-// finish waits a little for requests under way, and saves.
+// finish waits a little for requests under way, and saves, after a save under way.
 func (w *worker) finish(came <-chan struct{}) error {
 	grace := time.NewTimer(drain)
 	defer grace.Stop()
-	for {
+	for drained := false; ; {
 		results, _, s := w.opened()
 		for _, r := range results {
 			w.mu.Lock()
@@ -341,20 +343,19 @@ func (w *worker) finish(came <-chan struct{}) error {
 		if err := w.wrote(s); err != nil {
 			return err
 		}
-		if w.inflight == 0 && !w.saving {
-			break
+		if (drained || w.inflight == 0) && !w.saving {
+			return w.save(w.sending)
 		}
 		select {
 		case <-came:
-			continue
 		case <-grace.C:
+			if drained {
+				return errSaving
+			}
+			drained = true
+			grace.Reset(saveTimeout) // it ends by itself before
 		}
-		if w.saving {
-			return errSaving
-		}
-		break
 	}
-	return w.save(w.sending)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
