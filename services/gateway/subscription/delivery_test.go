@@ -373,21 +373,43 @@ func TestOrderPerAggregate(t *testing.T) {
 	}
 }
 
-// A receiver that never answers costs nobody else anything.
+// Receivers that stop answering, more of them than there are turns, cost nobody else anything: also when they answered at once before,
+// and so are sent to within turns.
 func TestSlowReceiverIsAlone(t *testing.T) {
 	w := newWorld(t)
+	w.manager.options.Patience.Timeout = 3 * patience
 	w.run(w.manager)
+	const slows, warm = turnsAtATime + 1, 5
 	hang := make(chan struct{})
-	slow := newReceiver(t, func(got, int) int { <-hang; return 204 })
-	defer close(hang)
+	var answered, hung atomic.Int32
+	slow := newReceiver(t, func(g got, _ int) int {
+		if g.key == "warm" {
+			answered.Add(1)
+			return 204
+		}
+		hung.Add(1)
+		<-hang
+		return 204
+	})
+	t.Cleanup(func() { close(hang) })
 	fast := newReceiver(t, nil)
-	v := w.create(wanted(slow.URL))
+	var v View
+	for range slows {
+		v = w.create(wanted(slow.URL))
+	}
 	w.create(wanted(fast.URL))
+	for n := range warm {
+		w.state("shop", "warm", fmt.Sprint(n))
+		w.until("all have answered", func() bool { return int(answered.Load()) == (n+1)*slows && len(fast.taken()) == n+1 })
+		time.Sleep(beside)
+	}
+	w.state("shop", "k", "first")
+	w.until("they hang", func() bool { return hung.Load() >= turnsAtATime })
 	const many = 2 * window
 	for n := range many {
 		w.state("shop", fmt.Sprintf("k%d", n), "one")
 	}
-	w.until("the fast one has all", func() bool { return len(fast.taken()) == many })
+	w.until("the fast one has all", func() bool { return len(fast.taken()) == warm+1+many })
 	st := w.status(v.ID)
 	if st.Waiting > window+1 || st.Waiting == 0 || st.Lag == 0 {
 		t.Errorf("the slow one holds %d facts, lag %d", st.Waiting, st.Lag)

@@ -57,7 +57,7 @@ func TestWaitingSubscriptionsHaveNoGoroutine(t *testing.T) {
 	w.until("no goroutine is left", func() bool {
 		stacks := make([]byte, 4<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		return !bytes.Contains(stacks, []byte("subscription.(*worker)")) && !bytes.Contains(stacks, []byte("keepWorking"))
+		return !bytes.Contains(stacks, []byte("subscription.(*worker)")) && !bytes.Contains(stacks, []byte("subscription.(*keeper)"))
 	})
 	w.state("shop", "1", "two")
 	w.until("delivered again", func() bool { return len(sink.taken()) == 2*subscriptions })
