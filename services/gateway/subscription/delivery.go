@@ -76,7 +76,9 @@ func (w *worker) launch(late bool) (more bool, wait time.Duration) {
 			}
 		}
 		l := w.ready[0]
-		w.ready = w.ready[1:]
+		if w.ready = w.ready[1:]; len(w.ready) == 0 {
+			w.ready = nil
+		}
 		w.inflight++
 		a := l.queue[0]
 		w.mu.Lock()

@@ -509,8 +509,8 @@ func TestFencedWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	paused := &worker{manager: w.manager, host: w.host, store: kept, feed: f, record: r}
-	other := &worker{manager: w.manager, host: w.host, store: kept, feed: f, record: r}
+	paused := &worker{manager: w.manager, host: w.host, store: kept, feed: f, record: &r}
+	other := &worker{manager: w.manager, host: w.host, store: kept, feed: f, record: &r}
 	if err := errors.Join(paused.begin(t.Context()), other.begin(t.Context()), other.save(t.Context())); err != nil {
 		t.Fatal(err)
 	}

@@ -51,9 +51,12 @@ func (w *worker) save(ctx context.Context) error {
 func (w *worker) reopen() []unsettled {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.open = make(map[uint64]*attempt, len(w.s.Open))
-	for _, u := range w.s.Open {
+	left := w.s.Open
+	if w.s.Open = nil; len(left) > 0 {
+		w.open = make(map[uint64]*attempt, len(left))
+	}
+	for _, u := range left {
 		w.open[u.Sequence] = &attempt{tries: u.Tries, since: u.Since}
 	}
-	return w.s.Open
+	return left
 }

@@ -22,7 +22,7 @@ func (w *worker) takeBehind() {
 		select {
 		case i, more := <-w.behind:
 			if !more {
-				w.behind = nil
+				w.behind, w.notBehind = nil, nil
 				continue
 			}
 			w.at = max(w.at, i.read)

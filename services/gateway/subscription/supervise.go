@@ -127,7 +127,7 @@ func (k *keeper) work() {
 	for k.ctx.Err() == nil {
 		w := &worker{
 			manager: k.Manager, host: k.host, store: k.store, feed: k.feed, clients: k.clients, turns: k.turns, patience: k.options.Patience,
-			record: k.record, wanted: k.wanted, turn: turn{has: true},
+			record: &k.record, wanted: k.wanted, turn: turn{has: true},
 		}
 		k.mu.Lock()
 		k.working[k.record.Spec.ID] = w

@@ -79,7 +79,7 @@ func (w *world) byHand(ctx context.Context, v View, kept store) (one *worker, ov
 	all := &turns{}
 	all.more = sync.NewCond(&all.mu)
 	one = &worker{
-		manager: w.manager, host: w.host, store: kept, feed: f, clients: w.manager.clients, turns: all, patience: quick, record: r,
+		manager: w.manager, host: w.host, store: kept, feed: f, clients: w.manager.clients, turns: all, patience: quick, record: &r,
 		wanted: func(*item) (bool, error) { return false, nil },
 	}
 	if err := one.begin(ctx); err != nil {
@@ -128,7 +128,7 @@ func TestJudgingIsBounded(t *testing.T) {
 		f.items = append(f.items, &item{sequence: uint64(n + 1)})
 	}
 	judged := 0
-	w := &worker{feed: f, wanted: func(i *item) (bool, error) {
+	w := &worker{feed: f, record: &record{}, wanted: func(i *item) (bool, error) {
 		if judged++; i.sequence != uint64(judged) {
 			t.Errorf("%d as number %d", i.sequence, judged)
 		}
@@ -258,5 +258,25 @@ func TestFencedWorkerEnds(t *testing.T) {
 				t.Errorf("kept: %+v", s)
 			}
 		})
+	}
+}
+
+// What a burst took is given back when all of it is settled.
+func TestSettledTakesNoRoom(t *testing.T) {
+	w := &worker{feed: &feed{}, record: &record{}}
+	for n := range window {
+		w.take(input{item: &item{sequence: uint64(n + 1), lane: fmt.Sprint(n)}, read: uint64(n + 1)})
+	}
+	if len(w.lanes) != window || w.status().Waiting != window {
+		t.Fatalf("%d lanes, %d wait", len(w.lanes), w.status().Waiting)
+	}
+	for _, l := range w.ready {
+		w.inflight++
+		if err := w.settle(result{lane: l, outcome: outcome{verdict: delivered}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if w.lanes != nil || w.open != nil || w.held != 0 || w.status().Waiting != 0 {
+		t.Errorf("%d lanes, %d open, %d held", len(w.lanes), len(w.open), w.held)
 	}
 }

@@ -38,7 +38,7 @@ type worker struct {
 	clients  *clients
 	turns    *turns
 	patience Patience
-	record   record
+	record   *record // its keeper's
 	wanted   predicate
 	to       *target
 	head     []byte // that its deliveries have in common
@@ -60,8 +60,8 @@ type worker struct {
 	behind    <-chan input // while the stream is read, which the feed does not reach back to
 	notBehind func()       // ends that
 	readers   sync.WaitGroup
-	lanes     map[string]*lane
-	ready     []*lane // have something to send now
+	lanes     map[string]*lane // nil while nothing waits: a map keeps the room that a burst took
+	ready     []*lane          // have something to send now
 	inflight  int
 	slots     int       // requests that there may be at a time now; it grows to what the patience allows
 	widened   time.Time // when it grew last
@@ -77,7 +77,7 @@ type worker struct {
 
 	mu   sync.Mutex
 	s    state
-	open map[uint64]*attempt
+	open map[uint64]*attempt // nil when there are none
 }
 
 // lane is the facts of one aggregate that wait, in order.
@@ -126,7 +126,7 @@ func (w *worker) begins(ctx context.Context) error {
 
 // start has the worker deliver in turns until ctx ends, the sink is gone, or somebody else writes the state.
 func (w *worker) start(ctx context.Context, over func(error)) {
-	w.lanes, w.over = map[string]*lane{}, over
+	w.over = over
 	left := w.reopen()
 	if perMinute := w.s.Rate; perMinute > 0 {
 		perSecond := float64(perMinute) / 60
@@ -234,8 +234,8 @@ func (w *worker) end(err error) {
 	w.wake.Stop()
 	if w.notBehind != nil {
 		w.notBehind()
-		w.readers.Wait()
 	}
+	w.readers.Wait()
 	if !errors.Is(err, ErrConflict) { // else somebody else delivers
 		if saveErr := w.finish(came); saveErr != nil || w.ctx.Err() != nil {
 			err = saveErr
@@ -258,7 +258,7 @@ func (w *worker) take(i input) {
 	}
 	if i.item == nil {
 		if i.attempt != nil {
-			delete(w.open, i.read) // it is not on the stream any more
+			w.shut(i.read) // it is not on the stream any more
 		}
 		w.mu.Unlock()
 		return
@@ -268,6 +268,9 @@ func (w *worker) take(i input) {
 		a = &attempt{}
 	}
 	a.item = i.item
+	if w.open == nil {
+		w.open = map[uint64]*attempt{}
+	}
 	w.open[i.item.sequence] = a
 	w.mu.Unlock()
 	w.held++
@@ -275,10 +278,20 @@ func (w *worker) take(i input) {
 	l := w.lanes[i.item.lane]
 	if l == nil {
 		l = &lane{name: i.item.lane}
+		if w.lanes == nil {
+			w.lanes = map[string]*lane{}
+		}
 		w.lanes[l.name] = l
 		w.ready = append(w.ready, l)
 	}
 	l.queue = append(l.queue, a)
+}
+
+// shut notes that a fact is not open any more; mu is held.
+func (w *worker) shut(sequence uint64) {
+	if delete(w.open, sequence); len(w.open) == 0 {
+		w.open = nil
+	}
 }
 
 // settle acts on what became of a try.
@@ -311,13 +324,15 @@ func (w *worker) settle(r result) error {
 		time.AfterFunc(wait, func() { w.post(func(m *mail) { m.due = append(m.due, l) }) })
 		return nil
 	}
-	delete(w.open, a.item.sequence)
+	w.shut(a.item.sequence)
 	w.mu.Unlock()
 	w.held--
 	w.heldBytes -= a.item.size()
 	l.queue[0] = nil
 	if l.queue = l.queue[1:]; len(l.queue) == 0 {
-		delete(w.lanes, l.name)
+		if delete(w.lanes, l.name); len(w.lanes) == 0 {
+			w.lanes = nil
+		}
 	} else {
 		w.ready = append(w.ready, l)
 	}

@@ -14,7 +14,7 @@ func TestLookedAtWhileItStarts(t *testing.T) {
 	w := newWorld(t)
 	m := w.manager
 	for range 20 {
-		one := &worker{manager: m, feed: &feed{}, record: record{Generation: 1}}
+		one := &worker{manager: m, feed: &feed{}, record: &record{Generation: 1}}
 		one.s.State, one.s.Generation = Active, 1
 		for i := range left {
 			one.s.Open = append(one.s.Open, unsettled{Sequence: uint64(i + 1), Tries: 1, Since: time.Now()})
@@ -33,7 +33,7 @@ func TestLookedAtWhileItStarts(t *testing.T) {
 					looking = false
 				default:
 				}
-				if v := m.view(t.Context(), one.record, state{}); v.Status.Waiting != left {
+				if v := m.view(t.Context(), *one.record, state{}); v.Status.Waiting != left {
 					t.Errorf("%d of %d wait", v.Status.Waiting, left)
 					return
 				}
