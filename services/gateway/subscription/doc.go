@@ -15,7 +15,8 @@
 // A subscription has no goroutine of its own while it waits: what there is to do for it is done in a turn, which goroutines that
 // all share give it (turns). It has one connection while it keeps up, with neither goroutines nor buffers of its own (clients): a
 // fact is sent within a turn, and a request left to another goroutine when the receiver does not begin to answer within 10 ms, or
-// when the turn came late. What is the same for all who get a fact is written once.
+// answers in an unusual way, or when the turn came late. Filters are judged for some 5 ms in one turn. What is the same for all who
+// get a fact is written once.
 //
 // What is known of the progress is a place up to which all facts were looked at, and those before it that are still on
 // their way. It is written to the bucket SUBSCRIPTIONS once a second, and when the worker ends. After a kill the facts of
