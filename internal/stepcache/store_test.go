@@ -137,7 +137,7 @@ func TestNobodyWaitsForAnothersPatience(t *testing.T) {
 	long, end := context.WithTimeout(t.Context(), 3*time.Second)
 	defer end()
 	go func() { _, _ = r.Entry(long, "0123456789abcdef", "fedcba9876543210") }()
-	time.Sleep(50 * time.Millisecond)
+	time.Sleep(50 * time.Millisecond) //nolint:forbidigo // so that the other most likely waits already: nothing shows it
 	short, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer end()
 	begun := time.Now()

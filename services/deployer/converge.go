@@ -31,7 +31,7 @@ func (e *startError) Unwrap() error { return e.err }
 // startErrors are what an error says of versions that could not be started, by version.
 func startErrors(err error) map[string]*startError {
 	all := map[string]*startError{}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // its parts are looked at one by one
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			maps.Copy(all, startErrors(e))
 		}

@@ -188,7 +188,7 @@ func TestARestoreThatHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.mu.Lock()
-		defer p.mu.Unlock()
+		t.Cleanup(p.mu.Unlock)
 	}
 	serves(s, at{"shop", "dev/quick"})
 	f.holds("shop/dev/other")

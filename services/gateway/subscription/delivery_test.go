@@ -401,7 +401,7 @@ func TestSlowReceiverIsAlone(t *testing.T) {
 	for n := range warm {
 		w.state("shop", "warm", fmt.Sprint(n))
 		w.until("all have answered", func() bool { return int(answered.Load()) == (n+1)*slows && len(fast.taken()) == n+1 })
-		time.Sleep(beside)
+		time.Sleep(beside) //nolint:forbidigo // what is prompt is a matter of time
 	}
 	w.state("shop", "k", "first")
 	w.until("they hang", func() bool { return hung.Load() >= turnsAtATime })

@@ -55,7 +55,7 @@ func TestAnnouncedAnswerHoldsNoTurn(t *testing.T) {
 			for n := range warm {
 				w.state("shop", "warm", fmt.Sprint(n))
 				w.until("all answered", func() bool { return int(first.Load()) == (n+1)*(turnsAtATime+1) && len(good.taken()) == n+1 })
-				time.Sleep(beside)
+				time.Sleep(beside) //nolint:forbidigo // what is prompt is a matter of time
 			}
 			w.state("shop", "2", "one")
 			w.until("the answers are announced", func() bool { return second.Load() >= turnsAtATime })
@@ -132,7 +132,7 @@ func TestJudgingIsBounded(t *testing.T) {
 		if judged++; i.sequence != uint64(judged) {
 			t.Errorf("%d as number %d", i.sequence, judged)
 		}
-		time.Sleep(judging / 4)
+		time.Sleep(judging / 4) //nolint:forbidigo // a filter that takes its time
 		return false, nil
 	}}
 	room := make([]*item, 0, feedBatch)
