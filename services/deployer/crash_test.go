@@ -2,12 +2,14 @@ package deployer
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -73,7 +75,12 @@ func mortalMain(text string) int {
 	if err != nil {
 		panic(err)
 	}
-	d := driveWatched(c.Project, Options{Data: c.Data, Front: []string{os.Args[0]}, Alone: time.Minute}, f, func(f events.Event) {
+	d := driveWatched(c.Project, Options{Data: c.Data, Front: []string{os.Args[0]}, Alone: time.Minute, Log: func(message string, fields ...any) {
+		fmt.Fprintln(os.Stderr, append([]any{message}, fields...)...) // shown when the test fails
+		if message == "goes on with what the front holds" {
+			_ = os.WriteFile(c.Log+".owner", []byte(strconv.Itoa(os.Getpid())), 0o600)
+		}
+	}}, f, func(f events.Event) {
 		if moment := moments[c.Moment]; moment != nil && moment(f) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -144,6 +151,17 @@ func (m *mortals) until(what string, test func(events.Event) bool) (found events
 }
 
 // dies runs one until its moment.
+// owns waits until one has the front: ended before, it leaves the front to the next deployer.
+func (m *mortals) owns(cmd *exec.Cmd) {
+	m.t.Helper()
+	if !poll(func() bool {
+		text, _ := os.ReadFile(m.c.Log + ".owner")
+		return string(text) == strconv.Itoa(cmd.Process.Pid)
+	}) {
+		m.t.Fatal("the last deployer does not come to own the front")
+	}
+}
+
 func (m *mortals) dies(ask mortal, moment string) {
 	m.t.Helper()
 	cmd := m.run(ask, moment)
@@ -210,6 +228,7 @@ func TestADeployerKilledAtEachStep(t *testing.T) {
 		t.Errorf("after the rollback users are served by %v, with the errors %v", crowd.pids, crowd.errors)
 	}
 
+	m.owns(last)
 	_ = last.Process.Signal(syscall.SIGTERM)
 	if err := last.Wait(); err != nil {
 		t.Error(err)
@@ -312,6 +331,7 @@ func TestADeployerKilledAtEachStepOfBlueGreen(t *testing.T) {
 		}
 	}
 	t.Logf("%d requests over 17 kills", crowd.total)
+	m.owns(last)
 	_ = last.Process.Signal(syscall.SIGTERM)
 	if err := last.Wait(); err != nil {
 		t.Error(err)
