@@ -227,6 +227,11 @@ func flakyOf(c *crew) (all []string) {
 		if e := f.Lemnis.Merge.Evidence; e != nil {
 			all = append(all, e.Flaky...)
 		}
+		for _, c := range f.Lemnis.Tests { // a run that failed for another test has no evidence of what passed in the end
+			if c.Outcome == events.TestFlaky {
+				all = append(all, c.Name)
+			}
+		}
 	}
 	return all
 }
