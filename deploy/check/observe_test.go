@@ -1,7 +1,6 @@
 package check
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -23,6 +22,7 @@ import (
 	"github.com/prometheus/prometheus/rules"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 )
 
 var promql = parser.NewParser(parser.Options{})
@@ -253,26 +253,10 @@ func exposed(t *testing.T) map[string]bool {
 	if err := os.WriteFile(quotas, []byte("projects: {bounded: {registry: 1B}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stack, err := up.New(t.Context(), up.Options{Data: t.TempDir(), Quotas: quotas, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	select {
-	case <-stack.Ready():
-	case <-time.After(time.Minute):
-		t.Fatal("it is not ready")
-	}
+	stack, stop := uptest.Run(t, up.Options{Quotas: quotas})
+	defer stop()
 	ask := func(method, path, body string) string {
-		r, err := http.NewRequestWithContext(ctx, method, stack.URL()+path, strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), method, stack.URL()+path, strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -75,11 +75,12 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	// A service's key may look, but not make: where all is there, that is enough.
+	cached := false
 	err = insist(ctx, func(ctx context.Context) error {
-		identity, err = whole(ctx, js, replicas)
+		identity, cached, err = whole(ctx, js, replicas)
 		return err
 	})
-	if err == nil && identity != "" {
+	if err == nil && identity != "" && !cached {
 		tryCache(ctx, js, replicas)
 	}
 	if err != nil || identity != "" {
@@ -124,9 +125,6 @@ func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) erro
 // tryCache makes CACHE where all else is there: an earlier version did not know it, or there was no room. A service's key may not, and
 // does not wait for it.
 func tryCache(ctx context.Context, js jetstream.JetStream, replicas int) {
-	if _, err := look(ctx, js, Cache); !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	_ = ensureCache(ctx, js, replicas) // builders do without
@@ -153,34 +151,37 @@ func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error
 	})
 }
 
-// whole is the identity of LIFECYCLE where everything is there and up to date, else empty.
-func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
+// whole is the identity of LIFECYCLE where everything is there and up to date, else empty. CACHE may be missing: cached says whether it is there.
+func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, cached bool, err error) {
 	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas), cacheConfig(replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == Cache: // there may be no room for it
 			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return "", nil
+			return "", false, nil
 		case err != nil:
-			return "", fmt.Errorf("look at stream %s: %w", want.Name, err)
+			return "", false, fmt.Errorf("look at stream %s: %w", want.Name, err)
 		case !upToDate(info.Config, want):
-			return "", nil
+			return "", false, nil
 		}
-		if want.Name == Lifecycle {
+		switch want.Name {
+		case Lifecycle:
 			identity = info.Config.Metadata[IdentityKey]
+		case Cache:
+			cached = true
 		}
 	}
 	info, err := look(ctx, js, "KV_"+Leases)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return "", nil
+		return "", false, nil
 	case err != nil:
-		return "", fmt.Errorf("look at bucket %s: %w", Leases, err)
+		return "", false, fmt.Errorf("look at bucket %s: %w", Leases, err)
 	case info.Config.Replicas != replicas:
-		return "", nil
+		return "", false, nil
 	}
-	return identity, nil
+	return identity, cached, nil
 }
 
 // ensureLifecycle first has the callers agree on the identity of a stream that

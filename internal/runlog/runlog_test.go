@@ -288,15 +288,23 @@ func FuzzMeet(f *testing.F) {
 	})
 }
 
-// A reader goes on where it was when the bus loses it, whether it follows or not; where what it was to read has gone, it says so.
-func TestReaderIsLost(t *testing.T) {
+// soonQuiet is a store whose readers soon ask why nothing comes, and its stream.
+func soonQuiet(t *testing.T) (*Store, jetstream.Stream) {
+	t.Helper()
 	s, _ := bus(t)
-	defer func(was time.Duration) { quiet = was }(quiet)
+	was := quiet
+	t.Cleanup(func() { quiet = was })
 	quiet = 100 * time.Millisecond
 	stream, err := s.js.Stream(t.Context(), natsd.Logs)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, stream
+}
+
+// A reader goes on where it was when the bus loses it, whether it follows or not; where what it was to read has gone, it says so.
+func TestReaderIsLost(t *testing.T) {
+	s, stream := soonQuiet(t)
 	run := Run{Project: "shop", Kind: Pipeline, Key: "c1#1"}
 	w := s.Write(t.Context(), run, 1)
 	var want strings.Builder
@@ -332,7 +340,7 @@ func TestReaderIsLost(t *testing.T) {
 		}
 	}
 	pieces := 0
-	err = s.Read(t.Context(), last, false, func(string, []byte) error {
+	err := s.Read(t.Context(), last, false, func(string, []byte) error {
 		if pieces++; pieces > 1 {
 			return nil
 		}
@@ -346,19 +354,13 @@ func TestReaderIsLost(t *testing.T) {
 // A consumer can live and hand out nothing, as one does that stands on a copy of the stream which does not move; here it is paused. Who
 // follows gets the rest by another one.
 func TestAFollowerThatIsGivenNothingReadsAnew(t *testing.T) {
-	s, _ := bus(t)
-	defer func(was time.Duration) { quiet = was }(quiet)
-	quiet = 100 * time.Millisecond
-	stream, err := s.js.Stream(t.Context(), natsd.Logs)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, stream := soonQuiet(t)
 	run := Run{Project: "shop", Kind: Pipeline, Key: "c1#1"}
 	w := s.Write(t.Context(), run, 1)
 	_ = w.Print("test", []byte("first"))
 	last := find(t, s, run)
 	var got strings.Builder
-	err = s.Read(t.Context(), last, true, func(_ string, text []byte) error {
+	err := s.Read(t.Context(), last, true, func(_ string, text []byte) error {
 		if got.Write(text); got.String() != "first" {
 			return nil
 		}

@@ -8,8 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
@@ -128,22 +131,38 @@ func TestABlobIsWhatItsDigestSays(t *testing.T) {
 	}
 }
 
+// silent is a bus that answers nothing.
+type silent struct {
+	jetstream.JetStream
+	asked chan struct{}
+}
+
+func (b silent) Stream(ctx context.Context, _ string) (jetstream.Stream, error) {
+	b.asked <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // Who waits for the bus for a moment only does not wait for as long as another does.
 func TestNobodyWaitsForAnothersPatience(t *testing.T) {
 	t.Parallel()
-	server, _, js := natsdtest.Start(t)
-	r := New(js).Repository("shop", "api")
-	server.Stop()
-	long, end := context.WithTimeout(t.Context(), 3*time.Second)
-	defer end()
-	go func() { _, _ = r.Entry(long, "0123456789abcdef", "fedcba9876543210") }()
-	time.Sleep(50 * time.Millisecond) //nolint:forbidigo // so that the other most likely waits already: nothing shows it
-	short, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer end()
-	begun := time.Now()
-	if _, err := r.Entry(short, "0123456789abcdef", "fedcba9876543210"); err == nil || time.Since(begun) > time.Second {
-		t.Errorf("%v after %s", err, time.Since(begun))
+	bus := silent{asked: make(chan struct{}, 2)}
+	r := New(bus).Repository("shop", "api")
+	long, end := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	waiting.Go(func() { _, _ = r.Entry(long, "0123456789abcdef", "fedcba9876543210") })
+	<-bus.asked
+	short, over := context.WithTimeout(t.Context(), 10*time.Second)
+	defer over()
+	waiting.Go(func() { _, _ = r.Entry(short, "0123456789abcdef", "fedcba9876543210") })
+	select {
+	case <-bus.asked:
+	case <-short.Done():
+		t.Error("the second waits for the first")
 	}
+	over()
+	end()
+	waiting.Wait()
 }
 
 // What one repository has is bounded, and takes no room from another's.

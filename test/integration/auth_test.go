@@ -8,6 +8,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/lap"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
 
@@ -15,7 +16,7 @@ import (
 // the registry, is enough for all of it. One token speaks for the people of the lap, as without authentication.
 func TestLapWithKeysAndTokens(t *testing.T) {
 	token := rand.Text()
-	stack, stop := oneProcess(t, up.Options{Auth: true, Known: map[string]access.Identity{token: access.Everybody()}})
+	stack, stop := uptest.Run(t, up.Options{Auth: true, Known: map[string]access.Identity{token: access.Everybody()}})
 	defer stop()
 	client := api.New(stack.URL(), api.Token(token))
 	defer client.Close()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/executor/executortest"
@@ -129,7 +130,7 @@ func TestHostileRepository(t *testing.T) {
 	defer func() { _ = private.Close() }()
 
 	ctx := t.Context()
-	stack, stop := oneProcess(t, up.Options{Data: data})
+	stack, stop := uptest.Run(t, up.Options{Data: data})
 	defer stop()
 	client := api.New(stack.URL())
 	defer client.Close()

@@ -10,6 +10,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/demo"
 	"github.com/lemnis/lemnis/cmd/lemnis/lap"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -42,7 +43,7 @@ func turn(t *testing.T, url string, s lap.Subject) lap.Result {
 
 func TestLapInOneProcess(t *testing.T) {
 	data := t.TempDir()
-	stack, stop := oneProcess(t, up.Options{Data: data, PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")}})
+	stack, stop := uptest.Run(t, up.Options{Data: data, PrivateSinks: outward.Allowed{netip.MustParsePrefix("127.0.0.0/8")}})
 	defer func() {
 		stop()
 		if file := os.Getenv(recordVariable); file != "" && !t.Failed() {

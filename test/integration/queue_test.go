@@ -14,6 +14,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -51,7 +52,7 @@ func TestQueueInOneProcess(t *testing.T) {
 	repository.git(t, "", "init", "--quiet", "--bare", "--initial-branch=main", repository.dir)
 	repository.commit(t, "main", ".lemnis.yaml", "steps:\n  - name: test\n    run: |\n      if ls */red 2>/dev/null; then exit 1; fi\n      test $(ls */odd* 2>/dev/null | wc -l) -lt 2\n")
 	ctx := t.Context()
-	stack, stop := oneProcess(t, up.Options{Pipelines: 3})
+	stack, stop := uptest.Run(t, up.Options{Pipelines: 3})
 	defer stop()
 	client := api.New(stack.URL())
 	defer client.Close()

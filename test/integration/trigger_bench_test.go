@@ -18,6 +18,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -68,15 +69,10 @@ func trigger(b *testing.B) []time.Duration {
 	// It fails, so that nothing else follows.
 	commit("main", "", ".lemnis.yaml", "steps: [{name: first, run: 'date +%s%N; exit 1'}]\n")
 
-	stack, err := up.New(b.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", Log: zap.NewNop()})
-	if err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() { stop(); <-ended }()
-	<-stack.Ready()
+	stack, stop := uptest.Run(b, up.Options{Data: data, Log: zap.NewNop()})
+	defer stop()
+	ctx, end := context.WithCancel(b.Context())
+	defer end()
 	client := api.New(stack.Addresses().HTTP)
 	defer client.Close()
 	if _, err := client.Apply(ctx, events.Project{Name: "trigger", Repositories: []events.RepositoryRef{{Name: "api", URL: origin, Branch: "main"}}}, time.Minute); err != nil {

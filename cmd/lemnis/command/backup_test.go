@@ -1,7 +1,6 @@
 package command_test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/reach"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/internal/snapshot"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -25,32 +25,6 @@ func told(t *testing.T, args ...string) (int, string) {
 	return code, out + complaint
 }
 
-// running runs an installation on a data folder until the returned func is called.
-func running(t *testing.T, o up.Options) (url string, stop func()) {
-	t.Helper()
-	o.HTTP, o.NATSListen = "127.0.0.1:0", "127.0.0.1:0"
-	stack, err := up.New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	select {
-	case <-stack.Ready():
-	case err := <-ended:
-		t.Fatalf("it ended: %v", err)
-	case <-time.After(30 * time.Second):
-		t.Fatal("it does not get ready")
-	}
-	return stack.URL(), func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
-	}
-}
-
 // A data folder is copied while the installation runs and while it does not, and put back into another one, where it runs
 // with what was there.
 func TestBackupOfDataFolder(t *testing.T) {
@@ -59,7 +33,7 @@ func TestBackupOfDataFolder(t *testing.T) {
 	if err := os.WriteFile(file, []byte("project: shop\nrepositories: [{name: api, url: /srv/api.git}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, stop := running(t, up.Options{Data: data, Config: file, Auth: true})
+	_, stop := uptest.Run(t, up.Options{Data: data, Config: file, Auth: true})
 	hot, cold := filepath.Join(archives, "hot.tar"), filepath.Join(archives, "cold")
 	if code, said := told(t, "backup", "--data", data, "--out", hot); code != 0 || !strings.Contains(said, "streams up to event") {
 		t.Fatalf("%d: %s", code, said)
@@ -90,9 +64,9 @@ func TestBackupOfDataFolder(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(other, "admin.token"), token, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		url, stop := running(t, up.Options{Data: other, Auth: true})
+		stack, stop := uptest.Run(t, up.Options{Data: other, Auth: true})
 		t.Setenv("LEMNIS_TOKEN", strings.TrimSpace(string(token)))
-		code, said := told(t, "--server", url, "tokens", "list") // the tokens are there, and this is one of them
+		code, said := told(t, "--server", stack.URL(), "tokens", "list") // the tokens are there, and this is one of them
 		if code != 0 || !strings.Contains(said, "admin") {
 			t.Errorf("%d: %s", code, said)
 		}
@@ -119,7 +93,7 @@ func TestBackupOfDataFolder(t *testing.T) {
 // Onto a bus of its own, with the registry by way of the gateway.
 func TestBackupByURL(t *testing.T) {
 	data := t.TempDir()
-	url, stop := running(t, up.Options{Data: data})
+	stack, stop := uptest.Run(t, up.Options{Data: data})
 	defer stop()
 	if err := os.WriteFile(filepath.Join(data, "registry", "blobs", "sha256", strings.Repeat("b", 64)), []byte("an artifact"), 0o600); err != nil {
 		t.Fatal(err)
@@ -128,7 +102,7 @@ func TestBackupByURL(t *testing.T) {
 	readJSON(t, filepath.Join(data, up.AddressFile), &at)
 	key := filepath.Join(data, "nats", "services.nk")
 	out := filepath.Join(t.TempDir(), "a.tar")
-	if code, said := told(t, "backup", "--nats", at.NATS, "--nats-key", key, "--server", url, "--out", out); code != 0 || !strings.Contains(said, " 1 files") {
+	if code, said := told(t, "backup", "--nats", at.NATS, "--nats-key", key, "--server", stack.URL(), "--out", out); code != 0 || !strings.Contains(said, " 1 files") {
 		t.Fatalf("%d: %s", code, said)
 	}
 	if code, said := told(t, "restore", out, "--nats", at.NATS, "--nats-key", key); code != 2 || !strings.Contains(said, "--registry") {
@@ -162,7 +136,7 @@ func TestRetain(t *testing.T) {
 		}
 	}
 	data := t.TempDir()
-	_, stop := running(t, up.Options{Data: data, Auth: true, Timing: service.Timing{Snapshot: 50 * time.Millisecond}})
+	_, stop := uptest.Run(t, up.Options{Data: data, Auth: true, Timing: service.Timing{Snapshot: 50 * time.Millisecond}})
 	defer stop()
 	b, err := reach.Running(reach.Address{Data: data})
 	if err != nil {

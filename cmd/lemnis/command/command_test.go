@@ -15,6 +15,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/command"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -118,24 +119,8 @@ func TestAgainstInstallation(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(data, "quotas.yaml"), []byte("projects: {shop: {events-per-day: 4321, registry: 2MiB}}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	select {
-	case <-stack.Ready():
-	case <-time.After(20 * time.Second):
-		t.Fatal("the installation does not get ready")
-	}
+	stack, stop := uptest.Run(t, up.Options{Data: data})
+	defer stop()
 	t.Setenv("LEMNIS_SERVER", stack.URL())
 	t.Setenv("LEMNIS_PROJECT", "shop")
 	file := filepath.Join(t.TempDir(), "project.yaml")

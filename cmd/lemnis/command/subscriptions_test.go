@@ -1,7 +1,6 @@
 package command_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 )
 
 func TestMistypedSubscriptions(t *testing.T) {
@@ -37,26 +37,12 @@ func TestMistypedSubscriptions(t *testing.T) {
 }
 
 func TestSubscriptions(t *testing.T) {
-	stack, err := up.New(t.Context(), up.Options{
-		Data: t.TempDir(), HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0", PrivateSinks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	defer func() {
-		stop()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	<-stack.Ready()
+	stack, stop := uptest.Run(t, up.Options{PrivateSinks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	defer stop()
 	t.Setenv("LEMNIS_PROJECT", "shop")
 	run := func(args ...string) string {
 		t.Helper()
-		code, out, complaint := lemnis(ctx, append(args, "--server", stack.URL())...)
+		code, out, complaint := lemnis(t.Context(), append(args, "--server", stack.URL())...)
 		if code != 0 {
 			t.Fatalf("%v: exit %d: %s", args, code, complaint)
 		}

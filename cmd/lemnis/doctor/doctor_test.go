@@ -1,7 +1,6 @@
 package doctor_test
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/doctor"
 	"github.com/lemnis/lemnis/cmd/lemnis/reach"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/internal/natsd"
 )
 
@@ -50,14 +50,7 @@ type found []doctor.Finding
 
 func TestHealthyAndStopped(t *testing.T) {
 	data := t.TempDir()
-	stack, err := up.New(t.Context(), up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	<-stack.Ready()
+	stack, stop := uptest.Run(t, up.Options{Data: data})
 	client := api.New(stack.URL())
 	defer client.Close()
 	o := doctor.Options{Client: client, Bus: reach.Address{Data: data}}
@@ -70,10 +63,7 @@ func TestHealthyAndStopped(t *testing.T) {
 			t.Errorf("%s is %s: %s", c.Name, c.State, c.Detail)
 		}
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	stop()
 	r = doctor.Examine(t.Context(), o)
 	if r.Healthy {
 		t.Error("what does not run is healthy")

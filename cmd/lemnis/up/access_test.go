@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/internal/certs"
 	"github.com/lemnis/lemnis/internal/certs/certstest"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -25,7 +26,7 @@ func TestAuth(t *testing.T) {
 	if err := os.WriteFile(o.Config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stack, stop := run(t, o)
+	stack, stop := uptest.Run(t, o)
 	roots, err := certs.Roots(o.TLS.CA)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestAuth(t *testing.T) {
 
 	// Another start has the same tokens; without the file it writes another first one.
 	o.Config = ""
-	stack, stop = run(t, o)
+	stack, stop = uptest.Run(t, o)
 	if stack.AdminToken() != "" {
 		t.Error("another first token")
 	}
@@ -85,7 +86,7 @@ func TestAuth(t *testing.T) {
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
-	stack, stop = run(t, o)
+	stack, stop = uptest.Run(t, o)
 	defer stop()
 	if _, _, err := as(admin).Tokens(t.Context()); err == nil {
 		t.Error("the lost one is still good")
@@ -102,7 +103,7 @@ func TestAuth(t *testing.T) {
 func TestAuthAsks(t *testing.T) {
 	o := options(t.TempDir())
 	o.Auth = true
-	stack, stop := run(t, o)
+	stack, stop := uptest.Run(t, o)
 	defer stop()
 	for path, want := range map[string]int{"/readyz": 200, "/": 200, "/events?project=shop": 401, "/v2/": 401} {
 		resp, err := http.Get(stack.URL() + path)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/command"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/gateway/access"
@@ -25,7 +26,7 @@ func TestPrincipalOverNATS(t *testing.T) {
 	}
 	o := options(t.TempDir())
 	o.Auth = true
-	stack, stop := run(t, o)
+	stack, stop := uptest.Run(t, o)
 	defer stop()
 	seedFile := filepath.Join(t.TempDir(), "jira.nk")
 	var out, complaint bytes.Buffer

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -50,7 +51,7 @@ func stuff(t *testing.T, file string) {
 func TestAFullDisk(t *testing.T) {
 	disk := smallDisk(t, "512m")
 	o := options(filepath.Join(disk, "data"))
-	stack, stop := run(t, o)
+	stack, stop := uptest.Run(t, o)
 	defer stop()
 	client := api.New(stack.URL())
 	defer client.Close()

@@ -1,7 +1,6 @@
 package up_test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -13,35 +12,11 @@ import (
 
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
+	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
 )
 
 func options(data string) up.Options {
 	return up.Options{Data: data, HTTP: "127.0.0.1:0", NATSListen: "127.0.0.1:0"}
-}
-
-// run runs an installation until the returned func is called.
-func run(t *testing.T, o up.Options) (*up.Stack, func()) {
-	t.Helper()
-	stack, err := up.New(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- stack.Run(ctx) }()
-	select {
-	case <-stack.Ready():
-	case err := <-ended:
-		t.Fatalf("it ended: %v", err)
-	case <-time.After(20 * time.Second):
-		t.Fatal("it does not get ready")
-	}
-	return stack, func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("it did not end in order: %v", err)
-		}
-	}
 }
 
 const config = `project: shop
@@ -58,7 +33,7 @@ func TestStartStopStart(t *testing.T) {
 	o := options(data)
 	o.Config = file
 	began := time.Now()
-	stack, stop := run(t, o)
+	stack, stop := uptest.Run(t, o)
 	t.Logf("ready after %s", time.Since(began).Round(time.Millisecond))
 
 	var addresses up.Addresses
@@ -88,7 +63,7 @@ func TestStartStopStart(t *testing.T) {
 	}
 
 	o.Config = ""
-	stack, stop = run(t, o)
+	stack, stop = uptest.Run(t, o)
 	configured(1)
 	stop()
 }
@@ -128,7 +103,7 @@ func TestRefusals(t *testing.T) {
 
 // A part that fails takes the others down, and the error says which it was.
 func TestOccupiedAddress(t *testing.T) {
-	first, stop := run(t, options(t.TempDir()))
+	first, stop := uptest.Run(t, options(t.TempDir()))
 	defer stop()
 	o := options(t.TempDir())
 	o.HTTP = strings.TrimPrefix(first.URL(), "http://")
@@ -137,6 +112,6 @@ func TestOccupiedAddress(t *testing.T) {
 	}
 	// What it had taken is free again.
 	o.HTTP = "127.0.0.1:0"
-	_, stopSecond := run(t, o)
+	_, stopSecond := uptest.Run(t, o)
 	stopSecond()
 }

@@ -393,15 +393,14 @@ func TestSlowReceiverIsAlone(t *testing.T) {
 	})
 	t.Cleanup(func() { close(hang) })
 	fast := newReceiver(t, nil)
-	var v View
+	all := []View{w.create(wanted(fast.URL))}
 	for range slows {
-		v = w.create(wanted(slow.URL))
+		all = append(all, w.create(wanted(slow.URL)))
 	}
-	w.create(wanted(fast.URL))
+	v := all[slows]
 	for n := range warm {
 		w.state("shop", "warm", fmt.Sprint(n))
-		w.until("all have answered", func() bool { return int(answered.Load()) == (n+1)*slows && len(fast.taken()) == n+1 })
-		time.Sleep(beside) //nolint:forbidigo // what is prompt is a matter of time
+		w.until("all have answered", func() bool { return int(answered.Load()) == (n+1)*slows && len(fast.taken()) == n+1 && w.settled(all) })
 	}
 	w.state("shop", "k", "first")
 	w.until("they hang", func() bool { return hung.Load() >= turnsAtATime })

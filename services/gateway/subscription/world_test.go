@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -145,6 +146,12 @@ func (w *world) status(id string) Status {
 		w.t.Fatal(err)
 	}
 	return v.Status
+}
+
+// settled says whether nothing is on its way to any of the subscriptions.
+func (w *world) settled(all []View) bool {
+	w.t.Helper()
+	return !slices.ContainsFunc(all, func(v View) bool { return w.status(v.ID).Waiting > 0 })
 }
 
 // got is a delivery that a receiver took in.
