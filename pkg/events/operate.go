@@ -110,6 +110,7 @@ type AlertEscalated struct {
 type RemediationStarted struct {
 	Incident string `json:"incident"`
 	Action   string `json:"action"`
+	Done     bool   `json:"done,omitempty"` // it was done already when this was said
 }
 
 // RemediationFinished says what came of it.

@@ -119,6 +119,19 @@ func TestACanaryThatIsRolledBackIsAnIncidentFromBeginToEnd(t *testing.T) {
 	}
 }
 
+// The deployer has taken the version back before the monitor has said anything.
+func TestARollbackThatOvertakesTheMonitorIsToldFromBeginToEnd(t *testing.T) {
+	d := newDesk()
+	d.queue = append(d.queue, d.stamp(events.Event{Kind: events.Stated, Key: "prod/api", Content: bad, Chain: "deployment"}))
+	back := events.ServiceRolledback{Lemnis: events.ServiceDetail{Rollout: bad.Rollout}}
+	if got := story(d.put(events.Stated, "prod/api", "", back)); got != "incident.detected, remediation.started, remediation.finished, incident.resolved" {
+		t.Fatal(got)
+	}
+	if r := d.facts[3].Content.(events.IncidentResolved); r.Lemnis.Remedy != "roll back Faster search" {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestHealthInTheLastEnvironmentOpensAndClosesIncidents(t *testing.T) {
 	d := newDesk()
 	probe := func(environment, feature, status string) string {

@@ -30,13 +30,15 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 			return s.resolved()
 		}
 	case events.ServiceRolledback:
-		// A monitor that was away may meet it before it has said that remediation started.
-		if s.Stage == Open || s.Stage == Remedying {
-			action := s.Remedy
-			if action == "" {
-				action = rollBack(s.Detail)
-			}
-			return s.fact(events.RemediationFinished{Incident: s.ID, Action: action, Outcome: events.Success})
+		switch {
+		case s.Stage == Open && s.Remedy == "": // a monitor that was away has not said yet that remediation started
+			return s.fact(events.RemediationStarted{Incident: s.ID, Action: rollBack(s.Detail), Done: true})
+		case s.Stage == Open || s.Stage == Remedying:
+			return s.finished()
+		}
+	case events.RemediationStarted:
+		if s.Stage == Remedying && c.Done {
+			return s.finished()
 		}
 	case events.IncidentDetected:
 		if s.Stage == Open && s.Detail.Rollout != "" {
@@ -57,6 +59,14 @@ func (s State) fact(content any) (events.Fact, bool) {
 
 func detected(id string, c events.IncidentDetected) (events.Fact, bool) {
 	return events.Fact{Content: c, SubjectID: id}, true
+}
+
+func (s State) finished() (events.Fact, bool) {
+	action := s.Remedy
+	if action == "" {
+		action = rollBack(s.Detail)
+	}
+	return s.fact(events.RemediationFinished{Incident: s.ID, Action: action, Outcome: events.Success})
 }
 
 func (s State) resolved() (events.Fact, bool) {

@@ -5,7 +5,7 @@ import "github.com/lemnis/lemnis/pkg/events"
 // Takes are verdicts of canaries, what was done about them, changes of health, and its own facts.
 var Takes = []events.Type{
 	events.TypeOf(events.CanaryJudged{}), events.TypeOf(events.ServiceRolledback{}), events.TypeOf(events.HealthChanged{}),
-	events.TypeOf(events.IncidentDetected{}), events.TypeOf(events.RemediationFinished{}),
+	events.TypeOf(events.IncidentDetected{}), events.TypeOf(events.RemediationStarted{}), events.TypeOf(events.RemediationFinished{}),
 }
 
 // Route names the incident that an event concerns.
@@ -41,7 +41,7 @@ func Route(p events.Project, e events.Event) []string {
 		if n := len(p.Environments); n > 0 && p.Environments[n-1].Name == c.Environment {
 			return one(e.Key) // environment/service, or environment/service/feature
 		}
-	case events.IncidentDetected, events.RemediationFinished:
+	case events.IncidentDetected, events.RemediationStarted, events.RemediationFinished:
 		if e.Aggregate == Kind {
 			return one(e.Key)
 		}
