@@ -108,9 +108,8 @@ func (t tally) change(l Lap, c Change, closed map[string]bool) {
 		t.rollout(l, 2, "service.upgraded")
 		t.add(1, "canary.observed", "canary.judged", "service.rolledback")
 		t.add(3, "artifact.barred") // in each environment
-		t.add(1, "incident.detected", "alert.sent", "remediation.finished", "incident.resolved", "lesson.learned")
-		t.loose(0, 1, "remediation.started") // a monitor that was away finds it done
-		t.add(2, "metrics.computed")         // taken back; repaired
+		t.add(1, "incident.detected", "alert.sent", "remediation.started", "remediation.finished", "incident.resolved", "lesson.learned")
+		t.add(2, "metrics.computed") // taken back; repaired
 		t.add(1, "value.estimated", "backlog.ranked")
 	default:
 		t.rollout(l, 2, "service.upgraded")

@@ -33,10 +33,12 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 		}
 	case events.ArtifactBarred:
 		if e.Key != key {
-			if s.Barred[c.Digest] != "" {
+			// Nobody follows who follows: a newer artifact may have come here in between, and have ended it.
+			if c.From != "" || s.Barred[c.Digest] != "" {
 				return events.Fact{}, false
 			}
 			c.Rollout = ""
+			c.From, _ = SplitKey(e.Key)
 			return events.Fact{Content: c, SubjectID: c.ArtifactID}, true
 		}
 	}

@@ -585,3 +585,33 @@ func TestEveryRequestIsToldItsEnd(t *testing.T) {
 		})
 	}
 }
+
+// What prod bars is barred in test and in dev. A newer artifact comes to dev before test's fact is met there: it stays free.
+func TestWhatANewerArtifactFreedIsNotBarredAgain(t *testing.T) {
+	p := events.DefaultProject("shop")
+	bars := func(key string, s rollout.State, from string, c events.ArtifactBarred) (events.ArtifactBarred, bool) {
+		f, ok := rollout.Decide(key, s, p, events.Event{Kind: events.Stated, Key: from, Aggregate: rollout.Kind, Phase: events.Deploy, Stored: now, Content: c})
+		if !ok {
+			return events.ArtifactBarred{}, false
+		}
+		return f.Content.(events.ArtifactBarred), true
+	}
+	first := events.ArtifactBarred{Digest: artifact(1).Digest, Reason: "rolled back in prod"}
+	inTest, ok := bars("test/api", rollout.State{}, "prod/api", first)
+	if !ok || inTest.From != "prod" {
+		t.Fatalf("%v %+v", ok, inTest)
+	}
+	inDev, ok := bars("dev/api", rollout.State{}, "prod/api", first)
+	if !ok {
+		t.Fatal("not barred in dev")
+	}
+	s := rollout.Evolve(rollout.State{}, events.Event{Key: "dev/api", Content: inDev, Time: now})
+	f, ok := rollout.Decide("dev/api", s, p, events.Event{Kind: events.Stated, Sequence: 9, Stored: now, Content: events.ArtifactPublished{Lemnis: artifact(2)}})
+	if !ok {
+		t.Fatal("the newer artifact is not asked for")
+	}
+	s = rollout.Evolve(s, events.Event{Key: "dev/api", Content: f.Content, Time: now})
+	if again, ok := bars("dev/api", s, "test/api", inTest); ok {
+		t.Errorf("barred again: %+v", again)
+	}
+}
