@@ -71,15 +71,16 @@ func fanOut(b *testing.B, dir string, listeners, rate int, to listen) float64 {
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	paces, leave := to(ctx, b, p.url, 1)
-	claims := &fanClaims{url: p.url}
-	claims.keep(ctx, b, p.program, paces, rate, fanWarm)
+	claims := &fanClaims{url: p.url, each: 1}
+	claims.keep(ctx, b, p.program, rate, fanWarm)
+	claims.count(b, paces)
 	all, end := paces, func() {}
 	if listeners > 0 {
 		all, end = to(ctx, b, p.url, listeners)
 	} else {
 		paces.of[0].Store(0)
 	}
-	resident := claims.keep(ctx, b, p.program, all, rate, fanLast)
+	resident := claims.keep(ctx, b, p.program, rate, fanLast)
 	if listeners > 0 {
 		all.report(b, listeners, fanLast)
 	}
@@ -149,22 +150,24 @@ func (h *heard) report(b *testing.B, n int, lasted time.Duration) {
 
 // fanClaims are claims on ten items of one project.
 type fanClaims struct {
-	url string
-	n   int64
+	url  string
+	n    int64
+	each float64 // events that a claim causes
 }
 
-// keep makes claims so that the first listener hears so many events a second: a claim causes one or more. It returns the
-// mean of the resident memory in the last quarter, in MiB: one look would see how full the heap is at that moment.
-func (c *fanClaims) keep(ctx context.Context, b *testing.B, p *program, h *heard, rate int, lasts time.Duration) (resident float64) {
+// keep makes claims by the clock, as many as cause so many events a second, whatever anybody has heard: who is behind gets no
+// less and no more. It returns the mean of the resident memory in the last quarter, in MiB: one look would see how full the
+// heap is at that moment.
+func (c *fanClaims) keep(ctx context.Context, b *testing.B, p *program, rate int, lasts time.Duration) (resident float64) {
 	b.Helper()
-	looks, look := 0.0, lasts*3/4
+	looks, look, first := 0.0, lasts*3/4, c.n
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for began := time.Now(); time.Since(began) < lasts; <-tick.C {
 		if time.Since(began) >= look {
 			resident, looks, look = resident+p.memory(b), looks+1, look+100*time.Millisecond
 		}
-		if h.of[0].Load() >= int64(time.Since(began).Seconds()*float64(rate)) {
+		if float64(c.n-first)*c.each >= time.Since(began).Seconds()*float64(rate) {
 			continue
 		}
 		if err := post(ctx, c.url, c.n*benchProjects, 1); err != nil {
@@ -173,6 +176,23 @@ func (c *fanClaims) keep(ctx context.Context, b *testing.B, p *program, h *heard
 		c.n++
 	}
 	return resident / looks
+}
+
+// count learns how many events a claim causes, once what was caused has been heard.
+func (c *fanClaims) count(b *testing.B, h *heard) {
+	b.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for last, still := int64(-1), 0; still < 10; <-time.After(50 * time.Millisecond) {
+		if now := h.of[0].Load(); now == last && now > 0 {
+			still++
+		} else {
+			last, still = now, 0
+		}
+		if time.Now().After(deadline) {
+			b.Fatalf("after %d claims %d events were heard, and more come", c.n, last)
+		}
+	}
+	c.each = float64(h.of[0].Load()) / float64(c.n)
 }
 
 // readStreams opens event streams, and waits until each hears what comes.
