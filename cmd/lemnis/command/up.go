@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -51,6 +52,9 @@ func newUp() *cobra.Command {
 				if o.Data, err = defaultData(); err != nil {
 					return err
 				}
+			}
+			if os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(50) // a bus, a store and six services share one heap, of which little is garbage
 			}
 			stack, err := up.New(c.Context(), o)
 			if err != nil {
