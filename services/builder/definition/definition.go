@@ -61,8 +61,15 @@ type Limits struct {
 	Output    Bytes   `json:"output,omitempty"`    // that it may print
 }
 
-// Package says what becomes the artifact: one of the two.
+// Package says what becomes the artifact: the one file that a step makes, or the image that a Dockerfile describes. What is beside
+// Dockerfile is for that alone.
 type Package struct {
-	Executable string `json:"executable,omitempty"` // path of the one file that a step makes
-	Dockerfile string `json:"dockerfile,omitempty"` // path of the file that an image is built by
+	Executable string            `json:"executable,omitempty"` // path of the one file that a step makes
+	Dockerfile string            `json:"dockerfile,omitempty"` // path of the file that an image is built by
+	Context    string            `json:"context,omitempty"`    // folder that its COPY sees; empty: the whole checkout
+	Target     string            `json:"target,omitempty"`     // stage; empty: the last
+	Args       map[string]string `json:"args,omitempty"`       // of its ARG
+	Network    bool              `json:"network,omitempty"`    // off: its RUN reaches nobody
+	Timeout    events.Duration   `json:"timeout,omitempty"`    // of the whole build; 0: DefaultTimeout
+	Limits     Limits            `json:"limits,omitzero"`      // of each RUN; the output is the build's
 }

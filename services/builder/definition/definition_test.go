@@ -102,6 +102,12 @@ func TestParseRefuses(t *testing.T) {
 		{"steps:\n  - {name: a, run: x, services: [{name: db}]}\n", "steps[0].services[0].image: has to name an image"},
 		{step + "package: {}\n", "f:3:10: package: has to say one of executable and dockerfile"},
 		{step + "package: {executable: a, dockerfile: b}\n", "package: has to say one of"},
+		{step + "package: {executable: a, target: b}\n", "package: says what holds for a dockerfile only"},
+		{step + "package: {dockerfile: ../a}\n", `package.dockerfile: "../a" leads out of the checkout`},
+		{step + "package: {dockerfile: a, context: /etc}\n", `package.context: "/etc" leads out of the checkout`},
+		{step + "package: {dockerfile: a, args: {TOKEN: \"secret:npm\"}}\n", "package.args.TOKEN: is a secret, which would stand in the image"},
+		{step + "package: {dockerfile: a, timeout: 3d}\n", "package.timeout: is 72h0m0s; 24h0m0s at most"},
+		{step + "package: {dockerfile: a, limits: {cpu: -1}}\n", "package.limits.cpu: is negative"},
 		{"steps:\n  - {name: a, run: x, matrix: {A: [" + strings.Repeat("x, ", 30) + "x], B: [" + strings.Repeat("x, ", 30) + "x]}}\n", "make 501 tasks with their matrices; 500 at most"},
 	} {
 		_, err := Parse("f", []byte(c.text))

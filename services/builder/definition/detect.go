@@ -65,7 +65,7 @@ func Detect(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 		p.Steps, found = steps, append(found, why...)
 	}
 	if docker := first(tree, "Dockerfile", "Containerfile"); docker != "" && p.Package == nil {
-		p.Package = &Package{Dockerfile: docker}
+		p.Package = &Package{Dockerfile: docker, Network: true} // as install steps have it: what it is made of comes from elsewhere
 		found = append(found, docker+": packaged as an image")
 		if len(p.Steps) == 0 {
 			p.Steps = []Step{{Name: "check", Run: "test -s " + docker}}

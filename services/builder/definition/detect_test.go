@@ -58,9 +58,9 @@ func TestDetect(t *testing.T) {
 		"Make with a first target only": {tree("Makefile|prog: prog.c\n\tcc prog.c\n"), "",
 			"build: make | "},
 		"a Dockerfile alone": {tree("Dockerfile|FROM scratch"), "",
-			"check: test -s Dockerfile | Dockerfile"},
+			"check: test -s Dockerfile | Dockerfile by the network"},
 		"Make and a Dockerfile": {tree("Makefile|build:\n\ttrue\n", "Dockerfile|FROM scratch"), "",
-			"build: make build | Dockerfile"},
+			"build: make build | Dockerfile by the network"},
 		"Go and Node": {tree("go.mod|module x", "main.go|"+main, `package.json|{"scripts": {"build": "vite build"}}`, "Makefile|build:\n\ttrue\n"), "",
 			"go-compile: go build -trimpath -o /dev/null ./..., go-test: go test -json -count=1 -trimpath -coverprofile=cover.out ./... > tests.json, go-package: go build -trimpath -ldflags='-s -w' -o bin/x ., node-install: npm install, node-build: npm run build | bin/x"},
 	} {
@@ -77,6 +77,9 @@ func TestDetect(t *testing.T) {
 		packaged := ""
 		if p.Package != nil {
 			packaged = p.Package.Executable + p.Package.Dockerfile
+			if p.Package.Network {
+				packaged += " by the network"
+			}
 		}
 		if got := strings.Join(steps, ", ") + " | " + packaged; got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", name, got, c.want)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -187,12 +188,7 @@ func (s Step) check(no refuse, at string) {
 	if s.Retries < 0 || s.Retries > mostRetries {
 		no(at+".retries", "has to be 0 to %d", mostRetries)
 	}
-	if s.Limits.CPU < 0 {
-		no(at+".limits.cpu", "is negative")
-	}
-	if s.Limits.Processes < 0 {
-		no(at+".limits.processes", "is negative")
-	}
+	s.Limits.check(no, at+".limits")
 }
 
 func (s Service) check(no refuse, at string) {
@@ -215,8 +211,39 @@ func (p Package) check(no refuse) {
 	}
 	if p.Executable != "" {
 		inside(no, "package.executable", p.Executable)
-	} else {
-		inside(no, "package.dockerfile", p.Dockerfile)
+		p.Executable = ""
+		if !reflect.ValueOf(p).IsZero() {
+			no("package", "says what holds for a dockerfile only, beside the executable")
+		}
+		return
+	}
+	inside(no, "package.dockerfile", p.Dockerfile)
+	if p.Context != "" {
+		inside(no, "package.context", p.Context)
+	}
+	if strings.ContainsAny(p.Target, " \t\n") {
+		no("package.target", "%q is no name of a stage", p.Target)
+	}
+	for name, value := range p.Args {
+		switch {
+		case strings.HasPrefix(value, "secret:"):
+			no("package.args."+name, "is a secret, which would stand in the image")
+		default:
+			variables(no, "package.args", map[string]string{name: value})
+		}
+	}
+	if t := time.Duration(p.Timeout); t > mostTimeout {
+		no("package.timeout", "is %s; %s at most", t, mostTimeout)
+	}
+	p.Limits.check(no, "package.limits")
+}
+
+func (l Limits) check(no refuse, at string) {
+	if l.CPU < 0 {
+		no(at+".cpu", "is negative")
+	}
+	if l.Processes < 0 {
+		no(at+".processes", "is negative")
 	}
 }
 

@@ -54,6 +54,17 @@ var schema = document.Schema{
 		"package":                          {Text: "What becomes the artifact: executable or dockerfile."},
 		"package.executable":               {Text: "Path of the one file that a step makes."},
 		"package.dockerfile":               {Text: "Path of the file that an image is built by."},
+		"package.context":                  {Text: "Folder that the Dockerfile's COPY sees; the whole checkout when left out."},
+		"package.target":                   {Text: "Stage that is packaged; the last when left out."},
+		"package.args":                     {Text: "Values of the Dockerfile's ARG. They stand in the image: no secrets."},
+		"package.args.*":                   {Text: "Value of the argument."},
+		"package.network":                  {Text: "Whether the Dockerfile's RUN reaches the network; it does not when left out."},
+		"package.timeout":                  {Text: "Time that the build may take; 15m when left out."},
+		"package.limits":                   {Text: "What a RUN may take of the machine."},
+		"package.limits.cpu":               {Text: "Cores."},
+		"package.limits.memory":            {Text: "Memory of all its processes."},
+		"package.limits.processes":         {Text: "Processes at once."},
+		"package.limits.output":            {Text: "What the whole build may print."},
 	},
 }
 
