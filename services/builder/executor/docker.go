@@ -124,19 +124,28 @@ func (d *Docker) told() (left error) {
 	return left
 }
 
-// Run runs the step. That there is no engine, or no such image, is a result; that an engine does not answer is an error.
-func (d *Docker) Run(ctx context.Context, step Step, out io.Writer) (Result, error) {
+// reach finds the engine for what is wanted of it. That there is none is a result; that one does not answer is an error.
+func (d *Docker) reach(ctx context.Context, wanted string, out io.Writer) (*client.Client, Result, error) {
 	api, err := d.open(ctx)
 	switch {
 	case ctx.Err() != nil:
-		return Result{}, context.Cause(ctx)
+		return nil, Result{}, context.Cause(ctx)
 	case errors.Is(err, errNone):
-		return unable(CauseEngine, "it asks for %s, and there is no container engine here: %v", wanted(step), err), nil
+		return nil, unable(CauseEngine, "it asks for %s, and there is no container engine here: %v", wanted, err), nil
 	case err != nil:
-		return Result{}, fmt.Errorf("it asks for %s, and the container engine does not answer as it has to: %w", wanted(step), err)
+		return nil, Result{}, fmt.Errorf("it asks for %s, and the container engine does not answer as it has to: %w", wanted, err)
 	}
 	if left := d.told(); left != nil {
-		_, _ = fmt.Fprintf(out, "= containers that a killed process has left are not removed: %v\n", left)
+		_, _ = fmt.Fprintf(out, "= what a killed process has left on the engine is not removed: %v\n", left)
+	}
+	return api, Result{}, nil
+}
+
+// Run runs the step. That there is no engine, or no such image, is a result; that an engine does not answer is an error.
+func (d *Docker) Run(ctx context.Context, step Step, out io.Writer) (Result, error) {
+	api, none, err := d.reach(ctx, wanted(step), out)
+	if err != nil || !none.Succeeded() {
+		return none, err
 	}
 	if step.Dir, err = filepath.Abs(step.Dir); err != nil {
 		return Result{}, err

@@ -115,7 +115,7 @@ func (d *Docker) buryOne(ctx context.Context, api *client.Client, note string) e
 		return nil
 	}
 	if err == nil {
-		err = removeAllOf(ctx, api, filepath.Base(note))
+		err = errors.Join(removeAllOf(ctx, api, filepath.Base(note)), d.removeBuilt(ctx, api, filepath.Base(note)))
 	}
 	if err != nil {
 		return err
