@@ -1,0 +1,270 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+var commit = time.Date(2023, 11, 14, 22, 13, 20, 0, time.UTC)
+
+// save is an image as an engine saves it: one layer of the headers, in their order, and what is of one build only.
+func save(t *testing.T, build string, at time.Time, headers ...tar.Header) string {
+	t.Helper()
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	for _, h := range headers {
+		content := ""
+		if h.Typeflag == tar.TypeReg {
+			content = "the text of a file"
+			h.Size = int64(len(content))
+		}
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(w, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	i, err := mutate.Append(empty.Image, mutate.Addendum{Layer: l, History: v1.History{CreatedBy: "RUN make", Created: v1.Time{Time: at}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := i.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = c.DeepCopy()
+	c.Architecture, c.OS, c.Created, c.Container, c.DockerVersion = "amd64", "linux", v1.Time{Time: at}, build, build
+	c.Config = v1.Config{Hostname: build, Image: build, Cmd: []string{"/a"}, Env: []string{"A=b"}}
+	if i, err = mutate.ConfigFile(i, c); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "saved.tar")
+	tag, err := name.NewTag("test/" + build)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tarball.WriteToFile(file, tag, i); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func reproduce(t *testing.T, saved string, began time.Time) (Made, string) {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "image.tar")
+	made, err := Reproduce(t.Context(), saved, to, Options{Created: commit, Began: began})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := os.ReadDir(filepath.Dir(to)); len(left) != 1 {
+		t.Errorf("left beside the archive: %v", left)
+	}
+	text, err := os.ReadFile(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made, string(text)
+}
+
+// What differs between two builds of one commit is not in the image: times, order, which name of a file came first, ids and host names.
+func TestTwoBuildsGiveTheSameImage(t *testing.T) {
+	t.Parallel()
+	old := commit.Add(-time.Hour)
+	build := func(id string, at time.Time) (Made, string) {
+		dir := tar.Header{Typeflag: tar.TypeDir, Name: "dir/", Mode: 0o755, ModTime: at}
+		file := tar.Header{Typeflag: tar.TypeReg, Name: "dir/a", Mode: 0o4755, ModTime: at, AccessTime: at, ChangeTime: at, Format: tar.FormatPAX,
+			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}}
+		link := tar.Header{Typeflag: tar.TypeLink, Name: "dir/b", Linkname: "dir/a", Mode: 0o4755, ModTime: at}
+		base := tar.Header{Typeflag: tar.TypeReg, Name: "old", Mode: 0o644, ModTime: old}
+		if id == "two" { // the other name came first
+			file.Name, link.Name, link.Linkname = link.Name, file.Name, link.Name
+			return reproduce(t, save(t, id, at, base, dir, file, link), at.Add(-time.Minute))
+		}
+		return reproduce(t, save(t, id, at, dir, file, link, base), at.Add(-time.Minute))
+	}
+	made, one := build("one", commit.Add(time.Hour))
+	again, two := build("two", commit.Add(2*time.Hour))
+	if made != again || one != two {
+		t.Fatalf("%+v and %+v", made, again)
+	}
+	if early, _ := build("early", commit.Add(-10*time.Minute)); early != made {
+		t.Errorf("built before the time that its commit says: %+v, else %+v", early, made)
+	}
+}
+
+func TestTheImageKeepsWhatItIsAbout(t *testing.T) {
+	t.Parallel()
+	at := commit.Add(time.Hour)
+	made, text := reproduce(t, save(t, "one", at,
+		tar.Header{Typeflag: tar.TypeReg, Name: "dir/a", Mode: 0o4755, Uid: 7, Gid: 8, ModTime: at, Format: tar.FormatPAX, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}},
+		tar.Header{Typeflag: tar.TypeReg, Name: "old", Mode: 0o644, ModTime: commit.Add(-time.Hour)},
+		tar.Header{Typeflag: tar.TypeSymlink, Name: "link", Linkname: "../../etc/passwd", ModTime: at},
+		tar.Header{Typeflag: tar.TypeReg, Name: ".wh.gone", ModTime: at},
+	), at)
+	if !strings.HasPrefix(made.ID, "sha256:") || made.Size < 100 {
+		t.Errorf("%+v", made)
+	}
+	for _, part := range []string{`"created":"2023-11-14T22:13:20Z"`, `"created_by":"RUN make"`, `"Cmd":["/a"]`, `"Env":["A=b"]`, "application/vnd.oci.image.config.v1+json"} {
+		if !strings.Contains(text, part) {
+			t.Errorf("no %s", part)
+		}
+	}
+	for _, part := range []string{`"one"`, "docker_version", "Hostname", "2023-11-14T23"} {
+		if strings.Contains(text, part) {
+			t.Errorf("holds %s", part)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "spool")
+	spool, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = spool.Close() }()
+	var layer, out bytes.Buffer
+	w := tar.NewWriter(&layer)
+	_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./b", Mode: 0o4755, Uid: 7, ModTime: at, PAXRecords: map[string]string{"SCHILY.xattr.a": "x"}})
+	_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "a", ModTime: commit.Add(-time.Hour)})
+	_ = w.Close()
+	if _, err := (Options{Created: commit, Began: at}).rewrite(t.Context(), &layer, spool, &out); err != nil {
+		t.Fatal(err)
+	}
+	if err := rewind(spool); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := list(spool)
+	if err != nil || len(entries) != 2 || entries[0].header.Name != "a" {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	if h := (Options{Created: commit, Began: at}).plain(entries[1].header); h.Mode != 0o4755 || h.Uid != 7 || !h.ModTime.Equal(commit) || h.PAXRecords["SCHILY.xattr.a"] != "x" {
+		t.Errorf("%+v", h)
+	}
+	if h := (Options{Created: commit, Began: at}).plain(entries[0].header); !h.ModTime.Equal(commit.Add(-time.Hour)) {
+		t.Errorf("a file of a base image has another time: %v", h.ModTime)
+	}
+}
+
+func TestBasesAreReadWithoutAnEngine(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"FROM scratch": "", "from debian:12 as Build\nFROM build\nCOPY --from=build a b\nCOPY --from=0 a b\nCOPY --from=busybox:1 /bin /bin": "debian:12 busybox:1",
+		"ARG V=1\nARG OTHER\nFROM --platform=linux/amd64 a:${V}\nARG V=2\nFROM b:${OTHER:-x}": "a:1 b:x",
+		"# escape=`\nARG BASE\n# FROM no\nFROM `\n  $BASE":                                    "given",
+		"FROM a AS one\nFROM b AS two\nFROM c AS three":                                       "a b",
+		"FROM a\nRUN echo \\\n  FROM b\n":                                                     "a",
+	} {
+		d := Read([]byte(text), map[string]string{"BASE": "given"}, "two")
+		if got := strings.Join(d.Bases, " "); got != want {
+			t.Errorf("%s\n got %q, want %q", text, got, want)
+		}
+	}
+	if d := Read([]byte("FROM a\nARG SOURCE_DATE_EPOCH\n"), nil, ""); !d.Declares["SOURCE_DATE_EPOCH"] || d.Declares["V"] {
+		t.Errorf("%+v", d)
+	}
+}
+
+func tree(t *testing.T, files ...string) (*os.Root, []string) {
+	t.Helper()
+	dir := t.TempDir()
+	var names []string
+	for _, f := range files {
+		name, text, _ := strings.Cut(f, "|")
+		names = append(names, name)
+		at := filepath.Join(dir, name)
+		err := os.MkdirAll(filepath.Dir(at), 0o700)
+		if to, is := strings.CutPrefix(text, "-> "); is && err == nil {
+			err = os.Symlink(to, at)
+		} else if err == nil {
+			err = os.WriteFile(at, []byte(text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = root.Close() })
+	return root, names
+}
+
+func TestContextHoldsWhatItIsSaidTo(t *testing.T) {
+	t.Parallel()
+	files := []string{"Dockerfile|FROM scratch", "deploy/Dockerfile|FROM other", "app/a|x", "app/b.log|x", "app/deep/c|x", "app/link|-> ../../../etc/passwd", "app/.dockerignore|*.log", "b|x"}
+	for want, c := range map[string]Context{
+		"Dockerfile: app/ app/.dockerignore app/a app/b.log app/deep/ app/deep/c app/link b deploy/ deploy/Dockerfile Dockerfile":        {Dockerfile: "Dockerfile"},
+		".lemnis.Dockerfile: a deep/ deep/c link .dockerignore .lemnis.Dockerfile":                                                       {Dockerfile: "deploy/Dockerfile", Folder: "app/"},
+		"deploy/Dockerfile: Dockerfile app/ app/.dockerignore app/a app/b.log app/deep/ app/deep/c app/link b deploy/ deploy/Dockerfile": {Dockerfile: "deploy/Dockerfile"},
+	} {
+		c.Root, c.Paths = tree(t, append(files, "untracked|x")...)
+		c.Paths, c.Time = slices.DeleteFunc(c.Paths, func(n string) bool { return n == "untracked" }), commit
+		var archive bytes.Buffer
+		dockerfile, err := c.Write(&archive)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for r := tar.NewReader(&archive); ; {
+			h, err := r.Next()
+			if err != nil {
+				break
+			}
+			names = append(names, h.Name)
+			if text, _ := io.ReadAll(r); !h.ModTime.Equal(commit) || h.Uid != 0 || h.Typeflag == tar.TypeReg && h.Mode != 0o644 || strings.Contains(string(text), "root:") {
+				t.Errorf("%+v: %s", h, text)
+			}
+		}
+		if got := fmt.Sprintf("%s: %s", dockerfile, strings.Join(names, " ")); got != want {
+			t.Errorf("\n got %s\nwant %s", got, want)
+		}
+	}
+}
+
+// Nothing outside of the checkout is read, whatever its links and the pipeline say.
+func TestContextStaysInTheTree(t *testing.T) {
+	t.Parallel()
+	outside := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(outside, []byte("hunter2"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]Context{
+		"the Dockerfile is a link":    {Dockerfile: "link"},
+		"the folder is a link":        {Dockerfile: "Dockerfile", Folder: "folder"},
+		".dockerignore is a link":     {Dockerfile: "Dockerfile", Folder: "ignored"},
+		"a file behind a link":        {Dockerfile: "Dockerfile", Paths: []string{"folder/secret"}},
+		"there is no Dockerfile":      {Dockerfile: "none"},
+		"the Dockerfile is a folder":  {Dockerfile: "ignored"},
+		"the folder is a file":        {Dockerfile: "Dockerfile", Folder: "Dockerfile"},
+		"the pipeline leads out":      {Dockerfile: "../secret"},
+		"the pipeline names the root": {Dockerfile: outside},
+	} {
+		c.Root, _ = tree(t, "Dockerfile|FROM scratch", "link|-> "+outside, "folder|-> "+filepath.Dir(outside), "ignored/.dockerignore|-> "+outside)
+		var archive bytes.Buffer
+		if _, err := c.Write(&archive); !errors.Is(err, ErrContext) || strings.Contains(archive.String(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
