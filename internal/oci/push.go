@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -37,7 +38,7 @@ type Metadata struct {
 type manifest struct {
 	SchemaVersion int               `json:"schemaVersion"`
 	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType"`
+	ArtifactType  string            `json:"artifactType,omitempty"` // of an image there is none
 	Config        descriptor        `json:"config"`
 	Layers        []descriptor      `json:"layers"`
 	Subject       *descriptor       `json:"subject,omitempty"`
@@ -103,7 +104,13 @@ func Push(ctx context.Context, repository, file string, metadata Metadata, optio
 	if err != nil {
 		return Reference{}, fmt.Errorf("push: %w", err)
 	}
-	body, err := json.Marshal(manifest{
+	remotely := []remote.Option{remote.WithContext(ctx), remote.WithAuth(s.auth()), remote.WithTransport(s.base)}
+	for _, l := range []v1.Layer{empty, layer} {
+		if err := remote.WriteLayer(repo, l, remotely...); err != nil {
+			return Reference{}, fmt.Errorf("push: %w", err)
+		}
+	}
+	ref, err := put(repo, manifest{
 		SchemaVersion: 2, MediaType: manifestMediaType, ArtifactType: ArtifactType,
 		Config: descriptor{MediaType: emptyMediaType, Digest: emptyHash.String(), Size: 2},
 		Layers: []descriptor{{
@@ -111,26 +118,30 @@ func Push(ctx context.Context, repository, file string, metadata Metadata, optio
 			Annotations: map[string]string{titleAnnotation: filepath.Base(file)},
 		}},
 		Annotations: metadata.Annotations,
-	})
+	}, metadata.Tag, remotely)
+	if err != nil {
+		return Reference{}, err
+	}
+	ref.Layer = layer.hash.String()
+	return ref, nil
+}
+
+// put uploads a manifest, of which all parts are there. Layer of the reference is its configuration's digest.
+func put(repo name.Repository, m manifest, tag string, remotely []remote.Option) (Reference, error) {
+	body, err := json.Marshal(m)
 	if err != nil {
 		return Reference{}, fmt.Errorf("push: %w", err)
-	}
-	remotely := []remote.Option{remote.WithContext(ctx), remote.WithAuth(s.auth()), remote.WithTransport(s.base)}
-	for _, l := range []v1.Layer{empty, layer} {
-		if err := remote.WriteLayer(repo, l, remotely...); err != nil {
-			return Reference{}, fmt.Errorf("push: %w", err)
-		}
 	}
 	sum := sha256.Sum256(body)
 	ref := Reference{
 		Repository: repo.Name(), Digest: "sha256:" + hex.EncodeToString(sum[:]),
-		MediaType: manifestMediaType, Size: int64(len(body)), Layer: layer.hash.String(),
+		MediaType: manifestMediaType, Size: int64(len(body)), Layer: m.Config.Digest,
 	}
 	if err := remote.Put(repo.Digest(ref.Digest), raw(body), remotely...); err != nil {
 		return Reference{}, fmt.Errorf("push: %w", err)
 	}
-	if metadata.Tag != "" {
-		if err := remote.Put(repo.Tag(metadata.Tag), raw(body), remotely...); err != nil {
+	if tag != "" {
+		if err := remote.Put(repo.Tag(tag), raw(body), remotely...); err != nil {
 			return Reference{}, fmt.Errorf("push: %w", err)
 		}
 	}

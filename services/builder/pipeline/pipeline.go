@@ -27,6 +27,8 @@ type Spec struct {
 	Main   string // Go package to package where the pipeline is detected, as "./cmd/api" or import path; empty: the only one
 	Output string // folder for the packaged file and build.log; made when it is not there
 
+	Created time.Time // of the commit: the time of an image that is packaged, and of what its build made; zero: 1970
+
 	Only     []string // steps to run, with what they need; none: all
 	Occasion definition.Occasion
 
@@ -42,7 +44,7 @@ type Spec struct {
 	Kept  string            // folder in which the results and caches of steps are kept, by tree; empty: every step runs, and caches stay in the checkout
 	Tree  string            // with Kept: names all that the checkout holds; what runs of the same left is taken
 	Base  string            // with Kept: names what the master copy holds that the checkout was made upon; what runs of it left is taken where it depends on the same; empty: nothing is
-	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same
+	Files map[string]string // with Kept: what each file of the checkout is, by path: two of the same text are the same. Only these, and outputs, are packaged in an image; nil: all
 	Name  string            // with Kept: of this run, for those that take its results
 
 	Shared Shared // with Kept: what is not there is looked for here, by the same rules; nil: nowhere
@@ -91,6 +93,9 @@ func Run(ctx context.Context, spec Spec) (Report, error) {
 
 func prepare(spec Spec) (r *run, err error) {
 	spec.TailBytes, spec.Parallel = cmp.Or(max(spec.TailBytes, 0), DefaultTailBytes), cmp.Or(max(spec.Parallel, 0), runtime.NumCPU())
+	if spec.Created.IsZero() {
+		spec.Created = time.Unix(0, 0)
+	}
 	if spec.Now == nil {
 		spec.Now = time.Now
 	}
@@ -158,8 +163,11 @@ func (r *run) all(ctx context.Context) error {
 		}
 	}
 	r.layers.unlock() // others need not wait for what is packed
-	if _, failed := r.report.Failed(); failed || p.Package == nil || p.Package.Executable == "" || len(r.spec.Only) > 0 {
+	if _, failed := r.report.Failed(); failed || p.Package == nil || len(r.spec.Only) > 0 {
 		return nil
+	}
+	if p.Package.Dockerfile != "" {
+		return r.packImage(ctx, *p.Package, tasks)
 	}
 	return r.pack(p.Package.Executable)
 }

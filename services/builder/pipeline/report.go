@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"maps"
 	"time"
 
@@ -34,7 +35,7 @@ const (
 	CauseCancelled  Cause = "cancelled"  // the context ended
 )
 
-// The steps that are nobody's: they are in the report only where they failed.
+// The steps that are nobody's: they are in the report only where they failed, or built an image.
 const (
 	StepDefinition = "definition"
 	StepPackage    = "packaging"
@@ -67,11 +68,13 @@ type Report struct {
 
 	Modules []string // folders with the sources of Go modules that steps had, beside the host's
 
-	Executable string // path of the packaged file; empty when nothing is packaged
-	Digest     string // sha256:<hex> of it
-	Size       int64  // its bytes
+	Executable string // path of the packaged file; empty when none is
+	Image      string // path of the packaged image, an archive as package image writes it; empty when none is
+	Digest     string // sha256:<hex> of the executable; of an image its ID
+	Size       int64  // bytes; of an image, of its configuration and layers
 
-	Images map[string]string // digests of the images that steps and services ran in, by name; nil: none
+	Images map[string]string // digests of the images that steps and services ran in, and of Bases, by name; nil: none
+	Bases  map[string]string // digests of the images that Image is made of, by name
 
 	Unisolated string // why steps had our rights and view of the machine; empty: they had not
 
@@ -105,6 +108,9 @@ func (r Report) Failed() (Step, bool) {
 	}
 	return Step{}, false
 }
+
+// Packaged is the path of what is packaged; empty when nothing is.
+func (r Report) Packaged() string { return cmp.Or(r.Executable, r.Image) }
 
 // Reused names the steps that were not run since an earlier run had their result.
 func (r Report) Reused() (names []string) {

@@ -1,0 +1,161 @@
+package pipeline
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/definition"
+	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/services/builder/image"
+)
+
+// mostImage is how many bytes an image may have that is packaged, uncompressed.
+const mostImage = 8 << 30
+
+// epoch is the argument of a Dockerfile by which programs are told the commit's time, as reproducible-builds.org says.
+const epoch = "SOURCE_DATE_EPOCH"
+
+// imageBuilder is an executor that builds images too.
+type imageBuilder interface {
+	Build(ctx context.Context, b executor.Build, out io.Writer) (executor.Result, error)
+}
+
+var _ imageBuilder = (*executor.Docker)(nil)
+
+// packImage builds the image that a Dockerfile describes. In the report it is a step, which says how long that took and why it failed.
+func (r *run) packImage(ctx context.Context, p definition.Package, tasks []definition.Task) error {
+	s := Step{Name: StepPackage, Outcome: Success, Attempts: 1, Started: r.spec.Now()}
+	ended, err := r.buildImage(ctx, p, tasks)
+	s.Cause, s.Reason = ended.Cause, ended.Reason
+	switch {
+	case ctx.Err() != nil:
+		s.Outcome, s.Cause, s.Reason = Error, CauseCancelled, context.Cause(ctx).Error()
+	case err != nil:
+		s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
+	case !ended.Succeeded():
+		s.Outcome = Failure
+	}
+	s.Finished = r.spec.Now()
+	r.end(s)
+	r.report.use(ended.Images)
+	r.report.Bases = ended.Images
+	return err
+}
+
+func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []definition.Task) (ended executor.Result, err error) {
+	engine, is := r.spec.Image.(imageBuilder)
+	if !is {
+		return executor.Result{Cause: executor.CauseEngine, Reason: "an image is to be packaged, and there is no container engine here"}, nil
+	}
+	scratch, err := os.MkdirTemp(r.spec.Output, ".image-")
+	if err != nil {
+		return executor.Result{}, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
+	build, end, err := r.imageOf(p, tasks, scratch)
+	switch {
+	case errors.Is(err, image.ErrContext):
+		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
+	case err != nil:
+		return executor.Result{}, err
+	}
+	defer end()
+	var hidden []string
+	for _, t := range tasks {
+		known, _ := r.secrets(t.Step) // a script may have left one in the checkout
+		hidden = append(hidden, values(known)...)
+	}
+	_, _ = fmt.Fprintf(r.log.of(StepPackage), "= the image is built by %s\n", p.Dockerfile)
+	out := newMask(hidden, r.log.of(StepPackage))
+	began := time.Now() // the engine's clock, not the steps'
+	ended, err = engine.Build(ctx, build, out)
+	if flushed := out.Flush(); err == nil {
+		err = flushed
+	}
+	if err != nil || !ended.Succeeded() {
+		ended.Reason = masked(ended.Reason, hidden)
+		return ended, err
+	}
+	archive := filepath.Join(r.spec.Output, "bin", "image.tar")
+	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
+		return ended, err
+	}
+	made, err := image.Reproduce(ctx, build.Saved, archive, image.Options{Created: r.spec.Created, Began: began})
+	switch {
+	case errors.Is(err, image.ErrTooLarge):
+		ended.Cause, ended.Reason = CausePackage, err.Error()
+		return ended, nil
+	case err != nil:
+		return ended, err
+	}
+	r.report.Image, r.report.Digest, r.report.Size = archive, made.ID, made.Size
+	_, _ = fmt.Fprintf(r.log.of(StepPackage), "= image %s, %d bytes\n", made.ID, made.Size)
+	return ended, nil
+}
+
+// imageOf is what the engine is asked for; end has to be called after it was.
+func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch string) (b executor.Build, end func(), err error) {
+	c := image.Context{Root: r.root, Folder: cmp.Or(p.Context, "."), Dockerfile: p.Dockerfile, Paths: r.contextPaths(tasks), Time: r.spec.Created}
+	file, err := os.OpenFile(filepath.Join(scratch, "context.tar"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return b, nil, err
+	}
+	dockerfile, err := c.Write(file)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	var text []byte
+	if err == nil {
+		text, err = c.Text()
+	}
+	if err != nil {
+		_ = file.Close()
+		return b, nil, err
+	}
+	args := map[string]string{}
+	if p.Network {
+		for _, variable := range r.env.anywhere {
+			if name, value, _ := strings.Cut(variable, "="); slices.Contains(proxies, name) {
+				args[name] = value // engines know these, and leave them out of the image
+			}
+		}
+	}
+	maps.Copy(args, p.Args)
+	d := image.Read(text, args, p.Target)
+	if _, given := args[epoch]; !given && d.Declares[epoch] {
+		args[epoch] = strconv.FormatInt(r.spec.Created.Unix(), 10)
+	}
+	return executor.Build{
+		Name: StepPackage, Context: file, Dockerfile: dockerfile, Target: p.Target, Args: args, Bases: d.Bases, Network: p.Network,
+		Image: mostImage, Saved: filepath.Join(scratch, "saved.tar"),
+		Limits: executor.Limits{CPU: p.Limits.CPU, Memory: int64(p.Limits.Memory), Processes: p.Limits.Processes,
+			Output: int64(p.Limits.Output), Time: time.Duration(p.Timeout)},
+	}, func() { _ = file.Close() }, nil
+}
+
+// contextPaths are the files that an image may be made of: the commit's, and what steps say that they leave. What they leave beside that,
+// reports and folders that are kept, differs from run to run. Of a checkout of which nobody says what the commit's are, all files.
+func (r *run) contextPaths(tasks []definition.Task) []string {
+	if r.spec.Files == nil {
+		all, _ := r.glob([]string{"**"}, true)
+		return all
+	}
+	var outputs []string
+	for _, t := range tasks {
+		outputs = append(outputs, t.Step.Outputs...)
+	}
+	left, _ := r.glob(outputs, true)
+	all := append(slices.Collect(maps.Keys(r.spec.Files)), left...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
