@@ -381,14 +381,34 @@ func (s *site) save(ctx context.Context, b Build, id string) (Result, error) {
 
 // clear removes from the engine what was made. What somebody uses by now, or has given a name, stays.
 func (s *site) clear(ctx context.Context) (left error) {
-	for _, id := range s.containers(ctx, true) {
-		left = errors.Join(left, remove(ctx, s.api, id))
-	}
-	left = errors.Join(left, removeMade(ctx, s.api, s.seen))
+	left = errors.Join(s.leave(ctx), removeMade(ctx, s.api, s.seen))
 	if left == nil {
 		left = os.Remove(s.note.Name())
 	}
 	return errors.Join(left, s.note.Close())
+}
+
+// leave removes the build's containers, and waits until they are gone: an engine that was not waited for is about to remove them itself,
+// and they hold the images.
+func (s *site) leave(ctx context.Context) (left error) {
+	ctx, cancel := context.WithTimeout(ctx, working)
+	defer cancel()
+	for {
+		there := s.containers(ctx, true)
+		if len(there) == 0 {
+			return nil
+		}
+		for _, id := range there {
+			if err := remove(ctx, s.api, id); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return errors.New("a container of the build does not go")
+		case <-time.After(glance):
+		}
+	}
 }
 
 // removeMade removes the images of short ids that have no name, the newest first.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,6 +190,7 @@ func TestWhatAKilledProcessBuiltIsRemoved(t *testing.T) {
 	if len(ids) == 0 {
 		t.Fatalf("%s", said)
 	}
+	slices.Reverse(ids) // the oldest first
 	note := strings.TrimPrefix(about.ID, "sha256:")[:12] + "\n"
 	for _, id := range ids {
 		note += strings.TrimPrefix(id, "sha256:")[:12] + "\n"
@@ -212,20 +214,19 @@ func TestWhatAKilledProcessBuiltIsRemoved(t *testing.T) {
 	}
 }
 
+// That an engine does not answer, or goes away, is nobody's fault who asked for an image.
 func TestAnImageNeedsAnEngine(t *testing.T) {
-	t.Setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
-	build := executor.Build{Name: "a", Dockerfile: "Dockerfile", Context: strings.NewReader(""), Saved: filepath.Join(t.TempDir(), "saved")}
-	if got, err := executor.NewDocker(t.TempDir()).Build(t.Context(), build, io.Discard); err == nil || !strings.Contains(err.Error(), "an image built by Dockerfile") {
-		t.Errorf("an engine that does not answer: %+v, %v", got, err)
-	}
-	t.Setenv("DOCKER_HOST", executortest.Through(t, func(w http.ResponseWriter, r *http.Request) bool {
+	gone := executortest.Through(t, func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/build") {
 			panic(http.ErrAbortHandler)
 		}
 		return false
-	}))
-	build.Context = archived(t, "FROM scratch\nCOPY a /")
-	if got, err := executor.NewDocker(t.TempDir()).Build(t.Context(), build, io.Discard); err == nil {
-		t.Errorf("an engine that goes away: %+v", got)
+	})
+	for at, want := range map[string]string{"unix:///nowhere/docker.sock": "it asks for an image built by Dockerfile, and the container engine does not answer", gone: "build the image: "} {
+		t.Setenv("DOCKER_HOST", at)
+		b := executor.Build{Name: "a", Dockerfile: "Dockerfile", Context: archived(t, "FROM scratch\nCOPY a /"), Saved: filepath.Join(t.TempDir(), "saved")}
+		if got, err := executor.NewDocker(filepath.Join(t.TempDir(), "engine")).Build(t.Context(), b, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %+v, %v", at, got, err)
+		}
 	}
 }
