@@ -7,6 +7,7 @@
 package attest
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	ProvenanceType = "https://slsa.dev/provenance/v1"
 	// BuildType names how Lemnis builds, which says what the parameters mean.
 	BuildType = "https://lemnis.dev/build/go/v1"
+	// ImageBuildType is that of images that are built by a Dockerfile.
+	ImageBuildType = "https://lemnis.dev/build/dockerfile/v1"
 )
 
 // Statement is an in-toto statement, v1, of SLSA provenance, v1.
@@ -71,8 +74,9 @@ type metadata struct {
 
 // Build is what a provenance tells.
 type Build struct {
+	Type       string            // how it is built; empty: BuildType
 	Manifest   Resource          // the artifact's manifest, the first subject
-	Executable Resource          // the file in it, the second
+	Executable Resource          // the file in it, the second; of an image its configuration, which names all its files
 	Repository string            // URL of the source, without credentials
 	Commit     string            // of the source
 	Parameters map[string]string // what was asked for besides the source
@@ -100,7 +104,7 @@ func Provenance(b Build) Statement {
 		Type: statementSchema, Subject: []Resource{b.Manifest, b.Executable}, PredicateType: ProvenanceType,
 		Predicate: predicate{
 			BuildDefinition: buildDefinition{
-				BuildType: BuildType, ExternalParameters: parameters, InternalParameters: b.Settings,
+				BuildType: cmp.Or(b.Type, BuildType), ExternalParameters: parameters, InternalParameters: b.Settings,
 				ResolvedDependencies: append([]Resource{source}, b.Materials...),
 			},
 			RunDetails: runDetails{

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// maxAttachment is the largest attachment that is fetched.
-const maxAttachment = 64 << 20
+// MaxAttachment is how many bytes the largest attachment has that is fetched.
+const MaxAttachment = 64 << 20
 
 // Attachment is what is said of an artifact beside it: a bill of materials, a signature. It is a manifest whose subject is the
 // artifact, so that a registry lists it among the artifact's referrers.
@@ -122,7 +122,7 @@ func Attached(ctx context.Context, subject Reference, mediaType string, most int
 			return nil, fmt.Errorf("attached: %w: %s is no referrer of %s", ErrDigest, d.Digest, subject.Digest)
 		}
 		layer := m.Layers[0]
-		if layer.Size < 0 || layer.Size > maxAttachment || !isDigest(layer.Digest) {
+		if layer.Size < 0 || layer.Size > MaxAttachment || !isDigest(layer.Digest) {
 			return nil, fmt.Errorf("attached: %w: an attachment of %d bytes", ErrBadReference, layer.Size)
 		}
 		var content bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,13 +29,14 @@ type proof struct {
 	*builder
 	job     *service.Job
 	build   events.BuildDetail
-	made    executable
+	made    product
 	ref     oci.Reference // of the artifact
 	started time.Time     // when its build began
 
-	program sbom.Program  // without Info when it is no Go program
-	bill    oci.Reference // of the bill of materials; zero when there is none
-	supply  events.Supply
+	programs []sbom.Program // in it; none when it is no Go program
+	contents *sbom.Image    // nil: it is an executable
+	bill     oci.Reference  // of the bill of materials; zero when there is none
+	supply   events.Supply
 }
 
 // prove attaches to the artifact what it is made of and where it comes from, and finds out what is known against it. Evidence
@@ -42,7 +44,10 @@ type proof struct {
 func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	began := time.Now()
 	var err error
-	if p.program, err = sbom.Read(p.made.file); err != nil {
+	if err = p.read(ctx); err != nil {
+		return nil, err
+	}
+	if len(p.programs) == 0 && p.contents == nil {
 		p.miss("bill of materials", "it is no Go program")
 		p.miss("vulnerabilities", "it is no Go program")
 	} else {
@@ -56,6 +61,30 @@ func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	}
 	p.supply.Seconds = time.Since(began).Seconds()
 	return &p.supply, nil
+}
+
+// read looks into what is packaged.
+func (p *proof) read(ctx context.Context) error {
+	if !p.made.image {
+		if program, err := sbom.Read(p.made.file); err == nil {
+			p.programs = []sbom.Program{program}
+		}
+		return nil
+	}
+	archive, err := oci.OpenImage(p.made.file)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = archive.Close() }()
+	contents, err := sbom.ReadImage(ctx, archive.ID, archive.Layers(), filepath.Dir(p.made.file))
+	if err != nil {
+		return fmt.Errorf("bill of materials: %w", err)
+	}
+	p.contents = &contents
+	for _, placed := range contents.Programs {
+		p.programs = append(p.programs, placed.Program)
+	}
+	return nil
 }
 
 func (p *proof) miss(what, why string) {
@@ -74,8 +103,7 @@ func (p *proof) attach(ctx context.Context, a oci.Attachment) (oci.Reference, er
 // list attaches the bill of materials. The same commit gives the same one.
 func (p *proof) list(ctx context.Context) error {
 	s := &p.supply
-	var text bytes.Buffer
-	err := sbom.Write(&text, p.program.Bill(sbom.Options{Name: p.build.Service, Revision: p.build.Merge.Commit, Licences: func(module, version string) []string {
+	options := sbom.Options{Name: p.build.Service, Revision: p.build.Merge.Commit, Licences: func(module, version string) []string {
 		var ids []string
 		for _, folder := range append(p.made.modules, licence.Cache()) {
 			if ids = licence.Of(folder, module, version); len(ids) > 0 {
@@ -87,12 +115,26 @@ func (p *proof) list(ctx context.Context) error {
 			s.Unlicensed = append(s.Unlicensed, module+"@"+version)
 		}
 		return ids
-	}}))
+	}}
+	var text bytes.Buffer
+	var err error
+	if p.contents == nil {
+		err = sbom.Write(&text, p.programs[0].Bill(options))
+	} else {
+		err = sbom.Write(&text, p.contents.Bill(options))
+		p.licences()
+	}
 	if err != nil {
 		return fmt.Errorf("bill of materials: %w", err)
 	}
+	slices.Sort(s.Unlicensed)
+	s.Unlicensed = slices.Compact(s.Unlicensed)
 	slices.Sort(s.Licenses)
 	s.Licenses = slices.Compact(s.Licenses)
+	if text.Len() > oci.MaxAttachment {
+		p.miss("bill of materials", fmt.Sprintf("it has more than %d bytes", oci.MaxAttachment))
+		return nil
+	}
 	if p.bill, err = p.attach(ctx, oci.Attachment{MediaType: sbom.MediaType, Name: billName, Content: text.Bytes()}); err != nil {
 		return err
 	}
@@ -100,13 +142,55 @@ func (p *proof) list(ctx context.Context) error {
 	return nil
 }
 
+// licences are those that package managers tell: every word of an expression counts.
+func (p *proof) licences() {
+	for _, installed := range p.contents.Packages {
+		ids := strings.FieldsFunc(installed.Licence, func(r rune) bool { return r == ' ' || r == '(' || r == ')' })
+		ids = slices.DeleteFunc(ids, func(word string) bool { return word == "AND" || word == "OR" || word == "WITH" })
+		p.supply.Licenses = append(p.supply.Licenses, ids...)
+		if len(ids) == 0 {
+			p.supply.Unlicensed = append(p.supply.Unlicensed, installed.Name+"@"+installed.Version)
+		}
+	}
+}
+
+// unjudged says why of an image no count of vulnerabilities can be told: of what is not of Go nobody knows any here.
+func (p *proof) unjudged() string {
+	switch c := p.contents; {
+	case c == nil:
+		return ""
+	case len(c.Packages) > 0:
+		return fmt.Sprintf("of %d packages of its system they are not known here", len(c.Packages))
+	case len(c.Opaque) > 0:
+		return fmt.Sprintf("%d programs and libraries in it are none of Go, as /%s", len(c.Opaque), c.Opaque[0])
+	case len(c.Programs) == 0:
+		return "it holds no Go program"
+	}
+	return ""
+}
+
+func (p *proof) modules() (all []osv.Module) {
+	for _, program := range p.programs {
+		for _, m := range osv.Modules(program) {
+			if !slices.Contains(all, m) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
+}
+
 // scan looks the modules up in the database of known vulnerabilities. Without one they are not known, which is not none.
 func (p *proof) scan(ctx context.Context) {
+	if why := p.unjudged(); why != "" {
+		p.miss("vulnerabilities", why)
+		return
+	}
 	if p.options.OSV == "" {
 		p.miss("vulnerabilities", "there is no database (LEMNIS_OSV)")
 		return
 	}
-	report, err := osv.Check(ctx, p.options.OSV, osv.Modules(p.program))
+	report, err := osv.Check(ctx, p.options.OSV, p.modules())
 	if err != nil {
 		p.miss("vulnerabilities", err.Error())
 		return

@@ -16,7 +16,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 
-// pack packages a commit of the master copy into one executable and pushes it.
+// pack packages a commit of the master copy into one executable or image and pushes it.
 func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	queued, ok := job.Event.Content.(events.BuildQueued)
 	if !ok {
@@ -27,7 +27,7 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	if err := job.Report(ctx, service.Report{Content: events.BuildStarted{Lemnis: d}}); err != nil {
 		return err
 	}
-	var made executable
+	var made product
 	var ref oci.Reference
 	err := spent(job)
 	if err == nil {
@@ -55,11 +55,11 @@ func (b *builder) pack(ctx context.Context, job *service.Job) error {
 	return nil
 }
 
-// ship makes the executable, unless its merge was packaged here when it was tested, and pushes it with the evidence of where
+// ship makes the executable or image, unless its merge was packaged here when it was tested, and pushes it with the evidence of where
 // it comes from.
-func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDetail, started time.Time) (executable, oci.Reference, error) {
+func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDetail, started time.Time) (product, oci.Reference, error) {
 	if b.options.Registry == "" {
-		return executable{}, oci.Reference{}, found("the builder is given no registry to push to")
+		return product{}, oci.Reference{}, found("the builder is given no registry to push to")
 	}
 	m := &d.Merge
 	made, there := b.workshop.find(job.Project.Name, m.Repository, m.Commit)
@@ -69,17 +69,21 @@ func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDet
 		made, leave, err = b.make(ctx, job, m)
 		defer leave()
 		if err != nil {
-			return executable{}, oci.Reference{}, err
+			return product{}, oci.Reference{}, err
 		}
 	}
-	ref, err := oci.Push(ctx, strings.TrimRight(b.options.Registry, "/")+"/"+job.Project.Name+"/"+d.Service, made.file,
+	push := oci.Push
+	if made.image {
+		push = oci.PushImage
+	}
+	ref, err := push(ctx, strings.TrimRight(b.options.Registry, "/")+"/"+job.Project.Name+"/"+d.Service, made.file,
 		oci.Metadata{Annotations: annotations(*m)}, b.options.Push...)
 	if errors.Is(err, oci.ErrBadReference) {
-		return executable{}, oci.Reference{}, found("%v", err)
+		return product{}, oci.Reference{}, found("%v", err)
 	}
 	if err == nil && ref.Layer != made.digest {
 		b.workshop.discard(made)
-		err = fmt.Errorf("the executable was %s when it was made and %s when it was pushed", made.digest, ref.Layer)
+		err = fmt.Errorf("what is packaged was %s when it was made and %s when it was pushed", made.digest, ref.Layer)
 	}
 	if err == nil {
 		evidence := proof{builder: b, job: job, build: *d, made: made, ref: ref, started: started}
@@ -88,12 +92,12 @@ func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDet
 	return made, ref, err
 }
 
-// make builds the executable, and tests it, from the source.
-func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDetail) (executable, func(), error) {
+// make builds the executable or image, and tests it, from the source.
+func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDetail) (product, func(), error) {
 	none := func() {}
 	repo, master, err := b.source(ctx, job.Project, *m)
 	if err != nil {
-		return executable{}, none, err
+		return product{}, none, err
 	}
 	initial := m.Change == ""
 	if m.Commit == "" {
@@ -104,7 +108,7 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 		err = found("the repository has no commit %s", m.Commit)
 	}
 	if err != nil {
-		return executable{}, none, err
+		return product{}, none, err
 	}
 	if initial {
 		m.Title, _, _ = strings.Cut(commit.Message, "\n")
@@ -117,7 +121,7 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 	if base != "" {
 		// A train that was never merged left commits too.
 		if merged, err := repo.Ancestor(ctx, base, master); err != nil {
-			return executable{}, none, err
+			return product{}, none, err
 		} else if !merged {
 			base = ""
 		}
@@ -132,21 +136,21 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 		m.Evidence = evidence
 	}
 	if err != nil {
-		return executable{}, leave, err
+		return product{}, leave, err
 	}
-	if report.Executable == "" {
-		return executable{}, leave, found("nothing to package: %s", strings.Join(report.Found, "; "))
+	if report.Packaged() == "" {
+		return product{}, leave, found("nothing to package: %s", strings.Join(report.Found, "; "))
 	}
-	return executableOf(job, *m, report), leave, nil
+	return productOf(job, *m, report), leave, nil
 }
 
-// executableOf is what a run packaged of a commit.
-func executableOf(job *service.Job, m events.MergeDetail, report pipeline.Report) executable {
-	return executable{project: job.Project.Name, repository: m.Repository, commit: m.Commit,
-		file: report.Executable, digest: report.Digest, size: report.Size, modules: report.Modules}
+// productOf is what a run packaged of a commit.
+func productOf(job *service.Job, m events.MergeDetail, report pipeline.Report) product {
+	return product{project: job.Project.Name, repository: m.Repository, commit: m.Commit, image: report.Image != "", bases: report.Bases,
+		file: report.Packaged(), digest: report.Digest, size: report.Size, modules: report.Modules}
 }
 
-// annotations say in the manifest where the executable comes from. They hold nothing of the
+// annotations say in the manifest where what is packaged comes from. They hold nothing of the
 // moment: the same commit gives the same manifest.
 func annotations(m events.MergeDetail) map[string]string {
 	all := map[string]string{

@@ -93,10 +93,10 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 	if err != nil {
 		return err
 	}
-	if report.Executable == "" {
+	if report.Packaged() == "" {
 		return nil // a library: it is merged, and its build will say that there is nothing to package
 	}
-	return b.workshop.keep(executableOf(job, *m, report))
+	return b.workshop.keep(productOf(job, *m, report))
 }
 
 // reviewed makes sure that the head that was reviewed is still what the change's branch offers.
@@ -123,8 +123,8 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 }
 
 // check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
-// the executable if nobody moved it. That the commit is no good is a finding. A pipeline that
-// packages nothing is good; its report holds no executable. Of the tests in redBefore failures do not count.
+// what is packaged if nobody moved it. That the commit is no good is a finding. A pipeline that
+// packages nothing is good; its report holds nothing packaged. Of the tests in redBefore failures do not count.
 // base is the commit of the master copy that it was made upon, whose results may be taken; empty: there is none.
 // Closing the log, the caller completes the evidence.
 func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *git.Repository, m events.MergeDetail, base string, redBefore []string) (pipeline.Report, *events.Evidence, func(), error) {
@@ -145,7 +145,12 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 		}
 		return pipeline.Report{}, nil, leave, err
 	}
+	commit, err := commitOf(ctx, repo, m.Commit)
+	if err != nil {
+		return pipeline.Report{}, nil, leave, err
+	}
 	spec := b.spec(ctx, job, repo, m, room, tree)
+	spec.Created = commit.Committed
 	spec.Files = files
 	if spec.Tree = trees[0]; base != "" {
 		spec.Base = trees[1]

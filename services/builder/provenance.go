@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"maps"
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,7 +56,7 @@ func (p *proof) signer() (attest.Signer, error) {
 }
 
 func (p *proof) provenance() attest.Build {
-	merge, program := p.build.Merge, p.program
+	merge := p.build.Merge
 	repository, _ := p.job.Project.Repository(merge.Repository)
 	out := attest.Build{
 		Manifest:   attest.Resource{Name: path.Base(p.ref.Repository), URI: p.ref.PURL(), Digest: sha256Of(p.ref.Digest)},
@@ -66,14 +68,32 @@ func (p *proof) provenance() attest.Build {
 	if p.bill.Layer != "" {
 		out.Byproducts = []attest.Resource{{Name: billName, MediaType: sbom.MediaType, Digest: sha256Of(p.bill.Layer)}}
 	}
-	if program.Info == nil {
-		return out
+	for _, name := range slices.Sorted(maps.Keys(p.made.bases)) {
+		out.Materials = append(out.Materials, attest.Resource{Name: name, URI: "docker://" + name, Digest: sha256Of(p.made.bases[name])})
 	}
-	out.Version, out.Settings = map[string]string{"go": program.Go()}, map[string]string{}
-	for _, setting := range program.Info.Settings {
-		out.Settings[setting.Key] = setting.Value
+	if p.made.image {
+		out.Type, out.Executable.Name = attest.ImageBuildType, "config.json"
 	}
-	out.Materials = []attest.Resource{{URI: "pkg:golang/std@" + program.Go()}}
+	for _, program := range p.programs {
+		p.linked(&out, program)
+	}
+	return out
+}
+
+// linked adds what a program is made of.
+func (p *proof) linked(out *attest.Build, program sbom.Program) {
+	if len(p.programs) == 1 { // of several, each has its own
+		out.Version, out.Settings = map[string]string{"go": program.Go()}, map[string]string{}
+		for _, setting := range program.Info.Settings {
+			out.Settings[setting.Key] = setting.Value
+		}
+	}
+	add := func(material attest.Resource) {
+		if !slices.ContainsFunc(out.Materials, func(m attest.Resource) bool { return m.URI == material.URI }) {
+			out.Materials = append(out.Materials, material)
+		}
+	}
+	add(attest.Resource{URI: "pkg:golang/std@" + program.Go()})
 	for _, m := range program.Info.Deps {
 		at := sbom.Linked(m)
 		if at.Version == "" {
@@ -83,9 +103,8 @@ func (p *proof) provenance() attest.Build {
 		if sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(at.Sum, "h1:")); err == nil && len(sum) > 0 {
 			material.Digest = map[string]string{"goModuleH1": hex.EncodeToString(sum)}
 		}
-		out.Materials = append(out.Materials, material)
+		add(material)
 	}
-	return out
 }
 
 func sha256Of(digest string) map[string]string {

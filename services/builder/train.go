@@ -183,10 +183,10 @@ func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repo
 	if err != nil {
 		return failedTests(report), err
 	}
-	if report.Executable == "" {
+	if report.Packaged() == "" {
 		return nil, nil
 	}
-	return nil, b.workshop.keep(executableOf(job, m, report))
+	return nil, b.workshop.keep(productOf(job, m, report))
 }
 
 func failedTests(report pipeline.Report) (names []string) {

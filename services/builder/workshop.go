@@ -25,6 +25,7 @@ import (
 //	<data>/<n>/work      one folder an attempt; what a dead process left in it is removed
 //	<data>/go            Go's caches of each project, as runs of its master copies left them
 //	<data>/engine        which processes have containers, see [executor.NewDocker]
+//	<data>/engine-built  what image builds have made on the engine, until it is removed
 //	<data>/engine-images which images were pulled for steps, and when each was used last
 //	<data>/kept          what steps left: of each repository, by tree and what they depend on, results and cached folders
 type workshop struct {
@@ -34,7 +35,7 @@ type workshop struct {
 	place   string   // <data>/<n>; empty until something is to be done
 	lock    *os.File // holds the place as long as it is open
 	mirrors map[string]*mirror
-	built   []executable
+	built   []product
 }
 
 type mirror struct {
@@ -42,16 +43,18 @@ type mirror struct {
 	repo *git.Repository
 }
 
-// executable is what the pipeline packaged of a commit: the merge is tested and packaged at once,
+// product is the executable or image that the pipeline packaged of a commit: the merge is tested and packaged at once,
 // and what was tested is what is shipped.
-type executable struct {
+type product struct {
 	project, repository, commit string
 	file, digest                string
 	size                        int64
-	modules                     []string // see pipeline.Report
+	image                       bool              // the file is an archive, see pipeline.Report
+	bases                       map[string]string // see pipeline.Report
+	modules                     []string          // see pipeline.Report
 }
 
-// keepBuilt is how many executables wait to be merged and pushed; the oldest go first.
+// keepBuilt is how many executables and images wait to be merged and pushed; the oldest go first.
 const keepBuilt = 16
 
 func newWorkshop(data string) *workshop {
@@ -176,8 +179,8 @@ func (w *workshop) goCaches(project string) string {
 	return filepath.Join(w.data, "go", token(project))
 }
 
-// keep moves an executable out of its room, for package to find.
-func (w *workshop) keep(e executable) error {
+// keep moves what is packaged out of its room, for package to find.
+func (w *workshop) keep(e product) error {
 	place, err := w.enter()
 	if err != nil {
 		return err
@@ -202,8 +205,8 @@ func (w *workshop) keep(e executable) error {
 	return nil
 }
 
-// find looks for the executable of a commit that was tested in this process.
-func (w *workshop) find(project, repository, commit string) (executable, bool) {
+// find looks for what is packaged of a commit that was tested in this process.
+func (w *workshop) find(project, repository, commit string) (product, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range w.built {
@@ -211,11 +214,11 @@ func (w *workshop) find(project, repository, commit string) (executable, bool) {
 			return e, true
 		}
 	}
-	return executable{}, false
+	return product{}, false
 }
 
-// discard removes the executable of a commit.
-func (w *workshop) discard(e executable) {
+// discard removes what is packaged of a commit.
+func (w *workshop) discard(e product) {
 	if e.file == "" { // nothing was made
 		return
 	}
@@ -225,7 +228,7 @@ func (w *workshop) discard(e executable) {
 	_ = os.RemoveAll(filepath.Dir(e.file))
 }
 
-func (w *workshop) forget(e executable) {
+func (w *workshop) forget(e product) {
 	kept := w.built[:0]
 	for _, k := range w.built {
 		if k.project != e.project || k.repository != e.repository || k.commit != e.commit {

@@ -126,8 +126,8 @@ func (r *localRun) summarize(out io.Writer, report pipeline.Report, took time.Du
 	for _, image := range slices.Sorted(maps.Keys(report.Images)) {
 		fmt.Fprintf(out, "image    %s %s\n", image, report.Images[image])
 	}
-	if report.Executable != "" {
-		fmt.Fprintf(out, "package  %s %s, %d bytes\n", filepath.Base(report.Executable), report.Digest, report.Size)
+	if report.Packaged() != "" {
+		fmt.Fprintf(out, "package  %s %s, %d bytes\n", filepath.Base(report.Packaged()), report.Digest, report.Size)
 	}
 	if r.output != "" {
 		fmt.Fprintf(out, "log      %s\n", report.LogFile)

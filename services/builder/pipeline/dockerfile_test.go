@@ -1,0 +1,130 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/services/builder/pipeline"
+)
+
+// An image is built of the commit's files and of what steps say that they leave; its log is the step's, with secrets masked.
+func TestAnImageIsOfTheCommitAndOfOutputs(t *testing.T) {
+	t.Parallel()
+	base := executortest.Image(t)
+	dir := project(t, map[string]string{
+		"committed": "x",
+		"deploy/Dockerfile": fmt.Sprintf(`FROM %s
+ARG SOURCE_DATE_EPOCH
+ARG WORD=none
+COPY . /app
+RUN echo at $SOURCE_DATE_EPOCH, $WORD; cat /app/out/key; ls /app
+`, base),
+		".lemnis.yaml": `
+steps:
+  - name: make
+    run: mkdir out; echo "it is $KEY" >out/key; echo x >report.xml; mkdir .cache; echo x >.cache/x
+    outputs: [out]
+    secrets: {KEY: "secret:key"}
+package: {dockerfile: deploy/Dockerfile, args: {WORD: hello}}
+`})
+	spec := pipeline.Spec{Dir: dir, Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Created: time.Unix(1700000000, 0),
+		Files:  map[string]string{"committed": "1", "deploy/Dockerfile": "2", ".lemnis.yaml": "3", "removed": "4"},
+		Secret: func(string) (string, error) { return "hunter2", nil }}
+	r := run(t, spec)
+	if !r.Succeeded() || outcomes(r) != "make success, packaging success" || filepath.Base(r.Image) != "image.tar" || r.Packaged() != r.Image || r.Executable != "" || !strings.HasPrefix(r.Bases[base], "sha256:") {
+		t.Fatalf("%+v\n%s", r, r.LogTail)
+	}
+	for _, line := range []string{"at 1700000000, hello\n", "it is ***\n", "committed\ndeploy\nout\n", r.Digest} {
+		if !strings.Contains(r.LogTail, line) {
+			t.Errorf("no %q in\n%s", line, r.LogTail)
+		}
+	}
+	if strings.Contains(r.LogTail, "hunter2") || strings.Contains(r.LogTail, "report.xml\n") {
+		t.Errorf("a secret, or what no commit has:\n%s", r.LogTail)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(r.LogFile), ".image-*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+func TestWhyThereIsNoImageIsSaid(t *testing.T) {
+	t.Parallel()
+	step := "steps: [{name: a, run: ':'}]\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"no engine":            {step + "package: {dockerfile: Dockerfile}", "packaging failure engine an image is to be packaged, and there is no container engine here"},
+		"a step has failed":    {"steps: [{name: a, run: exit 1}]\npackage: {dockerfile: Dockerfile}", "a failure exit exit status 1"},
+		"no Dockerfile":        {step + "package: {dockerfile: none}", "packaging failure package the context: "},
+		"a link out":           {step + "package: {dockerfile: link}", "packaging failure package the context: "},
+		"a context that is no": {step + "package: {dockerfile: Dockerfile, context: none}", "packaging failure package the context: none is no folder of the checkout"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY . /\n", ".lemnis.yaml": c.text})
+			if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
+				t.Fatal(err)
+			}
+			spec := pipeline.Spec{Dir: dir}
+			if name != "no engine" {
+				spec.Image = executor.NewDocker(filepath.Join(t.TempDir(), "engine"))
+			}
+			r := run(t, spec)
+			failed, _ := r.Failed()
+			if got := fmt.Sprint(failed.Name, " ", failed.Outcome, " ", failed.Cause, " ", failed.Reason); !strings.HasPrefix(got, c.want) || r.Packaged() != "" {
+				t.Errorf("%s\n%s", got, r.LogTail)
+			}
+		})
+	}
+}
+
+// A Dockerfile alone needs no file of ours, and the image of a working copy is that of its commit's time.
+func TestADockerfileAloneIsEnough(t *testing.T) {
+	t.Parallel()
+	executortest.Engine(t)
+	dir := project(t, map[string]string{"go.mod": "", "Dockerfile": "FROM scratch\nCOPY a /\nCMD [\"/a\"]\n", "a": "x"})
+	digests := map[string]bool{}
+	for range 2 {
+		r := run(t, pipeline.Spec{Dir: dir, Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Created: time.Unix(1700000000, 0)})
+		if !r.Succeeded() {
+			t.Fatalf("%+v\n%s", r.Steps, r.LogTail)
+		}
+		digests[r.Digest+fileDigest(t, r.Image)] = true
+	}
+	if len(digests) != 1 {
+		t.Errorf("two builds: %v", digests)
+	}
+}
+
+func TestAnImageIsCancelledWithItsRun(t *testing.T) {
+	t.Parallel()
+	base := executortest.Image(t)
+	dir := project(t, map[string]string{"go.mod": "", "Dockerfile": "FROM " + base + "\nRUN echo be''gun; sleep 1000\n"})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	enough := errors.New("enough")
+	r, err := pipeline.Run(ctx, pipeline.Spec{Dir: dir, Output: t.TempDir(), Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Live: when("begun", func() { cancel(enough) })})
+	if failed, _ := r.Failed(); !errors.Is(err, enough) || failed.Cause != pipeline.CauseCancelled {
+		t.Errorf("%v, %+v", err, r.Steps)
+	}
+}
+
+// when calls once a text is written.
+func when(text string, call func()) writerFunc {
+	return func(p []byte) (int, error) {
+		if strings.Contains(string(p), text) {
+			call()
+		}
+		return len(p), nil
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
