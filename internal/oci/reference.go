@@ -17,7 +17,7 @@ type Reference struct {
 	Digest     string // of the manifest: sha256:<hex>
 	MediaType  string // of the manifest; empty in a reference that was parsed
 	Size       int64  // bytes of the manifest; 0 in a reference that was parsed
-	Layer      string // digest of the executable itself; empty in a reference that was parsed
+	Layer      string // digest of the executable itself, of an image its ID; empty in a reference that was parsed
 }
 
 // String returns repository@digest, the form that OCI tools take.

@@ -67,8 +67,8 @@ type ArtifactDetail struct {
 	Service    string    `json:"service,omitempty"`
 	Repository string    `json:"repository,omitempty"`
 	Reference  string    `json:"reference,omitempty"` // in the registry, by digest
-	Digest     string    `json:"digest,omitempty"`    // of the executable
-	Size       int64     `json:"size,omitempty"`      // bytes
+	Digest     string    `json:"digest,omitempty"`    // of the executable; of an image its ID
+	Size       int64     `json:"size,omitempty"`      // bytes; of an image, of its configuration and layers
 	Commit     string    `json:"commit,omitempty"`
 	Committed  string    `json:"committed,omitempty"` // when the change was committed, RFC 3339
 	Change     string    `json:"change,omitempty"`

@@ -222,8 +222,8 @@ type BuildDetail struct {
 	Service  string      `json:"service,omitempty"`
 	Merge    MergeDetail `json:"merge"`
 	Artifact string      `json:"artifact,omitempty"` // reference in the registry, by digest
-	Digest   string      `json:"digest,omitempty"`   // of the executable
-	Size     int64       `json:"size,omitempty"`     // bytes
+	Digest   string      `json:"digest,omitempty"`   // of the executable; of an image its ID
+	Size     int64       `json:"size,omitempty"`     // bytes; of an image, of its configuration and layers
 	Seconds  float64     `json:"seconds,omitempty"`
 	Outcome  string      `json:"outcome,omitempty" schema:"enum=success|failure|error"` // success, failure, error
 	Reason   string      `json:"reason,omitempty"`

@@ -6,8 +6,11 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -51,7 +54,7 @@ func newPipelineRun() *cobra.Command {
 	f.StringArrayVar(&r.spec.Occasion.Paths, "path", nil, "file that the change touches; may be said again")
 	f.IntVar(&r.spec.Parallel, "parallel", 0, "steps at once; as many as there are processors when 0")
 	f.StringVar(&r.secrets, "secrets", "", "folder with a file for each secret; of a server it is <secrets>/<project>")
-	f.StringVar(&r.output, "output", "", "folder for build.log and bin/<the packaged file>; without it neither is kept outside of the working copy")
+	f.StringVar(&r.output, "output", "", "folder for build.log and bin/<the packaged file, or image.tar>; without it neither is kept outside of the working copy")
 	f.StringVar(&r.isolation, "isolation", os.Getenv("LEMNIS_ISOLATION"), "of steps from the machine: auto, required or off [$LEMNIS_ISOLATION]")
 	f.BoolVarP(&r.quiet, "quiet", "q", false, "show the summary only, and the end of the log of a run that failed")
 	return c
@@ -78,6 +81,7 @@ func (r *localRun) run(ctx context.Context, out, complain io.Writer) error {
 		}
 		defer func() { _ = os.RemoveAll(spec.Output) }()
 	}
+	spec.Files, spec.Created = committed(ctx, spec.Dir)
 	if r.secrets != "" {
 		folder, err := filepath.Abs(r.secrets)
 		if err != nil {
@@ -105,6 +109,27 @@ func (r *localRun) run(ctx context.Context, out, complain io.Writer) error {
 		return &exitError{code: codeFailed}
 	}
 	return nil
+}
+
+// committed are the files that a commit of the working copy would hold, and the time of the last one: an image is then the one that the
+// builder would make. What is no working copy of git has neither.
+func committed(ctx context.Context, dir string) (map[string]string, time.Time) {
+	names, err := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output() //nolint:gosec // the user's own folder
+	if err != nil {
+		return nil, time.Time{}
+	}
+	files := map[string]string{}
+	for name := range strings.SplitSeq(string(names), "\x00") {
+		if name != "" {
+			files[name] = ""
+		}
+	}
+	text, err := exec.CommandContext(ctx, "git", "-C", dir, "log", "-1", "--format=%ct").Output() //nolint:gosec // as above
+	seconds, wrong := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil || wrong != nil {
+		return files, time.Time{}
+	}
+	return files, time.Unix(seconds, 0)
 }
 
 func (r *localRun) summarize(out io.Writer, report pipeline.Report, took time.Duration) {

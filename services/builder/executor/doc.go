@@ -1,4 +1,4 @@
-// Package executor runs one script of a pipeline, as a process of the host or in a container, and tells how it ended.
+// Package executor runs one script of a pipeline, as a process of the host or in a container, or builds an image, and tells how it ended.
 //
 //	process := executor.NewProcess(executor.Auto)
 //	result, err := process.Run(ctx, executor.Step{Script: "go test ./...", Dir: tree, Limits: executor.Limits{Time: time.Minute}}, log)
@@ -26,6 +26,10 @@
 // that has no image of its own, and the same folders of the machine as it would see without; of its layers those without Lower.
 // Variables, with the values of secrets, are part of a container: who may ask the engine reads them while it exists. Services are
 // looked at until they are ready, and not while the script runs.
+//
+// [Docker] builds images too, by the engine's classic builder. Of that builder's containers only one thing is the caller's to choose and nobody
+// else's: a bound, of the sizes of files, by which they are found; the images that it makes in between it tells in its output, where a script may tell
+// the same. So an image is removed only where it was not there before and has no name.
 //
 // What a process that was killed has left is found by a label: the name of a file that it held a lock on. The next process on the
 // folder removes it, when it begins or first needs the engine. What can not be removed, also at the end of a step, is not tried again
