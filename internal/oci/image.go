@@ -171,11 +171,15 @@ func PushImage(ctx context.Context, repository, archive string, metadata Metadat
 	}
 	defer func() { _ = i.Close() }()
 	remotely := []remote.Option{remote.WithContext(ctx), remote.WithAuth(s.auth()), remote.WithTransport(s.base)}
+	var parts []blobLayer
 	for _, d := range append([]descriptor{i.manifest.Config}, i.manifest.Layers...) {
 		l := blobLayer{d, i}
 		if err := l.verify(); err != nil {
 			return Reference{}, fmt.Errorf("push: %w", err)
 		}
+		parts = append(parts, l)
+	}
+	for _, l := range parts {
 		if err := remote.WriteLayer(repo, l, remotely...); err != nil {
 			return Reference{}, fmt.Errorf("push: %w", err)
 		}

@@ -3,6 +3,7 @@ package builder
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -43,14 +44,13 @@ type proof struct {
 // that cannot be made here is said to be missing; only a registry that does not take it is a fault.
 func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	began := time.Now()
-	var err error
-	if err = p.read(ctx); err != nil {
-		return nil, err
-	}
-	if len(p.programs) == 0 && p.contents == nil {
-		p.miss("bill of materials", "it is no Go program")
-		p.miss("vulnerabilities", "it is no Go program")
-	} else {
+	switch err := p.read(ctx); {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		p.miss("bill of materials", err.Error())
+		p.miss("vulnerabilities", err.Error())
+	default:
 		if err := p.list(ctx); err != nil {
 			return nil, err
 		}
@@ -63,12 +63,14 @@ func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	return &p.supply, nil
 }
 
-// read looks into what is packaged.
+// read looks into what is packaged. The error says why that tells nothing of what it is made of.
 func (p *proof) read(ctx context.Context) error {
 	if !p.made.image {
-		if program, err := sbom.Read(p.made.file); err == nil {
-			p.programs = []sbom.Program{program}
+		program, err := sbom.Read(p.made.file)
+		if err != nil {
+			return errors.New("it is no Go program")
 		}
+		p.programs = []sbom.Program{program}
 		return nil
 	}
 	archive, err := oci.OpenImage(p.made.file)
@@ -78,7 +80,7 @@ func (p *proof) read(ctx context.Context) error {
 	defer func() { _ = archive.Close() }()
 	contents, err := sbom.ReadImage(ctx, archive.ID, archive.Layers(), filepath.Dir(p.made.file))
 	if err != nil {
-		return fmt.Errorf("bill of materials: %w", err)
+		return err
 	}
 	p.contents = &contents
 	for _, placed := range contents.Programs {

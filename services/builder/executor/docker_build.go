@@ -56,7 +56,7 @@ func (d *Docker) Build(ctx context.Context, b Build, out io.Writer) (result Resu
 	b.Limits = b.Limits.filled()
 	p := &pod{engine: d, api: api, images: map[string]string{}, out: &meter{out: out, left: b.Limits.Output, full: func() {}},
 		step: Step{Name: b.Name, Dir: filepath.Dir(b.Saved), Network: b.Network, Limits: b.Limits}}
-	s, err := p.site(ctx)
+	s, err := p.site()
 	if err != nil {
 		return Result{}, err
 	}
@@ -90,7 +90,7 @@ type site struct {
 // only engines say.
 const mostSteps = 2000
 
-func (p *pod) site(ctx context.Context) (*site, error) {
+func (p *pod) site() (*site, error) {
 	some, err := rand.Int(rand.Reader, big.NewInt(1<<24))
 	if err != nil {
 		return nil, err

@@ -63,7 +63,7 @@ func nameless(t *testing.T, api *client.Client, text string) (left []string) {
 }
 
 // built builds, and makes sure that the engine has nothing of it any more.
-func built(t *testing.T, ctx context.Context, dockerfile string, b executor.Build, watch io.Writer) (executor.Result, string, error) { //nolint:revive // the context is the build's
+func built(t *testing.T, ctx func() context.Context, dockerfile string, b executor.Build, watch io.Writer) (executor.Result, string, error) {
 	t.Helper()
 	api := executortest.Engine(t)
 	label := strings.ReplaceAll(t.Name(), "/", "-")
@@ -73,7 +73,7 @@ func built(t *testing.T, ctx context.Context, dockerfile string, b executor.Buil
 	}
 	var out bytes.Buffer
 	folder := filepath.Join(t.TempDir(), "engine")
-	got, err := executor.NewDocker(folder).Build(ctx, b, io.MultiWriter(&out, watch))
+	got, err := executor.NewDocker(folder).Build(ctx(), b, io.MultiWriter(&out, watch))
 	if left := nameless(t, api, label); len(left) > 0 {
 		t.Errorf("left on the engine: %v\n%s", left, out.String())
 	}
@@ -89,7 +89,7 @@ func built(t *testing.T, ctx context.Context, dockerfile string, b executor.Buil
 func TestAnImageIsBuiltAndNothingOfItStays(t *testing.T) {
 	t.Parallel()
 	base := executortest.Image(t)
-	got, out, err := built(t, t.Context(), fmt.Sprintf(`
+	got, out, err := built(t, t.Context, fmt.Sprintf(`
 FROM %s AS one
 LABELLED
 ARG WORD
@@ -135,7 +135,7 @@ func TestWhatAnImageCanNotBeBuiltOfIsSaid(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, out, err := built(t, t.Context(), c.dockerfile, c.build, io.Discard)
+			got, out, err := built(t, t.Context, c.dockerfile, c.build, io.Discard)
 			if err != nil || got.Cause != c.want.Cause || got.Exit != c.want.Exit && c.want.Exit >= 0 || !strings.Contains(got.Reason, c.want.Reason) {
 				t.Errorf("%+v, %v\n%s", got, err, out[:min(len(out), 2000)])
 			}
@@ -162,7 +162,7 @@ func TestACancelledBuildLeavesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	defer cancel(nil)
 	enough := errors.New("enough")
-	got, out, err := built(t, ctx, "FROM "+base+"\nLABELLED\nRUN echo be''gun; sleep 1000", executor.Build{}, &notice{"begun", func() { cancel(enough) }})
+	got, out, err := built(t, func() context.Context { return ctx }, "FROM "+base+"\nLABELLED\nRUN echo be''gun; sleep 1000", executor.Build{}, &notice{"begun", func() { cancel(enough) }})
 	if !errors.Is(err, enough) {
 		t.Errorf("%+v, %v\n%s", got, err, out)
 	}

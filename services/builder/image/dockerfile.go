@@ -57,7 +57,8 @@ func Read(text []byte, args map[string]string, target string) Dockerfile {
 			}
 		case "COPY":
 			for _, word := range words[1:] {
-				if from := fromForm.FindStringSubmatch(word); from != nil && strings.Trim(from[1], "0123456789") != "" {
+				from := fromForm.FindStringSubmatch(word)
+				if len(from) == 2 && strings.Trim(from[1], "0123456789") != "" { // a number is a stage
 					use(from[1])
 				}
 			}

@@ -56,7 +56,7 @@ func save(t *testing.T, build string, at time.Time, headers ...tar.Header) strin
 		t.Fatal(err)
 	}
 	c = c.DeepCopy()
-	c.Architecture, c.OS, c.Created, c.Container, c.DockerVersion = "amd64", "linux", v1.Time{Time: at}, build, build
+	c.Architecture, c.OS, c.Created, c.Container = "amd64", "linux", v1.Time{Time: at}, build
 	c.Config = v1.Config{Hostname: build, Image: build, Cmd: []string{"/a"}, Env: []string{"A=b"}}
 	if i, err = mutate.ConfigFile(i, c); err != nil {
 		t.Fatal(err)
@@ -98,12 +98,14 @@ func TestTwoBuildsGiveTheSameImage(t *testing.T) {
 		file := tar.Header{Typeflag: tar.TypeReg, Name: "dir/a", Mode: 0o4755, ModTime: at, AccessTime: at, ChangeTime: at, Format: tar.FormatPAX,
 			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}}
 		link := tar.Header{Typeflag: tar.TypeLink, Name: "dir/b", Linkname: "dir/a", Mode: 0o4755, ModTime: at}
+		soft := tar.Header{Typeflag: tar.TypeSymlink, Name: "soft", Linkname: "dir/a", ModTime: at}
+		hard := tar.Header{Typeflag: tar.TypeLink, Name: "a-soft", Linkname: "soft", ModTime: at}
 		base := tar.Header{Typeflag: tar.TypeReg, Name: "old", Mode: 0o644, ModTime: old}
 		if id == "two" { // the other name came first
 			file.Name, link.Name, link.Linkname = link.Name, file.Name, link.Name
-			return reproduce(t, save(t, id, at, base, dir, file, link), at.Add(-time.Minute))
+			return reproduce(t, save(t, id, at, base, dir, file, link, soft, hard), at.Add(-time.Minute))
 		}
-		return reproduce(t, save(t, id, at, dir, file, link, base), at.Add(-time.Minute))
+		return reproduce(t, save(t, id, at, dir, soft, hard, file, link, base), at.Add(-time.Minute))
 	}
 	made, one := build("one", commit.Add(time.Hour))
 	again, two := build("two", commit.Add(2*time.Hour))

@@ -111,8 +111,9 @@ func list(spool *os.File) ([]entry, error) {
 	for name, e := range byName {
 		if e.header.Typeflag == tar.TypeLink {
 			to := clean(e.header.Linkname)
-			if byName[to].header == nil || byName[to].header.Typeflag != tar.TypeReg {
-				return nil, fmt.Errorf("%s is a link to %s, which is no file of its layer", name, to)
+			of := byName[to].header // links have several names too
+			if of == nil || of.Typeflag == tar.TypeDir || of.Typeflag == tar.TypeLink {
+				return nil, fmt.Errorf("%s is another name of %s, which is no file of its layer", name, to)
 			}
 			links[to] = append(links[to], name)
 		}
