@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -127,7 +128,23 @@ func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) erro
 func tryCache(ctx context.Context, js jetstream.JetStream, replicas int) {
 	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
-	_ = ensureCache(ctx, js, replicas) // builders do without
+	if mayMake(ctx, js, Cache) {
+		_ = ensureCache(ctx, js, replicas) // builders do without
+	}
+}
+
+// mayMake tells whether this connection's key may make a stream: what it may not is dropped, and not answered. The server says what it drops
+// before it says that it has read on. What is sent makes nothing.
+func mayMake(ctx context.Context, js jetstream.JetStream, stream string) bool {
+	nc, subject := js.Conn(), jetstream.DefaultAPIPrefix+"STREAM.CREATE."+stream
+	if err := nc.PublishRequest(subject, nc.NewInbox(), nil); err != nil {
+		return false
+	}
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return false
+	}
+	refused := nc.LastError()
+	return !errors.Is(refused, nats.ErrPermissionViolation) || !strings.Contains(refused.Error(), `"`+subject+`"`)
 }
 
 // ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold. Where that is less than all that
