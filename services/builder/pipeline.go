@@ -218,7 +218,7 @@ func (b *builder) spec(ctx context.Context, job *service.Job, repo *git.Reposito
 	ref, _ := job.Project.Repository(m.Repository)
 	occasion := definition.Occasion{Branch: m.Base, Change: m.Change}
 	if m.Change != "" && m.Onto != "" {
-		occasion.Touched = sync.OnceValues(func() ([]string, error) { return repo.Changed(ctx, m.Onto, m.Commit) })
+		occasion.Touched = sync.OnceValues(func() ([]string, error) { return touches(ctx, repo, m.Onto, m.Commit) })
 	}
 	return pipeline.Spec{
 		// A place that is the same for every commit and worker: what a tool keeps by path it finds again.
@@ -233,6 +233,15 @@ func (b *builder) spec(ctx context.Context, job *service.Job, repo *git.Reposito
 		Kept:        b.workshop.kept(job.Project.Name, m.Repository), Name: job.Event.Key,
 		Go: b.workshop.goCaches(job.Project.Name),
 	}
+}
+
+// touches lists the files in which two commits differ.
+func touches(ctx context.Context, repo *git.Repository, from, to string) ([]string, error) {
+	files, err := repo.Changed(ctx, from, to)
+	if errors.Is(err, git.ErrTooLarge) {
+		err = fmt.Errorf("%w: %w", definition.ErrTooMany, err)
+	}
+	return files, err
 }
 
 // hidden is what the builder has for itself, should it lie in what steps see of the machine.

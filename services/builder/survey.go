@@ -11,6 +11,7 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/survey"
 )
@@ -72,7 +73,10 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 		}
 		return survey.Touched{}, err
 	}
-	files, err := repo.Changed(ctx, master, made.commit) // after what can not be checked out: git has all in memory before it says the first
+	files, err := touches(ctx, repo, master, made.commit) // after what can not be checked out: git has all in memory before it says the first
+	if errors.Is(err, definition.ErrTooMany) {
+		err = found("%v", err)
+	}
 	if err != nil {
 		return survey.Touched{}, err
 	}

@@ -188,9 +188,45 @@ func TestPathsAreAskedFor(t *testing.T) {
 	if _, err := p.Tasks(t.Context(), on); !errors.Is(err, ErrPaths) || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v", err)
 	}
+	on.Touched = func() ([]string, error) { return nil, fmt.Errorf("%w: of git", ErrTooMany) }
+	if _, err := p.Tasks(t.Context(), on); errors.Is(err, ErrPaths) || !errors.Is(err, ErrTooMany) {
+		t.Errorf("more than can be listed: %v", err)
+	}
 	p.Steps = p.Steps[:1]
 	if tasks, err := p.Tasks(t.Context(), on); err != nil || len(tasks) != 1 {
 		t.Errorf("asked without need: %+v, %v", tasks, err)
+	}
+}
+
+// A pattern is compiled once, not for each path: that took most of the time that conditions have.
+func TestPatternsAreCompiledOnce(t *testing.T) {
+	when := `paths.exists(p, p.matches("^([a-z]{2,9}/){1,40}x$"))`
+	allocated := func(paths int) float64 {
+		on := Occasion{Paths: make([]string, paths)}
+		for i := range on.Paths {
+			on.Paths[i] = fmt.Sprintf("Vendor/%d.go", i)
+		}
+		return testing.AllocsPerRun(3, func() {
+			if met, err := on.meets(t.Context(), when); met || err != nil {
+				t.Error(met, err)
+			}
+		})
+	}
+	if each := (allocated(110) - allocated(10)) / 100; each > 50 {
+		t.Errorf("%.0f allocations for each path", each)
+	}
+}
+
+// The time of conditions is looked at often: a round of a macro may match a long path with a long pattern.
+func TestConditionsAreEnded(t *testing.T) {
+	over, end := context.WithCancel(t.Context())
+	end()
+	p, err := program(`paths.all(p, p == "")`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, _, err := p.ContextEval(over, map[string]any{"branch": "", "change": "", "paths": make([]string, 20)}); err == nil {
+		t.Errorf("20 rounds are not ended: %v", out)
 	}
 }
 

@@ -32,7 +32,7 @@ type Occasion struct {
 // is looked at every so many rounds of a macro. What they may hold is bounded by what they may say, see [bounded].
 const (
 	mostTime    = 10 * time.Second
-	rounds      = 1000
+	rounds      = 10   // a round may match a long pattern
 	mostWhen    = 4096 // bytes of one
 	mostNested  = 3    // macros in one another
 	mostPattern = 5000 // steps of all patterns of one
@@ -48,6 +48,9 @@ var conditions = sync.OnceValues(func() (*cel.Env, error) {
 
 // ErrPaths says that what a change touches could not be found out, which is not the definition's fault.
 var ErrPaths = errors.New("what the change touches can not be found out")
+
+// ErrTooMany is an [Occasion.Touched]'s: the change touches more than can be listed, which is not the machinery's fault.
+var ErrTooMany = errors.New("the change touches more files than can be listed")
 
 func program(when string) (cel.Program, error) {
 	if len(when) > mostWhen {
@@ -68,7 +71,7 @@ func program(when string) (cel.Program, error) {
 	if err := bounded(compiled.NativeRep()); err != nil {
 		return nil, err
 	}
-	return env.Program(compiled, cel.InterruptCheckFrequency(rounds))
+	return env.Program(compiled, cel.InterruptCheckFrequency(rounds), cel.EvalOptions(cel.OptOptimize)) // patterns are compiled once, not for each path
 }
 
 // growing make texts that are longer than what they are made of, and of those longer ones: some bytes of a condition made many GiB.
@@ -154,7 +157,9 @@ func (o Occasion) looked(steps []Step) (Occasion, string, error) {
 	i := slices.IndexFunc(steps, func(s Step) bool { return strings.Contains(s.When, "paths") })
 	if i >= 0 && o.Touched != nil {
 		var err error
-		if o.Paths, err = o.Touched(); err != nil {
+		if o.Paths, err = o.Touched(); errors.Is(err, ErrTooMany) {
+			return o, steps[i].Name, err
+		} else if err != nil {
 			return o, steps[i].Name, fmt.Errorf("%w: %w", ErrPaths, err)
 		}
 	}
