@@ -3,6 +3,7 @@
 //	repository := stepcache.New(js).Repository("shop", "https://git.example.org/shop/api.git")
 //	err := repository.PutBlob(ctx, digest, file)      // what the entry names
 //	err = repository.PutEntry(ctx, tree, key, entry)  // last, so that who finds it finds all
+//	err = repository.Trim(ctx)                        // once all is put
 //	entry, err := repository.Entry(ctx, tree, key)    // nil: there is none
 //	err = repository.Blob(ctx, digest, size, file)
 //

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,7 +33,12 @@ var (
 	errTooLarge = fmt.Errorf("it is larger than %d bytes", MostBytes/2)
 	errAnother  = errors.New("it is not what its digest says")
 	errNotWhole = errors.New("it is not there as a whole")
+	// errNone is [errors.ErrUnsupported]: an installation may do without.
+	errNone = fmt.Errorf("there is no stream %s: %w", natsd.Cache, errors.ErrUnsupported)
 )
+
+// asked is how many chunks one run asks for at once.
+const asked = 8
 
 // Store is what steps left, of all repositories. Its methods may be called from several goroutines.
 type Store struct {
@@ -49,7 +55,7 @@ func New(js jetstream.JetStream) *Store { return &Store{js: js, most: MostBytes}
 // Repository is what the steps of one repository of a project left.
 func (s *Store) Repository(project, url string) *Repository {
 	sum := sha256.Sum256([]byte(url))
-	return &Repository{s, "cache." + events.EscapeKey(project) + "." + hex.EncodeToString(sum[:10])}
+	return &Repository{store: s, prefix: "cache." + events.EscapeKey(project) + "." + hex.EncodeToString(sum[:10]), asking: make(chan struct{}, asked)}
 }
 
 func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
@@ -60,6 +66,9 @@ func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 		return stream, nil
 	}
 	stream, err := s.js.Stream(ctx, natsd.Cache) // several may ask at once, each for as long as it will wait
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, errNone
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +78,13 @@ func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
-// Repository may be used by several goroutines.
+// Repository may be used by several goroutines. Where the bus has no store all that it is asked for is [errors.ErrUnsupported].
 type Repository struct {
 	store  *Store
 	prefix string
+	asking chan struct{} // holds one for each chunk that is on its way here
+
+	chunks, entries atomic.Int64 // put since it was trimmed
 }
 
 var hexForm = regexp.MustCompile(`^[0-9a-f]{8,128}$`)
@@ -113,7 +125,7 @@ func (r *Repository) Entry(ctx context.Context, tree, key string) ([]byte, error
 	return r.last(ctx, subject)
 }
 
-// PutEntry puts what an earlier one of the same tree and key said in its place, and makes room for it and the blobs that were put before.
+// PutEntry puts what an earlier one of the same tree and key said in its place. Room for it is made by [Repository.Trim].
 func (r *Repository) PutEntry(ctx context.Context, tree, key string, entry []byte) error {
 	subject, err := r.entrySubject(tree, key)
 	if err != nil {
@@ -122,13 +134,17 @@ func (r *Repository) PutEntry(ctx context.Context, tree, key string, entry []byt
 	if len(entry) > mostEntry {
 		return fmt.Errorf("its entry has %d bytes, more than %d", len(entry), mostEntry)
 	}
-	if _, err := r.store.js.Publish(ctx, subject, entry); err != nil {
+	r.entries.Add(1)
+	return r.put(ctx, subject, entry)
+}
+
+// put looks first whether there is a stream: a message to nobody is sent three times.
+func (r *Repository) put(ctx context.Context, subject string, content []byte) error {
+	if _, err := r.store.open(ctx); err != nil {
 		return err
 	}
-	if err := r.trim(ctx, r.prefix+".blob.>", uint64(r.store.most/chunkBytes)); err != nil {
-		return err
-	}
-	return r.trim(ctx, r.prefix+".entry.>", mostEntries)
+	_, err := r.store.js.Publish(ctx, subject, content)
+	return err
 }
 
 // Blob writes what has a digest, the SHA-256 in hexadecimal. It is an error when that is not there, or is not what it should be: what was
@@ -137,24 +153,43 @@ func (r *Repository) Blob(ctx context.Context, digest string, size int64, to io.
 	if !hexForm.MatchString(digest) || size < 0 || size > r.store.most/2 {
 		return fmt.Errorf("no blob has the digest %q and %d bytes", digest, size)
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	var coming sync.WaitGroup
+	defer coming.Wait()
+	defer cancel()
+	chunks := make([]chan chunk, (size+chunkBytes-1)/chunkBytes)
+	ask := func(n int) {
+		if n >= len(chunks) {
+			return
+		}
+		chunks[n] = make(chan chunk, 1)
+		coming.Go(func() {
+			packed, err := r.chunk(ctx, digest, int64(n))
+			chunks[n] <- chunk{packed, err}
+		})
+	}
+	for n := range asked {
+		ask(n)
+	}
 	sum := sha256.New()
 	to = io.MultiWriter(to, sum)
-	for n := int64(0); size > 0; n++ {
-		packed, err := r.last(ctx, r.chunkSubject(digest, n))
-		if err != nil {
-			return err
+	for n := range chunks {
+		next := <-chunks[n]
+		if next.err != nil {
+			return next.err
 		}
-		if length, err := s2.DecodedLen(packed); err != nil || int64(length) != min(size, chunkBytes) {
+		ask(n + asked)
+		if length, err := s2.DecodedLen(next.packed); err != nil || int64(length) != min(size, chunkBytes) {
 			return errNotWhole
 		}
-		chunk, err := s2.Decode(nil, packed)
+		content, err := s2.Decode(nil, next.packed)
 		if err != nil {
 			return errNotWhole
 		}
-		if _, err := to.Write(chunk); err != nil {
+		if _, err := to.Write(content); err != nil {
 			return err
 		}
-		size -= int64(len(chunk))
+		size -= int64(len(content))
 	}
 	if hex.EncodeToString(sum.Sum(nil)) != digest {
 		return errNotWhole
@@ -162,8 +197,24 @@ func (r *Repository) Blob(ctx context.Context, digest string, size int64, to io.
 	return nil
 }
 
+// chunk is what the bus said of one; nothing where it has none.
+type chunk struct {
+	packed []byte
+	err    error
+}
+
+func (r *Repository) chunk(ctx context.Context, digest string, n int64) ([]byte, error) {
+	select {
+	case r.asking <- struct{}{}:
+		defer func() { <-r.asking }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return r.last(ctx, r.chunkSubject(digest, n))
+}
+
 // PutBlob puts what has a digest, also where it is already: something of it may be gone. It is an error when it is something else. Room for
-// it is made by the entry that names it.
+// it is made by [Repository.Trim], and whenever half of what a repository may have was put.
 func (r *Repository) PutBlob(ctx context.Context, digest string, from io.Reader) error {
 	if !hexForm.MatchString(digest) {
 		return fmt.Errorf("%q is no digest", digest)
@@ -176,7 +227,13 @@ func (r *Repository) PutBlob(ctx context.Context, digest string, from io.Reader)
 				return errTooLarge
 			}
 			_, _ = sum.Write(chunk[:length])
-			if _, err := r.store.js.Publish(ctx, r.chunkSubject(digest, n), pack(chunk[:length])); err != nil {
+			if r.chunks.Load() >= r.store.most/chunkBytes/2 {
+				if err := r.trimChunks(ctx); err != nil {
+					return err
+				}
+			}
+			r.chunks.Add(1)
+			if err := r.put(ctx, r.chunkSubject(digest, n), pack(chunk[:length])); err != nil {
 				return err
 			}
 		}
@@ -194,11 +251,28 @@ func (r *Repository) PutBlob(ctx context.Context, digest string, from io.Reader)
 
 func pack(chunk []byte) []byte { return s2.Encode(nil, chunk) }
 
-// trim leaves the newest of what a repository has.
-func (r *Repository) trim(ctx context.Context, subjects string, messages uint64) error {
+// Trim leaves the newest of what a repository has, where something was put by this since it was trimmed last; whether the entries that name
+// it came to be put or not.
+func (r *Repository) Trim(ctx context.Context) error {
+	var wrong error
+	if r.chunks.Load() > 0 {
+		wrong = r.trimChunks(ctx)
+	}
+	if r.entries.Swap(0) > 0 {
+		wrong = errors.Join(wrong, r.purge(ctx, r.prefix+".entry.>", mostEntries))
+	}
+	return wrong
+}
+
+func (r *Repository) trimChunks(ctx context.Context) error {
+	r.chunks.Store(0)
+	return r.purge(ctx, r.prefix+".blob.>", r.store.most/chunkBytes)
+}
+
+func (r *Repository) purge(ctx context.Context, subjects string, keep int64) error {
 	stream, err := r.store.open(ctx)
 	if err != nil {
 		return err
 	}
-	return stream.Purge(ctx, jetstream.WithPurgeSubject(subjects), jetstream.WithPurgeKeep(messages))
+	return stream.Purge(ctx, jetstream.WithPurgeSubject(subjects), jetstream.WithPurgeKeep(uint64(keep))) //nolint:gosec // it is a bound of ours
 }

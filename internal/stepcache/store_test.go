@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -131,6 +132,125 @@ func TestABlobIsWhatItsDigestSays(t *testing.T) {
 	}
 }
 
+// watched is a bus that counts purges, and lets chunks come once so many were asked for.
+type watched struct {
+	jetstream.JetStream
+	together int
+	purged   atomic.Int64
+	all      chan struct{}
+	asked    atomic.Int64
+}
+
+func (b *watched) Stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	stream, err := b.JetStream.Stream(ctx, name)
+	return &watchedStream{stream, b}, err
+}
+
+type watchedStream struct {
+	jetstream.Stream
+	bus *watched
+}
+
+func (s *watchedStream) Purge(ctx context.Context, o ...jetstream.StreamPurgeOpt) error {
+	s.bus.purged.Add(1)
+	return s.Stream.Purge(ctx, o...)
+}
+
+func (s *watchedStream) GetLastMsgForSubject(ctx context.Context, subject string) (*jetstream.RawStreamMsg, error) {
+	if s.bus.asked.Add(1) == int64(s.bus.together) {
+		close(s.bus.all)
+	}
+	select {
+	case <-s.bus.all:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.Stream.GetLastMsgForSubject(ctx, subject)
+}
+
+// A round trip a chunk, one after the other, would be most of the time.
+func TestChunksAreOnTheirWayTogether(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	r := New(&watched{JetStream: js, together: asked, all: make(chan struct{})}).Repository("shop", "api")
+	content, digest := noise(1, 3*asked*chunkBytes+1)
+	if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var got bytes.Buffer
+	if err := r.Blob(ctx, digest, int64(len(content)), &got); err != nil || !bytes.Equal(got.Bytes(), content) {
+		t.Errorf("%d bytes of %d, %v", got.Len(), len(content), err)
+	}
+}
+
+// What was put is trimmed once, and what was not is not.
+func TestOnlyWhatWasPutIsTrimmed(t *testing.T) {
+	t.Parallel()
+	_, _, js := natsdtest.Start(t)
+	bus := &watched{JetStream: js}
+	r := New(bus).Repository("shop", "api")
+	check := func(what string, want int64) {
+		t.Helper()
+		if err := r.Trim(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := bus.purged.Swap(0); got != want {
+			t.Errorf("%s: %d purges, want %d", what, got, want)
+		}
+	}
+	entry := func() {
+		if err := r.PutEntry(t.Context(), "0123456789abcdef", "fedcba9876543210", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("nothing", 0)
+	entry()
+	entry()
+	check("entries", 1)
+	content, digest := noise(1, chunkBytes+1)
+	if err := r.PutBlob(t.Context(), digest, bytes.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	entry()
+	check("an entry and a blob", 2)
+	check("nothing since", 0)
+}
+
+// An installation without the stream is told apart from one that does not answer, and nothing is sent into the void again and again.
+func TestABusWithoutTheStream(t *testing.T) {
+	t.Parallel()
+	_, nc, js := natsdtest.Start(t)
+	if err := js.DeleteStream(t.Context(), natsd.Cache); err != nil {
+		t.Fatal(err)
+	}
+	r := New(js).Repository("shop", "api")
+	content, digest := noise(1, 1)
+	sub, err := nc.SubscribeSync("cache.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.Entry(t.Context(), "0123456789abcdef", "fedcba9876543210")
+	for what, err := range map[string]error{
+		"an entry":       err,
+		"a blob":         r.Blob(t.Context(), digest, 1, &bytes.Buffer{}),
+		"to put a blob":  r.PutBlob(t.Context(), digest, bytes.NewReader(content)),
+		"to put another": r.PutEntry(t.Context(), "0123456789abcdef", "fedcba9876543210", nil),
+		"to trim":        r.Trim(t.Context()),
+	} {
+		if !errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := sub.Pending(); n != 0 || err != nil {
+		t.Errorf("%d messages were sent, %v", n, err)
+	}
+}
+
 // silent is a bus that answers nothing.
 type silent struct {
 	jetstream.JetStream
@@ -179,13 +299,30 @@ func TestARepositoryIsBounded(t *testing.T) {
 	there := func(r *Repository, digest string) bool {
 		return r.Blob(t.Context(), digest, chunkBytes, &bytes.Buffer{}) == nil
 	}
-	for i := range 12 {
+	stream, err := js.Stream(t.Context(), natsd.Cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 12 { // and no entry that names them: its builder was too slow, or killed
 		content, one := noise(byte(i+1), chunkBytes)
 		if err := r.PutBlob(t.Context(), one, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := r.PutEntry(t.Context(), "0123456789abcdef", "fedcba9876543210", nil); err != nil {
+	for i := range 12 {
+		content, one := noise(byte(i+1), chunkBytes)
+		if err := r.PutBlob(t.Context(), one, bytes.NewReader(content)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := stream.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := info.State.Msgs; n > 1+12 {
+			t.Errorf("meanwhile there are %d messages, want no more than half above the bound", n)
+		}
+	}
+	if err := r.Trim(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var kept []string

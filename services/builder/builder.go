@@ -65,7 +65,7 @@ func New(o Options) []service.Definition {
 		o.Log = func(string, ...any) {}
 	}
 	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
-		engine: executor.NewDocker(filepath.Join(o.Data, "engine"))}
+		engine: executor.NewDocker(filepath.Join(o.Data, "engine")), sharer: sharer{log: o.Log}}
 	b.sweep()
 	return []service.Definition{
 		{
@@ -145,5 +145,6 @@ type builder struct {
 	tips     tips              // what fails on master copies
 	host     executor.Executor // runs the steps of pipelines
 	engine   *executor.Docker  // runs those that ask for an image or a service
+	sharer   sharer            // puts what steps left where other builders find it
 	exposed  sync.Once         // said that steps are not kept apart
 }

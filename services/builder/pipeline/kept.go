@@ -67,6 +67,7 @@ func (r *run) find(name string) (k kept, there bool) {
 		return kept{}, false
 	}
 	for _, tree := range r.trees() {
+		k = kept{} // the one before may have left something in it
 		folder := filepath.Join(r.spec.Kept, tree, name)
 		text, err := os.ReadFile(filepath.Join(folder, resultName))
 		if err == nil {
@@ -161,12 +162,12 @@ func (r *run) reuse(t definition.Task, k kept) result {
 		s.Outcome, s.Cause, s.Reason = Error, CauseMachinery, err.Error()
 	}
 	if err == nil && filepath.Dir(k.at) != r.own() {
-		placed, err := r.carry(k, r.keys[t.Name])
+		placed, err := r.carry(&k, r.keys[t.Name])
 		if err != nil {
 			_, _ = fmt.Fprintf(r.log.of(t.Name), "the result of %s is not kept for what is made upon this: %v\n", t.Name, err)
 		}
 		if placed {
-			r.share(t.Name, k, true)
+			r.share(t.Name, k)
 		}
 	}
 	s.Finished = r.spec.Now()
@@ -176,18 +177,30 @@ func (r *run) reuse(t definition.Task, k kept) result {
 // own is the folder of what is kept of the checkout's tree.
 func (r *run) own() string { return filepath.Join(r.spec.Kept, r.spec.Tree) }
 
-// carry keeps a result of the master copy for this tree too: once it is merged, it is what others are made upon.
-func (r *run) carry(k kept, key string) (placed bool, err error) {
-	return r.fill(key, &k, func(folder string) error {
+// carry keeps a result of the master copy for this tree too, from where it lies from then on: once it is merged, it is what others are made
+// upon.
+func (r *run) carry(k *kept, key string) (placed bool, err error) {
+	placed, err = r.fill(key, k, func(folder string) error {
+		names := []string{}
 		for i, file := range k.Files {
 			if file.Link == "" {
-				if err := os.Link(filepath.Join(k.at, fmt.Sprint(i)), filepath.Join(folder, fmt.Sprint(i))); err != nil {
-					return err
-				}
+				names = append(names, fmt.Sprint(i))
+			}
+		}
+		if _, err := os.Lstat(filepath.Join(k.at, putName)); err == nil {
+			names = append(names, putName)
+		}
+		for _, name := range names {
+			if err := os.Link(filepath.Join(k.at, name), filepath.Join(folder, name)); err != nil {
+				return err
 			}
 		}
 		return nil
 	})
+	if placed {
+		k.at = filepath.Join(r.own(), key)
+	}
+	return placed, err
 }
 
 // fill makes a folder of what is kept of the checkout's tree, at once as far as others can see. It is not placed where another run was
@@ -283,7 +296,7 @@ func (r *run) file(t definition.Task, key, unisolated string) error {
 	})
 	if placed {
 		k.at = filepath.Join(r.own(), key)
-		r.share(t.Name, k, false)
+		r.share(t.Name, k)
 	}
 	return err
 }

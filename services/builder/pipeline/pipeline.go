@@ -68,8 +68,8 @@ type run struct {
 	taken map[string]kept   // tasks that need not be run
 
 	private map[string]bool // tasks whose results nobody else may have
-	away    bool            // spec.Shared does not answer
-	sharing sync.Mutex      // of report.left
+	away    bool            // spec.Shared does not answer, or there is none
+	sharing sync.Mutex      // of report.Fresh
 
 	layers layers // of Go's caches
 }

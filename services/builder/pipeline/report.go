@@ -83,7 +83,7 @@ type Report struct {
 	LogSize   int64  // its bytes
 	LogTail   string // its last Spec.TailBytes
 
-	left []left // see Share
+	Fresh Fresh // what others may take of it
 }
 
 func (r *Report) use(images map[string]string) {

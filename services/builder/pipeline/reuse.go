@@ -55,11 +55,11 @@ func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definitio
 			taken[t.Name] = k
 		}
 	}
-	after := followers(tasks)
+	after, checked := followers(tasks), map[string]bool{}
+	ran := func(name string) bool { _, is := taken[name]; return !is }
 	for {
 		before := len(taken)
 		for _, t := range tasks {
-			ran := func(name string) bool { _, is := taken[name]; return !is }
 			if slices.ContainsFunc(t.Needs, ran) || len(t.Step.Outputs) == 0 && slices.ContainsFunc(after[t.Name], ran) {
 				delete(taken, t.Name)
 			}
@@ -67,11 +67,14 @@ func (r *run) plan(ctx context.Context, p definition.Pipeline, tasks []definitio
 		if len(taken) < before {
 			continue
 		}
-		for name, k := range taken {
-			if r.whole(asking, name, &k) {
-				taken[name] = k
-			} else {
-				delete(taken, name)
+		for _, t := range tasks { // each comes after what it needs: nothing is fetched before all of that is here. What lies here is looked at in any case, so that what is no good goes
+			k, is := taken[t.Name]
+			switch {
+			case !is || checked[t.Name]:
+			case (k.from == "" || !slices.ContainsFunc(t.Needs, ran)) && r.whole(asking, t.Name, &k):
+				taken[t.Name], checked[t.Name] = k, true
+			default:
+				delete(taken, t.Name)
 			}
 		}
 		if len(taken) == before {

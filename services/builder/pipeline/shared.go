@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
 // Shared is a store of what the steps of one repository left, which builders elsewhere reach too. Whoever may write to it is believed.
+// That there is no such store here is [errors.ErrUnsupported].
 type Shared interface {
 	// Entry is what was put under a key of a tree; nil where nothing was.
 	Entry(ctx context.Context, tree, key string) ([]byte, error)
@@ -22,6 +25,8 @@ type Shared interface {
 	// Blob writes what has a digest, hex of SHA-256; it fails where that is not there as a whole.
 	Blob(ctx context.Context, digest string, size int64, to io.Writer) error
 	PutBlob(ctx context.Context, digest string, from io.Reader) error
+	// Trim makes room for what was put; it is called once all is.
+	Trim(ctx context.Context) error
 }
 
 const (
@@ -29,6 +34,9 @@ const (
 	// mostSharedFiles is how many files of one step are shared: each takes the room of a chunk at least, and many small ones of one step would
 	// push out what all others left.
 	mostSharedFiles = 64
+	// sharedAtOnce is how many files of one step are fetched at once.
+	sharedAtOnce = 8
+	trimPatience = 5 * time.Second
 )
 
 // How long a run waits for the store: for one entry, and for all that it looks for. They are variables for tests.
@@ -37,22 +45,24 @@ var (
 	sharedPatience = 20 * time.Second
 )
 
+// Fresh are the results that a run was the first to have, or the first of its tree, and that others may have.
+type Fresh []left
+
 // left is a result that is new to the tree, for others to take.
 type left struct {
 	tree, key string
 	kept      kept
-	carried   bool // of the master copy: whoever ran it has put its files
 }
 
-// share notes a result for [Report.Share]. That of a step with secrets, or of what needs such a step, is nobody else's: its key is made of
+// share notes a result for others. That of a step with secrets, or of what needs such a step, is nobody else's: its key is made of
 // them, and what it left may hold them.
-func (r *run) share(task string, k kept, carried bool) {
-	if r.spec.Shared == nil || r.private[task] || !shareable(k) {
+func (r *run) share(task string, k kept) {
+	if r.spec.Shared == nil || r.away || r.private[task] || !shareable(k) {
 		return
 	}
 	r.sharing.Lock()
 	defer r.sharing.Unlock()
-	r.report.left = append(r.report.left, left{r.spec.Tree, r.keys[task], k, carried})
+	r.report.Fresh = append(r.report.Fresh, left{r.spec.Tree, r.keys[task], k})
 }
 
 func shareable(k kept) bool {
@@ -63,24 +73,39 @@ func shareable(k kept) bool {
 	return sum <= mostShared && len(k.Files) <= mostSharedFiles
 }
 
-// Share puts the results that the run was the first to have, or the first of its tree, where others find them. It is apart from the run,
-// which need not wait for it.
-func (r Report) Share(ctx context.Context, to Shared) error {
+// Share puts the results where others find them. It is apart from the run, which need not wait for it. Nothing more is put once the store
+// fails; what is gone here meanwhile is left out.
+func (f Fresh) Share(ctx context.Context, to Shared) error {
+	if len(f) == 0 {
+		return nil
+	}
 	var wrong []error
-	for _, l := range r.left {
-		if err := l.put(ctx, to); err != nil {
+	for _, l := range f {
+		err := l.put(ctx, to)
+		if err != nil {
 			wrong = append(wrong, fmt.Errorf("%s: %w", l.kept.Step, err))
 		}
-		if ctx.Err() != nil {
+		var gone *fs.PathError
+		if ctx.Err() != nil || err != nil && !errors.As(err, &gone) {
 			break
 		}
+	}
+	trimming, cancel := context.WithTimeout(context.WithoutCancel(ctx), trimPatience) // also where there was no time to put all
+	defer cancel()
+	if err := to.Trim(trimming); err != nil {
+		wrong = append(wrong, err)
 	}
 	return errors.Join(wrong...)
 }
 
+// putName is a file beside a kept result's: its own are in the store, and need not be put there again for another tree.
+const putName = "put"
+
 func (l left) put(ctx context.Context, to Shared) error {
+	_, err := os.Lstat(filepath.Join(l.kept.at, putName))
+	there := err == nil
 	for i, file := range l.kept.Files {
-		if file.Link != "" || l.carried {
+		if file.Link != "" || there {
 			continue
 		}
 		if err := putFile(ctx, to, file.Digest, filepath.Join(l.kept.at, fmt.Sprint(i))); err != nil {
@@ -91,7 +116,13 @@ func (l left) put(ctx context.Context, to Shared) error {
 	if err != nil {
 		return err
 	}
-	return to.PutEntry(ctx, l.tree, l.key, text)
+	if err := to.PutEntry(ctx, l.tree, l.key, text); err != nil {
+		return err
+	}
+	if !there {
+		_ = os.WriteFile(filepath.Join(l.kept.at, putName), nil, 0o600) // else they are put once more
+	}
+	return nil
 }
 
 func putFile(ctx context.Context, to Shared, digest, name string) error {
@@ -110,9 +141,15 @@ func (r *run) seek(ctx context.Context, t definition.Task) (k kept, there bool) 
 		return kept{}, false
 	}
 	for _, tree := range r.trees() {
+		k = kept{} // the one before may have left something in it
 		text, err := r.entry(ctx, tree, key)
 		if err != nil {
 			r.away = true
+		}
+		if errors.Is(err, errors.ErrUnsupported) {
+			return kept{}, false
+		}
+		if err != nil {
 			_, _ = fmt.Fprintf(r.log, "what other builders left is not looked at: %v\n", err)
 			return kept{}, false
 		}
@@ -142,19 +179,10 @@ func (r *run) entry(ctx context.Context, tree, key string) ([]byte, error) {
 func (r *run) fetch(ctx context.Context, task string, k *kept) error {
 	key := r.keys[task]
 	placed, err := r.fill(key, k, func(folder string) error {
-		for i, file := range k.Files {
-			if file.Link != "" {
-				continue
-			}
-			to, err := os.OpenFile(filepath.Join(folder, fmt.Sprint(i)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(r.spec.Shared.Blob(ctx, file.Digest, file.Size, to), to.Close()); err != nil {
-				return fmt.Errorf("%s: %w", file.Path, err)
-			}
+		if err := r.fetchFiles(ctx, folder, k.Files); err != nil {
+			return err
 		}
-		return nil
+		return os.WriteFile(filepath.Join(folder, putName), nil, 0o600)
 	})
 	if err != nil {
 		return err
@@ -172,10 +200,43 @@ func (r *run) fetch(ctx context.Context, task string, k *kept) error {
 	}
 	k.at = at
 	if placed && k.from != r.spec.Tree {
-		r.share(task, *k, true)
+		r.share(task, *k)
 	}
 	k.from = ""
 	return nil
+}
+
+// fetchFiles fetches some files at once; none after one that can not be had.
+func (r *run) fetchFiles(ctx context.Context, folder string, files []keptFile) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var fetching sync.WaitGroup
+	slots := make(chan struct{}, sharedAtOnce)
+	for i, file := range files {
+		if file.Link != "" {
+			continue
+		}
+		slots <- struct{}{}
+		fetching.Go(func() {
+			defer func() { <-slots }()
+			if err := r.fetchFile(ctx, filepath.Join(folder, fmt.Sprint(i)), file); err != nil {
+				cancel(fmt.Errorf("%s: %w", file.Path, err))
+			}
+		})
+	}
+	fetching.Wait()
+	return context.Cause(ctx)
+}
+
+func (r *run) fetchFile(ctx context.Context, name string, file keptFile) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	to, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.spec.Shared.Blob(ctx, file.Digest, file.Size, to), to.Close())
 }
 
 // secretive are the tasks that have secrets, or need one that has.

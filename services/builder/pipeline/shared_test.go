@@ -2,10 +2,16 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +35,7 @@ func hosts(t *testing.T, n int) (all []*builds, js jetstream.JetStream) {
 // share is what a builder does once a run is over.
 func (b *builds) share(r Report) Report {
 	b.t.Helper()
-	if err := r.Share(b.t.Context(), b.shared); err != nil {
+	if err := r.Fresh.Share(b.t.Context(), b.shared); err != nil {
 		b.t.Fatal(err)
 	}
 	return r
@@ -148,10 +154,8 @@ func TestAStoreThatIsAway(t *testing.T) { //nolint:paralleltest // it changes ho
 	if !r.Succeeded() || len(r.Reused()) > 0 || strings.Count(r.LogTail, "what other builders left is not looked at") != 1 {
 		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	if err := r.Share(ctx, b.shared); err == nil {
-		t.Error("it was put into nothing")
+	if len(r.Fresh) > 0 {
+		t.Errorf("it is to be put into nothing: %+v", r.Fresh)
 	}
 	if r := b.run(reusableFiles(nil)); !r.Succeeded() || len(r.Reused()) != 3 {
 		t.Errorf("what is kept here is not taken: %+v\n%s", r.Steps, r.LogTail)
@@ -224,7 +228,189 @@ func TestTheFirstOfTwoResultsStays(t *testing.T) {
 	if again := local.run(files); len(again.Reused()) != 1 || again.Digest != first.Digest {
 		t.Errorf("the first one's was discarded: %+v\n%s", again.Steps, again.LogTail)
 	}
-	if len(second.left) > 0 {
-		t.Errorf("the first one's is shared as another's: %+v", second.left)
+	if len(second.Fresh) > 0 {
+		t.Errorf("the first one's is shared as another's: %+v", second.Fresh)
+	}
+}
+
+// counted is a store that counts, and fails where it is told to.
+type counted struct {
+	Shared
+	put, got, trimmed atomic.Int64
+	fails             error
+}
+
+func (c *counted) PutBlob(ctx context.Context, digest string, from io.Reader) error {
+	c.put.Add(1)
+	if c.fails != nil {
+		return c.fails
+	}
+	return c.Shared.PutBlob(ctx, digest, from)
+}
+
+func (c *counted) Blob(ctx context.Context, digest string, size int64, to io.Writer) error {
+	c.got.Add(1)
+	if c.fails != nil {
+		return c.fails
+	}
+	return c.Shared.Blob(ctx, digest, size, to)
+}
+
+func (c *counted) Trim(ctx context.Context) error {
+	c.trimmed.Add(1)
+	return errors.Join(ctx.Err(), c.Shared.Trim(ctx))
+}
+
+// A store that fails is put no more, and is trimmed: something may have come to it.
+func TestAStoreThatFailsIsPutNoMore(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 1)
+	r := all[0].run(reusableFiles(nil))
+	for name, c := range map[string]struct {
+		fails error
+		puts  int64
+	}{"not": {nil, 3}, "the bus": {errors.New("the bus is away"), 1}} {
+		store := &counted{Shared: all[0].shared, fails: c.fails}
+		ctx, cancel := context.WithCancel(t.Context())
+		if c.fails != nil {
+			cancel() // its time is up
+		}
+		if err := r.Fresh.Share(ctx, store); !errors.Is(err, c.fails) || c.fails != nil && errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v", name, err)
+		}
+		cancel()
+		if puts, trimmed := store.put.Load(), store.trimmed.Load(); puts != c.puts || trimmed != 1 {
+			t.Errorf("%s: %d puts, want %d; trimmed %d times", name, puts, c.puts, trimmed)
+		}
+		for _, l := range r.Fresh { // as if it was new again
+			_ = os.Remove(filepath.Join(l.kept.at, putName))
+		}
+	}
+	// What is swept meanwhile is left out, the others are put.
+	if err := os.RemoveAll(r.Fresh[0].kept.at); err != nil {
+		t.Fatal(err)
+	}
+	store := &counted{Shared: all[0].shared}
+	if err := r.Fresh.Share(t.Context(), store); !errors.Is(err, fs.ErrNotExist) || store.put.Load() != 2 {
+		t.Errorf("%d puts: %v", store.put.Load(), err)
+	}
+}
+
+// An installation without a store does without, and nobody is told.
+func TestNoStoreAtAll(t *testing.T) {
+	t.Parallel()
+	all, js := hosts(t, 1)
+	if err := js.DeleteStream(t.Context(), natsd.Cache); err != nil {
+		t.Fatal(err)
+	}
+	if r := all[0].run(reusableFiles(nil)); !r.Succeeded() || len(r.Fresh) > 0 || strings.Contains(r.LogTail, "other builders") {
+		t.Errorf("%+v %+v\n%s", r.Steps, r.Fresh, r.LogTail)
+	}
+}
+
+// A builder that was killed before it had put what steps left puts it when it is another tree's too, and then no more.
+func TestWhatWasNotPutIsPutWhenItIsCarried(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 3)
+	master, change, next := reusableFiles(nil), reusableFiles(map[string]string{"ignored": "2"}), reusableFiles(map[string]string{"ignored": "3"})
+	first := all[0].run(master)
+	store := &counted{Shared: all[0].shared}
+	all[0].shared = store
+	all[0].share(all[0].change(change, master))
+	if n := store.put.Load(); n != 3 {
+		t.Errorf("%d files are put, want 3", n)
+	}
+	if r := all[1].run(change); len(r.Reused()) != 3 || r.Digest != first.Digest {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	}
+	for _, b := range []*builds{all[0], all[1]} { // who has put them, and who has taken them
+		again := &counted{Shared: store.Shared}
+		b.shared = again
+		if r := b.share(b.change(next, change)); len(r.Fresh) != 3 || again.put.Load() != 0 {
+			t.Errorf("put again: %d files of %+v", again.put.Load(), r.Fresh)
+		}
+	}
+	if r := all[2].run(next); len(r.Reused()) != 3 || r.Digest != first.Digest {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+	}
+}
+
+// A result of the tree itself that is no good leaves nothing in the master copy's, which is taken in its place.
+func TestABadResultLeavesNothingInTheNext(t *testing.T) {
+	t.Parallel()
+	master, change := reusableFiles(nil), reusableFiles(map[string]string{"ignored": "2"})
+	bad := kept{Step: "bad", Files: make([]keptFile, mostSharedFiles+1)}
+	for i := range bad.Files {
+		bad.Files[i] = keptFile{Path: fmt.Sprint(i), Link: "bad"}
+	}
+	for _, where := range []string{"here", "elsewhere"} {
+		all, _ := hosts(t, 2)
+		first := all[0].share(all[0].run(master))
+		b := all[0]
+		for _, l := range first.Fresh {
+			if where == "here" {
+				folder := filepath.Join(b.kept, tree(change), l.key)
+				if err := os.MkdirAll(folder, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(folder, resultName), []byte(`{"files": [{"link": "bad"}], "bytes": "many"}`), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			b = all[1]
+			text, err := json.Marshal(bad)
+			if err == nil {
+				err = b.shared.PutEntry(t.Context(), tree(change), l.key, text)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := b.change(change, master); len(r.Reused()) != 3 || r.Digest != first.Digest {
+			t.Errorf("%s: %+v %s, first %s\n%s", where, r.Steps, r.Digest, first.Digest, r.LogTail)
+		}
+	}
+}
+
+// What needs a result that can not be had is not fetched in vain.
+func TestNothingIsFetchedInVain(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 2)
+	all[0].share(all[0].run(reusableFiles(nil)))
+	store := &counted{Shared: all[1].shared, fails: errors.New("it is gone")}
+	all[1].shared = store
+	if r := all[1].run(reusableFiles(nil)); !r.Succeeded() || len(r.Reused()) > 0 || store.got.Load() != 1 {
+		t.Errorf("%d files were asked for: %+v\n%s", store.got.Load(), r.Steps, r.LogTail)
+	}
+}
+
+// together is a store that hands files out once so many were asked for.
+type together struct {
+	Shared
+	asked atomic.Int64
+	all   chan struct{}
+}
+
+func (s *together) Blob(ctx context.Context, digest string, size int64, to io.Writer) error {
+	if s.asked.Add(1) == sharedAtOnce {
+		close(s.all)
+	}
+	select {
+	case <-s.all:
+		return s.Shared.Blob(ctx, digest, size, to)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func TestFilesAreFetchedTogether(t *testing.T) {
+	t.Parallel()
+	all, _ := hosts(t, 2)
+	files := map[string]string{".lemnis.yaml": "steps: [{name: a, run: 'mkdir made; for i in 1 2 3 4 5 6 7 8 9 10; do echo $i >made/$i; done', outputs: [made]}]\n"}
+	all[0].share(all[0].run(files))
+	all[1].shared = &together{Shared: all[1].shared, all: make(chan struct{})}
+	if r := all[1].run(files); len(r.Reused()) != 1 {
+		t.Errorf("%+v\n%s", r.Steps, r.LogTail)
 	}
 }
