@@ -101,8 +101,10 @@ func (d *Docker) open(ctx context.Context) (*client.Client, error) {
 	if err == nil && about.Info.OSType != "linux" {
 		err = fmt.Errorf("it runs containers of %s only", about.Info.OSType)
 	}
-	if err == nil { // not the ID that it says: some say another each time
-		d.engine = about.Info.Name + " " + about.Info.DockerRootDir
+	if err == nil {
+		d.engine, err = identity(ctx, api, about.Info.Name+" "+about.Info.DockerRootDir)
+	}
+	if err == nil {
 		err = d.sign(ctx, api)
 	}
 	if err != nil {

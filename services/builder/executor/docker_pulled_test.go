@@ -25,6 +25,8 @@ type shelf struct {
 	busy    map[string]bool   // names that a container uses
 	removed []string
 	asked   []string // of whose containers
+
+	volumes map[string]map[string]string // labels, by name; nil: it lets nobody have any
 }
 
 func (s *shelf) engine(t *testing.T) *client.Client {
@@ -61,6 +63,25 @@ func (s *shelf) serve(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/info"):
 		answer = map[string]any{"OSType": "linux", "Name": s.name, "DockerRootDir": "/var/lib/engine"}
+	case strings.Contains(r.URL.Path, "/volumes/") && s.volumes == nil:
+		http.Error(w, `{"message":"no volumes here"}`, http.StatusForbidden)
+		return
+	case strings.HasSuffix(r.URL.Path, "/volumes/create"):
+		var asked struct {
+			Name   string
+			Labels map[string]string
+		}
+		if json.NewDecoder(r.Body).Decode(&asked) == nil && s.volumes[asked.Name] == nil {
+			s.volumes[asked.Name] = asked.Labels
+		}
+		w.WriteHeader(http.StatusCreated)
+	case strings.Contains(r.URL.Path, "/volumes/"):
+		labels := s.volumes[path.Base(r.URL.Path)]
+		if labels == nil {
+			http.Error(w, `{"message":"no such volume"}`, http.StatusNotFound)
+			return
+		}
+		answer = map[string]any{"Name": path.Base(r.URL.Path), "Labels": labels}
 	case strings.HasSuffix(r.URL.Path, "/containers/json"):
 		s.asked, answer = append(s.asked, r.URL.Query().Get("filters")), []any{}
 	case strings.HasSuffix(r.URL.Path, "/images/create"):
@@ -146,5 +167,35 @@ func TestANoteIsOfItsEngine(t *testing.T) {
 	}
 	if _, err := os.Stat(note); !os.IsNotExist(err) || len(first.asked) != 1 || !strings.Contains(first.asked[0], killed.id) {
 		t.Errorf("asked %v, and the note is there: %v", first.asked, err)
+	}
+}
+
+// An engine whose host has another name each time is known again, as the sidecar of a pod that keeps its data; another one that says the same
+// of itself is not taken for it.
+func TestAnEngineIsKnownWhateverItsHostIsCalled(t *testing.T) {
+	s := &shelf{name: "builder-abcde", volumes: map[string]map[string]string{}}
+	folder := filepath.Join(t.TempDir(), "engine")
+	killed := NewDocker(folder)
+	s.engine(t)
+	if _, err := killed.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = killed.mine.Close() // as its process ends
+	note := filepath.Join(folder, killed.id)
+	other := &shelf{name: s.name, volumes: map[string]map[string]string{}}
+	other.engine(t)
+	if _, err := NewDocker(folder).open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(note); err != nil || len(other.asked) > 0 {
+		t.Errorf("another engine was asked %v, and the note is gone: %v", other.asked, err)
+	}
+	s.name = "builder-fghij"
+	s.engine(t)
+	if _, err := NewDocker(folder).open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(note); !os.IsNotExist(err) || len(s.asked) != 1 || !strings.Contains(s.asked[0], killed.id) {
+		t.Errorf("asked %v, and the note is there: %v", s.asked, err)
 	}
 }
