@@ -310,7 +310,7 @@ func TestARepositoryIsBounded(t *testing.T) {
 		}
 	}
 	for i := range 12 {
-		content, one := noise(byte(i+1), chunkBytes)
+		content, one := noise(byte(i+13), chunkBytes)
 		if err := r.PutBlob(t.Context(), one, bytes.NewReader(content)); err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +327,7 @@ func TestARepositoryIsBounded(t *testing.T) {
 	}
 	var kept []string
 	for i := range 12 {
-		if _, one := noise(byte(i+1), chunkBytes); there(r, one) {
+		if _, one := noise(byte(i+13), chunkBytes); there(r, one) {
 			kept = append(kept, fmt.Sprint(i))
 		}
 	}
