@@ -274,5 +274,5 @@ func (r *Repository) purge(ctx context.Context, subjects string, keep int64) err
 	if err != nil {
 		return err
 	}
-	return stream.Purge(ctx, jetstream.WithPurgeSubject(subjects), jetstream.WithPurgeKeep(uint64(keep))) //nolint:gosec // it is a bound of ours
+	return stream.Purge(ctx, jetstream.WithPurgeSubject(subjects), jetstream.WithPurgeKeep(uint64(keep)))
 }

@@ -50,7 +50,7 @@ func (b *builder) sharing(do func(context.Context, *service.Job) error) func(con
 		err := do(context.WithValue(ctx, unsharedKey{}, left), job)
 		for _, run := range left.runs {
 			run.ctx, run.project, run.run = ctx, job.Project.Name, job.Event.Key
-			b.sharer.add(run)
+			b.sharer.add(run) //nolint:contextcheck // it has the effect's
 		}
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 const (
 	// engineVolume is an empty volume on the engine, whose label says which engine it is. It stays where the engine keeps its data: the ID that an
 	// engine says may be another each time, and so may the name of its host, which is the pod's where it runs beside the builder.
-	engineVolume = "dev.lemnis.engine"
+	engineVolume = "lemnis-engine"
 	engineLabel  = "dev.lemnis.engine"
 )
 
