@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
@@ -196,4 +198,35 @@ func FuzzParsePURL(f *testing.F) {
 			t.Fatalf("%q: %+v, then %+v, %v", purl, ref, again, err)
 		}
 	})
+}
+
+// A registry that takes connections and says nothing, or stops in the middle, is given up.
+func TestARegistryThatHangs(t *testing.T) {
+	ref := oci.Reference{Digest: "sha256:" + strings.Repeat("0", 64)}
+	for name, serve := range map[string]http.HandlerFunc{
+		"from the beginning": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"over the manifest": func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				<-r.Context().Done()
+			}
+		},
+		"within the manifest": func(w http.ResponseWriter, r *http.Request) {
+			if strings.Contains(r.URL.Path, "/manifests/") {
+				_, _ = io.WriteString(w, "{")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(serve)
+			defer server.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			ref.Repository = strings.TrimPrefix(server.URL, "http://") + "/shop/api"
+			if _, err := oci.Inspect(ctx, ref, oci.Silence(50*time.Millisecond)); !errors.Is(err, oci.ErrSilent) {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -16,10 +17,11 @@ type settings struct {
 	user      string
 	password  string
 	base      http.RoundTripper
+	silence   time.Duration
 }
 
 // Option changes how Push and Pull reach the registry. Without one: https (plain http for a
-// loopback address), nobody's name, the default transport.
+// loopback address), nobody's name, the default transport, 15 s of silence.
 type Option func(*settings)
 
 // PlainHTTP allows http to a host that is not on loopback, as inside a container network.
@@ -33,8 +35,11 @@ func BasicAuth(user, password string) Option {
 // Transport replaces http.DefaultTransport.
 func Transport(base http.RoundTripper) Option { return func(s *settings) { s.base = base } }
 
+// Silence is how long the registry may say nothing while something is read from it (ErrSilent).
+func Silence(most time.Duration) Option { return func(s *settings) { s.silence = most } }
+
 func newSettings(options []Option) settings {
-	s := settings{base: http.DefaultTransport}
+	s := settings{base: http.DefaultTransport, silence: defaultSilence}
 	for _, o := range options {
 		o(&s)
 	}
@@ -75,7 +80,7 @@ func parseRepository(repository string, s settings) (name.Repository, error) {
 
 // puller returns a client that may read the repository.
 func (s settings) puller(ctx context.Context, repo name.Repository) (*http.Client, error) {
-	t, err := transport.NewWithContext(ctx, repo.Registry, s.auth(), s.base, []string{repo.Scope(transport.PullScope)})
+	t, err := transport.NewWithContext(ctx, repo.Registry, s.auth(), impatient{s.base, s.silence}, []string{repo.Scope(transport.PullScope)})
 	if err != nil {
 		return nil, err
 	}
