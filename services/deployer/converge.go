@@ -59,7 +59,13 @@ func (s *site) converge(ctx context.Context, where at) error {
 	if err != nil {
 		return err
 	}
-	idle, err := s.arrange(ctx, p)
+	var idle []idle
+	for err = errOther; errors.Is(err, errOther); {
+		var files map[string]file
+		if files, err = s.fetch(ctx, p); err == nil {
+			idle, err = s.arrange(ctx, p, files)
+		}
+	}
 	var started *startError
 	if err != nil && !errors.As(err, &started) {
 		return err
@@ -71,6 +77,11 @@ func (s *site) converge(ctx context.Context, where at) error {
 	for i, one := range idle {
 		wg.Go(func() { failed[i] = s.stop(ctx, p, one.id, one.instance) })
 	}
+	wg.Go(func() {
+		if err := s.spare(ctx, p); err != nil { // no user waits for it
+			s.options.Log("what is kept to go back to does not run", "at", where.String(), "error", err.Error())
+		}
+	})
 	wg.Wait()
 	return errors.Join(failed...)
 }
@@ -80,18 +91,72 @@ type idle struct {
 	instance *instance
 }
 
-// arrange starts what has to run and routes users; what it returns is needed no more.
-func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// file is what a version runs, or why there is none.
+type file struct {
+	path string
+	err  error
+}
+
+// errOther says that the facts ask for another version than was fetched.
+var errOther = errors.New("another version has to run by now")
+
+// fetch gets all that users are or may be served by and that does not run, at once and without the lock: while a registry hangs, users
+// can be taken back, and one version does not wait for another's.
+func (s *site) fetch(ctx context.Context, p *place) (map[string]file, error) {
+	if err := p.mu.take(ctx); err != nil {
+		return nil, err
+	}
+	missing := slices.DeleteFunc(s.wanted.running(p.at).users(), p.runs)
+	p.mu.free()
+	fetched := make([]file, len(missing))
+	var wg sync.WaitGroup
+	for i, v := range missing {
+		wg.Go(func() { fetched[i] = s.file(ctx, p.at, v) })
+	}
+	wg.Wait()
+	files := map[string]file{}
+	for i, v := range missing {
+		files[v.key()] = fetched[i]
+	}
+	return files, nil
+}
+
+// file gets what a version runs, as the environment wants it signed.
+func (s *site) file(ctx context.Context, where at, v version) file {
+	environment, _ := rollout.SplitKey(where.key)
+	if err := s.verify(ctx, s.wanted.project(where.project), environment, v.artifact); err != nil {
+		return file{err: err}
+	}
+	path, err := s.executable(ctx, v.artifact)
+	return file{path, err}
+}
+
+// runs reports whether a version runs and was not told to end. The caller holds the lock.
+func (p *place) runs(v version) bool {
+	one := p.instances[v.id]
+	return one != nil && one.ended == nil
+}
+
+// arrange starts what has to run and routes users; what it returns is needed no more. Files are of what did not run; errOther: of
+// another version.
+func (s *site) arrange(ctx context.Context, p *place, files map[string]file) ([]idle, error) {
+	if err := p.mu.take(ctx); err != nil {
+		return nil, err
+	}
+	defer p.mu.free()
 	want := s.wanted.running(p.at) // under the lock: a later call must not be undone by an earlier look
+	for _, v := range want.users() {
+		if _, there := files[v.key()]; !there && !p.runs(v) {
+			return nil, errOther
+		}
+	}
 
 	var failed, stuck error
 	routes := proxy.Routes{}
 	needed := map[string]bool{}
 	if v := want.stable; v != nil {
 		needed[v.id] = true
-		upstream, err := s.start(ctx, p, *v)
+		upstream, err := s.start(ctx, p, *v, files[v.key()])
 		if err != nil {
 			stuck = &startError{version: v.id, err: err} // the candidate may be what mends it
 		}
@@ -101,14 +166,14 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 		needed[v.id] = true
 		compared := want.stable // what the candidate is compared with
 		var baseline *proxy.Upstream
-		upstream, err := s.start(ctx, p, *v)
+		upstream, err := s.start(ctx, p, *v, files[v.key()])
 		if err != nil {
 			failed = &startError{version: v.id, err: err}
 		}
 		if fresh := want.baseline; fresh != nil {
 			needed[fresh.id] = true
 			if failed == nil {
-				if baseline, err = s.fresh(ctx, p, *fresh); err != nil {
+				if baseline, err = s.fresh(ctx, p, *fresh, files[fresh.key()]); err != nil {
 					failed = &startError{version: fresh.id, of: v.id, err: err}
 				}
 			}
@@ -137,8 +202,10 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 	}
 	if v := want.spare; v != nil && !needed[v.id] {
 		needed[v.id] = true
-		if _, err := s.start(ctx, p, *v); err != nil { // no user waits for it
-			s.options.Log("what is kept to go back to does not run", "rollout", v.id, "error", err.Error())
+		if p.runs(*v) { // else nobody waits for it
+			if _, err := s.start(ctx, p, *v, file{}); err != nil {
+				return nil, err
+			}
 		}
 	}
 	var rest []idle
@@ -153,8 +220,34 @@ func (s *site) arrange(ctx context.Context, p *place) ([]idle, error) {
 	return rest, failed
 }
 
-// start runs a version unless it runs.
-func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, error) {
+// spare starts what is kept to go back to, unless it runs.
+func (s *site) spare(ctx context.Context, p *place) error {
+	v := s.wanted.running(p.at).onlySpare()
+	if v == nil {
+		return nil
+	}
+	if err := p.mu.take(ctx); err != nil {
+		return err
+	}
+	runs := p.runs(*v)
+	p.mu.free()
+	if runs {
+		return nil
+	}
+	f := s.file(ctx, p.at, *v)
+	if err := p.mu.take(ctx); err != nil {
+		return err
+	}
+	defer p.mu.free()
+	if now := s.wanted.running(p.at).onlySpare(); now == nil || now.key() != v.key() {
+		return nil
+	}
+	_, err := s.start(ctx, p, *v, f)
+	return err
+}
+
+// start runs a version unless it runs; the file is of one that does not.
+func (s *site) start(ctx context.Context, p *place, v version, f file) (proxy.Upstream, error) {
 	running := p.instances[v.id]
 	switch {
 	case running == nil:
@@ -172,16 +265,12 @@ func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, 
 		running.wanted = nil
 	}
 	if running == nil {
+		if f.err != nil {
+			return proxy.Upstream{}, f.err
+		}
 		environment, name := rollout.SplitKey(p.at.key)
-		if err := s.verify(ctx, s.wanted.project(p.at.project), environment, v.artifact); err != nil {
-			return proxy.Upstream{}, err
-		}
-		file, err := s.executable(ctx, v.artifact)
-		if err != nil {
-			return proxy.Upstream{}, err
-		}
 		process, err := s.front.Start(ctx, p.at.String(), v.id, v.artifact.Digest, process.Spec{
-			Name: p.at.project + "/" + v.id, Executable: file,
+			Name: p.at.project + "/" + v.id, Executable: f.path,
 			Env:          []string{"LEMNIS_ENVIRONMENT=" + environment, "LEMNIS_SERVICE=" + name},
 			StartTimeout: s.options.StartTimeout, LogFile: s.logFile(p.at.project, v.id), Limits: s.limits(p.at.project, environment),
 		})
@@ -199,8 +288,8 @@ func (s *site) start(ctx context.Context, p *place, v version) (proxy.Upstream, 
 }
 
 // fresh starts what the candidate is compared with: without it, it can not be judged.
-func (s *site) fresh(ctx context.Context, p *place, v version) (*proxy.Upstream, error) {
-	upstream, err := s.start(ctx, p, v)
+func (s *site) fresh(ctx context.Context, p *place, v version, f file) (*proxy.Upstream, error) {
+	upstream, err := s.start(ctx, p, v, f)
 	if err != nil {
 		return nil, fmt.Errorf("what it is compared with, %s: %w", v.id, err)
 	}
@@ -227,9 +316,11 @@ func (s *site) logFile(project, id string) string {
 
 // stop ends a version once its last request is answered, or the grace is over, unless it is wanted again before.
 func (s *site) stop(ctx context.Context, p *place, id string, one *instance) error {
-	p.mu.Lock()
+	if err := p.mu.take(ctx); err != nil {
+		return err
+	}
 	wanted := one.wanted
-	p.mu.Unlock()
+	p.mu.free()
 	if wanted == nil {
 		return nil
 	}
@@ -245,14 +336,16 @@ func (s *site) stop(ctx context.Context, p *place, id string, one *instance) err
 		}
 	}()
 	err := s.front.Drain(draining, p.at.String(), id)
-	p.mu.Lock()
+	if busy := p.mu.take(ctx); busy != nil {
+		return errors.Join(err, busy)
+	}
 	switch {
 	case one.wanted != wanted, p.instances[id] != one:
-		p.mu.Unlock()
+		p.mu.free()
 		return nil // it is wanted again
 	case one.ended != nil: // by another call
 		ended := one.ended
-		p.mu.Unlock()
+		p.mu.free()
 		select {
 		case <-ended:
 			return nil
@@ -260,12 +353,12 @@ func (s *site) stop(ctx context.Context, p *place, id string, one *instance) err
 			return ctx.Err()
 		}
 	case err != nil && draining.Err() == nil, ctx.Err() != nil:
-		p.mu.Unlock()
+		p.mu.free()
 		return errors.Join(err, ctx.Err())
 	}
 	ended := make(chan struct{})
 	one.ended = ended
-	p.mu.Unlock()
+	p.mu.free()
 	if err != nil {
 		s.options.Log("stopped with requests in flight", "rollout", id)
 	}
@@ -274,8 +367,10 @@ func (s *site) stop(ctx context.Context, p *place, id string, one *instance) err
 	err = s.front.Stop(ending, p.at.String(), id)
 	// Who waits for its end holds the lock.
 	close(ended)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if busy := p.mu.take(context.WithoutCancel(ctx)); busy != nil {
+		return errors.Join(err, busy)
+	}
+	defer p.mu.free()
 	if p.instances[id] == one {
 		delete(p.instances, id)
 		delete(p.drilled, id)

@@ -82,9 +82,11 @@ func (c *counters) read(ctx context.Context, p *place, canary, baseline string) 
 func (c *counters) of(ctx context.Context, p *place, m events.Metric, canary, baseline string) (events.CanaryGuard, error) {
 	g := events.CanaryGuard{Name: m.Name}
 	for id, counts := range map[string]*events.Counts{canary: &g.Canary, baseline: &g.Baseline} {
-		p.mu.Lock()
+		if err := p.mu.take(ctx); err != nil {
+			return g, err
+		}
 		one := p.instances[id]
-		p.mu.Unlock()
+		p.mu.free()
 		if one == nil {
 			return g, fmt.Errorf("%s does not run", id)
 		}

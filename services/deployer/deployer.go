@@ -51,6 +51,9 @@ type Options struct {
 	OSV string
 	// StartTimeout bounds the wait for a process to get healthy; 30 s when zero.
 	StartTimeout time.Duration
+	// FetchTimeout bounds what is asked of the registry for one version, each for its signature and for its file; 5 min when zero.
+	// A registry that says nothing at all is given up sooner, see [oci.Silence].
+	FetchTimeout time.Duration
 	// Grace bounds the wait for a process's requests in flight, and then for its end; 10 s when zero.
 	Grace time.Duration
 	// Front is the command that runs [keeper.Main]: a front of its own process outlives this one. Empty: it is part of it.
@@ -81,6 +84,7 @@ func newDeployer(o Options) *deployer {
 		}
 	}
 	or(&o.StartTimeout, 30*time.Second)
+	or(&o.FetchTimeout, 5*time.Minute)
 	or(&o.Grace, 10*time.Second)
 	or(&o.Look, 10*time.Second)
 	return &deployer{options: o, wanted: newWanted(), opened: make(chan struct{})}

@@ -33,11 +33,16 @@ func (s *site) executable(ctx context.Context, a events.ArtifactDetail) (string,
 	s.touch(folder) // what is asked for now, the facts may not need yet
 	if files, err := filepath.Glob(filepath.Join(folder, "*")); err == nil {
 		for _, file := range files {
+			if strings.HasPrefix(filepath.Base(file), ".") {
+				continue // another pull is at it
+			}
 			if got, err := hashOf(file); err == nil && got == a.Digest {
 				return file, nil
 			}
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
+	defer cancel()
 	ref, err := s.reference(a.Reference)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", errArtifact, err)

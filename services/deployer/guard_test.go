@@ -113,7 +113,7 @@ func TestCountersThatCanNotBeRead(t *testing.T) {
 		fmt.Fprintln(w, `orders_total{outcome="lost"} 2`)
 	}))
 	defer service.Close()
-	p := &place{instances: map[string]*instance{"r1": {url: service.URL}, "r2": {url: service.URL}}}
+	p := &place{mu: newLock(), instances: map[string]*instance{"r1": {url: service.URL}, "r2": {url: service.URL}}}
 	c := newCounters(ordering().Metrics[:1], 0)
 	read := func() (*events.CanaryGuard, error) {
 		all, err := c.read(t.Context(), p, "r2", "r1")

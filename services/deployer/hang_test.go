@@ -3,9 +3,11 @@ package deployer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/drift"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
@@ -28,6 +31,7 @@ type sick struct {
 
 	mu    sync.Mutex
 	state keeper.State
+	shy   string // refuses the next route of this door
 }
 
 func newSick(t *testing.T, folder string) *sick {
@@ -67,6 +71,16 @@ func (f *sick) serve(w http.ResponseWriter, r *http.Request) {
 		answer = keeper.Door{Name: door, Addr: "127.0.0.1:20001", URL: "http://127.0.0.1:20001"}
 	case "/stop", "/route":
 		f.asked <- r.URL.Path + " " + door
+		f.mu.Lock()
+		refuses := r.URL.Path == "/route" && f.shy == door
+		if refuses {
+			f.shy = ""
+		}
+		f.mu.Unlock()
+		if refuses {
+			http.Error(w, "not now", http.StatusUnprocessableEntity)
+			return
+		}
 	}
 	_ = json.NewEncoder(w).Encode(answer)
 	if r.URL.Path == "/attach" {
@@ -118,7 +132,7 @@ func TestAFrontThatHangsOverOnePlace(t *testing.T) {
 	opened := make(chan error, 1)
 	go func() {
 		_, err := s.place(ctx, at{"shop", "dev/quick"})
-		s.beside(slow)
+		s.beside(ctx, slow)
 		opened <- err
 	}()
 	select {
@@ -165,7 +179,7 @@ func looking(ctx context.Context, t *testing.T, s *site) {
 // A mend that hangs is no reason that nothing else is looked at, nor are more than are mended at once.
 func TestMendsThatHang(t *testing.T) {
 	ctx, s, f := sickSite(t)
-	s.patience = 100 * time.Millisecond
+	s.share = 10 * time.Millisecond
 	for i := range 8 {
 		f.holds(fmt.Sprintf("shop%d/dev/slow", i))
 	}
@@ -178,7 +192,7 @@ func TestMendsThatHang(t *testing.T) {
 // Places that hang when a deployer comes, over the front or over a lock, hold up neither the other places nor the look.
 func TestARestoreThatHangs(t *testing.T) {
 	ctx, s, f := sickSite(t)
-	s.patience = 100 * time.Millisecond
+	s.share = 10 * time.Millisecond
 	for i := range 10 {
 		serves(s, at{fmt.Sprint("shop", i), "dev/slow"})
 		busy := at{fmt.Sprint("shop", i), "dev/busy"}
@@ -187,8 +201,9 @@ func TestARestoreThatHangs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.mu.Lock()
-		t.Cleanup(p.mu.Unlock)
+		if !p.mu.try() {
+			t.Fatal("the place is busy")
+		}
 	}
 	serves(s, at{"shop", "dev/quick"})
 	f.holds("shop/dev/other")
@@ -197,6 +212,170 @@ func TestARestoreThatHangs(t *testing.T) {
 	go s.restore(restoring, func() { looking(ctx, t, s) })
 	f.hear(ctx, t, "/route shop/dev/quick")
 	f.hear(ctx, t, "/stop shop/dev/other")
+}
+
+// Nor do they hold up that one is tried again.
+func TestARestoreThatFailsBesideOneThatHangs(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	serves(s, at{"shop", "dev/slow"})
+	serves(s, at{"shop", "dev/shy"})
+	f.shy = "shop/dev/shy"
+	restoring, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); s.restore(restoring, func() {}) }()
+	f.hear(ctx, t, "/route shop/dev/shy")
+	f.hear(ctx, t, "/route shop/dev/shy")
+	stop()
+	<-done
+}
+
+// silent is a registry that takes connections and says nothing; asked is told of the first.
+func silent(t *testing.T, address string) (host string, asked <-chan struct{}) {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, done := make(chan struct{}), make(chan struct{})
+	var connections []net.Conn
+	go func() {
+		defer close(done)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if connections = append(connections, c); len(connections) == 1 {
+				close(first)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+		for _, c := range connections {
+			_ = c.Close()
+		}
+	})
+	return listener.Addr().String(), first
+}
+
+// While the registry of a candidate hangs, users are taken back from it.
+func TestARegistryThatHangsHoldsNobody(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	where := at{"shop", "prod/api"}
+	host, asked := silent(t, "127.0.0.1:0")
+	digest := "sha256:" + strings.Repeat("0", 64)
+	serves(s, where)
+	state := s.wanted.states[where]
+	state.Stage = rollout.Starting
+	state.Current.Rollout = events.Rollout{ID: "r2", Artifact: events.ArtifactDetail{Digest: digest, Reference: host + "/shop/api@" + digest}}
+	s.wanted.states[where] = state
+	placing, end := context.WithCancel(ctx)
+	placed := make(chan error, 1)
+	go func() { placed <- s.converge(placing, where) }()
+	select {
+	case <-asked:
+	case <-ctx.Done():
+		t.Fatal("the registry was not asked")
+	}
+	s.wanted.mu.Lock()
+	state.Stage, state.Current = rollout.Idle, rollout.Request{}
+	s.wanted.states[where] = state
+	s.wanted.mu.Unlock()
+	undoing, over := context.WithTimeout(ctx, 5*time.Second)
+	defer over()
+	if err := s.converge(undoing, where); err != nil {
+		t.Error(err)
+	}
+	f.hear(ctx, t, "/route shop/prod/api")
+	select {
+	case err := <-placed:
+		t.Error("the registry did not hang: ", err)
+	default:
+	}
+	end()
+	<-placed
+}
+
+// A registry that sends a little now and then is given up for the version, and the effect ends before its place's turn does.
+func TestARegistryThatTrickles(t *testing.T) {
+	ctx, s, _ := sickSite(t)
+	s.options.FetchTimeout = 100 * time.Millisecond
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for strings.Contains(r.URL.Path, "/manifests/") && r.Context().Err() == nil {
+			_, _ = w.Write([]byte(" "))
+			_ = http.NewResponseController(w).Flush()
+			<-tick.C
+		}
+	}))
+	defer server.Close()
+	digest := "sha256:" + strings.Repeat("0", 64)
+	a := events.ArtifactDetail{Digest: digest, Reference: strings.TrimPrefix(server.URL, "http://") + "/shop/api@" + digest}
+	if _, err := s.executable(ctx, a); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Error(err)
+	}
+	if err := s.registered(ctx, a); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Error(err)
+	}
+}
+
+// An effect gives its slot back, over the front or over the lock of its place.
+func TestAnEffectThatHangs(t *testing.T) {
+	ctx, s, _ := sickSite(t)
+	d := &deployer{wanted: s.wanted, site: s}
+	for _, key := range []string{"dev/slow", "dev/busy"} {
+		where := at{"shop", key}
+		serves(s, where)
+		if key == "dev/busy" {
+			p, err := s.place(ctx, where)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.mu.take(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.patience = 50 * time.Millisecond
+		job := service.NewJob(events.Event{Project: "shop", Key: key}, events.Project{}, 1, nil)
+		_, _, err := d.begin(ctx, job)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+// What is in order again when a mend has its turn is left alone.
+func TestAMendOfWhatIsInOrder(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	where := at{"shop", "prod/api"}
+	serves(s, where)
+	right := proxy.Routes{Stable: proxy.Upstream{Version: "r1", URL: "http://127.0.0.1:1"}}
+	f.state.Doors = []keeper.Door{{Name: where.String(), Routes: right}}
+	f.state.Processes = []keeper.Process{{Door: where.String(), Version: "r1", Digest: "sha256:1", URL: "http://127.0.0.1:1"}}
+	p, err := s.place(ctx, where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.routes = right
+	for _, kind := range []string{events.DriftArtifact, events.DriftRoutes, events.DriftGone} {
+		d := drift.Difference{Kind: kind, Version: "r1"}
+		if lost, err := s.mend(ctx, where, []drift.Difference{d}); err != nil || len(lost) > 0 {
+			t.Errorf("%s: %v, %v", kind, lost, err)
+		}
+	}
+	if p.instances["r1"] == nil || p.routes != right || len(f.asked) > 0 {
+		t.Errorf("it was changed: %v, %v", p.instances, p.routes)
+	}
+	f.mu.Lock()
+	f.state.Doors[0].Routes = proxy.Routes{Stable: proxy.Upstream{Version: "other"}}
+	f.mu.Unlock()
+	if _, err := s.mend(ctx, where, []drift.Difference{{Kind: events.DriftRoutes, Version: "r1"}}); err != nil {
+		t.Error(err)
+	}
+	f.hear(ctx, t, "/route shop/prod/api")
 }
 
 // One that hangs is no reason to begin looking late.
@@ -223,15 +402,15 @@ func TestACountThatHangs(t *testing.T) {
 	project.Environments = []events.Environment{{Name: "prod", Strategy: events.CanaryStrategy}}
 	s.wanted.projects["shop"] = project
 	serves(s, slow)
-	p := &place{at: slow, front: s.front, instances: map[string]*instance{}}
+	p := &place{mu: newLock(), at: slow, front: s.front, instances: map[string]*instance{}}
 	s.places[slow] = p
 	s.untried[slow] = true // so that nothing else asks for it
 	looking(ctx, t, s)
 	f.hear(ctx, t, "/snapshot shop/prod/slow")
-	if !p.mu.TryLock() {
+	if !p.mu.try() {
 		t.Fatal("the place is held")
 	}
-	p.mu.Unlock()
+	p.mu.free()
 	f.holds("shop/dev/quick")
 	f.hear(ctx, t, "/stop shop/dev/quick")
 }
@@ -288,7 +467,7 @@ func TestWhatWasNotTriedIsNotLost(t *testing.T) {
 			for _, id := range test.runs {
 				s.running[where.String()] = append(s.running[where.String()], keeper.Process{Version: id, Digest: good.Digest, URL: "http://127.0.0.1:1"})
 			}
-			lost, err := s.mend(ctx, where, held{}, found)
+			lost, err := s.mend(ctx, where, found)
 			var versions []string
 			for _, d := range lost {
 				versions = append(versions, d.Version)

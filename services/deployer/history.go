@@ -80,10 +80,10 @@ func (s *site) recordAt(ctx context.Context, p *place, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	if !p.mu.TryLock() {
+	if !p.mu.try() {
 		return nil
 	}
-	defer p.mu.Unlock()
+	defer p.mu.free()
 	var closed bool
 	if p.history, closed = p.history.look(stable.id, total(snapshot, stable.id), now); closed {
 		return p.remember(ctx, p.observed) // with it: what is observed must not go back to what it was before

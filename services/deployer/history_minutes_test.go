@@ -51,7 +51,7 @@ func TestACanaryKnowsTheHourBefore(t *testing.T) {
 	}
 	now := time.Now()
 	record := func(now time.Time) {
-		counts := newTurns(time.Minute)
+		counts := newTurns(time.Minute, time.Minute)
 		s.record(t.Context(), counts, now)
 		counts.all.Wait()
 	}

@@ -27,7 +27,7 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	tick := time.NewTicker(s.options.Look)
 	defer tick.Stop()
 	before := map[at]seen{}
-	mends, counts := newTurns(s.patience), newTurns(countFor) // no look waits for one
+	mends, counts := newTurns(s.patience, s.share), newTurns(countFor, s.share) // no look waits for one
 	defer mends.all.Wait()
 	defer counts.all.Wait()
 	var tidied time.Time
@@ -91,7 +91,7 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			continue
 		}
 		mends.begin(ctx, where, func(turn context.Context) {
-			lost, err := s.mend(turn, where, have, mendable)
+			lost, err := s.mend(turn, where, mendable)
 			for _, d := range lost {
 				if now, sequence := s.wanted.at(where); !now.Drifted(d.Kind, d.Version) {
 					s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
@@ -100,12 +100,6 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			if err != nil {
 				if ctx.Err() == nil {
 					s.options.Log("drift could not be mended; trying again", "at", where.String(), "error", err.Error())
-				}
-				return
-			}
-			for _, d := range mendable {
-				if d.Kind == events.DriftUnknown && outside {
-					s.options.Log(endedForAnother, "at", where.String(), "rollout", d.Version)
 				}
 			}
 		})
@@ -187,10 +181,17 @@ func (s *site) differences(where at, state rollout.State, h held) (found []drift
 		return nil, false
 	}
 	if p != nil {
-		if !p.mu.TryLock() {
+		if !p.mu.try() {
 			return nil, false
 		}
-		defer p.mu.Unlock()
+		defer p.mu.free()
+	}
+	return s.compared(p, where, state, h), true
+}
+
+// compared are the differences of a place whose lock the caller holds; nil: of one that was not opened yet.
+func (s *site) compared(p *place, where at, state rollout.State, h held) []drift.Difference {
+	if p != nil {
 		for id, one := range p.instances {
 			if process, there := h.have.Processes[id]; there && (one.wanted != nil || one.ended != nil) {
 				process.Ending = true
@@ -212,7 +213,7 @@ func (s *site) differences(where at, state rollout.State, h held) (found []drift
 			want.Coming, want.Baseline = append(want.Coming, running.baseline.id), nil
 		}
 	}
-	return drift.Compare(want, h.have), true
+	return drift.Compare(want, h.have)
 }
 
 // seenAs is the kind of difference that a look finds where a mend found this one.
@@ -223,14 +224,62 @@ func seenAs(kind string) string {
 	return kind
 }
 
-// mend forgets what is not so, and converges. What could not be started again is lost.
-func (s *site) mend(ctx context.Context, where at, h held, found []drift.Difference) (lost []drift.Difference, err error) {
+// mend forgets what is not so, and converges. What could not be started again is lost. It goes by what is so now: the look that found it
+// may be long ago, and what was found then be in order.
+func (s *site) mend(ctx context.Context, where at, found []drift.Difference) (lost []drift.Difference, err error) {
 	p, err := s.place(ctx, where)
 	if err != nil {
 		return nil, err
 	}
-	p.mu.Lock()
-	for _, d := range found {
+	still, err := s.forget(ctx, p, found)
+	if len(still) == 0 {
+		return nil, err
+	}
+	converged := s.converge(ctx, where)
+	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
+		tried := startErrors(converged)
+		if busy := p.mu.take(ctx); busy != nil {
+			return nil, errors.Join(err, converged, busy)
+		}
+		for _, d := range still {
+			if failed := tried[d.Version]; d.Kind == events.DriftGone && failed != nil && p.instances[d.Version] == nil {
+				d.Kind, d.Found = events.DriftLost, "it can not be started again: "+failed.Error()
+				lost = append(lost, d)
+			}
+		}
+		p.mu.free()
+	}
+	err = errors.Join(err, converged)
+	if state, _ := s.wanted.at(where); err == nil && state.Serving != nil && state.Serving.Target == events.OutsideTarget {
+		for _, d := range still {
+			if d.Kind == events.DriftUnknown {
+				s.options.Log(endedForAnother, "at", where.String(), "rollout", d.Version)
+			}
+		}
+	}
+	return lost, err
+}
+
+// forget makes what is known of a place what the front says, as far as it differs, and returns what of the differences is still there.
+func (s *site) forget(ctx context.Context, p *place, found []drift.Difference) ([]drift.Difference, error) {
+	if err := p.mu.take(ctx); err != nil {
+		return nil, err
+	}
+	defer p.mu.free()
+	front, err := s.front.Now(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h, there := s.held(front)[p.at]
+	if !there {
+		return nil, nil
+	}
+	state, _ := s.wanted.at(p.at)
+	now := s.compared(p, p.at, state, h)
+	still := slices.DeleteFunc(slices.Clone(found), func(d drift.Difference) bool {
+		return !slices.ContainsFunc(now, func(n drift.Difference) bool { return n.Kind == d.Kind && n.Version == d.Version })
+	})
+	for _, d := range still {
 		one := p.instances[d.Version]
 		switch {
 		case d.Kind == events.DriftRoutes:
@@ -242,21 +291,8 @@ func (s *site) mend(ctx context.Context, where at, h held, found []drift.Differe
 			delete(p.instances, d.Version)
 		case d.Kind == events.DriftArtifact:
 			delete(p.instances, d.Version)
-			err = errors.Join(err, s.front.Stop(ctx, where.String(), d.Version))
+			err = errors.Join(err, s.front.Stop(ctx, p.at.String(), d.Version))
 		}
 	}
-	p.mu.Unlock()
-	converged := s.converge(ctx, where)
-	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
-		tried := startErrors(converged)
-		p.mu.Lock()
-		for _, d := range found {
-			if failed := tried[d.Version]; d.Kind == events.DriftGone && failed != nil && p.instances[d.Version] == nil {
-				d.Kind, d.Found = events.DriftLost, "it can not be started again: "+failed.Error()
-				lost = append(lost, d)
-			}
-		}
-		p.mu.Unlock()
-	}
-	return lost, errors.Join(err, converged)
+	return still, err
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/process"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
@@ -146,29 +147,36 @@ func TestAServiceThatFlapsOnTrialIsTakenBack(t *testing.T) {
 
 // What serves can not be started again after the machine was: what mends it is deployed all the same, though it would be a canary.
 func TestTheNextVersionComesWhereWhatServesIsLost(t *testing.T) {
-	b := newBus(t, time.Minute)
-	o := Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond}
-	stop := b.run(o)
-	lost, shelf := newShelf(t), newShelf(t)
-	b.configure(testProject("prod"))
-	v1, v2 := lost.put(t, "v1", "good"), shelf.put(t, "v2", "good")
-	b.publish(v1)
-	address := url(b.await("v1", published("prod", v1.Digest)))
-	stop()
-	lost.server.Close()
-	if err := os.RemoveAll(filepath.Join(o.Data, "executables")); err != nil {
-		t.Fatal(err)
-	}
-	defer b.run(o)()
-	b.await("drift", drifted(events.DriftGone))
-	if c := b.await("the end of hope", drifted(events.DriftLost)).Content.(events.DriftFound); !strings.Contains(c.Found, "it can not be started again") {
-		t.Error(c.Found)
-	}
-	b.publish(v2)
-	b.await("v2", published("prod", v2.Digest))
-	b.await("its end", mended(events.DriftLost))
-	if got := get(t, address); !strings.HasPrefix(got, "v2 ") {
-		t.Error(got)
+	for _, test := range []string{"the registry is away", "the registry hangs"} {
+		t.Run(test, func(t *testing.T) {
+			b := newBus(t, time.Minute)
+			o := Options{Data: t.TempDir(), Grace: time.Second, Look: 50 * time.Millisecond, OCI: []oci.Option{oci.Silence(200 * time.Millisecond)}}
+			stop := b.run(o)
+			lost, shelf := newShelf(t), newShelf(t)
+			b.configure(testProject("prod"))
+			v1, v2 := lost.put(t, "v1", "good"), shelf.put(t, "v2", "good")
+			b.publish(v1)
+			address := url(b.await("v1", published("prod", v1.Digest)))
+			stop()
+			lost.server.Close()
+			if test == "the registry hangs" {
+				silent(t, lost.host)
+			}
+			if err := os.RemoveAll(filepath.Join(o.Data, "executables")); err != nil {
+				t.Fatal(err)
+			}
+			defer b.run(o)()
+			b.await("drift", drifted(events.DriftGone))
+			if c := b.await("the end of hope", drifted(events.DriftLost)).Content.(events.DriftFound); !strings.Contains(c.Found, "it can not be started again") {
+				t.Error(c.Found)
+			}
+			b.publish(v2)
+			b.await("v2", published("prod", v2.Digest))
+			b.await("its end", mended(events.DriftLost))
+			if got := get(t, address); !strings.HasPrefix(got, "v2 ") {
+				t.Error(got)
+			}
+		})
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 // patience is how many attempts a failure gets that may pass by itself, such as an unreachable registry.
 const patience = 5
 
-// begin waits for the site and for the fact that asked, and makes the place what the facts say.
+// begin waits for the site and for the fact that asked, and makes the place what the facts say. A place that hangs does not hold up
+// the effects of others for longer than a turn lasts.
 func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, error) {
 	where := at{job.Event.Project, job.Event.Key}
 	s, err := d.use(ctx)
@@ -25,12 +26,14 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 	if err := d.wanted.reach(ctx, job.Event); err != nil {
 		return nil, where, err
 	}
-	err = s.converge(ctx, where)
+	turn, cancel := context.WithTimeout(ctx, s.patience)
+	defer cancel()
+	err = s.converge(turn, where)
 	return s, where, err
 }
 
 // beside reports whether a candidate runs with all that it needs, whatever runs of the others.
-func (s *site) beside(where at) bool {
+func (s *site) beside(ctx context.Context, where at) bool {
 	s.mu.Lock()
 	p := s.places[where]
 	s.mu.Unlock()
@@ -38,8 +41,10 @@ func (s *site) beside(where at) bool {
 	if p == nil || want.candidate == nil || want.weight > 0 {
 		return false
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if p.mu.take(ctx) != nil {
+		return false
+	}
+	defer p.mu.free()
 	for _, v := range []*version{want.candidate, want.baseline} {
 		if v != nil && (p.instances[v.id] == nil || p.instances[v.id].ended != nil) {
 			return false
@@ -74,7 +79,7 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != c.Rollout.ID || state.Stage != rollout.Starting {
 		return nil // aborted meanwhile, or done by an earlier attempt
 	}
-	if err != nil && !s.beside(where) {
+	if err != nil && !s.beside(ctx, where) {
 		if reason := lost(ctx, job, c.Rollout, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "start", Reason: reason}, Phase: events.Deploy})
 		}

@@ -97,11 +97,17 @@ func (d *deployer) watch(ctx context.Context, job *service.Job, p *place, c even
 		if err != nil {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: c.Rollout, Step: "canary", Reason: err.Error()}, Phase: events.Deploy})
 		}
-		if err := p.observe(ctx, job, c, state, deadline, own); err != nil {
+		observing, cancel := context.WithTimeout(ctx, observeFor) // it holds the lock
+		err = p.observe(observing, job, c, state, deadline, own)
+		cancel()
+		if err != nil {
 			return err
 		}
 	}
 }
+
+// observeFor is how long the front and the bus may take for one tick; what was not reported then is, with the next attempt.
+const observeFor = time.Minute
 
 // observed is how far the counts of a canary were reported. The front keeps it beside the counts.
 type observed struct {
@@ -215,8 +221,10 @@ func (p *place) count(ctx context.Context, id, baseline, previous string, guards
 // be on the stream: so each request is counted in one tick. The front keeps the report before it is sent, for the case that
 // this process does not live to hear the answer.
 func (p *place) observe(ctx context.Context, job *service.Job, c events.CanaryStepped, state rollout.State, deadline time.Duration, own map[string]*events.CanaryGuard) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if err := p.mu.take(ctx); err != nil {
+		return err
+	}
+	defer p.mu.free()
 	if p.observed.Rollout != c.Rollout.Runs() || c.Rollout.Previous == nil {
 		return nil
 	}

@@ -73,7 +73,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 				}
 			}
 			answers := false
-			p := &place{at: where, front: front}
+			p := &place{mu: newLock(), at: where, front: front}
 			observe := func(attempt uint64) error {
 				job := service.NewJob(events.Event{}, events.Project{}, attempt, func(_ context.Context, r service.Report) error {
 					if answers || test.landed {
@@ -98,7 +98,7 @@ func TestATickWithoutAnAnswerCountsOnce(t *testing.T) {
 				if front, err = keeper.Attach(t.Context(), c, nil, func(keeper.Notice) {}); err != nil {
 					t.Fatal(err)
 				}
-				p = &place{at: where, front: front}
+				p = &place{mu: newLock(), at: where, front: front}
 				if err := json.Unmarshal(front.State().Doors[0].Note, &p.observed); err != nil {
 					t.Fatal(err)
 				}

@@ -38,6 +38,8 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 	if envelope, err := os.ReadFile(kept); err == nil && signed(ctx, envelope, keys, ref, a) == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
+	defer cancel()
 	all, err := oci.Attached(ctx, ref, attest.ProvenanceMediaType, mostProvenances, s.options.OCI...)
 	if err != nil {
 		return fmt.Errorf("signature: %w", err)

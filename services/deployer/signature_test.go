@@ -83,7 +83,7 @@ func TestSignatureIsVerified(t *testing.T) {
 		"a key that is gone": {signer: &mine, names: []string{"secret:none"}, reason: "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &site{options: Options{Data: t.TempDir(), SecretsDir: secrets}}
+			s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets}).options}
 			a := signedArtifact(t, host, test.signer, test.change)
 			p := project
 			if test.names != nil {
@@ -112,14 +112,14 @@ func TestSignatureIsVerified(t *testing.T) {
 	}
 	for name, signer := range map[string]*attest.Signer{"installation": &installation, "another": &other} {
 		t.Run(name, func(t *testing.T) { // each has an executable of its own
-			s := &site{options: Options{Data: t.TempDir(), SecretsDir: secrets, TrustedKeys: filepath.Join(all, "signing.pub")}}
+			s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets, TrustedKeys: filepath.Join(all, "signing.pub")}).options}
 			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil)); (name == "installation") != (err == nil) {
 				t.Error(err)
 			}
 		})
 	}
 	// What was verified once is started again while the registry is away; another key was never trusted.
-	s := &site{options: Options{Data: t.TempDir(), SecretsDir: secrets}}
+	s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets}).options}
 	a := signedArtifact(t, host, &mine, nil)
 	if err := s.verify(t.Context(), project, "prod", a); err != nil {
 		t.Fatal(err)

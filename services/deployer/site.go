@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,7 +44,8 @@ type site struct {
 	noted   map[string]keeper.Door
 	tidying sync.Mutex // held while what nothing needs is removed
 
-	patience time.Duration // how long what hangs at one place may hold up the others
+	patience time.Duration // how long a place may take to become what the facts say
+	share    time.Duration // how long one that is slow may hold up the others
 
 	mu      sync.Mutex // not held while the front is asked anything: it may hang
 	places  map[at]*place
@@ -54,9 +54,10 @@ type site struct {
 	closed  bool
 }
 
-// place is one service in one environment. Its lock is held while it converges, not while versions drain.
+// place is one service in one environment. Its lock is held while the front is asked to start and to route, not while a registry is
+// asked, or versions drain.
 type place struct {
-	mu        sync.Mutex
+	mu        lock
 	at        at
 	front     *keeper.Client
 	url       string
@@ -225,8 +226,10 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 		_ = lock.Close()
 		return nil, err
 	}
-	// Each of the four versions that a place may have to run gets its time, one after the other, and its artifact is fetched.
-	s.patience = 4*o.StartTimeout + o.Grace + time.Minute
+	// What a place needs is fetched at once, and each of the four versions that it may have to run gets its time to start, one after
+	// the other. These bounds end first: so it is known which version did not start.
+	s.patience = 2*o.FetchTimeout + 4*o.StartTimeout + o.Grace + time.Minute
+	s.share = 5 * time.Second
 	state := s.front.State()
 	for _, d := range state.Doors {
 		s.noted[d.Name] = d
@@ -240,7 +243,7 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	return s, nil
 }
 
-// restore converges every place, again while one fails; begun is called before the first is tried.
+// restore converges every place, each again until it is what the facts say; begun is called before the first is tried.
 func (s *site) restore(ctx context.Context, begun func()) {
 	places := s.torn()
 	s.mu.Lock()
@@ -249,40 +252,47 @@ func (s *site) restore(ctx context.Context, begun func()) {
 	}
 	s.mu.Unlock()
 	begun()
+	turns := newTurns(s.patience, s.share)
+	var all sync.WaitGroup
+	for _, where := range places {
+		all.Go(func() { s.restoreAt(ctx, turns, where) })
+	}
+	all.Wait()
+}
+
+func (s *site) restoreAt(ctx context.Context, turns *turns, where at) {
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		round := newTurns(s.patience)
-		var failed atomic.Int32
-		for _, where := range places {
-			round.begin(ctx, where, func(turn context.Context) {
-				err := s.converge(turn, where)
-				s.mu.Lock()
-				delete(s.untried, where)
-				s.mu.Unlock()
-				if err != nil && ctx.Err() == nil {
-					s.options.Log("does not run as it should; trying again", "at", where.String(), "error", err.Error())
-					failed.Add(1)
-				}
-			})
-		}
-		round.all.Wait()
-		if failed.Load() == 0 {
+		var err error
+		turns.turn(ctx, func(turn context.Context) { err = s.converge(turn, where) })
+		if ctx.Err() != nil {
 			return
 		}
+		s.mu.Lock()
+		delete(s.untried, where)
+		s.mu.Unlock()
+		if err == nil {
+			return
+		}
+		s.options.Log("does not run as it should; trying again", "at", where.String(), "error", err.Error())
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
 		}
-		places = s.torn()
+		if !s.isTorn(where) {
+			return
+		}
 	}
 }
 
 // torn are the places where something has to run, or the front runs something.
 func (s *site) torn() []at {
-	return slices.DeleteFunc(s.known(), func(where at) bool {
-		r := s.wanted.running(where)
-		return r.stable == nil && r.candidate == nil && len(s.running[where.String()]) == 0
-	})
+	return slices.DeleteFunc(s.known(), func(where at) bool { return !s.isTorn(where) })
+}
+
+func (s *site) isTorn(where at) bool {
+	r := s.wanted.running(where)
+	return r.stable != nil || r.candidate != nil || len(s.running[where.String()]) > 0
 }
 
 // known are the places of the facts, and those that the front holds.
@@ -371,7 +381,7 @@ func (s *site) enter(ctx context.Context, where at) (*place, error) {
 		_ = s.front.Shut(ctx, where.String())
 		return nil, err
 	}
-	p := &place{at: where, front: s.front, url: door.URL, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
+	p := &place{mu: newLock(), at: where, front: s.front, url: door.URL, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
 	if existing {
 		counted, err := s.front.Snapshot(ctx, where.String())
 		if err != nil {

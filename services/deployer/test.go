@@ -37,7 +37,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	if state, _ := d.wanted.get(where); state.Current.Rollout.ID != r.ID || state.Stage != rollout.Placed {
 		return nil
 	}
-	if err != nil && !s.beside(where) {
+	if err != nil && !s.beside(ctx, where) {
 		if reason := lost(ctx, job, r, err); reason != "" {
 			return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: reason}, Phase: events.Deploy})
 		}
@@ -86,9 +86,11 @@ func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtim
 	if err != nil {
 		return runtimetest.Instance{}, false, err
 	}
-	p.mu.Lock()
+	if err := p.mu.take(ctx); err != nil {
+		return runtimetest.Instance{}, false, err
+	}
 	running := p.instances[r.Runs()]
-	p.mu.Unlock()
+	p.mu.free()
 	if running == nil {
 		return runtimetest.Instance{}, false, nil
 	}

@@ -102,6 +102,8 @@ func (s *site) registered(ctx context.Context, a events.ArtifactDetail) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errArtifact, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
+	defer cancel()
 	found, err := oci.Inspect(ctx, ref, s.options.OCI...)
 	switch {
 	case errors.Is(err, oci.ErrDigest), errors.Is(err, oci.ErrNotFound), errors.Is(err, oci.ErrNotExecutable), errors.Is(err, oci.ErrBadReference):

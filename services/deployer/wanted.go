@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -150,11 +151,33 @@ type version struct {
 	artifact events.ArtifactDetail
 }
 
+// key tells versions apart, also one that is started as the same rollout with another artifact.
+func (v version) key() string { return v.id + "@" + v.artifact.Digest }
+
 // running is what has to run at a place: stable for all users but the candidate's share, and the same share of baseline where there is
 // one; spare for nobody.
 type running struct {
 	stable, candidate, baseline, spare *version
 	weight                             float64
+}
+
+// onlySpare is the spare that is no other of the versions.
+func (r running) onlySpare() *version {
+	if r.spare != nil && slices.ContainsFunc(r.users(), func(v version) bool { return v.id == r.spare.id }) {
+		return nil
+	}
+	return r.spare
+}
+
+// users are the versions that users are or may be served by.
+func (r running) users() []version {
+	var all []version
+	for _, v := range []*version{r.stable, r.candidate, r.baseline} {
+		if v != nil {
+			all = append(all, *v)
+		}
+	}
+	return all
 }
 
 func (w *wanted) running(place at) running {
