@@ -2,11 +2,14 @@ package proxy
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -192,5 +195,65 @@ func TestAnswerWhileTheBodyIsStillSent(t *testing.T) {
 	send.Close()
 	if rest, err := io.ReadAll(response.Body); err != nil || len(rest) > 0 {
 		t.Errorf("%q %v", rest, err)
+	}
+}
+
+// echo is an upstream that goes on in a protocol of its own, and says everything again.
+func echo(t *testing.T, version string) Upstream {
+	t.Helper()
+	return raw(t, version, func(conn net.Conn, in *bufio.Reader, _ int) {
+		if _, err := http.ReadRequest(in); err == nil {
+			fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+			_, _ = io.Copy(conn, in)
+		}
+	})
+}
+
+// upgrade is a client that is joined with an echo.
+func upgrade(t *testing.T, f *Front) *keptClient {
+	t.Helper()
+	c := keep(t, f)
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if response, err := http.ReadResponse(c.in, nil); err != nil || response.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v %v", response, err)
+	}
+	return c
+}
+
+// A front that closes waits for upgraded connections as for any request, and cuts them when it may not wait longer.
+func TestCloseWaitsForUpgradedConnections(t *testing.T) {
+	for name, cut := range map[string]bool{"they end": false, "they are cut": true} {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: echo(t, "v1")})
+			c := upgrade(t, f)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			closed := make(chan error, 1)
+			go func() { closed <- f.Close(ctx) }()
+			eventually(t, "the front to wait", func() bool { return f.upgraded.closing.Load() })
+			for range 3 {
+				fmt.Fprint(c, "hello\n")
+				if line, _ := c.in.ReadString('\n'); line != "hello\n" {
+					t.Errorf("echoed %q", line)
+				}
+				select {
+				case err := <-closed:
+					t.Fatalf("the front has closed under an upgraded connection: %v", err)
+				default:
+				}
+			}
+			if cut {
+				cancel()
+				if _, err := c.in.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("a connection that was cut: %v", err)
+				}
+			} else {
+				_ = c.Close()
+			}
+			if err := <-closed; (err != nil) != cut {
+				t.Errorf("closed with %v", err)
+			}
+			eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+		})
 	}
 }

@@ -69,7 +69,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 			_ = c.Close()
 		}
 	}()
-	c.room = headMost
+	c.room, c.began = headMost, false
 	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
 	if sent {
 		_ = c.SetReadDeadline(x.start.Add(f.config.ResponseTimeout))
@@ -96,7 +96,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	c.room = 1<<63 - 1
 	x.count(response.StatusCode >= http.StatusInternalServerError)
 	if response.StatusCode == http.StatusSwitchingProtocols {
-		return false, c.upgrade(w, r, response)
+		return false, c.upgrade(f, w, r, response)
 	}
 	if r.ProtoMajor == 1 && !up.drained.Load() {
 		w.Header().Set("Connection", "close") // what is still to come of the body must not be taken for another request
@@ -109,7 +109,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 // untouched reports whether a request may be sent again after an error: its connection had waited, nothing came over it, and
 // the request asks for nothing that could be done twice.
 func (c *connection) untouched(r *http.Request, err error) bool {
-	if !c.used || c.in.Buffered() > 0 || r.Context().Err() != nil || r.Body != http.NoBody {
+	if !c.used || c.began || r.Context().Err() != nil || r.Body != http.NoBody {
 		return false
 	}
 	safe := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions || r.Method == http.MethodTrace
@@ -189,6 +189,7 @@ func (c *connection) answer(w http.ResponseWriter, r *http.Request, sending func
 	if _, err := c.in.Peek(1); err != nil { // ReadResponse would not tell an end before the first byte from one within the head
 		return nil, errors.Join(err, sending())
 	}
+	c.began = true
 	for range hintsMost {
 		response, err := c.next(w, r)
 		if err != nil {

@@ -430,6 +430,43 @@ func TestWhatIsSentAgain(t *testing.T) {
 	}
 }
 
+// What had begun to answer has seen the request: it is not sent again, although its connection had waited and was reset.
+func TestNothingIsSentAgainAfterTheAnswerBegan(t *testing.T) {
+	for _, says := range []string{"", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nX-A"} { // after a hint
+		var requests atomic.Int64
+		read := make(chan struct{}) // the front has what was said
+		f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+			for i := 1; ; i++ {
+				if _, err := http.ReadRequest(in); err != nil {
+					return
+				}
+				requests.Add(1)
+				if i == 1 {
+					fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					continue
+				}
+				fmt.Fprint(conn, "HTTP/1.1 103 Early Hints\r\n\r\n", says)
+				<-read
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				return
+			}
+		})})
+		c := keep(t, f)
+		fmt.Fprint(c, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n") // which does not go the quick way
+		if status, _ := c.answer(); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+		fmt.Fprint(c, "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n")
+		if status, _ := c.answer(); status != http.StatusEarlyHints {
+			t.Fatalf("status %d", status)
+		}
+		close(read)
+		if status, _ := c.answer(); status != http.StatusBadGateway || requests.Load() != 2 {
+			t.Errorf("%q: status %d after %d requests", says, status, requests.Load())
+		}
+	}
+}
+
 func TestUpstreamsThatMisbehave(t *testing.T) {
 	for name, c := range map[string]struct {
 		says   string

@@ -73,6 +73,9 @@ type Front struct {
 	server    *http.Server // of what does not go the quick way
 	handed    *handed
 	clients   clients
+	upgraded  clients // net/http's server does not know them any more
+	cutting   context.Context
+	cut       context.CancelFunc // closes those that were upgraded
 	upstreams upstreams
 	faults    faults
 	features  []feature
@@ -123,9 +126,10 @@ func New(config Config) (*Front, error) {
 		config: config, since: time.Now(), listener: listener, features: features,
 		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout),
 		handed:        &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
-		clients:       clients{empty: make(chan struct{})},
-		targets:       map[string]target{}, versions: map[string]*version{},
+		clients:       clients{empty: make(chan struct{})}, upgraded: clients{empty: make(chan struct{})},
+		targets: map[string]target{}, versions: map[string]*version{},
 	}
+	f.cutting, f.cut = context.WithCancel(context.Background())
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -283,15 +287,17 @@ func (f *Front) leave(v *version) {
 	v.settle(f.routed(v.name))
 }
 
-// Close stops to accept, waits for the requests in flight until ctx ends, then cuts them.
+// Close stops to accept, waits for the requests in flight until ctx ends, upgraded connections and streams included, then cuts them.
 func (f *Front) Close(ctx context.Context) error {
 	_ = f.listener.Close()
 	f.door.loop.post(f.door.shut)
 	f.server.SetKeepAlivesEnabled(false) // those that wait go, the others after the answer that is under way: they hold up nobody's grace
 	err := errors.Join(f.endClients(ctx), f.server.Shutdown(ctx))
-	if err != nil {
+	f.upgraded.close() // not before: an upgrade that is under way is in while the server still waits for its handler
+	if err = errors.Join(err, f.upgraded.wait(ctx)); err != nil {
 		err = errors.Join(err, f.server.Close())
 	}
+	f.cut()
 	f.upstreams.closeIdle()
 	f.each(func(s *share) {
 		s.closeIdle()

@@ -25,6 +25,7 @@ type loop struct {
 	sockets []watched
 	shares  map[*Front]*share
 	urgent  []*client // those whose time is short
+	hears   *client   // an answer, at this moment; nil: none does
 	doors   []*door   // that are not open for the moment
 	next    time.Time // nothing else is due before; zero: nothing else waits
 	looked  time.Time // at the urgent

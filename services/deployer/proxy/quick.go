@@ -22,8 +22,11 @@ const (
 	// headPatience bounds the wait for the rest of a head, or for the first one.
 	headPatience = 10 * time.Second
 	idlePatience = 2 * time.Minute
-	// newPatience is how long a client that has just come may take for its first request when the front closes.
+	// newPatience is how long a client may take for its first request, or the rest of one, when the front closes, and to end its
+	// connection after the last answer.
 	newPatience = 500 * time.Millisecond
+	// discardMost bounds what is read at a time of what comes after the last answer, in bytes: who sends more does not listen.
+	discardMost = 64 << 10
 )
 
 // client is a connection of users on the quick way: a request that has come whole and can be read in one way only is sent on in one
@@ -59,10 +62,12 @@ const (
 	clientDials                // a connection to the upstream
 	clientAsks                 // the answer
 	clientAnswers              // room for the rest of the answer
+	clientLeaves               // the end of its connection
 	clientGone                 // nothing: the loop does not know it any more
 )
 
-// clients are the connections of a front on the quick way, and those that net/http has not taken yet.
+// clients are connections that a front has to end: those on the quick way, with those that net/http has not taken yet, and those that
+// were upgraded.
 type clients struct {
 	closing atomic.Bool
 	mu      sync.Mutex
@@ -96,6 +101,16 @@ func (s *clients) close() {
 	}
 }
 
+// wait returns when none is left, or ctx ends, whose error it then returns. It comes after close.
+func (s *clients) wait(ctx context.Context) error {
+	select {
+	case <-s.empty:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // endClients closes the connections that wait for a request, and the others after theirs. It returns when none is left, or cuts
 // those that are when ctx ends, and tells so.
 func (f *Front) endClients(ctx context.Context) error {
@@ -104,23 +119,28 @@ func (f *Front) endClients(ctx context.Context) error {
 		for c := range s.clients {
 			switch c.stage {
 			case clientIdle:
-				c.end()
+				c.readable = true // a request may have come that the loop has not been told of
+				if s.loop.guard(c, c.listen); c.stage == clientIdle {
+					c.end()
+				}
 			case clientNew:
 				s.loop.hurry(c, time.Now().Add(newPatience))
+			case clientReads:
+				if c.got == readPartial {
+					s.loop.hurry(c, time.Now().Add(newPatience))
+				}
 			}
 		}
 	})
-	select {
-	case <-f.clients.empty:
-		return nil
-	case <-ctx.Done():
+	err := f.clients.wait(ctx)
+	if err != nil {
+		f.each(func(s *share) {
+			for c := range s.clients {
+				c.end()
+			}
+		})
 	}
-	f.each(func(s *share) {
-		for c := range s.clients {
-			c.end()
-		}
-	})
-	return ctx.Err()
+	return err
 }
 
 // each has every loop do something with what it has of the front.
@@ -154,6 +174,8 @@ func (c *client) ready(flags uint32) {
 	switch c.stage {
 	case clientNew, clientIdle, clientReads:
 		c.listen()
+	case clientLeaves:
+		c.discard()
 	case clientAnswers:
 		if flags&syscall.EPOLLOUT == 0 {
 			return
@@ -221,9 +243,12 @@ func (c *client) listen() {
 		c.used(0, &l.small)
 	case c.stage != clientReads || got != c.got: // once is enough
 		c.stage, c.got = clientReads, got
-		if got == readBody {
+		switch {
+		case got == readBody:
 			l.hurry(c, time.Now().Add(quickPatience))
-		} else {
+		case c.share.f.clients.closing.Load():
+			l.hurry(c, time.Now().Add(newPatience))
+		default:
 			l.calm(c, time.Now().Add(headPatience))
 		}
 	}
@@ -350,16 +375,17 @@ func (c *client) answer() {
 	c.last = f.clients.closing.Load()
 	out := a.send(c.cookie, c.last)
 	up.used(a.size, &c.loop.large)
-	c.up, c.q = nil, nil
 	if a.last {
 		up.close()
 	} else {
 		c.share.keep(up, c.start.Add(c.headed))
 	}
+	c.up = nil
 	c.used(q.size, &c.loop.small)
 	err := c.write(out)
-	c.loop.reuse(q)
 	f.leave(c.to.version)
+	c.q = nil // not before: what ends with a fault leaves too
+	c.loop.reuse(q)
 	c.loop.calm(c, c.start.Add(idlePatience))
 	switch {
 	case err != nil:
@@ -374,13 +400,42 @@ func (c *client) answer() {
 // answered goes on with the next request.
 func (c *client) answered() {
 	if c.last || c.share.f.clients.closing.Load() {
-		c.end()
+		c.lastAnswered()
 		return
 	}
 	c.stage, c.got = clientIdle, readPartial
 	if len(c.in) > 0 || c.readable {
 		c.listen()
 	}
+}
+
+// lastAnswered tells the client that nothing more comes, and reads on until it ends: the kernel resets a connection that is closed
+// while something is still to be read, and the answer may be lost on the way.
+func (c *client) lastAnswered() {
+	if syscall.Shutdown(c.fd, syscall.SHUT_WR) != nil {
+		c.end()
+		return
+	}
+	c.stage = clientLeaves
+	c.loop.hurry(c, time.Now().Add(newPatience))
+	c.used(len(c.in), &c.loop.small)
+	c.discard()
+}
+
+// discard reads what nobody answers.
+func (c *client) discard() {
+	for range discardMost / quickMost {
+		n, err := c.read(&c.loop.small, quickMost)
+		c.used(len(c.in), &c.loop.small)
+		switch {
+		case err != nil:
+			c.end()
+			return
+		case n == 0:
+			return
+		}
+	}
+	c.end()
 }
 
 // end closes a client's connection.

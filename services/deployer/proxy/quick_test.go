@@ -352,6 +352,10 @@ func TestAFaultEndsOneConnection(t *testing.T) {
 			look(f, func(s *share) { s.loop.dial = func(string) (int, error) { return -1, nil } })
 			c.ask(http.MethodGet, "")
 		},
+		"with an answer": func(f *Front, c *keptClient) {
+			look(f, func(s *share) { s.idle = nil }) // the link can not be kept
+			c.ask(http.MethodGet, "")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
@@ -362,11 +366,17 @@ func TestAFaultEndsOneConnection(t *testing.T) {
 			if _, err := c.in.ReadByte(); err == nil {
 				t.Error("its client is answered")
 			}
-			look(f, func(s *share) { s.loop.dial = dialled })
+			look(f, func(s *share) { s.loop.dial, s.idle = dialled, map[string][]*link{} })
+			if n := quickClients(f); n != 0 {
+				t.Errorf("%d connections are left", n)
+			}
 			if status, body := get(t, f, "/", "ann"); status != http.StatusOK || body != "v1" {
 				t.Errorf("another client: %d %q", status, body)
 			}
 			eventually(t, "the requests to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+			if got := f.Snapshot().Versions["v1"]; got.Requests > 3 {
+				t.Errorf("%d requests are counted", got.Requests)
+			}
 		})
 	}
 }
@@ -540,6 +550,133 @@ func TestCloseOnTheQuickWay(t *testing.T) {
 	}
 	if err := <-closed; err != nil {
 		t.Error(err)
+	}
+}
+
+// closing begins to close a front, and tells when its loops know it.
+func closing(t *testing.T, f *Front) (closed chan error) {
+	t.Helper()
+	closed = make(chan error, 1)
+	go func() { closed <- f.Close(context.Background()) }()
+	eventually(t, "the front to close", f.clients.closing.Load)
+	return closed
+}
+
+// The last answer arrives in order although the client goes on asking: what it sends is not answered, but read.
+func TestTheLastAnswerIsNotCutOff(t *testing.T) {
+	asked, may := make(chan struct{}), make(chan struct{})
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		if _, err := http.ReadRequest(in); err == nil {
+			close(asked)
+			<-may
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})})
+	f.quickPatience = time.Minute
+	c := keep(t, f)
+	c.ask(http.MethodGet, "")
+	within(t, "request", asked)
+	closed := closing(t, f)
+	for range 200 { // more than the front reads at once
+		c.ask(http.MethodPost, strings.Repeat("x", 100))
+	}
+	close(may)
+	if status, body := c.answer(); status != http.StatusOK || body != "ok" {
+		t.Errorf("%d %q", status, body)
+	}
+	if _, err := c.in.ReadByte(); err != io.EOF {
+		t.Errorf("after the last answer: %v", err)
+	}
+	_ = c.Close()
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// A client that does not stop to send after its last answer holds up a front that closes no longer than one that is silent.
+func TestAClientThatDoesNotEndIsEnded(t *testing.T) {
+	for name, sends := range map[string]int{"silent": 0, "sends": 4 * discardMost} {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+			c := keep(t, f)
+			eventually(t, "the client to be there", func() bool { return quickClients(f) == 1 })
+			closed := closing(t, f)
+			c.ask(http.MethodGet, "")
+			if status, body := c.answer(); status != http.StatusOK || body != "v1" {
+				t.Errorf("%d %q", status, body)
+			}
+			go func() { _, _ = c.Write(make([]byte, sends)) }()
+			if err := <-closed; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A request that has come, although the loop has not been told of it, is answered by a front that closes.
+func TestCloseSeesARequestThatHasCome(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+	c := keep(t, f)
+	c.ask(http.MethodGet, "")
+	c.answer()
+	release := hold(t, f)
+	closed := closing(t, f)
+	c.ask(http.MethodPost, "once")
+	release()
+	if status, body := c.answer(); status != http.StatusOK || body != "v1" {
+		t.Errorf("%d %q", status, body)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+// Half a request does not hold up a front that closes, whenever its first bytes have come.
+func TestHalfARequestHoldsUpNoClose(t *testing.T) {
+	for name, when := range map[string]string{"before": "GET / HT", "as the first": "", "as the next": "again"} {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
+			c := keep(t, f)
+			eventually(t, "the client to be there", func() bool { return quickClients(f) == 1 })
+			if when == "again" {
+				c.ask(http.MethodGet, "")
+				c.answer()
+			}
+			reads := func() bool {
+				n := 0
+				look(f, func(s *share) {
+					for c := range s.clients {
+						if c.stage == clientReads {
+							n++
+						}
+					}
+				})
+				return n == 1
+			}
+			var closed chan error
+			switch when {
+			case "":
+				closed = closing(t, f)
+				fmt.Fprint(c, "GET / HT")
+			case "again":
+				release := hold(t, f)
+				closed = closing(t, f)
+				fmt.Fprint(c, "GET / HT")
+				release()
+			default:
+				fmt.Fprint(c, when)
+				eventually(t, "the client to ask", reads)
+				closed = closing(t, f)
+			}
+			select {
+			case err := <-closed:
+				if err != nil {
+					t.Error(err)
+				}
+			case <-time.After(8 * newPatience):
+				t.Error("the front waits for half a request")
+			}
+		})
 	}
 }
 

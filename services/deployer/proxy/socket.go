@@ -123,13 +123,20 @@ func (u *link) ready(flags uint32) {
 		u.readable = true // which tells what is wrong
 	}
 	if u.readable {
+		u.loop.hears = u.client
 		u.client.hear()
+		u.loop.hears = nil
 	}
 }
 
+// broken ends the client, also where the link waits for another one already.
 func (u *link) broken() {
-	if u.client != nil {
-		u.client.end()
+	c := u.loop.hears
+	if u.loop.hears = nil; c == nil {
+		c = u.client
+	}
+	if c != nil {
+		c.end()
 	}
 }
 
@@ -166,9 +173,10 @@ func (s *share) take(address string) *link {
 
 // keep has a link wait for its next request, but for one that has more to say than its answer.
 func (s *share) keep(u *link, now time.Time) {
-	u.before, u.since, u.client = true, now, nil
+	u.before, u.since = true, now
 	if waiting := s.idle[u.address]; u.epoch == s.f.upstreams.epoch.Load() && len(waiting) < idleMost && !u.readable && !u.ended && len(u.in)+len(u.out) == 0 {
 		s.idle[u.address] = append(waiting, u)
+		u.client = nil
 		s.loop.expect(now.Add(idleFor))
 	} else {
 		u.close()

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,17 +19,24 @@ func upgradeOf(h http.Header) string {
 	return h.Get("Upgrade")
 }
 
-// upgrade joins the client's connection and the upstream's, until one of them ends.
-func (c *connection) upgrade(w http.ResponseWriter, r *http.Request, response *http.Response) error {
+var errClosing = errors.New("the front is closing")
+
+// upgrade joins the client's connection and the upstream's, until one of them ends, or the front cuts them.
+func (c *connection) upgrade(f *Front, w http.ResponseWriter, r *http.Request, response *http.Response) error {
 	wanted, got := upgradeOf(r.Header), upgradeOf(response.Header)
 	if !strings.EqualFold(wanted, got) {
 		return fmt.Errorf("the upstream goes on in %q, %q was asked for", got, wanted)
 	}
+	if !f.upgraded.add() {
+		return errClosing
+	}
+	defer f.upgraded.remove()
 	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = client.Close() }()
+	defer context.AfterFunc(f.cutting, func() { _, _ = client.Close(), c.Close() })()
 	_ = client.SetDeadline(time.Time{})
 	h := w.Header()
 	copyHeaders(h, response.Header)

@@ -39,6 +39,7 @@ type connection struct {
 	before  []byte    // the quick way has read it
 	room    int64     // bytes that may still be read; of a head
 	used    bool      // it has answered before
+	began   bool      // something came over it for the request that is under way
 	since   time.Time // it waits
 }
 
