@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // While routes change and the old version is stopped as soon as it has drained, no user sees a failure, whatever
@@ -255,5 +256,119 @@ func TestCloseWaitsForUpgradedConnections(t *testing.T) {
 			}
 			eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
 		})
+	}
+}
+
+// versions of HTTP that users speak, by name.
+func versions() map[string]*http.Client {
+	var two http.Protocols
+	two.SetUnencryptedHTTP2(true)
+	return map[string]*http.Client{"HTTP/1.1": {Transport: &http.Transport{}}, "HTTP/2": {Transport: &http.Transport{Protocols: &two}}}
+}
+
+// A client that does not send the rest of its body is told so, has no request in flight any more, and is nobody's error.
+func TestAnUploadThatStalls(t *testing.T) {
+	for name, client := range versions() {
+		t.Run(name, func(t *testing.T) {
+			broke := make(chan struct{})
+			f := front(t, Config{Patience: time.Nanosecond}, Routes{Stable: serve(t, "v1", func(_ http.ResponseWriter, r *http.Request) {
+				if _, err := io.Copy(io.Discard, r.Body); err != nil {
+					close(broke)
+				}
+			})})
+			f.stall = 50 * time.Millisecond
+			body, send := io.Pipe()
+			defer send.Close()
+			go func() { _, _ = send.Write([]byte("half")) }()
+			response, err := client.Post(f.URL(), "text/plain", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusRequestTimeout || response.ProtoMajor == 1 && !response.Close {
+				t.Errorf("%d, close %v", response.StatusCode, response.Close)
+			}
+			within(t, "end at the upstream", broke)
+			eventually(t, "the request to be over", func() bool {
+				got := f.Snapshot().Versions["v1"]
+				return got.InFlight == 0 && got.Requests == 1 && got.Errors == 0
+			})
+		})
+	}
+}
+
+// A client that takes no more of its answer is cut, and is nobody's error.
+func TestAReaderThatStalls(t *testing.T) {
+	for name, client := range versions() {
+		for _, path := range []string{"/chunks", "/known"} {
+			t.Run(name+path, func(t *testing.T) {
+				f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/known" {
+						w.Header().Set("Content-Length", "1000000000000")
+					}
+					for block := make([]byte, 64<<10); r.Context().Err() == nil; {
+						_, _ = w.Write(block)
+					}
+				})})
+				f.stall = 50 * time.Millisecond
+				response, err := client.Get(f.URL() + path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer response.Body.Close()
+				eventually(t, "the request to be over", func() bool {
+					got := f.Snapshot().Versions["v1"]
+					return got.InFlight == 0 && got.Requests == 1 && got.Errors == 0
+				})
+			})
+		}
+	}
+}
+
+// What an upstream takes its time for stalls nobody, before the answer and within it, nor does a body that goes on and on.
+func TestPausesOfTheUpstreamAreNotTheClients(t *testing.T) {
+	const stall = 200 * time.Millisecond
+	for name, client := range versions() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				for range 3 {
+					<-time.After(2 * stall)
+					fmt.Fprint(w, string(body), err)
+					w.(http.Flusher).Flush()
+				}
+			})})
+			f.stall = stall
+			body, send := io.Pipe()
+			go func() {
+				for range 20 {
+					fmt.Fprint(send, "x")
+					<-time.After(stall / 10)
+				}
+				_ = send.Close()
+			}()
+			response, err := client.Post(f.URL(), "text/plain", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			want := strings.Repeat(strings.Repeat("x", 20)+"<nil>", 3)
+			if got, err := io.ReadAll(response.Body); string(got) != want || err != nil {
+				t.Errorf("%d %q %v", response.StatusCode, got, err)
+			}
+		})
+	}
+}
+
+// Who sent a body that can not be read is not told that all is well.
+func TestABrokenUploadIsNotAnswered(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(_ http.ResponseWriter, r *http.Request) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})})
+	if answer := say(t, f, "POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n"); strings.Contains(answer, "200 OK") {
+		t.Errorf("%q", answer)
 	}
 }

@@ -11,9 +11,11 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/textproto"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -70,7 +72,8 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 		}
 	}()
 	c.room, c.began = headMost, false
-	up := &uploading{c: c, body: r.Body, x: x, ended: make(chan struct{})}
+	up := &uploading{c: c, body: r.Body, x: x, client: http.NewResponseController(w), stall: f.stall, ended: make(chan struct{})}
+	defer up.leave()
 	if sent {
 		_ = c.SetReadDeadline(x.start.Add(f.config.ResponseTimeout))
 		_, _ = io.Copy(io.Discard, r.Body) // it came whole, and went with the head
@@ -96,10 +99,16 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	c.room = 1<<63 - 1
 	x.count(response.StatusCode >= http.StatusInternalServerError)
 	if response.StatusCode == http.StatusSwitchingProtocols {
+		up.leave()
 		return false, c.upgrade(f, w, r, response)
 	}
 	if r.ProtoMajor == 1 && !up.drained.Load() {
 		w.Header().Set("Connection", "close") // what is still to come of the body must not be taken for another request
+	}
+	if r.ProtoMajor > 1 {
+		patient := &patientWriter{w, http.NewResponseController(w), f.stall}
+		defer patient.hurry() // the server sends what is left
+		w = patient
 	}
 	err = deliver(w, response)
 	kept = err == nil && !response.Close && up.done()
@@ -237,6 +246,11 @@ type uploading struct {
 	x    *exchange
 	body io.ReadCloser
 
+	client *http.ResponseController
+	stall  time.Duration
+	mu     sync.Mutex
+	left   bool // the handler is about to end, and the client is the server's
+
 	drained atomic.Bool   // the client has sent all
 	ended   chan struct{} // closed once err is known
 	err     error
@@ -276,6 +290,35 @@ func (u *uploading) begin(w http.ResponseWriter, r *http.Request, patience time.
 	return nil, nil
 }
 
+// Read reads the client's body. Each piece has to come in time.
+func (u *uploading) Read(p []byte) (int, error) {
+	u.await(time.Now().Add(u.stall))
+	n, err := u.body.Read(p)
+	switch {
+	case errors.Is(err, io.EOF):
+		u.await(time.Time{}) // what comes next is the server's, which waits for it as long as the answer takes
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		u.x.stalled.Store(true)
+	}
+	return n, err
+}
+
+// await bounds the wait for the client; zero: not any more. It does nothing once the handler has left: the server has deadlines of
+// its own, and may have given the connection to another request.
+func (u *uploading) await(until time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.left {
+		_ = u.client.SetReadDeadline(until)
+	}
+}
+
+func (u *uploading) leave() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.left = true
+}
+
 func (u *uploading) send(r *http.Request) error {
 	var to io.WriteCloser = plainWriter{u.c.out}
 	chunked := r.ContentLength < 0
@@ -286,7 +329,7 @@ func (u *uploading) send(r *http.Request) error {
 	if r.ContentLength > 0 {
 		flush = nil // it is over soon, and the buffer is small
 	}
-	read, written := copyBody(to, u.body, flush)
+	read, written := copyBody(to, u, flush)
 	if read != nil {
 		if !errors.Is(read, http.ErrBodyReadAfterClose) {
 			u.x.broken.Store(true)
@@ -351,6 +394,34 @@ func copyHeaders(to, from http.Header) {
 		}
 	}
 }
+
+// patientWriter bounds the wait for a client of HTTP/2 that takes no more of its stream. For the others handedConn does it.
+type patientWriter struct {
+	http.ResponseWriter
+	client *http.ResponseController
+	stall  time.Duration
+}
+
+func (p *patientWriter) Write(data []byte) (n int, err error) {
+	p.within(func() { n, err = p.ResponseWriter.Write(data) })
+	return n, err
+}
+
+// FlushError is net/http's.
+func (p *patientWriter) FlushError() (err error) {
+	p.within(func() { err = p.client.Flush() })
+	return err
+}
+
+func (p *patientWriter) within(do func()) {
+	p.hurry()
+	do()
+	_ = p.client.SetWriteDeadline(time.Time{}) // the upstream may take longer for what comes next
+}
+
+func (p *patientWriter) hurry() { _ = p.client.SetWriteDeadline(time.Now().Add(p.stall)) }
+
+func (p *patientWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // deliver hands a response on. What has no length is handed on as it comes.
 func deliver(w http.ResponseWriter, response *http.Response) error {

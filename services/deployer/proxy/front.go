@@ -81,6 +81,8 @@ type Front struct {
 	features  []feature
 	// quickPatience bounds the wait for an answer on the quick way.
 	quickPatience time.Duration
+	// stall bounds the wait for the next piece of a client's body, and for a client to take the next piece of its answer.
+	stall time.Duration
 
 	mu       sync.Mutex
 	routes   Routes
@@ -124,9 +126,9 @@ func New(config Config) (*Front, error) {
 	}
 	f := &Front{
 		config: config, since: time.Now(), listener: listener, features: features,
-		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout),
-		handed:        &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
-		clients:       clients{empty: make(chan struct{})}, upgraded: clients{empty: make(chan struct{})},
+		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout), stall: idlePatience,
+		handed:  &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
+		clients: clients{empty: make(chan struct{})}, upgraded: clients{empty: make(chan struct{})},
 		targets: map[string]target{}, versions: map[string]*version{},
 	}
 	f.cutting, f.cut = context.WithCancel(context.Background())

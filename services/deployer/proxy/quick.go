@@ -553,6 +553,12 @@ func (h *handedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write bounds the wait for a client that takes no more of its answer.
+func (h *handedConn) Write(p []byte) (int, error) {
+	_ = h.SetWriteDeadline(time.Now().Add(h.f.stall))
+	return h.Conn.Write(p)
+}
+
 // Close also ends a request that was sent on, and that net/http did not get to.
 func (h *handedConn) Close() error {
 	if b := h.begun.Swap(nil); b != nil {

@@ -18,6 +18,7 @@ type exchange struct {
 	erred    atomic.Bool
 	injected atomic.Bool
 	broken   atomic.Bool // the client's body broke off
+	stalled  atomic.Bool // and because the client did not send it
 }
 
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
@@ -67,20 +68,26 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 func (f *Front) failed(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
 	left := errors.Is(r.Context().Err(), context.Canceled)
 	left = left || x.broken.Load()
-	x.count(!left || time.Since(x.start) >= f.config.Patience)
-	if left {
-		return // nobody is there to answer
+	stalled := x.stalled.Load()
+	x.count(!left || time.Since(x.start) >= f.config.Patience && !stalled)
+	if left && !stalled {
+		panic(http.ErrAbortHandler) // nobody is there to answer; and who still is must not be told that all is well
 	}
-	f.logFailed(x, r.URL.Path, err)
-	status := http.StatusBadGateway
+	status, text := http.StatusBadGateway, "the service did not answer"
 	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	switch {
+	case stalled:
+		status, text = http.StatusRequestTimeout, "the rest of the request did not come"
+	case errors.As(err, &timeout) && timeout.Timeout():
 		status = http.StatusGatewayTimeout
+	}
+	if !stalled {
+		f.logFailed(x, r.URL.Path, err)
 	}
 	if r.ProtoMajor == 1 && r.Body != http.NoBody {
 		w.Header().Set("Connection", "close") // what is left of the body must not be taken for another request
 	}
-	http.Error(w, "the service did not answer", status)
+	http.Error(w, text, status)
 }
 
 func (f *Front) logFailed(x *exchange, path string, err error) {
