@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -65,7 +66,7 @@ func (f *Front) Snapshot() Snapshot {
 	versions := maps.Clone(f.versions)
 	inFlight := make(map[string]int64, len(versions))
 	for name, v := range versions {
-		inFlight[name] = v.inFlight
+		inFlight[name] = v.inFlight.Load()
 	}
 	f.mu.Unlock()
 	for name, v := range versions {
@@ -76,10 +77,12 @@ func (f *Front) Snapshot() Snapshot {
 	return s
 }
 
-// version counts the requests of one version. inFlight and drains belong to the front's lock, the rest to its own.
+// version counts the requests of one version. drains belong to the front's lock, under which inFlight rises and routed changes;
+// the rest to its own.
 type version struct {
 	name     string
-	inFlight int64
+	inFlight atomic.Int64
+	routed   atomic.Bool
 	drains   []chan struct{}
 
 	mu        sync.Mutex
@@ -96,8 +99,8 @@ func newVersion(name string, features []feature) *version {
 }
 
 // settle closes the drains of a version that nothing uses any more.
-func (v *version) settle(routed bool) {
-	if routed || v.inFlight > 0 {
+func (v *version) settle() {
+	if v.routed.Load() || v.inFlight.Load() > 0 {
 		return
 	}
 	for _, d := range v.drains {

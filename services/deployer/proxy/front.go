@@ -205,7 +205,8 @@ func (f *Front) SetRoutes(routes Routes) error {
 		f.targets[u.Version] = target{parsed[i], v}
 	}
 	for _, v := range f.versions {
-		v.settle(f.routed(v.name))
+		v.routed.Store(f.routed(v.name))
+		v.settle()
 	}
 	f.mu.Unlock()
 
@@ -246,7 +247,7 @@ func (f *Front) Drain(name string) <-chan struct{} {
 		return drained
 	}
 	v.drains = append(v.drains, drained)
-	v.settle(f.routed(name))
+	v.settle()
 	return drained
 }
 
@@ -254,7 +255,7 @@ func (f *Front) Drain(name string) <-chan struct{} {
 func (f *Front) Forget(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if v := f.versions[name]; v == nil || v.inFlight > 0 || f.routed(name) {
+	if v := f.versions[name]; v == nil || v.inFlight.Load() > 0 || f.routed(name) {
 		return false
 	}
 	delete(f.versions, name)
@@ -277,16 +278,20 @@ func (f *Front) enter(user string) (target, bool) {
 	}
 	to, ok := f.targets[name]
 	if ok {
-		to.version.inFlight++
+		to.version.inFlight.Add(1)
 	}
 	return to, ok
 }
 
+// leave ends what enter began. Only the last one of a version that is in no route settles it: where SetRoutes takes it out later,
+// it sees that none is left.
 func (f *Front) leave(v *version) {
+	if v.inFlight.Add(-1) > 0 || v.routed.Load() {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	v.inFlight--
-	v.settle(f.routed(v.name))
+	v.settle()
 }
 
 // Close stops to accept, waits for the requests in flight until ctx ends, upgraded connections and streams included, then cuts them.

@@ -35,6 +35,9 @@ var targetBytes = characters("-._~!$&'()*+,;=:@/%?")
 // hostBytes are those of a name or an address with a port.
 var hostBytes = characters("-._:[]")
 
+// markBytes are those of a mark that the front has made.
+var markBytes = characters("")
+
 func characters(more string) (t [256]bool) {
 	for _, c := range []byte(more + "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") {
 		t[c] = true
@@ -163,15 +166,32 @@ func (h *head) read(data, rest []byte, own func(name, value []byte) (on, ok bool
 // quickRequest is a request that can be read in one way only. Its slices are good until more is read from its client.
 type quickRequest struct {
 	method                                 string
+	bodied                                 bool
 	path, host, body, user, accept, cookie []byte
 	size                                   int  // of all
 	head                                   head // for the upstream, without what the front says itself
 	answer                                 quickAnswer
 }
 
-// methods are those of the quick way, and whether they have a body there.
-var methods = map[string]bool{
-	http.MethodGet: false, http.MethodHead: false, http.MethodOptions: false, http.MethodPost: true, http.MethodPut: true, http.MethodPatch: true, http.MethodDelete: false,
+// methodOf is one of the quick way, and whether it has a body there; empty: none of them.
+func methodOf(text []byte) (name string, bodied bool) {
+	switch string(text) {
+	case http.MethodGet:
+		return http.MethodGet, false
+	case http.MethodPost:
+		return http.MethodPost, true
+	case http.MethodHead:
+		return http.MethodHead, false
+	case http.MethodPut:
+		return http.MethodPut, true
+	case http.MethodDelete:
+		return http.MethodDelete, false
+	case http.MethodOptions:
+		return http.MethodOptions, false
+	case http.MethodPatch:
+		return http.MethodPatch, true
+	}
+	return "", false
 }
 
 // read reads what has come so far.
@@ -188,7 +208,7 @@ func (q *quickRequest) read(data []byte) reading {
 		return got
 	}
 	size := q.head.length
-	if q.host == nil || (size >= 0) != methods[q.method] { // a body that is not expected, or one of no length
+	if q.host == nil || (size >= 0) != q.bodied { // a body that is not expected, or one of no length
 		return readUnusual
 	}
 	size = max(size, 0)
@@ -244,11 +264,7 @@ func (q *quickRequest) first(text []byte) bool {
 	if space < 0 {
 		return false
 	}
-	for method := range methods {
-		if method == string(text[:space]) {
-			q.method = method
-		}
-	}
+	q.method, q.bodied = methodOf(text[:space])
 	target, ok := bytes.CutSuffix(text[space+1:], []byte(" HTTP/1.1"))
 	if q.method == "" || !ok || len(target) == 0 || target[0] != '/' || (len(target) > 1 && target[1] == '/') || !consists(&targetBytes, target) {
 		return false
@@ -270,18 +286,35 @@ func (q *quickRequest) feature(features []feature) int {
 	return featureOf(features, path)
 }
 
-// mark names the user, and the cookie to set.
-func (q *quickRequest) mark(host string) (string, *http.Cookie) {
+// mark names the user, and the cookie to set, empty: none.
+func (q *quickRequest) mark(host string) (user, set string) {
 	if len(q.user) > 0 {
-		return string(q.user), nil
+		return string(q.user), ""
 	}
-	if len(q.cookie) > 0 {
-		r := http.Request{Header: http.Header{"Cookie": {string(q.cookie)}}}
-		if c, err := r.Cookie(UserCookie); err == nil && c.Value != "" {
-			return c.Value, nil
-		}
+	if user = cookieUser(q.cookie); user != "" {
+		return user, ""
 	}
 	return newMark(string(q.accept), host)
+}
+
+// cookieUser is the user that a Cookie header names, as net/http reads it; empty: none.
+func cookieUser(header []byte) string {
+	at := bytes.Index(header, []byte(UserCookie))
+	if at < 0 {
+		return ""
+	}
+	before, value := header[:at], header[at+len(UserCookie):]
+	if end := bytes.IndexByte(value, ';'); end >= 0 {
+		value = value[:end]
+	}
+	if (len(before) == 0 || bytes.HasSuffix(before, []byte("; "))) && len(value) > 1 && value[0] == '=' && consists(&markBytes, value[1:]) {
+		return string(value[1:])
+	}
+	r := http.Request{Header: http.Header{"Cookie": {string(header)}}} // it is odd, or another one's value has the name in it
+	if c, err := r.Cookie(UserCookie); err == nil {
+		return c.Value
+	}
+	return ""
 }
 
 // send is the request with what the front says of its client.
@@ -356,16 +389,16 @@ func (a *quickAnswer) field(name, value []byte) (on, ok bool) {
 }
 
 // send is the answer with what the front says itself.
-func (a *quickAnswer) send(cookie *http.Cookie, last bool) []byte {
+func (a *quickAnswer) send(cookie string, last bool) []byte {
 	out := a.head.out
 	if !a.dated {
 		out = append(out, "Date: "...)
 		out = time.Now().UTC().AppendFormat(out, http.TimeFormat)
 		out = append(out, "\r\n"...)
 	}
-	if cookie != nil {
+	if cookie != "" {
 		out = append(out, "Set-Cookie: "...)
-		out = append(out, cookie.String()...)
+		out = append(out, cookie...)
 		out = append(out, "\r\n"...)
 	}
 	if last {

@@ -44,7 +44,7 @@ type client struct {
 	// Of the request that is under way.
 	q       *quickRequest
 	to      target
-	cookie  *http.Cookie
+	cookie  string // to set; empty: none
 	feature int
 	start   time.Time
 	headed  time.Duration // when the head of the answer came; zero: it has not
@@ -523,7 +523,7 @@ var errUntaken = errors.New("the upstream does not read its request")
 // begun is a request on its way, and what marks its user.
 type begun struct {
 	x      *exchange
-	cookie *http.Cookie
+	cookie string
 	c      *connection // the request went over it; nil: over none yet
 	err    error       // why it can not go on
 }

@@ -34,8 +34,8 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	x := b.x
 	defer f.leave(x.version)
-	if b.cookie != nil {
-		http.SetCookie(w, b.cookie)
+	if b.cookie != "" {
+		w.Header().Set("Set-Cookie", b.cookie)
 	}
 	// Without it the server would swallow the rest of a request's body at the first byte of the answer.
 	_ = http.NewResponseController(w).EnableFullDuplex()

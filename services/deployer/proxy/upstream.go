@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	idleMost     = 256 // connections of an upstream that wait
+	// idleMost are the connections to an address that wait: those of each loop, which can use no other's, and those of net/http's way.
+	idleMost     = 256
 	idleFor      = 90 * time.Second
 	dialPatience = 2 * time.Second
 	// headMost bounds the head of a response, in bytes.

@@ -17,13 +17,13 @@ const (
 	UserCookie = "lemnis_user"
 )
 
-// identify names the request's user, and the cookie to set when the request has no mark of its own.
-func identify(r *http.Request) (user string, set *http.Cookie) {
+// identify names the request's user, and the cookie to set (the value of Set-Cookie) when the request has no mark of its own.
+func identify(r *http.Request) (user, set string) {
 	if user = r.Header.Get(UserHeader); user != "" {
-		return user, nil
+		return user, ""
 	}
 	if c, err := r.Cookie(UserCookie); err == nil && c.Value != "" {
-		return c.Value, nil
+		return c.Value, ""
 	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -33,17 +33,22 @@ func identify(r *http.Request) (user string, set *http.Cookie) {
 }
 
 // newMark is for a user without one.
-func newMark(accept, host string) (user string, set *http.Cookie) {
+func newMark(accept, host string) (user, set string) {
 	if strings.Contains(accept, "text/html") {
 		user = rand.Text()
 	} else {
 		sum := sha256.Sum256([]byte("lemnis_user " + host))
 		user = hex.EncodeToString(sum[:10])
 	}
-	return user, &http.Cookie{ //nolint:gosec // not Secure: the front speaks plain HTTP, and the mark grants nothing
-		Name: UserCookie, Value: user, Path: "/", MaxAge: 365 * 24 * 3600, HttpOnly: true, SameSite: http.SameSiteLaxMode,
-	}
+	return user, markBefore + user + markAfter
 }
+
+// markBefore and markAfter are the cookie of a user around the mark. It is not Secure: the front speaks plain HTTP, and the mark
+// grants nothing.
+const (
+	markBefore = UserCookie + "="
+	markAfter  = "; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax" // a year
+)
 
 // place is the user's number in [0, 1) for a rollout: the same in every process.
 func place(service, version, user string) float64 {
