@@ -823,3 +823,26 @@ func TestSurplusReachesNobody(t *testing.T) {
 		})
 	}
 }
+
+// A client that has said that it sends nothing more is answered while that takes no longer than the quick way waits; after that it
+// is taken for one that has left, as net/http does.
+func TestHalfClosedClients(t *testing.T) {
+	left := make(chan struct{})
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/late" {
+			<-r.Context().Done()
+			close(left)
+			return
+		}
+		fmt.Fprint(w, "v1")
+	})})
+	for path, want := range map[string]string{"/": "v1", "/late": ""} {
+		c := keep(t, f)
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+		_ = c.Conn.(*net.TCPConn).CloseWrite()
+		if all, err := io.ReadAll(c.in); !strings.HasSuffix(string(all), want) || (len(all) > 0) != (want != "") || err != nil {
+			t.Errorf("%s: %q %v", path, all, err)
+		}
+	}
+	within(t, "end at the upstream", left)
+}
