@@ -185,6 +185,9 @@ func (s *site) arrange(ctx context.Context, p *place, files map[string]file) ([]
 		case want.stable != nil && want.weight > 0:
 			routes.Canary, routes.Baseline, routes.Weight = &upstream, baseline, want.weight
 			environment, service := rollout.SplitKey(p.at.key)
+			if err := s.countBy(ctx, p); err != nil {
+				return nil, err
+			}
 			names := guards(s.wanted.project(p.at.project), environment, service)
 			if err := p.count(ctx, v.id, compared.id, want.stable.id, names); err != nil { // from its first request on
 				return nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,26 @@ import (
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
+
+// search asks for one feature of a service now and then, as a hundred users, until stop.
+func search(address string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ctx.Err() == nil; i++ {
+			request, _ := http.NewRequestWithContext(ctx, http.MethodGet, address+"/search", http.NoBody)
+			request.Header.Set("X-User", fmt.Sprint("user-", i%100))
+			if response, err := http.DefaultClient.Do(request); err == nil {
+				_ = response.Body.Close()
+			}
+			<-tick.C
+		}
+	}()
+	return func() { cancel(); <-done }
+}
 
 // A feature that few users use is broken in a new version: among all requests that is little, and its guard sees it.
 func TestAGuardTakesAVersionBackThatBreaksAFeature(t *testing.T) {
@@ -27,22 +48,7 @@ func TestAGuardTakesAVersionBackThatBreaksAFeature(t *testing.T) {
 	address := url(d.await(t, "v1", published("prod", v1.Digest)))
 	crowd := traffic(address, 100)
 	defer crowd.stop()
-	searching, stop := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	defer func() { stop(); <-done }()
-	go func() { // one request of many is a search
-		defer close(done)
-		tick := time.NewTicker(10 * time.Millisecond)
-		defer tick.Stop()
-		for i := 0; searching.Err() == nil; i++ {
-			request, _ := http.NewRequestWithContext(searching, http.MethodGet, address+"/search", http.NoBody)
-			request.Header.Set("X-User", fmt.Sprint("user-", i%100))
-			if response, err := http.DefaultClient.Do(request); err == nil {
-				_ = response.Body.Close()
-			}
-			<-tick.C
-		}
-	}()
+	defer search(address)()
 	d.publish(v2)
 	judged := d.await(t, "verdict", is[events.CanaryJudged]).Content.(events.CanaryJudged)
 	if judged.Verdict != events.Rollback {
@@ -61,6 +67,34 @@ func TestAGuardTakesAVersionBackThatBreaksAFeature(t *testing.T) {
 		t.Errorf("parts %+v", judged.Parts)
 	}
 	t.Log(judged.Reason)
+}
+
+// A feature that the project gets while its service has users already is judged in the next rollout.
+func TestAGuardOnAFeatureThatIsNew(t *testing.T) {
+	b := newBus(t, time.Minute)
+	defer b.run(Options{Data: t.TempDir(), Grace: time.Second})()
+	shelf := newShelf(t)
+	p := testProject("prod")
+	c := p.Environments[0].Canary
+	c.Deadline, c.Objective = events.Duration(time.Minute), 0.5 // whole requests fail rarely enough
+	b.configure(p)
+	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "sly")
+	b.publish(v1)
+	address := url(b.await("v1", published("prod", v1.Digest)))
+	crowd := traffic(address, 100)
+	defer crowd.stop()
+	defer search(address)()
+	p.Features = []events.Feature{{Name: "search", Service: "api", Path: "/search"}}
+	guarded := *c
+	guarded.Guards = []string{"search"}
+	p.Environments = slices.Clone(p.Environments)
+	p.Environments[0].Canary = &guarded
+	b.configure(p)
+	b.publish(v2)
+	judged := b.await("verdict", is[events.CanaryJudged]).Content.(events.CanaryJudged)
+	if judged.Verdict != events.Rollback || len(judged.Parts) != 2 || judged.Parts[1].Name != "search" || judged.Parts[1].Canary != 1 || judged.Parts[1].Baseline != 0 {
+		t.Errorf("%+v", judged)
+	}
 }
 
 // ordering is a project whose canaries are guarded by what the service counts itself.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -61,6 +62,7 @@ type place struct {
 	at        at
 	front     *keeper.Client
 	url       string
+	config    proxy.Config // of the door
 	routes    proxy.Routes
 	instances map[string]*instance // by rollout
 	drilled   map[string]float64
@@ -342,15 +344,38 @@ func (s *site) place(ctx context.Context, where at) (*place, error) {
 	}
 }
 
-// enter opens the address of a place.
-func (s *site) enter(ctx context.Context, where at) (*place, error) {
-	environment, name := rollout.SplitKey(where.key)
+// features are the path prefixes of a service's features, by name.
+func (s *site) features(where at) map[string]string {
+	_, name := rollout.SplitKey(where.key)
 	features := map[string]string{}
 	for _, f := range s.wanted.project(where.project).Features {
 		if f.Service == name && f.Name != proxy.OtherFeature && strings.HasPrefix(f.Path, "/") {
 			features[f.Name], _, _ = strings.Cut(f.Path, "?")
 		}
 	}
+	return features
+}
+
+// countBy has the front count by the features that the project has now: a guard of one that came after the door was opened would
+// count nothing.
+func (s *site) countBy(ctx context.Context, p *place) error {
+	features := s.features(p.at)
+	if maps.Equal(features, p.config.Features) {
+		return nil
+	}
+	config := p.config
+	config.Features = features
+	_, err := s.front.Open(ctx, p.at.String(), config)
+	if err == nil {
+		p.config = config
+	}
+	return err
+}
+
+// enter opens the address of a place.
+func (s *site) enter(ctx context.Context, where at) (*place, error) {
+	environment, name := rollout.SplitKey(where.key)
+	features := s.features(where)
 	held, existing := s.noted[where.String()]
 	if existing && !s.options.Door.shows(held) {
 		s.options.Log("users come in otherwise than is configured now; closing that and opening anew", "at", where.String(), "address", held.Addr, "url", held.URL)
@@ -360,11 +385,13 @@ func (s *site) enter(ctx context.Context, where at) (*place, error) {
 		}
 	}
 	var door keeper.Door
+	var config proxy.Config
 	err := s.ports.listen(where.String(), func(port int) (err error) {
-		door, err = s.front.Open(ctx, where.String(), proxy.Config{
+		config = proxy.Config{
 			Environment: environment, Service: name, Address: net.JoinHostPort(s.options.Door.listen(), strconv.Itoa(port)),
 			Open: s.options.Door.Listen != "", Host: s.options.Door.Host, Features: features,
-		})
+		}
+		door, err = s.front.Open(ctx, where.String(), config)
 		return err
 	})
 	if err != nil {
@@ -381,7 +408,7 @@ func (s *site) enter(ctx context.Context, where at) (*place, error) {
 		_ = s.front.Shut(ctx, where.String())
 		return nil, err
 	}
-	p := &place{mu: newLock(), at: where, front: s.front, url: door.URL, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
+	p := &place{mu: newLock(), at: where, front: s.front, url: door.URL, config: config, routes: door.Routes, instances: map[string]*instance{}, drilled: map[string]float64{}}
 	if existing {
 		counted, err := s.front.Snapshot(ctx, where.String())
 		if err != nil {

@@ -216,3 +216,30 @@ func TestUpperBoundCovers(t *testing.T) {
 		t.Error("no data and only errors allow a rate of 1")
 	}
 }
+
+// A canary that is nearly proven to be worse gets no more users, however much budget is left; its share may still fall.
+func TestRampStopsWhileTheCanaryIsSuspect(t *testing.T) {
+	p := Policy{SLO: 0.9}
+	tick := Tick{CanaryRequests: 600, CanaryErrors: 6, BaselineRequests: 5400, BaselineErrors: 5, Weight: 0.1}
+	s := Start(nil)
+	for before := s; ; before = s {
+		s = s.Observe(tick)
+		evidence, weight := s.rollbackEvidence(p), Ramp(s, p)
+		if evidence >= suspicion {
+			if weight != 0.1 {
+				t.Errorf("weight %v at evidence %.3g, not what it was", weight, evidence)
+			}
+			if w := Ramp(before, p); w <= 0.1 {
+				t.Errorf("weight %v before: it would not have risen", w)
+			}
+			break
+		}
+	}
+	if w := Ramp(s, Policy{SLO: 0.9999}); w >= 0.1 {
+		t.Errorf("weight %v without a budget, and does not fall", w)
+	}
+	s.Weight = 0 // not known
+	if w := Ramp(s, p); w <= 0.1 {
+		t.Errorf("weight %v is held, of none that is known", w)
+	}
+}

@@ -5,13 +5,20 @@ import "math"
 // boundLevel is the chance that upperBound is ever wrong.
 const boundLevel = 0.05
 
+// suspicion is the evidence against the canary from which it is given no more users: what a rollback still takes comes as well
+// from those it has.
+const suspicion = 20
+
 // Ramp is the weight for the next tick: κ(1−SLO)/(U − p_b) within the policy's limits, where U bounds the canary's
 // error rate from above at every look (95 %) and p_b is the baseline's rate. In the worst case that the data still
 // allow, the canary then burns κ times the error budget. It can fall when errors arrive: the budget comes before a
-// user's stickiness.
+// user's stickiness. While the evidence against the canary is at suspicion or above, it does not rise.
 func Ramp(s State, p Policy) float64 {
 	p = p.withDefaults()
 	top := max(p.MaxWeight, p.MinWeight)
+	if s.Weight > 0 && s.rollbackEvidence(p) >= suspicion {
+		top = max(min(top, s.Weight), p.MinWeight)
+	}
 	risk := upperBound(s.ScaledErrors, s.ScaledRequests) - rate(s.Baseline)
 	if risk <= 0 {
 		return top

@@ -232,7 +232,8 @@ func call[A any](ctx context.Context, k *Client, path string, q any) (a A, err e
 	return a, nil
 }
 
-// Open opens a door, or returns the one of this name.
+// Open opens a door. Where there is one of this name it stays as it is, but for the features, which are c's from now on; a front of a
+// version before leaves them too.
 func (k *Client) Open(ctx context.Context, name string, c proxy.Config) (Door, error) {
 	return call[Door](ctx, k, "open", openRequest{name, c})
 }

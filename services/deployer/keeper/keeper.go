@@ -213,6 +213,8 @@ func (k *keeper) open(q openRequest) (Door, error) {
 		}
 		h = &held{front: front}
 		k.doors[q.Name] = h
+	} else if err := h.front.SetFeatures(q.Config.Features); err != nil {
+		return Door{}, err
 	}
 	return h.door(q.Name), nil
 }

@@ -70,7 +70,7 @@ func (f *Front) Snapshot() Snapshot {
 	}
 	f.mu.Unlock()
 	for name, v := range versions {
-		counts := v.snapshot(f.features)
+		counts := v.snapshot(*f.features.Load())
 		counts.InFlight = inFlight[name]
 		s.Versions[name] = counts
 	}
@@ -87,15 +87,19 @@ type version struct {
 
 	mu        sync.Mutex
 	total     Counts
-	byFeature []Counts // as the front's features, then other
+	byFeature []Counts // by slot; those at the end that have counted nothing may be missing
 }
 
-func newVersion(name string, features []feature) *version {
-	v := &version{name: name, total: Counts{Buckets: make([]int64, len(Bounds)+1)}, byFeature: make([]Counts, len(features)+1)}
-	for i := range v.byFeature {
-		v.byFeature[i].Buckets = make([]int64, len(Bounds)+1)
+func newVersion(name string) *version { return &version{name: name, total: newCounts()} }
+
+func newCounts() Counts { return Counts{Buckets: make([]int64, len(Bounds)+1)} }
+
+// of is a feature's counts; under the lock.
+func (v *version) of(slot int) *Counts {
+	for slot >= len(v.byFeature) {
+		v.byFeature = append(v.byFeature, newCounts())
 	}
-	return v
+	return &v.byFeature[slot]
 }
 
 // settle closes the drains of a version that nothing uses any more.
@@ -109,12 +113,12 @@ func (v *version) settle() {
 	v.drains = nil
 }
 
-func (v *version) count(feature int, isError, injected bool, took time.Duration) {
+func (v *version) count(slot int, isError, injected bool, took time.Duration) {
 	seconds := max(took.Seconds(), 1e-6)
 	bucket, log := sort.SearchFloat64s(Bounds, seconds), math.Log(seconds)
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	for _, c := range []*Counts{&v.total, &v.byFeature[feature]} {
+	for _, c := range []*Counts{&v.total, v.of(slot)} {
 		c.Requests++
 		if isError {
 			c.Errors++
@@ -128,23 +132,19 @@ func (v *version) count(feature int, isError, injected bool, took time.Duration)
 	}
 }
 
-func (v *version) fail(feature int) {
+func (v *version) fail(slot int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.total.Errors++
-	v.byFeature[feature].Errors++
+	v.of(slot).Errors++
 }
 
 func (v *version) snapshot(features []feature) VersionCounts {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	s := VersionCounts{Counts: v.total.clone(), Features: map[string]Counts{}}
-	for i, c := range v.byFeature {
-		name := OtherFeature
-		if i < len(features) {
-			name = features[i].name
-		}
-		s.Features[name] = c.clone()
+	s := VersionCounts{Counts: v.total.clone(), Features: map[string]Counts{OtherFeature: v.of(otherSlot).clone()}}
+	for _, f := range features {
+		s.Features[f.name] = v.of(f.slot).clone()
 	}
 	return s
 }
@@ -154,7 +154,13 @@ func (c Counts) clone() Counts {
 	return c
 }
 
-type feature struct{ name, prefix string }
+type feature struct {
+	name, prefix string
+	slot         int // of its counts
+}
+
+// otherSlot is OtherFeature's.
+const otherSlot = 0
 
 // parseFeatures sorts them so that the first match is the longest.
 func parseFeatures(named map[string]string) ([]feature, error) {
@@ -163,7 +169,7 @@ func parseFeatures(named map[string]string) ([]feature, error) {
 		if name == OtherFeature || name == "" || !strings.HasPrefix(prefix, "/") {
 			return nil, fmt.Errorf("feature %q with prefix %q: a prefix starts with /, and %q is taken", name, prefix, OtherFeature)
 		}
-		all = append(all, feature{name, strings.TrimSuffix(prefix, "/")})
+		all = append(all, feature{name: name, prefix: strings.TrimSuffix(prefix, "/")})
 	}
 	slices.SortFunc(all, func(a, b feature) int {
 		if d := len(b.prefix) - len(a.prefix); d != 0 {
@@ -174,11 +180,12 @@ func parseFeatures(named map[string]string) ([]feature, error) {
 	return all, nil
 }
 
+// featureOf is the slot of a path's feature.
 func featureOf(features []feature, path string) int {
-	for i, f := range features {
+	for _, f := range features {
 		if rest, ok := strings.CutPrefix(path, f.prefix); ok && (rest == "" || rest[0] == '/') {
-			return i
+			return f.slot
 		}
 	}
-	return len(features)
+	return otherSlot
 }

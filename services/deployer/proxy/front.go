@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -78,7 +79,7 @@ type Front struct {
 	cut       context.CancelFunc // closes those that were upgraded
 	upstreams upstreams
 	faults    faults
-	features  []feature
+	features  atomic.Pointer[[]feature] // those that count now, the longest prefix first
 	// quickPatience bounds the wait for an answer on the quick way.
 	quickPatience time.Duration
 	// stall bounds the wait for the next piece of a client's body, and for a client to take the next piece of its answer.
@@ -88,6 +89,7 @@ type Front struct {
 	routes   Routes
 	targets  map[string]target // of the routes, by version
 	versions map[string]*version
+	slots    map[string]int // where versions count a feature, by name, also of features that were
 }
 
 type target struct {
@@ -109,10 +111,6 @@ func New(config Config) (*Front, error) {
 	if config.Log == nil {
 		config.Log = func(string, ...any) {}
 	}
-	features, err := parseFeatures(config.Features)
-	if err != nil {
-		return nil, err
-	}
 	address, err := net.ResolveTCPAddr("tcp", config.Address)
 	if err != nil {
 		return nil, fmt.Errorf("proxy address: %w", err)
@@ -125,11 +123,15 @@ func New(config Config) (*Front, error) {
 		return nil, fmt.Errorf("proxy listen: %w", err)
 	}
 	f := &Front{
-		config: config, since: time.Now(), listener: listener, features: features,
+		config: config, since: time.Now(), listener: listener,
 		quickPatience: min(quickPatience, config.Patience, config.ResponseTimeout), stall: idlePatience,
 		handed:  &handed{Listener: listener, conns: make(chan net.Conn), done: make(chan struct{})},
 		clients: clients{empty: make(chan struct{})}, upgraded: clients{empty: make(chan struct{})},
-		targets: map[string]target{}, versions: map[string]*version{},
+		targets: map[string]target{}, versions: map[string]*version{}, slots: map[string]int{},
+	}
+	if err := f.SetFeatures(config.Features); err != nil {
+		_ = listener.Close()
+		return nil, err
 	}
 	f.cutting, f.cut = context.WithCancel(context.Background())
 	var protocols http.Protocols
@@ -199,7 +201,7 @@ func (f *Front) SetRoutes(routes Routes) error {
 	for i, u := range upstreams {
 		v := f.versions[u.Version]
 		if v == nil {
-			v = newVersion(u.Version, f.features)
+			v = newVersion(u.Version)
 			f.versions[u.Version] = v
 		}
 		f.targets[u.Version] = target{parsed[i], v}
@@ -217,6 +219,25 @@ func (f *Front) SetRoutes(routes Routes) error {
 	}
 	f.config.Log("routes changed", "environment", f.config.Environment, "service", f.config.Service,
 		"stable", routes.Stable.Version, "canary", canary, "weight", routes.Weight)
+	return nil
+}
+
+// SetFeatures has requests counted by these features from now on, as in Config.Features. What a feature of the same name has counted
+// stays, and one that is left out is in no Snapshot. The error names the first that can not be one; nothing is changed then.
+func (f *Front) SetFeatures(named map[string]string) error {
+	features, err := parseFeatures(named)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, one := range features {
+		if _, known := f.slots[one.name]; !known {
+			f.slots[one.name] = len(f.slots) + 1
+		}
+		features[i].slot = f.slots[one.name]
+	}
+	f.features.Store(&features)
 	return nil
 }
 

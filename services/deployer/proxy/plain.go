@@ -277,10 +277,10 @@ func (q *quickRequest) first(text []byte) bool {
 	return true
 }
 
-// feature is the one that the path belongs to.
+// feature is the slot of the one that the path belongs to.
 func (q *quickRequest) feature(features []feature) int {
 	if len(features) == 0 {
-		return 0
+		return otherSlot
 	}
 	path, _ := url.PathUnescape(string(q.path)) // first has seen that it can be
 	return featureOf(features, path)

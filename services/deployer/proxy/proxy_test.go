@@ -243,6 +243,59 @@ func TestCountsByVersionAndFeature(t *testing.T) {
 	}
 }
 
+// A feature that comes while the front serves counts from then on; those that stay go on, and one that went comes back with what it had.
+func TestFeaturesThatComeLater(t *testing.T) {
+	release := make(chan struct{})
+	stable := serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/cart/slow" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-release
+			panic(http.ErrAbortHandler)
+		}
+	})
+	f := front(t, Config{Features: map[string]string{"cart": "/cart", "old": "/old"}}, Routes{Stable: stable})
+	for _, path := range []string{"/cart", "/old", "/search"} {
+		get(t, f, path, "ann")
+	}
+	slow, err := http.Get(f.URL() + "/cart/slow") // begun by the features before, and fails by those after
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetFeatures(map[string]string{"cart": "cart"}); err == nil {
+		t.Error("a prefix without / counts")
+	}
+	// It sorts before cart, and by the length of its prefix too.
+	if err := f.SetFeatures(map[string]string{"a search": "/search/all", "cart": "/cart"}); err != nil {
+		t.Fatal(err)
+	}
+	close(release)
+	if _, err := io.Copy(io.Discard, slow.Body); err == nil {
+		t.Error("the answer did not break off")
+	}
+	_ = slow.Body.Close()
+	for _, path := range []string{"/cart", "/search/all", "/search/all", "/old"} {
+		get(t, f, path, "ann")
+	}
+	counted := func(want map[string][2]int64) {
+		t.Helper()
+		got := f.Snapshot().Versions["v1"].Features
+		for name, n := range want {
+			if c, ok := got[name]; !ok || c.Requests != n[0] || c.Errors != n[1] || len(c.Buckets) != len(Bounds)+1 {
+				t.Errorf("%s: %d requests, %d errors, want %v", name, c.Requests, c.Errors, n)
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%d features, want %d", len(got), len(want))
+		}
+	}
+	counted(map[string][2]int64{"cart": {3, 1}, "a search": {2, 0}, OtherFeature: {2, 0}})
+	if err := f.SetFeatures(map[string]string{"old": "/old"}); err != nil {
+		t.Fatal(err)
+	}
+	counted(map[string][2]int64{"old": {1, 0}, OtherFeature: {2, 0}})
+}
+
 func TestTransportFailureIsAnErrorOfTheVersion(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -276,7 +276,7 @@ func (c *client) ask(q *quickRequest) {
 		c.hand(nil)
 		return
 	}
-	c.q, c.to, c.feature, c.start, c.headed = q, to, q.feature(f.features), time.Now(), 0
+	c.q, c.to, c.feature, c.start, c.headed = q, to, q.feature(*f.features.Load()), time.Now(), 0
 	q.send(c.host)
 	c.send()
 }

@@ -11,7 +11,7 @@ import (
 // exchange is one request on its way; it is counted once, and its error at most once.
 type exchange struct {
 	target
-	feature  int
+	feature  int // its slot
 	start    time.Time
 	headed   time.Duration // when the head of the answer came, since the start; zero: now, when it is counted
 	answered atomic.Bool
@@ -30,7 +30,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "no version of this service is deployed", http.StatusServiceUnavailable)
 			return
 		}
-		b = &begun{x: &exchange{target: to, feature: featureOf(f.features, r.URL.Path), start: time.Now()}, cookie: cookie}
+		b = &begun{x: &exchange{target: to, feature: featureOf(*f.features.Load(), r.URL.Path), start: time.Now()}, cookie: cookie}
 	}
 	x := b.x
 	defer f.leave(x.version)
