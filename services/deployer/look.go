@@ -236,7 +236,7 @@ func (s *site) mend(ctx context.Context, where at, found []drift.Difference) (lo
 		return nil, err
 	}
 	converged := s.converge(ctx, where)
-	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) {
+	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) && !errors.Is(converged, keeper.ErrHangs) {
 		tried := startErrors(converged)
 		if busy := p.mu.take(ctx); busy != nil {
 			return nil, errors.Join(err, converged, busy)

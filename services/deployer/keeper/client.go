@@ -4,6 +4,7 @@ package keeper
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,9 @@ import (
 // ErrGone says that the front does not answer any more, or that another deployer commands it.
 var ErrGone = errors.New("the front is gone")
 
+// ErrHangs says that the front has not answered in time: what was asked for may be done later, or never.
+var ErrHangs = errors.New("the front hangs")
+
 // Refusal is why the front did not do what it was asked.
 type Refusal struct{ Reason string }
 
@@ -39,6 +43,7 @@ type Client struct {
 	stream io.Closer
 	cancel context.CancelFunc // of the stream's request
 	state  State
+	config Config
 	done   chan struct{} // closed when the front is gone
 	once   sync.Once
 }
@@ -66,6 +71,7 @@ func Attach(ctx context.Context, c Config, command []string, log func(Notice)) (
 	for {
 		k, err := attach(wait, c.Folder, log)
 		if err == nil && k.state.Protocol == Protocol {
+			k.config = c
 			return k, nil
 		}
 		if err == nil { // another version's: users are away for as long as it takes
@@ -220,7 +226,25 @@ func (k *Client) post(ctx context.Context, path string, q any) (*http.Response, 
 	return nil, fmt.Errorf("%w: %s", ErrGone, reason)
 }
 
-func call[A any](ctx context.Context, k *Client, path string, q any) (a A, err error) {
+// call waits for an answer. What takes time by its nature is told how much, beside the patience; forever is the caller's business.
+func call[A any](ctx context.Context, k *Client, path string, takes time.Duration, q any) (a A, err error) {
+	if takes != forever {
+		most := k.config.Patience + takes
+		asking, cancel := context.WithTimeout(ctx, most)
+		defer cancel()
+		defer func() {
+			if err != nil && ctx.Err() == nil && asking.Err() != nil {
+				err = fmt.Errorf("%w: no answer to %s within %s", ErrHangs, path, most)
+			}
+		}()
+		return answered[A](asking, k, path, q)
+	}
+	return answered[A](ctx, k, path, q)
+}
+
+const forever time.Duration = -1
+
+func answered[A any](ctx context.Context, k *Client, path string, q any) (a A, err error) {
 	response, err := k.post(ctx, path, q)
 	if err != nil {
 		return a, err
@@ -235,68 +259,68 @@ func call[A any](ctx context.Context, k *Client, path string, q any) (a A, err e
 // Open opens a door. Where there is one of this name it stays as it is, but for the features, which are c's from now on; a front of a
 // version before leaves them too.
 func (k *Client) Open(ctx context.Context, name string, c proxy.Config) (Door, error) {
-	return call[Door](ctx, k, "open", openRequest{name, c})
+	return call[Door](ctx, k, "open", 0, openRequest{name, c})
 }
 
 // Shut closes a door.
 func (k *Client) Shut(ctx context.Context, door string) error {
-	_, err := call[nothing](ctx, k, "shut", doorRequest{door})
+	_, err := call[nothing](ctx, k, "shut", k.config.Grace, doorRequest{door})
 	return err
 }
 
 // Route sends new requests by the routes.
 func (k *Client) Route(ctx context.Context, door string, r proxy.Routes) error {
-	_, err := call[nothing](ctx, k, "route", routeRequest{door, r})
+	_, err := call[nothing](ctx, k, "route", 0, routeRequest{door, r})
 	return err
 }
 
 // Fault makes a version fail on purpose.
 func (k *Client) Fault(ctx context.Context, door string, f proxy.Fault) error {
-	_, err := call[nothing](ctx, k, "fault", faultRequest{door, f})
+	_, err := call[nothing](ctx, k, "fault", 0, faultRequest{door, f})
 	return err
 }
 
 // Snapshot is what a door has counted.
 func (k *Client) Snapshot(ctx context.Context, door string) (proxy.Snapshot, error) {
-	return call[proxy.Snapshot](ctx, k, "snapshot", doorRequest{door})
+	return call[proxy.Snapshot](ctx, k, "snapshot", 0, doorRequest{door})
 }
 
 // Remember keeps a note with a door for as long as its counts last.
 func (k *Client) Remember(ctx context.Context, door string, note []byte) error {
-	_, err := call[nothing](ctx, k, "remember", noteRequest{door, note})
+	_, err := call[nothing](ctx, k, "remember", 0, noteRequest{door, note})
 	return err
 }
 
 // Drain returns when a version is in no route and none of its requests is in flight, or ctx ends.
 func (k *Client) Drain(ctx context.Context, door, version string) error {
-	_, err := call[nothing](ctx, k, "drain", versionRequest{door, version})
+	_, err := call[nothing](ctx, k, "drain", forever, versionRequest{door, version})
 	return err
 }
 
-// Start runs a version unless it runs, and returns once it is healthy. The error is a [*Refusal] when it does not get there.
+// Start runs a version unless it runs, and returns once it is healthy; another start of it, or one that ends, is waited for. The error is a [*Refusal] when it does not get there.
 func (k *Client) Start(ctx context.Context, door, version, digest string, spec process.Spec) (Process, error) {
-	return call[Process](ctx, k, "start", startRequest{door, version, digest, spec})
+	return call[Process](ctx, k, "start", 2*cmp.Or(spec.StartTimeout, process.DefaultStartTimeout)+k.config.Grace, startRequest{door, version, digest, spec})
 }
 
 // Now is what the front holds now. A front of a version before knows no such question, and refuses it.
 func (k *Client) Now(ctx context.Context) (State, error) {
-	return call[State](ctx, k, "state", nothing{})
+	return call[State](ctx, k, "state", 0, nothing{})
 }
 
 // Process describes a version that runs.
 func (k *Client) Process(ctx context.Context, door, version string) (Process, error) {
-	return call[Process](ctx, k, "process", versionRequest{door, version})
+	return call[Process](ctx, k, "process", 0, versionRequest{door, version})
 }
 
 // Stop ends the process of a version, with its grace, and forgets its counts.
 func (k *Client) Stop(ctx context.Context, door, version string) error {
-	_, err := call[nothing](ctx, k, "stop", versionRequest{door, version})
+	_, err := call[nothing](ctx, k, "stop", 2*k.config.Grace, versionRequest{door, version})
 	return err
 }
 
 // Close ends the front in order and returns when it has told the last it has to tell.
 func (k *Client) Close(ctx context.Context) error {
-	_, err := call[nothing](ctx, k, "close", nothing{})
+	_, err := call[nothing](ctx, k, "close", forever, nothing{})
 	if err == nil {
 		select {
 		case <-k.done:

@@ -29,12 +29,15 @@ type Config struct {
 	Grace time.Duration
 	// Alone is how long the front goes on without a deployer. Zero: 10 min.
 	Alone time.Duration
+	// Patience is how long a deployer waits for what the front does at once, before it takes the front for hanging. Zero: 10 s.
+	Patience time.Duration
 }
 
 // Defaults of a Config.
 const (
-	DefaultGrace = 10 * time.Second
-	DefaultAlone = 10 * time.Minute
+	DefaultGrace    = 10 * time.Second
+	DefaultAlone    = 10 * time.Minute
+	DefaultPatience = 10 * time.Second
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -43,6 +46,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Alone <= 0 {
 		c.Alone = DefaultAlone
+	}
+	if c.Patience <= 0 {
+		c.Patience = DefaultPatience
 	}
 	var err error
 	c.Folder, err = filepath.Abs(c.Folder)

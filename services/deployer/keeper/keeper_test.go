@@ -244,6 +244,51 @@ func TestAFrontThatHangs(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("it is stopped while it is commanded", func(t *testing.T) {
+		c := Config{Folder: t.TempDir(), Grace: 100 * time.Millisecond, Patience: 100 * time.Millisecond}
+		k := attached(t, c, []string{os.Args[0]})
+		ctx, door := t.Context(), Door{Name: "shop/prod/api"}
+		asks := map[string]func() error{
+			"state":    func() error { _, err := k.Now(ctx); return err },
+			"open":     func() error { _, err := k.Open(ctx, door.Name, proxy.Config{}); return err },
+			"route":    func() error { return k.Route(ctx, door.Name, proxy.Routes{}) },
+			"fault":    func() error { return k.Fault(ctx, door.Name, proxy.Fault{}) },
+			"snapshot": func() error { _, err := k.Snapshot(ctx, door.Name); return err },
+			"remember": func() error { return k.Remember(ctx, door.Name, nil) },
+			"process":  func() error { _, err := k.Process(ctx, door.Name, "r1"); return err },
+			"shut":     func() error { return k.Shut(ctx, door.Name) },
+			"stop":     func() error { return k.Stop(ctx, door.Name, "r1") },
+			"start": func() error {
+				_, err := k.Start(ctx, door.Name, "r1", "sha256:1", process.Spec{StartTimeout: 100 * time.Millisecond})
+				return err
+			},
+		}
+		_ = syscall.Kill(k.State().PID, syscall.SIGSTOP)
+		type failure struct {
+			what string
+			err  error
+		}
+		failed := make(chan failure, len(asks))
+		for what, ask := range asks {
+			go func() { failed <- failure{what, ask()} }()
+		}
+		late := time.After(10 * time.Second)
+		for range asks {
+			select {
+			case f := <-failed:
+				if !errors.Is(f.err, ErrHangs) || errors.Is(f.err, ErrGone) || !strings.Contains(f.err.Error(), "no answer to "+f.what+" within ") {
+					t.Errorf("%s: %v", f.what, f.err)
+				}
+			case <-late:
+				t.Fatal("who asks hangs with it")
+			}
+		}
+		_ = syscall.Kill(k.State().PID, syscall.SIGCONT)
+		eventually(t, "answers again", func() bool { s, err := k.Now(ctx); return err == nil && s.Life == k.State().Life })
+		if err := k.Close(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
 	t.Run("it is another version's and does not end", func(t *testing.T) {
 		c := Config{Folder: t.TempDir()}
 		if err := os.Mkdir(filepath.Join(c.Folder, "front"), 0o700); err != nil {

@@ -25,7 +25,7 @@ type Spec struct {
 	Env []string
 	// HealthPath is asked by GET until it answers 2xx. Empty: the process only has to listen on its port.
 	HealthPath string
-	// StartTimeout bounds the wait for health. Zero: 30 s.
+	// StartTimeout bounds the wait for health. Zero: DefaultStartTimeout.
 	StartTimeout time.Duration
 	// LogFile takes what the process writes, appended. Empty: dropped.
 	LogFile string
@@ -58,6 +58,9 @@ type Process struct {
 	current  *running
 }
 
+// DefaultStartTimeout is a Spec's.
+const DefaultStartTimeout = 30 * time.Second
+
 const maxAttempts = 5
 
 var (
@@ -70,7 +73,7 @@ var (
 // After that ctx has no effect: the process runs until Stop.
 func (s *Supervisor) Start(ctx context.Context, spec Spec) (*Process, error) {
 	if spec.StartTimeout <= 0 {
-		spec.StartTimeout = 30 * time.Second
+		spec.StartTimeout = DefaultStartTimeout
 	}
 	executable, err := filepath.Abs(spec.Executable)
 	if err != nil {
