@@ -81,6 +81,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if backend := os.Getenv(fewFiles); backend != "" {
+		if err := serveWithFewFiles(backend); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

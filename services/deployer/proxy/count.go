@@ -56,12 +56,16 @@ type Snapshot struct {
 	Routes      Routes                   `json:"routes"`
 	Versions    map[string]VersionCounts `json:"versions"`
 	Faults      []Fault                  `json:"faults,omitempty"` // in force now
+	// Paused is how often no client could be let in, for lack of open files above all: those that come wait meanwhile.
+	Paused int64 `json:"paused,omitempty"`
+	// Unserved are clients whose request was answered with 503 before it was any version's, for the same reason.
+	Unserved int64 `json:"unserved,omitempty"`
 }
 
 // Snapshot reads all counts; those of one version are of one moment.
 func (f *Front) Snapshot() Snapshot {
 	s := Snapshot{Environment: f.config.Environment, Service: f.config.Service, Since: f.since, Routes: f.Routes(),
-		Versions: map[string]VersionCounts{}, Faults: f.faults.list()}
+		Versions: map[string]VersionCounts{}, Faults: f.faults.list(), Paused: f.paused.Load(), Unserved: f.unserved.Load()}
 	f.mu.Lock()
 	versions := maps.Clone(f.versions)
 	inFlight := make(map[string]int64, len(versions))

@@ -28,6 +28,13 @@
 // upstream may have begun to do is not sent again; a request without a body and without effects is, when the connection
 // ended before its answer began.
 //
+// # When no file can be opened any more
+//
+// Clients that are there are served: a connection that net/http has to take over needs one number for a moment, which is kept for
+// that. Those that come wait in the kernel, and the door is tried again after 5 ms, and twice as long each time up to a second. What needs
+// a new connection to an upstream is answered with 502 and counted; what could not be taken over before it was any version's, with 503
+// ([Snapshot.Unserved]). Both are told to the log, the door at most once a minute.
+//
 // # What it does not do yet
 //
 // TLS from users, HTTP/2 to upstreams; counts do not outlive the process (Snapshot.Since tells).

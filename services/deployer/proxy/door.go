@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -16,14 +17,18 @@ type door struct {
 	fd    int
 	wait  time.Duration
 	until time.Time // it is open again
+	told  time.Time
 }
+
+// tellEvery is how often a door that is shut again and again says so.
+const tellEvery = time.Minute
 
 // open has the loop watch the listener.
 func (d *door) open() {
 	err := d.raw.Control(func(fd uintptr) {
 		d.fd = int(fd)
 		if err := d.loop.watch(d.fd, d, syscall.EPOLLIN); err != nil {
-			d.pause()
+			d.pause(err)
 		}
 	})
 	if err != nil && d.loop.sockets[d.fd] == watched(d) {
@@ -31,8 +36,13 @@ func (d *door) open() {
 	}
 }
 
-// pause is for when there are too many files, say.
-func (d *door) pause() {
+// pause is for when there are too many files, say: who comes waits in the kernel, longer each time.
+func (d *door) pause(why error) {
+	d.f.paused.Add(1)
+	if now := time.Now(); now.Sub(d.told) >= tellEvery {
+		d.told = now
+		d.f.config.Log("clients wait at the door", "environment", d.f.config.Environment, "service", d.f.config.Service, "error", why.Error())
+	}
 	d.wait = min(max(2*d.wait, 5*time.Millisecond), time.Second)
 	d.until = time.Now().Add(d.wait)
 	d.loop.unwatch(d.fd)
@@ -55,7 +65,7 @@ func (d *door) ready(uint32) {
 			case errors.Is(err, syscall.ECONNABORTED), errors.Is(err, syscall.EINTR):
 				continue
 			case err != nil:
-				d.pause()
+				d.pause(os.NewSyscallError("accept4", err))
 				return
 			}
 			d.wait = 0

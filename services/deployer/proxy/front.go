@@ -80,6 +80,8 @@ type Front struct {
 	upstreams upstreams
 	faults    faults
 	features  atomic.Pointer[[]feature] // those that count now, the longest prefix first
+	paused    atomic.Int64              // Snapshot's
+	unserved  atomic.Int64
 	// quickPatience bounds the wait for an answer on the quick way.
 	quickPatience time.Duration
 	// stall bounds the wait for the next piece of a client's body, and for a client to take the next piece of its answer.

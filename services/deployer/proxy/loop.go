@@ -80,6 +80,7 @@ func joinLoops() ([]*loop, error) {
 	loops.mu.Lock()
 	defer loops.mu.Unlock()
 	if loops.users == 0 {
+		spare.keep()
 		for range max(1, runtime.GOMAXPROCS(0)/2) {
 			l, err := newLoop()
 			if err != nil {
@@ -108,6 +109,7 @@ func stopLoops() {
 		<-l.ended
 	}
 	loops.all = nil
+	spare.drop()
 }
 
 // stop has the loop end, and nothing more be posted.

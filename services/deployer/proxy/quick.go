@@ -471,7 +471,7 @@ func (c *client) hand(failed error) {
 	c.loop.unwatch(c.fd)
 	c.used(len(c.in), &c.loop.small)
 	var b *begun
-	last, path := "", ""
+	last, path := refused, ""
 	if c.q != nil {
 		last, path = unanswered, string(c.q.path)
 		b = &begun{x: &exchange{target: c.to, feature: c.feature, start: c.start, headed: c.headed}, cookie: c.cookie, err: failed}
@@ -501,22 +501,29 @@ func (c *client) hand(failed error) {
 		}
 		conn, err := opened(c.fd, last)
 		h.Conn = conn
-		if err == nil {
+		switch {
+		case err == nil:
 			select {
 			case f.handed.conns <- h:
 				return
 			case <-f.handed.done:
 			}
-		} else if b != nil { // the upstream may have done it: it is counted, and nobody else tells of it
+		case b != nil: // the upstream may have done it: it is counted, and nobody else tells of it
 			b.x.count(true)
 			f.logFailed(b.x, path, errors.Join(b.err, err))
+		default:
+			f.unserved.Add(1)
+			f.config.Log("request refused", "environment", f.config.Environment, "service", f.config.Service, "error", err.Error())
 		}
 		_ = h.Close()
 	}()
 }
 
-// unanswered is for a client that net/http could not be given.
-const unanswered = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+// unanswered is for a client that net/http could not be given with its request, and refused for one whose request was not sent on.
+const (
+	unanswered = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	refused    = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
 
 var errUntaken = errors.New("the upstream does not read its request")
 

@@ -93,9 +93,7 @@ func TestTheQuickWayAndNotAnyMore(t *testing.T) {
 			for _, want := range []string{"small", last.answer, "small"} {
 				expect(want)
 			}
-			if n := quickClients(f); n != last.quick {
-				t.Errorf("%d connections go the quick way", n)
-			}
+			eventually(t, "the connections of the quick way to be as many as they should", func() bool { return quickClients(f) == last.quick })
 			eventually(t, "four requests to be over", func() bool {
 				got := f.Snapshot().Versions["v1"]
 				return got.Requests == 4 && got.Errors == 0 && got.InFlight == 0

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -246,8 +247,58 @@ func opened(fd int, last string) (net.Conn, error) {
 	file := os.NewFile(uintptr(fd), "connection")
 	defer func() { _ = file.Close() }()
 	conn, err := net.FileConn(file)
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		conn, err = spare.join(file)
+	}
 	if err != nil && last != "" {
 		_, _ = file.WriteString(last)
 	}
 	return conn, err
+}
+
+// spare is a number that is kept for when no other is left: what net takes over needs one for a moment, and gives one back.
+var spare spareFile
+
+type spareFile struct {
+	mu   sync.Mutex
+	file *os.File // nil: there was none to keep
+}
+
+// keep opens the spare file unless there is one.
+func (s *spareFile) keep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open()
+}
+
+func (s *spareFile) open() {
+	if s.file == nil {
+		s.file, _ = os.Open(os.DevNull)
+	}
+}
+
+// join is net.FileConn, in the place of the spare file. The file is closed when that is done, so that there is a number to spare again.
+func (s *spareFile) join(file *os.File) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open(); s.file != nil {
+		_ = s.file.Close()
+		s.file = nil
+	}
+	conn, err := net.FileConn(file)
+	if err == nil {
+		_ = file.Close()
+	}
+	s.open()
+	return conn, err
+}
+
+// drop closes it.
+func (s *spareFile) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file != nil {
+		_ = s.file.Close()
+		s.file = nil
+	}
 }
