@@ -60,6 +60,8 @@ type Options struct {
 	Front []string
 	// Alone is how long such a front goes on when this process was killed and no other came; 10 min when zero.
 	Alone time.Duration
+	// Patience is how long the front may take to answer what it does at once; keeper.DefaultPatience when zero.
+	Patience time.Duration
 	// Closing counts what goes on to close after the phase was given back: requests in flight, then processes. Whoever ends
 	// the process waits for it. Nil: the phase is given back when all is closed.
 	Closing *sync.WaitGroup

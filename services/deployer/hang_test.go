@@ -32,6 +32,7 @@ type sick struct {
 	mu    sync.Mutex
 	state keeper.State
 	shy   string // refuses the next route of this door
+	mute  bool // it does not say what it holds
 }
 
 func newSick(t *testing.T, folder string) *sick {
@@ -65,8 +66,13 @@ func (f *sick) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/attach", "/state":
 		f.mu.Lock()
+		mute := f.mute && r.URL.Path == "/state"
 		answer = f.state
 		f.mu.Unlock()
+		if mute {
+			<-r.Context().Done()
+			return
+		}
 	case "/open":
 		answer = keeper.Door{Name: door, Addr: "127.0.0.1:20001", URL: "http://127.0.0.1:20001"}
 	case "/stop", "/route":
@@ -108,7 +114,7 @@ func sickSite(t *testing.T) (context.Context, *site, *sick) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	data := t.TempDir()
 	f := newSick(t, data)
-	o := newDeployer(Options{Data: data, Look: 10 * time.Millisecond}).options
+	o := newDeployer(Options{Data: data, Look: 10 * time.Millisecond, Patience: 5 * time.Second}).options
 	s, err := openSite(ctx, o, newWanted())
 	if err != nil {
 		cancel()
@@ -186,6 +192,36 @@ func TestMendsThatHang(t *testing.T) {
 	looking(ctx, t, s)
 	f.hear(ctx, t, "/open shop1/dev/slow")
 	f.holds("shop/dev/quick")
+	f.hear(ctx, t, "/stop shop/dev/quick")
+}
+
+// A front that does not say what it holds is told of, and looked at as soon as it does.
+func TestALookAtAFrontThatHangs(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	data := t.TempDir()
+	f := newSick(t, data)
+	f.mute = true
+	told := make(chan string, 100)
+	o := newDeployer(Options{Data: data, Look: 10 * time.Millisecond, Patience: 50 * time.Millisecond, Log: func(message string, fields ...any) { told <- fmt.Sprint(message, fields) }}).options
+	s, err := openSite(ctx, o, newWanted())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.leave)
+	looking(ctx, t, s)
+	select {
+	case text := <-told:
+		if !strings.Contains(text, "can not look for drift") || !strings.Contains(text, keeper.ErrHangs.Error()) {
+			t.Error(text)
+		}
+	case <-ctx.Done():
+		t.Fatal("the look hangs with it")
+	}
+	f.holds("shop/dev/quick")
+	f.mu.Lock()
+	f.mute = false
+	f.mu.Unlock()
 	f.hear(ctx, t, "/stop shop/dev/quick")
 }
 

@@ -222,7 +222,7 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	}
 	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, untried: map[at]bool{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
 	if s.ports, err = openPorts(filepath.Join(o.Data, "ports.json"), o.Door); err == nil {
-		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
+		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone, Patience: o.Patience}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
 	}
 	if err != nil {
 		_ = lock.Close()
