@@ -70,16 +70,16 @@ func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error
 		return nil, err
 	}
 	l := listing{known: map[string][]entry{}, left: mostPrinted}
-	if err := r.ask(ctx, func(o *objects) error {
-		root, err := o.info(commit + "^{tree}")
+	if err := r.ask(ctx, func(a *answers) error {
+		root, err := a.tree(commit)
 		if errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("%w: %s", ErrNotFound, commit)
 		}
 		if err != nil {
 			return err
 		}
-		l.objects = o
-		return l.add("", root.id)
+		l.answers = a
+		return l.add("", root)
 	}); err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error
 
 // listing walks the trees of a commit. A few objects can stand for any number of files, and for any number of empty folders.
 type listing struct {
-	*objects
+	*answers
 	known   map[string][]entry // of each tree
 	folders int
 	left    int64 // bytes of trees that may still be read
@@ -107,7 +107,7 @@ func (l *listing) add(folder, tree string) error {
 	}
 	entries, known := l.known[tree]
 	if !known {
-		_, text, err := l.content(tree, "tree", l.left)
+		text, err := l.content(tree, "tree", l.left)
 		if err != nil {
 			return err
 		}
@@ -212,17 +212,63 @@ func checkLink(name, target string) error {
 const atOnce = 128
 
 func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) error {
-	return r.ask(ctx, func(o *objects) error {
-		err := writeAll(ctx, o, root, entries)
-		o.broken = o.broken || err != nil // what was asked for was not read
+	w := writer{repo: r, root: root, left: MaxBytes, made: ".", links: map[string]string{}}
+	rest, err := w.loose(ctx, entries)
+	if err == nil && len(rest) > 0 {
+		err = r.ask(ctx, func(a *answers) error {
+			o, err := a.git()
+			if err == nil {
+				err = w.all(ctx, o, rest)
+				o.broken = o.broken || err != nil // what was asked for was not read
+			}
+			return err
+		})
+	}
+	if err != nil {
 		return err
-	})
+	}
+	// Links come last: while files are written there is none to follow.
+	for _, name := range w.names {
+		if err := root.Symlink(w.links[name], name); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnsafeTree, err)
+		}
+	}
+	return nil
 }
 
-func writeAll(ctx context.Context, o *objects, root *os.Root, entries []entry) error {
-	links := map[string]string{}
-	var names []string // of links, in order
-	left, made := int64(MaxBytes), "."
+// writer puts the files of a commit into a folder.
+type writer struct {
+	repo  *Repository
+	root  *os.Root
+	left  int64  // bytes that they may still hold
+	made  string // the folder that was made last
+	links map[string]string
+	names []string // of links, in order
+}
+
+// loose writes files whose content has a file of its own in the repository, up to the first that has none: where one is packed most are.
+func (w *writer) loose(ctx context.Context, entries []entry) (rest []entry, err error) {
+	for i, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var kind string
+		var content []byte
+		if e.mode != submodule {
+			var is bool
+			if kind, content, is = w.repo.loose(e.id); !is {
+				return entries[i:], nil
+			}
+		}
+		if err := w.put(e, object{e.id, kind, int64(len(content))}, bytes.NewReader(content)); err != nil {
+			return nil, err
+		}
+	}
+	return nil, nil
+}
+
+// all writes files whose content git tells.
+func (w *writer) all(ctx context.Context, o *objects, entries []entry) error {
 	asked := 0
 	for i, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -236,14 +282,8 @@ func writeAll(ctx context.Context, o *objects, root *os.Root, entries []entry) e
 				return err
 			}
 		}
-		if dir := path.Dir(e.name); dir != made {
-			if err := root.MkdirAll(dir, 0o755); err != nil {
-				return fmt.Errorf("%w: %w", ErrUnsafeTree, err)
-			}
-			made = dir
-		}
 		if e.mode == submodule {
-			if err := root.MkdirAll(e.name, 0o755); err != nil {
+			if err := w.put(e, object{}, nil); err != nil {
 				return err
 			}
 			continue
@@ -252,39 +292,48 @@ func writeAll(ctx context.Context, o *objects, root *os.Root, entries []entry) e
 		if err != nil {
 			return err
 		}
-		if head.kind != "blob" {
-			return fmt.Errorf("%w: %q is a %s", ErrUnsafeTree, clip(e.name), head.kind)
-		}
-		if left -= head.size; left < 0 {
-			return fmt.Errorf("%w: over %d bytes", ErrTooLarge, int64(MaxBytes))
-		}
-		content := io.LimitReader(o.out, head.size)
-		if e.mode == "120000" {
-			if head.size > longestPath {
-				return fmt.Errorf("%w: link %q to %d bytes", ErrUnsafeTree, clip(e.name), head.size)
-			}
-			target, err := io.ReadAll(content)
-			if err != nil {
-				return err
-			}
-			if err := checkLink(e.name, string(target)); err != nil {
-				return err
-			}
-			links[e.name] = string(target)
-			names = append(names, e.name)
-		} else if err := writeFile(root, e, content, head.size); err != nil {
+		if err := w.put(e, head, io.LimitReader(o.out, head.size)); err != nil {
 			return err
 		}
 		if err := o.endOfContent(); err != nil {
 			return err
 		}
 	}
-	// Links come last: while files are written there is none to follow.
-	for _, name := range names {
-		if err := root.Symlink(links[name], name); err != nil {
+	return nil
+}
+
+// put writes one file, or notes a link; a submodule has no content.
+func (w *writer) put(e entry, head object, content io.Reader) error {
+	if dir := path.Dir(e.name); dir != w.made {
+		if err := w.root.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("%w: %w", ErrUnsafeTree, err)
 		}
+		w.made = dir
 	}
+	if e.mode == submodule {
+		return w.root.MkdirAll(e.name, 0o755)
+	}
+	if head.kind != "blob" {
+		return fmt.Errorf("%w: %q is a %s", ErrUnsafeTree, clip(e.name), head.kind)
+	}
+	if w.left -= head.size; w.left < 0 {
+		return fmt.Errorf("%w: over %d bytes", ErrTooLarge, int64(MaxBytes))
+	}
+	if e.mode != "120000" {
+		return writeFile(w.root, e, content, head.size)
+	}
+	if head.size > longestPath {
+		return fmt.Errorf("%w: link %q to %d bytes", ErrUnsafeTree, clip(e.name), head.size)
+	}
+	target, err := io.ReadAll(content)
+	if err != nil {
+		return err
+	}
+	if err := checkLink(e.name, string(target)); err != nil {
+		return err
+	}
+	w.links[e.name] = string(target)
+	w.names = append(w.names, e.name)
 	return nil
 }
 

@@ -3,8 +3,6 @@ package git
 import (
 	"bytes"
 	"compress/zlib"
-	"crypto/sha1" //nolint:gosec // it is how git names objects
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -82,10 +80,7 @@ func readable(text string) bool {
 
 // put writes an object into the repository, as git does, and returns its name.
 func (r *Repository) put(kind string, content []byte, width int) (id string, err error) {
-	sum := sha1.New() //nolint:gosec // it is how git names objects
-	if width == sha256.Size {
-		sum = sha256.New()
-	}
+	sum := naming(width)
 	var packed bytes.Buffer
 	z := zlib.NewWriter(&packed)
 	head := fmt.Appendf(nil, "%s %d\x00", kind, len(content))

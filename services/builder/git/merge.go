@@ -36,15 +36,15 @@ const mostAhead = 32
 
 // ahead says whether head is a few commits upon base: then all that the merge holds is head's tree.
 func (r *Repository) ahead(ctx context.Context, base, head string) (tree string, is bool) {
-	_ = r.ask(ctx, func(o *objects) error { // whatever is wrong, the merge will say
+	_ = r.ask(ctx, func(a *answers) (err error) { // whatever is wrong, the merge will say
 		seen := map[string]bool{head: true}
 		for next := []string{head}; len(next) > 0 && len(seen) <= mostAhead; next = next[1:] {
 			if is = next[0] == base; is {
-				found, err := o.info(head + "^{tree}")
-				tree, is = found.id, err == nil
+				tree, err = a.tree(head)
+				is = err == nil
 				return err
 			}
-			_, text, err := o.content(next[0], "commit", mostCommit)
+			text, err := a.content(next[0], "commit", mostCommit)
 			if err != nil {
 				return err
 			}

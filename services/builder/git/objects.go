@@ -2,6 +2,7 @@ package git
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // objects is a git process that tells what objects hold, one after the other, for as long as it is asked. A process for each
@@ -114,37 +117,27 @@ func (p *pool) retire(o *objects) {
 	}
 }
 
-// ask has a git process answer questions about objects. What is asked in one call is answered by one process.
-func (r *Repository) ask(ctx context.Context, questions func(*objects) error) error {
+// answers are what is asked of a repository in one go: from files where objects have some, else from one git process, which is taken
+// once it is needed.
+type answers struct {
+	of   *Repository
+	ctx  context.Context //nolint:containedctx // of one call
+	by   *objects        // nil: not needed yet
+	stop func() bool     // ends the watch of ctx over it
+}
+
+// ask answers questions about objects. What is asked in one call is answered by one process at most.
+func (r *Repository) ask(ctx context.Context, questions func(*answers) error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	o := idle.take(r)
-	fresh := o == nil
-	for {
-		if o == nil {
-			var err error
-			if o, err = r.objects(ctx); err != nil {
-				return fmt.Errorf("git cat-file: %w", err)
-			}
-		}
-		stop := context.AfterFunc(ctx, func() { _ = o.cmd.Process.Kill() }) // also while it is asked whether it lives
-		if fresh || o.alive() {
-			return o.answer(ctx, questions, stop)
-		}
-		stop()
-		if _ = o.end(); ctx.Err() != nil {
-			return ctx.Err()
-		}
-		o, fresh = nil, true
-	}
-}
-
-// answer has a process that lives answer questions; stop ends the watch of ctx over it.
-func (o *objects) answer(ctx context.Context, questions func(*objects) error, stop func() bool) error {
-	err := questions(o)
+	a := &answers{of: r, ctx: ctx}
+	err := questions(a)
+	o := a.by
 	switch {
-	case !stop():
+	case o == nil:
+		return cmp.Or(ctx.Err(), err)
+	case !a.stop():
 		_ = o.end()
 		return ctx.Err()
 	case o.broken:
@@ -157,6 +150,67 @@ func (o *objects) answer(ctx context.Context, questions func(*objects) error, st
 		idle.give(o)
 	}
 	return err
+}
+
+// git is the process that answers what files do not.
+func (a *answers) git() (*objects, error) {
+	if a.by != nil {
+		return a.by, nil
+	}
+	o := idle.take(a.of)
+	if o != nil && o.dead() {
+		_ = o.end()
+		o = nil
+	}
+	if o == nil {
+		var err error
+		if o, err = a.of.objects(a.ctx); err != nil {
+			return nil, fmt.Errorf("git cat-file: %w", err)
+		}
+	}
+	a.by, a.stop = o, context.AfterFunc(a.ctx, func() { _ = o.cmd.Process.Kill() })
+	return o, nil
+}
+
+// commit is the commit that a name means.
+func (a *answers) commit(rev string) (id string, err error) {
+	if kind, _, is := a.of.loose(rev); is && kind == "commit" {
+		return rev, nil
+	}
+	return a.named(rev + "^{commit}")
+}
+
+// tree is the tree of a commit.
+func (a *answers) tree(commit string) (id string, err error) {
+	if kind, text, is := a.of.loose(commit); is && kind == "commit" {
+		line, _, _ := strings.Cut(string(text), "\n")
+		if id, is := strings.CutPrefix(line, "tree "); is && isID(id) {
+			return id, nil
+		}
+	}
+	return a.named(commit + "^{tree}")
+}
+
+func (a *answers) named(rev string) (id string, err error) {
+	o, err := a.git()
+	if err != nil {
+		return "", err
+	}
+	found, err := o.info(rev)
+	return found.id, err
+}
+
+// content is what a commit or tree holds, which may be so much at most.
+func (a *answers) content(id, kind string, most int64) ([]byte, error) {
+	if is, text, there := a.of.loose(id); there && is == kind && int64(len(text)) <= most {
+		return text, nil
+	}
+	o, err := a.git()
+	if err != nil {
+		return nil, err
+	}
+	_, text, err := o.content(id, kind, most)
+	return text, err
 }
 
 func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
@@ -178,10 +232,11 @@ func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
 	return o, nil
 }
 
-// alive says whether it still answers.
-func (o *objects) alive() bool {
-	_, err := o.info("HEAD^{none}")
-	return errors.Is(err, ErrNotFound)
+// dead says whether the process has ended, by whatever doing.
+func (o *objects) dead() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, o.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != nil || info.Signo != 0
 }
 
 func (o *objects) complained() bool { return o.complaint.String() != "" }

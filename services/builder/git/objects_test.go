@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // plumb runs git on a repository for a test.
@@ -79,7 +81,11 @@ func TestOneProcessAnswersManyQuestions(t *testing.T) {
 	}
 	resolve()
 
-	if err := syscall.Kill(first[0].cmd.Process.Pid, syscall.SIGKILL); err != nil {
+	pid := first[0].cmd.Process.Pid
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
 		t.Fatal(err)
 	}
 	if resolve(); len(waiting(r)) != 1 || waiting(r)[0] == first[0] {
@@ -119,7 +125,11 @@ func TestComplaintsAreRead(t *testing.T) {
 	tree := plumb(t, r.dir, "", "rev-parse", id+"^{tree}")
 	for _, times := range []int{1, 1000} {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		err := r.ask(ctx, func(o *objects) error {
+		err := r.ask(ctx, func(a *answers) error {
+			o, err := a.git()
+			if err != nil {
+				return err
+			}
 			for range times {
 				if _, err := o.info(tree + "^{commit}"); !errors.Is(err, ErrNotFound) {
 					return fmt.Errorf("a tree is a commit: %w", err)
@@ -139,7 +149,11 @@ func TestAProcessIsNotAskedForEver(t *testing.T) {
 	r, id := small(t)
 	ask := func(times int) {
 		t.Helper()
-		if err := r.ask(t.Context(), func(o *objects) error {
+		if err := r.ask(t.Context(), func(a *answers) error {
+			o, err := a.git()
+			if err != nil {
+				return err
+			}
 			for range times {
 				if _, err := o.info(id); err != nil {
 					return err
@@ -219,7 +233,7 @@ func TestCommitsAreReadAndWrittenAsGitDoes(t *testing.T) {
 		if err != nil || errWant != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%+v %v\nwant\n%+v %v", got, err, want, errWant)
 		}
-		if _, text, err := contentOf(t, r, id); err != nil {
+		if text, err := contentOf(t, r, id); err != nil {
 			t.Error(err)
 		} else if _, is := readCommit(id, text); is {
 			ordinary++
@@ -266,11 +280,11 @@ func TestCommitsAreReadAndWrittenAsGitDoes(t *testing.T) {
 	}
 }
 
-func contentOf(t *testing.T, r *Repository, id string) (head object, text []byte, err error) {
+func contentOf(t *testing.T, r *Repository, id string) (text []byte, err error) {
 	t.Helper()
-	err = r.ask(t.Context(), func(o *objects) error {
-		head, text, err = o.content(id, "commit", mostCommit)
+	err = r.ask(t.Context(), func(a *answers) error {
+		text, err = a.content(id, "commit", mostCommit)
 		return err
 	})
-	return head, text, err
+	return text, err
 }

@@ -153,9 +153,8 @@ func (r *Repository) commit(ctx context.Context, rev string) (string, error) {
 
 // commitHere is the commit that a name means in the repository itself.
 func (r *Repository) commitHere(ctx context.Context, rev string) (id string, err error) {
-	err = r.ask(ctx, func(o *objects) error {
-		found, err := o.info(rev + "^{commit}")
-		id = found.id
+	err = r.ask(ctx, func(a *answers) error {
+		id, err = a.commit(rev)
 		return err
 	})
 	return id, err
@@ -209,13 +208,13 @@ func (r *Repository) Changed(ctx context.Context, a, b string) ([]string, error)
 // Trees names what commits hold, in their order: two of the same name hold the same files.
 func (r *Repository) Trees(ctx context.Context, commits ...string) (trees []string, err error) {
 	if err = checkIDs(commits...); err == nil {
-		err = r.ask(ctx, func(o *objects) error {
+		err = r.ask(ctx, func(a *answers) error {
 			for _, id := range commits {
-				tree, err := o.info(id + "^{tree}")
+				tree, err := a.tree(id)
 				if err != nil {
 					return err
 				}
-				trees = append(trees, tree.id)
+				trees = append(trees, tree)
 			}
 			return nil
 		})
@@ -277,13 +276,17 @@ func (r *Repository) Commits(ctx context.Context, ids ...string) (commits []Comm
 		return nil, fmt.Errorf("commits: %w", err)
 	}
 	ordinary := true
-	err = r.ask(ctx, func(o *objects) error {
+	err = r.ask(ctx, func(a *answers) error {
 		for _, id := range ids {
-			head, text, err := o.content(id+"^{commit}", "commit", mostCommit)
+			at, err := a.commit(id)
 			if err != nil {
 				return err
 			}
-			c, is := readCommit(head.id, text)
+			text, err := a.content(at, "commit", mostCommit)
+			if err != nil {
+				return err
+			}
+			c, is := readCommit(at, text)
 			ordinary = ordinary && is
 			commits = append(commits, c)
 		}
