@@ -10,29 +10,41 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
 var signatureForm = regexp.MustCompile(`^([^<>]*[^<> ]) <([^<>]*)> ([0-9]{1,15}) [+-][0-9]{4}$`)
 
-// readCommit reads what a commit object holds. Of one that is out of the ordinary (another encoding, a broken author) it says so:
-// git knows what to make of it.
+// commitOrder says after which lines those stand in a commit that git reads.
+var commitOrder = map[string][]string{"tree": {""}, "parent": {"tree", "parent"}, "author": {"tree", "parent"}, "committer": {"author"}}
+
+// readCommit reads what a commit object holds. Of one that is out of the ordinary (another encoding, a broken author, lines in another
+// order than git's own) it says so: git knows what to make of it. Git takes for parents those lines alone that stand between tree and
+// author; whoever writes others elsewhere would have the commit hold what it does not.
 func readCommit(id string, text []byte) (c Commit, ordinary bool) {
 	head, message, ended := strings.Cut(string(text), "\n\n")
-	if !ended || strings.Contains(message, "\x00") {
+	if !ended || strings.Contains(string(text), "\x00") {
 		return Commit{}, false
 	}
 	c = Commit{ID: id, Parents: []string{}, Message: strings.TrimRight(message, "\n")}
-	signed := 0
+	after := "" // which line the last one was
 	for line := range strings.SplitSeq(head, "\n") {
 		name, value, _ := strings.Cut(line, " ") // a line that goes on begins with a space: its name is empty
+		mayFollow, ordered := commitOrder[name]
+		if ordered && !slices.Contains(mayFollow, after) || !ordered && after != "committer" { // a signature, say, is the last
+			return Commit{}, false
+		}
 		switch name {
-		case "parent":
-			if !isID(value) {
+		case "tree", "parent":
+			if !isID(value) || len(value) != len(id) {
 				return Commit{}, false
 			}
-			c.Parents = append(c.Parents, value)
+			if name == "parent" {
+				c.Parents = append(c.Parents, value)
+			}
 		case "author", "committer":
 			part := signatureForm.FindStringSubmatch(value)
 			if len(part) == 0 || strings.HasPrefix(part[1], " ") {
@@ -44,12 +56,14 @@ func readCommit(id string, text []byte) (c Commit, ordinary bool) {
 			} else {
 				c.Committer, c.Committed = who, at
 			}
-			signed++
 		case "encoding":
 			return Commit{}, false
 		}
+		if ordered {
+			after = name
+		}
 	}
-	return c, signed == 2
+	return c, after == "committer"
 }
 
 // render is a merge's commit as git commit-tree writes it. What that would change (a name that ends with a dot, say) or might
@@ -90,14 +104,11 @@ func (r *Repository) put(kind string, content []byte, width int) (id string, err
 	}
 	_ = z.Close()
 	id = hex.EncodeToString(sum.Sum(nil))
-	folder := filepath.Join(r.dir, "objects", id[:2])
-	if _, err := os.Stat(filepath.Join(folder, id[2:])); err == nil {
+	folder, now := filepath.Join(r.dir, "objects", id[:2]), time.Now()
+	if err := os.Chtimes(filepath.Join(folder, id[2:]), now, now); err == nil { // what is there and old, tidying removes where no branch has it
 		return id, nil
 	}
-	if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", err
-	}
-	file, err := os.CreateTemp(folder, "tmp_obj_") // what is left of one git removes
+	file, err := temporary(folder)
 	if err != nil {
 		return "", err
 	}
@@ -110,4 +121,17 @@ func (r *Repository) put(kind string, content []byte, width int) (id string, err
 		return "", errors.Join(err, os.Remove(file.Name()))
 	}
 	return id, nil
+}
+
+// temporary makes a file in a folder of objects, and the folder where there is none: tidying removes one that is empty, also between the two.
+func temporary(folder string) (file *os.File, err error) {
+	for range 2 {
+		if err := os.Mkdir(folder, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		if file, err = os.CreateTemp(folder, "tmp_obj_"); !errors.Is(err, fs.ErrNotExist) { // what is left of one git removes
+			break
+		}
+	}
+	return file, err
 }

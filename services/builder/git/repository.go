@@ -270,12 +270,13 @@ func (r *Repository) Log(ctx context.Context, base, head string, limit int) ([]C
 	return r.log(ctx, append(args, span...)...)
 }
 
-// Commits are single commits, in the order that they are asked for; ErrNotFound when one is not there.
+// Commits are single commits, in the order that they are asked for, one as often as it is asked for; ErrNotFound when one is not there.
 func (r *Repository) Commits(ctx context.Context, ids ...string) (commits []Commit, err error) {
 	if err := checkIDs(ids...); err != nil {
 		return nil, fmt.Errorf("commits: %w", err)
 	}
 	ordinary := true
+	var found []string
 	err = r.ask(ctx, func(a *answers) error {
 		for _, id := range ids {
 			at, err := a.commit(id)
@@ -286,6 +287,7 @@ func (r *Repository) Commits(ctx context.Context, ids ...string) (commits []Comm
 			if err != nil {
 				return err
 			}
+			found = append(found, at)
 			c, is := readCommit(at, text)
 			ordinary = ordinary && is
 			commits = append(commits, c)
@@ -295,8 +297,23 @@ func (r *Repository) Commits(ctx context.Context, ids ...string) (commits []Comm
 	if err != nil {
 		return nil, fmt.Errorf("commits: %w", err)
 	}
-	if !ordinary {
-		return r.log(ctx, append([]string{"--no-walk=unsorted"}, ids...)...)
+	if ordinary {
+		return commits, nil
+	}
+	all, err := r.log(ctx, append([]string{"--no-walk=unsorted"}, found...)...)
+	if err != nil {
+		return nil, err
+	}
+	logged := map[string]Commit{} // git tells one once, however often it is asked
+	for _, c := range all {
+		logged[c.ID] = c
+	}
+	for i, id := range found {
+		c, there := logged[id]
+		if !there {
+			return nil, fmt.Errorf("commits: git did not log %s", id)
+		}
+		commits[i] = c
 	}
 	return commits, nil
 }
