@@ -69,7 +69,7 @@ func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error
 	if err := checkIDs(commit); err != nil {
 		return nil, err
 	}
-	l := listing{known: map[string][]entry{}, left: mostPrinted}
+	l := listing{known: map[string][]byte{}, left: mostPrinted}
 	if err := r.ask(ctx, func(a *answers) error {
 		root, err := a.tree(commit)
 		if errors.Is(err, ErrNotFound) {
@@ -89,11 +89,14 @@ func (r *Repository) entries(ctx context.Context, commit string) ([]entry, error
 // listing walks the trees of a commit. A few objects can stand for any number of files, and for any number of empty folders.
 type listing struct {
 	*answers
-	known   map[string][]entry // of each tree
+	known   map[string][]byte // what each tree holds, as git keeps it: parsed, all trees of a chain would take many times as much at once
 	folders int
-	left    int64 // bytes of trees that may still be read
+	left    int64 // bytes of trees that may still be read, and of paths that may still be listed
 	files   []entry
 }
+
+// besidePath is how many bytes git prints of a file beside its path.
+const besidePath = 50
 
 // longestPath is how long a path may be, in bytes; no file system takes longer ones.
 const longestPath = 4096
@@ -105,23 +108,29 @@ func (l *listing) add(folder, tree string) error {
 	if len(folder) > longestPath {
 		return fmt.Errorf("%w: path %q", ErrUnsafeTree, clip(folder))
 	}
-	entries, known := l.known[tree]
+	text, known := l.known[tree]
 	if !known {
-		text, err := l.content(tree, "tree", l.left)
-		if err != nil {
+		var err error
+		if text, err = l.content(tree, "tree", l.left); err != nil {
 			return err
 		}
 		l.left -= int64(len(text))
-		if entries, err = readTree(text, len(tree)/2); err != nil {
+		l.known[tree] = text
+	}
+	for len(text) > 0 {
+		var e entry
+		var err error
+		if e, text, err = readEntry(text, len(tree)/2); err != nil {
 			return fmt.Errorf("tree %s: %w", tree, err)
 		}
-		l.known[tree] = entries
-	}
-	for _, e := range entries {
 		if strings.Contains(e.name, "/") { // it would be another's
 			return fmt.Errorf("%w: path %q", ErrUnsafeTree, clip(e.name))
 		}
+		// A path takes as much as git would print of it: few objects can stand for many long ones.
 		e.name = folder + e.name
+		if l.left -= int64(len(e.name)) + besidePath; l.left < 0 {
+			return fmt.Errorf("%w: its trees and paths fill more than %d bytes", ErrTooLarge, mostPrinted)
+		}
 		if err := checkPath(e.name); err != nil {
 			return err
 		}
@@ -138,23 +147,15 @@ func (l *listing) add(folder, tree string) error {
 	return nil
 }
 
-// readTree reads what a tree object holds: modes in octal, names, and object names of so many bytes.
-func readTree(text []byte, width int) ([]entry, error) {
-	var all []entry
-	for len(text) > 0 {
-		meta, rest, found := bytes.Cut(text, []byte{0})
-		mode, name, named := strings.Cut(string(meta), " ")
-		bits, err := strconv.ParseUint(mode, 8, 32)
-		if !found || !named || err != nil || len(rest) < width {
-			return nil, fmt.Errorf("it holds %q", clip(string(meta)))
-		}
-		if len(all) > MaxFiles {
-			return nil, fmt.Errorf("%w: more than %d files", ErrTooLarge, MaxFiles)
-		}
-		all = append(all, entry{mode: canonical(bits), id: hex.EncodeToString(rest[:width]), name: name})
-		text = rest[width:]
+// readEntry reads the first entry of a tree object, a mode in octal, a name, and an object name of so many bytes, and returns what follows.
+func readEntry(text []byte, width int) (e entry, rest []byte, err error) {
+	meta, rest, found := bytes.Cut(text, []byte{0})
+	mode, name, named := strings.Cut(string(meta), " ")
+	bits, err := strconv.ParseUint(mode, 8, 32)
+	if !found || !named || err != nil || len(rest) < width {
+		return entry{}, nil, fmt.Errorf("it holds %q", clip(string(meta)))
 	}
-	return all, nil
+	return entry{mode: canonical(bits), id: hex.EncodeToString(rest[:width]), name: name}, rest[width:], nil
 }
 
 // canonical is the mode that git takes a mode for.
@@ -208,8 +209,9 @@ func checkLink(name, target string) error {
 	return nil
 }
 
-// atOnce is how many blobs are asked for before the first is read: their names fit into a pipe that git does not read from meanwhile.
-const atOnce = 128
+// mostUnread is how many bytes of questions are asked before the first answer is read: they fit into a pipe that git does not read from
+// meanwhile, also into one of a single page, as the kernel gives to who has many.
+const mostUnread = 4000
 
 func (r *Repository) write(ctx context.Context, root *os.Root, entries []entry) error {
 	w := writer{repo: r, root: root, left: MaxBytes, made: ".", links: map[string]string{}}
@@ -269,14 +271,19 @@ func (w *writer) loose(ctx context.Context, entries []entry) (rest []entry, err 
 
 // all writes files whose content git tells.
 func (w *writer) all(ctx context.Context, o *objects, entries []entry) error {
-	asked := 0
-	for i, e := range entries {
+	size := func(e entry) int { return len("contents " + e.id + "\n") }
+	asked, unread := 0, 0 // entries; bytes of questions
+	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		for ; asked < len(entries) && asked < i+atOnce; asked++ {
+		for ; asked < len(entries); asked++ {
 			if entries[asked].mode == submodule {
 				continue
+			}
+			if unread += size(entries[asked]); unread > mostUnread {
+				unread -= size(entries[asked])
+				break
 			}
 			if err := o.question("contents", entries[asked].id); err != nil {
 				return err
@@ -295,9 +302,10 @@ func (w *writer) all(ctx context.Context, o *objects, entries []entry) error {
 		if err := w.put(e, head, io.LimitReader(o.out, head.size)); err != nil {
 			return err
 		}
-		if err := o.endOfContent(); err != nil {
+		if err := o.endOfContent(head.size); err != nil {
 			return err
 		}
+		unread -= size(e)
 	}
 	return nil
 }

@@ -178,3 +178,62 @@ func TestCheckoutRefusesToLeaveTheTree(t *testing.T) {
 		})
 	}
 }
+
+// Few objects can stand for many long paths: what is listed is bounded by its bytes as well.
+func TestPathsAreBoundedByTheirBytes(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blob := host(t, f.dir, "x", "hash-object", "-w", "--stdin")
+	var list strings.Builder
+	for n := range 40_000 {
+		fmt.Fprintf(&list, "100644 blob %s\t%05d\n", blob, n)
+	}
+	tree := host(t, f.dir, list.String(), "mktree")
+	for range 15 {
+		tree = host(t, f.dir, "040000 tree "+tree+"\t"+strings.Repeat("x", 255)+"\n", "mktree")
+	}
+	commit := host(t, f.dir, "m", "commit-tree", tree)
+	out := filepath.Join(t.TempDir(), "out")
+	if _, err := r.Checkout(t.Context(), commit, out); !errors.Is(err, git.ErrTooLarge) {
+		t.Errorf("checkout: %v", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("it was written before it was known to be too large")
+	}
+	if _, err := r.Files(t.Context(), commit); !errors.Is(err, git.ErrTooLarge) {
+		t.Errorf("files: %v", err)
+	}
+}
+
+// A chain of large trees is not in memory as parsed entries: what stands behind the folder in which the walk is, is read when that is done.
+func TestTreesAreReadAsTheyAreWalked(t *testing.T) {
+	f := newFixture(t)
+	r, err := git.Open(t.Context(), f.dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const depth, width = 10, 20_000
+	blob := host(t, f.dir, "x", "hash-object", "-w", "--stdin")
+	tree := host(t, f.dir, "100644 blob "+blob+"\t..\n", "mktree")
+	for d := range depth {
+		var list strings.Builder
+		fmt.Fprintf(&list, "040000 tree %s\ta\n", tree)
+		for n := range width {
+			fmt.Fprintf(&list, "100644 blob %s\tb%d.%d\n", blob, d, n)
+		}
+		tree = host(t, f.dir, list.String(), "mktree")
+	}
+	commit := host(t, f.dir, "m", "commit-tree", tree)
+	out := filepath.Join(t.TempDir(), "out")
+	allocated := testing.AllocsPerRun(1, func() {
+		if _, err := r.Checkout(t.Context(), commit, out); !errors.Is(err, git.ErrUnsafeTree) {
+			t.Errorf("checkout: %v", err)
+		}
+	})
+	if most := float64(depth * width / 10); allocated > most {
+		t.Errorf("%.0f allocations to walk to the innermost of %d trees with %d files each, more than %.0f", allocated, depth, width, most)
+	}
+}

@@ -29,6 +29,7 @@ type objects struct {
 	rest      *time.Timer
 	begun     time.Time
 	asked     int
+	told      int64 // bytes of contents
 }
 
 // complaint is the beginning of what a process says of errors. All of it is read, as one whose pipe is full would wait for ever.
@@ -58,9 +59,10 @@ const (
 	idleFor  = 10 * time.Minute
 )
 
-// A process is asked so many questions and lives for so long at most: git keeps in memory what it looked into.
+// A process is asked so many questions, tells so many bytes and lives for so long, and is ended then: git keeps in memory what it looked into.
 const (
 	mostAsked = 1000
+	mostTold  = 64 << 20
 	mostAge   = 15 * time.Minute
 )
 
@@ -144,7 +146,7 @@ func (r *Repository) ask(ctx context.Context, questions func(*answers) error) er
 		if said := o.end(); said != "" {
 			err = fmt.Errorf("%w: %s", err, said)
 		}
-	case o.complained(), o.asked >= mostAsked, time.Since(o.begun) > mostAge:
+	case o.complained(), o.asked >= mostAsked, o.told >= mostTold, time.Since(o.begun) > mostAge:
 		_ = o.end()
 	default:
 		idle.give(o)
@@ -214,7 +216,8 @@ func (a *answers) content(id, kind string, most int64) ([]byte, error) {
 }
 
 func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
-	cmd := command(context.WithoutCancel(ctx), r.dir, "cat-file", "--batch-command")
+	// Deltas are not kept at git's own measure, 96 MiB in each of those that wait.
+	cmd := command(context.WithoutCancel(ctx), r.dir, "-c", "core.deltaBaseCacheLimit=8m", "cat-file", "--batch-command")
 	cmd.Env = append(cmd.Env, r.env()...)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -321,11 +324,12 @@ func (o *objects) content(name, kind string, most int64) (object, []byte, error)
 	if _, err := io.ReadFull(o.out, text); err != nil {
 		return object{}, nil, o.fail(err)
 	}
-	return head, text, o.endOfContent()
+	return head, text, o.endOfContent(head.size)
 }
 
-// endOfContent reads the line feed after a content.
-func (o *objects) endOfContent() error {
+// endOfContent reads the line feed after a content of so many bytes.
+func (o *objects) endOfContent(size int64) error {
+	o.told += size
 	if _, err := o.out.Discard(1); err != nil {
 		return o.fail(err)
 	}

@@ -288,3 +288,72 @@ func contentOf(t *testing.T, r *Repository, id string) (text []byte, err error) 
 	})
 	return text, err
 }
+
+// A process that told much has much in memory, however few questions it was asked.
+func TestAProcessThatToldMuchIsNotKept(t *testing.T) {
+	r, _ := small(t)
+	const size = mostLoose + 1 // read by git
+	id := plumb(t, r.dir, strings.Repeat("x", size), "hash-object", "-w", "--stdin")
+	ask := func(times int) {
+		t.Helper()
+		if err := r.ask(t.Context(), func(a *answers) error {
+			for range times {
+				if _, err := a.content(id, "blob", size); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ask(mostTold/size - 1); len(waiting(r)) != 1 {
+		t.Fatalf("%d wait", len(waiting(r)))
+	}
+	if args := waiting(r)[0].cmd.Args; !strings.Contains(strings.Join(args, " "), " core.deltaBaseCacheLimit=8m ") {
+		t.Errorf("it keeps deltas by git's own measure: %q", args)
+	}
+	if ask(2); len(waiting(r)) > 0 {
+		t.Error("one that told much is kept")
+	}
+}
+
+// Where the kernel gives pipes of one page, a checkout does not wait for a process that waits for it.
+func TestACheckoutThroughSmallPipes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "origin.git")
+	plumb(t, dir, "", "init", "--quiet", "--bare", "--object-format=sha256", "--initial-branch=main", dir)
+	var list strings.Builder
+	for n := range 300 {
+		fmt.Fprintf(&list, "100644 blob %s\tf%03d\n", plumb(t, dir, fmt.Sprint(n)+strings.Repeat("x", 20_000), "hash-object", "-w", "--stdin"), n)
+	}
+	id := plumb(t, dir, "one", "commit-tree", plumb(t, dir, list.String(), "mktree"))
+	plumb(t, dir, "", "update-ref", "refs/heads/main", id)
+	plumb(t, dir, "", "gc", "--quiet")
+	r, err := Open(t.Context(), dir, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Resolve(t.Context(), "main"); err != nil {
+		t.Fatal(err)
+	}
+	pid := waiting(r)[0].cmd.Process.Pid
+	for fd := range 2 {
+		pipe, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/%d", pid, fd), []int{os.O_RDONLY, os.O_WRONLY}[fd]|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size, err := unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, os.Getpagesize())
+		if err := errors.Join(err, pipe.Close()); err != nil || size != os.Getpagesize() {
+			t.Fatalf("the pipe has %d bytes: %v", size, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	files, err := r.Checkout(ctx, id, filepath.Join(t.TempDir(), "out"))
+	if err != nil || len(files) != 300 {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	if all := waiting(r); len(all) != 1 || all[0].cmd.Process.Pid != pid {
+		t.Error("another process was asked")
+	}
+}
