@@ -58,6 +58,7 @@ type QueueEntered struct {
 	Merge  MergeDetail `json:"merge"`
 	Reason string      `json:"reason,omitempty"`
 	Slots  int         `json:"slots,omitempty"` // builds that the repository's queue has at once; 0: it plans nothing, the change is tested alone
+	Alone  bool        `json:"alone,omitempty"` // it is merged together with no other: the repository's host refused a train that it was part of
 }
 
 // QueueSurveyed says what a change touches: what has to be tested together with it.

@@ -43,7 +43,8 @@ func (b *builder) merge(ctx context.Context, job *service.Job) error {
 // errOver says that the change left the queue before it was merged.
 var errOver = errors.New("the change has left the queue")
 
-// advance moves the master copy to what a train was tested as.
+// advance moves the master copy to what a train was tested as. That the origin refuses a change is a finding, that it refuses several
+// together git.ErrRefused.
 func (b *builder) advance(ctx context.Context, job *service.Job, train []events.MergeDetail) error {
 	m := train[len(train)-1]
 	repo, master, err := b.source(ctx, job.Project, m)
@@ -87,10 +88,7 @@ func (b *builder) advance(ctx context.Context, job *service.Job, train []events.
 		}
 	}
 	err = repo.Advance(ctx, m.Base, m.Onto, m.Commit)
-	if errors.Is(err, git.ErrRefused) {
-		if len(train) > 1 { // which of them it is about only the origin knows, and it does not take them
-			return found("as part of a train of %d changes: %v", len(train), err)
-		}
+	if errors.Is(err, git.ErrRefused) && len(train) == 1 { // else only the origin knows which of them it is about
 		return found("%v", err)
 	}
 	return err
@@ -106,13 +104,15 @@ func (b *builder) land(ctx context.Context, job *service.Job) error {
 		return nil
 	}
 	var f *finding
-	reason := ""
+	reason, alone := "", false
 	switch err := b.advance(ctx, job, planned.Merged); {
 	case err == nil:
 	case errors.Is(err, errOver):
 		reason = "a change that it was tested with has left the queue: once more"
 	case errors.Is(err, git.ErrMoved):
 		reason = "the master copy has moved from what it was tested on: once more"
+	case errors.Is(err, git.ErrRefused): // as with a fault, each is tried alone: what is refused alone leaves
+		reason, alone = fmt.Sprintf("once more, alone: of a train of %d changes it is said: %v", len(planned.Merged), err), true
 	default:
 		var result string
 		var again error
@@ -124,7 +124,7 @@ func (b *builder) land(ctx context.Context, job *service.Job) error {
 		}
 	}
 	for _, m := range planned.Merged {
-		var content any = events.QueueEntered{Merge: m, Reason: reason}
+		var content any = events.QueueEntered{Merge: m, Reason: reason, Alone: alone}
 		switch {
 		case reason == "":
 			content = events.ChangeMerged{Repository: &events.Reference{ID: m.Repository}, Lemnis: m}

@@ -22,6 +22,8 @@ type host struct {
 	holds   map[string][]string // heads in a commit
 	bad     map[string]bool     // heads
 	clash   map[string]bool     // pairs of heads
+	refused map[string]bool     // heads that may not be pushed to the master copy
+	alone   map[string]int      // head, to the round from which it is merged together with no other
 	touches map[string]string   // head, to what it touches; empty: everything
 	jobs    []*job
 	scanned int
@@ -63,7 +65,12 @@ func (h *host) hire() {
 			continue
 		}
 		switch c := e.Content.(type) {
-		case events.QueueEntered, events.PipelineRunQueued:
+		case events.QueueEntered:
+			if delete(h.alone, c.Merge.Head); c.Alone {
+				h.alone[c.Merge.Head] = c.Merge.Round
+			}
+			h.jobs = append(h.jobs, &job{fact: e})
+		case events.PipelineRunQueued:
 			h.jobs = append(h.jobs, &job{fact: e})
 		case events.QueuePlanned:
 			if len(c.Merged) > 0 {
@@ -95,7 +102,7 @@ func (h *host) work(j *job) (all []report) {
 			return nil
 		}
 		s := events.QueueSurveyed{Merge: c.Merge, Writes: []string{"*"}}
-		if at := h.touches[c.Merge.Head]; at != "" {
+		if at := h.touches[c.Merge.Head]; at != "" && !c.Alone {
 			s.Writes, s.Reads = []string{at}, []string{at}
 		}
 		return []report{{j.fact.Key, s}}
@@ -160,11 +167,13 @@ func (h *host) pipeline(j *job, c events.PipelineRunQueued) []report {
 
 func (h *host) land(train []events.MergeDetail) (all []report) {
 	end := train[len(train)-1]
-	moved := false
+	moved, refused := false, false
 	switch {
 	case slices.Contains(h.master, end.Commit):
 	case h.tip() != end.Onto:
 		moved = true
+	case slices.ContainsFunc(train, func(m events.MergeDetail) bool { return h.refused[m.Head] }):
+		refused = true
 	default:
 		if !h.green(h.holds[end.Commit]) {
 			h.t.Fatalf("the master copy turns red: %v", h.holds[end.Commit])
@@ -175,9 +184,17 @@ func (h *host) land(train []events.MergeDetail) (all []report) {
 		if m.Commit != end.Commit || m.Onto != end.Onto {
 			h.t.Fatalf("a train of several commits: %+v", train)
 		}
-		if moved {
+		if from := h.alone[m.Head]; from > 0 && m.Round >= from && len(train) > 1 {
+			h.t.Fatalf("%s is to be merged alone, and is in a train of %d", m.Change, len(train))
+		}
+		switch {
+		case refused && len(train) > 1:
+			all = append(all, report{m.Change, events.QueueEntered{Merge: m, Reason: "refused", Alone: true}})
+		case refused:
+			all = append(all, report{m.Change, events.QueueEjected{Merge: m, Reason: "refused"}})
+		case moved:
 			all = append(all, report{m.Change, events.QueueEntered{Merge: m, Reason: "moved"}})
-		} else {
+		default:
 			all = append(all, report{m.Change, events.ChangeMerged{Lemnis: m}})
 		}
 	}
@@ -207,6 +224,7 @@ func (h *host) perform(crashes bool) {
 func (h *host) propose(n int, packages int) {
 	id, head := fmt.Sprint(n), commit(fmt.Sprintf("head %d", n))
 	h.bad[head] = rapid.IntRange(0, 4).Draw(h.t, "bad") == 0
+	h.refused[head] = rapid.IntRange(0, 7).Draw(h.t, "refused") == 0
 	if p := rapid.IntRange(0, packages).Draw(h.t, "package"); p > 0 {
 		h.touches[head] = fmt.Sprint(p)
 	}
@@ -233,7 +251,8 @@ func TestQueueMergesOnlyWhatWasTested(t *testing.T) {
 		slots := rapid.IntRange(2, 5).Draw(t, "slots")
 		p.Queue = &events.QueuePolicy{Slots: slots}
 		h := &host{t: t, stream: rulestest.New(p, builder.New(builder.Options{Data: data})...), master: []string{commit("start")},
-			holds: map[string][]string{}, bad: map[string]bool{}, clash: map[string]bool{}, touches: map[string]string{}, over: map[string]bool{}}
+			holds: map[string][]string{}, bad: map[string]bool{}, clash: map[string]bool{}, touches: map[string]string{}, over: map[string]bool{},
+			refused: map[string]bool{}, alone: map[string]int{}}
 		h.errs = rapid.Bool().Draw(t, "faults")
 		packages := rapid.IntRange(0, 6).Draw(t, "packages")
 		came := 0
@@ -301,6 +320,9 @@ func (h *host) judge(t *rapid.T) {
 			}
 		case events.QueueEjected:
 			waits[e.Key] = false
+			if c.Reason == "refused" && !h.refused[c.Merge.Head] {
+				t.Fatalf("%s was ejected since another was refused", e.Key)
+			}
 			if c.Reason == "test: 1 failed" && h.green(append(slices.Clone(h.holds[h.stood[i]]), c.Merge.Head)) {
 				t.Fatalf("%s was ejected, and is green upon the master copy %v", e.Key, h.holds[h.stood[i]])
 			}

@@ -102,6 +102,9 @@ type merged struct {
 // mergeCommit makes the merge commit of head on onto; no branch moves. Everything in it comes from
 // the two commits and the change, so that any worker makes the same one at any time.
 func mergeCommit(ctx context.Context, repo *git.Repository, m events.MergeDetail) (merged, error) {
+	if m.Head == m.Onto {
+		return merged{}, found("head %s is part of %s already: there is nothing to merge", m.Head, m.Base)
+	}
 	both, err := repo.Commits(ctx, m.Head, m.Onto)
 	if err != nil {
 		return merged{}, err

@@ -30,7 +30,11 @@ func (b *builder) survey(ctx context.Context, job *service.Job) error {
 	}
 	var touched survey.Touched
 	err := spent(job)
-	if err == nil {
+	switch {
+	case err != nil:
+	case entered.Alone: // what overlaps with all is in no train, nor confirmed together with others
+		touched = survey.Touched{Writes: []string{survey.Everything}, Reason: "it is merged together with no other"}
+	default:
 		touched, err = b.touched(ctx, job, entered.Merge)
 	}
 	if err != nil {

@@ -170,7 +170,7 @@ func reported(s State, p events.Project, e events.Event) (events.Fact, bool) {
 		}
 		m := s.Merge
 		m.Round, m.Onto, m.Commit, m.Evidence, m.With = m.Round+1, "", "", nil, ""
-		return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason, Slots: p.QueueSlots()}}, true
+		return events.Fact{Content: events.QueueEntered{Merge: m, Reason: c.Reason, Slots: p.QueueSlots(), Alone: c.Alone || s.Alone}}, true
 	case events.QueueEjected:
 		if !s.current(c.Merge) {
 			return events.Fact{}, false

@@ -49,6 +49,12 @@ func TestDecide(t *testing.T) {
 			return ok && got.Merge.Head == head && got.Merge.Round == round && got.Merge.Commit == "" && got.Merge.Onto == ""
 		}
 	}
+	alone := func(want bool) func(any) bool {
+		return func(c any) bool {
+			got, ok := c.(events.QueueEntered)
+			return ok && got.Alone == want
+		}
+	}
 	leaves := func(reason string) func(any) bool {
 		return func(c any) bool {
 			got, ok := c.(events.QueueEjected)
@@ -84,15 +90,19 @@ func TestDecide(t *testing.T) {
 		"merged, although the next round runs": {given: []any{entered, tested, events.QueueEntered{Merge: detail("h2", 2)}}, kind: events.Result, when: merged, then: is("change.merged")},
 		"the next round, after the one before was merged": {given: []any{entered, tested, events.QueueEntered{Merge: detail("h2", 2)}, merged},
 			when: ended(events.Success, passed("h2", 2)), then: is("queue.tested")},
-		"merged, untested":                {given: []any{entered}, kind: events.Result, when: merged},
-		"merged, another commit":          {given: []any{entered, tested}, kind: events.Result, when: events.ChangeMerged{Lemnis: forged}},
-		"merged, another round":           {given: []any{entered, tested}, kind: events.Result, when: events.ChangeMerged{Lemnis: old}},
-		"main moved":                      {given: []any{entered, tested}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}, then: enters("h1", 2)},
-		"main moved, said twice":          {given: []any{entered, tested, events.QueueEntered{Merge: detail("h1", 2)}}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
-		"main moved, after it left":       {given: []any{entered, tested, ejected}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
-		"main moved, after it was merged": {given: []any{entered, tested, merged}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
-		"cannot be merged":                {given: []any{entered, tested}, kind: events.Result, when: events.QueueEjected{Merge: passed("h1", 1), Reason: "no branch"}, then: leaves("no branch")},
-		"a claim":                         {given: []any{entered, tested}, kind: events.Claim, when: merged, then: is("claim.refused")},
+		"merged, untested":       {given: []any{entered}, kind: events.Result, when: merged},
+		"merged, another commit": {given: []any{entered, tested}, kind: events.Result, when: events.ChangeMerged{Lemnis: forged}},
+		"merged, another round":  {given: []any{entered, tested}, kind: events.Result, when: events.ChangeMerged{Lemnis: old}},
+		"main moved":             {given: []any{entered, tested}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}, then: enters("h1", 2)},
+		"refused with others":    {given: []any{entered, tested}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1), Alone: true}, then: alone(true)},
+		"main moved, where others were refused": {given: []any{events.QueueEntered{Merge: detail("h1", 1), Alone: true}, tested}, kind: events.Result,
+			when: events.QueueEntered{Merge: passed("h1", 1)}, then: alone(true)},
+		"verified again, where others were refused": {given: []any{events.QueueEntered{Merge: detail("h1", 1), Alone: true}, ejected}, when: verifiedChange("h1"), then: alone(false)},
+		"main moved, said twice":                    {given: []any{entered, tested, events.QueueEntered{Merge: detail("h1", 2)}}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
+		"main moved, after it left":                 {given: []any{entered, tested, ejected}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
+		"main moved, after it was merged":           {given: []any{entered, tested, merged}, kind: events.Result, when: events.QueueEntered{Merge: passed("h1", 1)}},
+		"cannot be merged":                          {given: []any{entered, tested}, kind: events.Result, when: events.QueueEjected{Merge: passed("h1", 1), Reason: "no branch"}, then: leaves("no branch")},
+		"a claim":                                   {given: []any{entered, tested}, kind: events.Claim, when: merged, then: is("claim.refused")},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

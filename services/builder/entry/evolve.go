@@ -25,6 +25,7 @@ type State struct {
 
 	Slots    int    // of the queue that plans the current round; 0: none does
 	Surveyed bool   // it is known what the current round touches
+	Alone    bool   // it is merged together with no other
 	Chain    string // that the change is part of
 }
 
@@ -41,7 +42,7 @@ func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
 	case events.QueueEntered:
 		s.Stage, s.Merge = Waiting, c.Merge
-		s.Slots, s.Surveyed, s.Chain = c.Slots, false, fact.Chain
+		s.Slots, s.Surveyed, s.Alone, s.Chain = c.Slots, false, c.Alone, fact.Chain
 	case events.QueueSurveyed:
 		s.Surveyed = true
 	case events.QueueTested:

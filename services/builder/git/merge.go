@@ -160,6 +160,7 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string) error
 var passing = []string{
 	"unpacker error", "failed to update ref", "cannot lock", "incorrect old value", "internal error", "internal server error", "internal api", "fetch first", "stale info",
 	"timed out", "timeout", "unable to contact", "connection refused", "connection reset", "unreachable", "try again", "temporarily", "service unavailable", "bad gateway",
+	"maintenance mode", "read-only mode", "read-only gitlab instance", "rate limit",
 }
 
 // refusal is why an origin that can be read did not take a push, where it would not take it another time either; else empty. Said is

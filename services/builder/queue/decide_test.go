@@ -2,10 +2,13 @@ package queue
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/mergequeue"
 )
 
 // line is a queue with its facts.
@@ -279,4 +282,54 @@ func TestPace(t *testing.T) {
 	if got := c.Since * l.state.Pace; got-float64(came.Unix()) > 0.001 || float64(came.Unix())-got > 0.001 {
 		t.Fatalf("b came at %v, and stands as %v", came.Unix(), got)
 	}
+}
+
+// What touches everything is in no train, and is not confirmed together with what lands meanwhile: it becomes the master copy alone.
+func TestWhatTouchesEverythingLandsAlone(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, 2)
+	a, b := begun(t, l.enters("a", "x"), "a"), begun(t, l.enters("b", "y"), "b")
+	ids := []string{"c", "d", "e", "f"}
+	for _, id := range ids {
+		l.meet(id, events.QueueSurveyed{Merge: detail(id), Writes: []string{mergequeue.Everything}})
+	}
+	l.passes(a, "m", "a")
+	l.passes(b, "m", "b")
+	plan, tip := l.merged("m", "a"), "m+a"
+	var landed []string
+	for range 20 {
+		for _, r := range l.state.Runs { // the first that runs passes, upon what it assumes
+			build, there := l.state.Queue.Build(r.Number)
+			if !there || build.Outcome != "" || len(plan.Merged) > 0 {
+				continue
+			}
+			units := l.state.Confirm
+			if r.Unit > 0 {
+				units = []int{r.Unit}
+			}
+			plan = l.passes(r.Number, strings.Join(append([]string{tip}, l.members(build.Assumed)...), "+"), l.members(units)...)
+			break
+		}
+		if len(plan.Merged) == 0 {
+			continue
+		}
+		ids := changes(plan.Merged)
+		if len(ids) > 1 {
+			t.Fatalf("%v land together", ids)
+		}
+		landed = append(landed, ids...)
+		plan, tip = l.merged(tip, ids...), tip+"+"+ids[0]
+	}
+	if want := append([]string{"b"}, ids...); !slices.Equal(landed, want) {
+		t.Errorf("landed %v, want %v", landed, want)
+	}
+}
+
+// members lists the changes of units.
+func (l *line) members(units []int) (ids []string) {
+	for _, id := range units {
+		u, _ := l.state.Queue.Unit(id)
+		ids = append(ids, u.Changes...)
+	}
+	return ids
 }
