@@ -313,12 +313,12 @@ func TestWhatTouchesEverythingLandsAlone(t *testing.T) {
 		if len(plan.Merged) == 0 {
 			continue
 		}
-		ids := changes(plan.Merged)
-		if len(ids) > 1 {
-			t.Fatalf("%v land together", ids)
+		now := changes(plan.Merged)
+		if len(now) > 1 {
+			t.Fatalf("%v land together", now)
 		}
-		landed = append(landed, ids...)
-		plan, tip = l.merged(tip, ids...), tip+"+"+ids[0]
+		landed = append(landed, now...)
+		plan, tip = l.merged(tip, now...), tip+"+"+now[0]
 	}
 	if want := append([]string{"b"}, ids...); !slices.Equal(landed, want) {
 		t.Errorf("landed %v, want %v", landed, want)
