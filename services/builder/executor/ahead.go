@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -16,6 +17,26 @@ const spareFor = 10 * time.Minute
 type kind struct{ isolated, network bool }
 
 func (o order) kind() kind { return kind{o.Isolated, o.Network} }
+
+const (
+	wordIsolated = "isolated"
+	wordNetwork  = "network"
+)
+
+// words are the arguments of the init.
+func (k kind) words() (words []string) {
+	if k.isolated {
+		words = append(words, wordIsolated)
+	}
+	if k.network {
+		words = append(words, wordNetwork)
+	}
+	return words
+}
+
+func kindOf(words []string) kind {
+	return kind{isolated: slices.Contains(words, wordIsolated), network: slices.Contains(words, wordNetwork)}
+}
 
 type spares struct {
 	mu   sync.Mutex

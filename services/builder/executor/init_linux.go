@@ -20,7 +20,7 @@ const initName = "lemnis-step-init"
 
 // The init begins here, before the program's own main: every program that has an executor, tests too, can be one.
 func init() {
-	if len(os.Args) != 1 || os.Args[0] != initName {
+	if len(os.Args) == 0 || os.Args[0] != initName {
 		return
 	}
 	runtime.LockOSThread() // what is set for a thread goes to the script, which this one starts
@@ -31,9 +31,12 @@ func init() {
 	var v verdict
 	var o order
 	orders := json.NewDecoder(control)
-	err := orders.Decode(&o)
+	put, err := begun(kindOf(os.Args[1:]))
+	if gone := orders.Decode(&o); err == nil { // what went wrong is told when somebody asks
+		err = gone
+	}
 	if err == nil {
-		v.Result, err = oversee(o, io.MultiReader(orders.Buffered(), control))
+		v.Result, err = oversee(o, put, io.MultiReader(orders.Buffered(), control))
 	}
 	if err != nil {
 		v.Error = err.Error()
@@ -41,6 +44,16 @@ func init() {
 	endTree()
 	_ = json.NewEncoder(os.NewFile(4, "answer")).Encode(v)
 	os.Exit(0)
+}
+
+// begun does what is the same for every step of a kind, ahead of the order; put is what the new root has of the machine then.
+func begun(k kind) (put []bind, err error) {
+	if k.isolated {
+		put, err = furnish(k)
+	}
+	// The first order of a process would wait for what reading it takes the first time.
+	_ = json.Unmarshal([]byte(`{"Binds":[{}],"Layers":[{"Lower":[""]}],"Env":[""],"Limits":{}}`), &order{})
+	return put, err
 }
 
 func attributes(k kind) *syscall.SysProcAttr {
@@ -58,9 +71,9 @@ func attributes(k kind) *syscall.SysProcAttr {
 }
 
 // oversee is the init's life: the room, the script, its orphans, its limits.
-func oversee(o order, control io.Reader) (Result, error) {
+func oversee(o order, put []bind, control io.Reader) (Result, error) {
 	if o.Isolated {
-		if err := enter(o); err != nil {
+		if err := enter(o, put); err != nil {
 			return Result{}, err
 		}
 	} else if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

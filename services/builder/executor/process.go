@@ -172,7 +172,6 @@ func (p *Process) Run(ctx context.Context, step Step, out io.Writer) (Result, er
 type order struct {
 	Isolated bool
 	Network  bool
-	Root     string // an empty folder that the new root is put upon
 	Binds    []bind
 	Layers   []Layer
 	Script   string
@@ -218,9 +217,9 @@ func (p *Process) run(ctx context.Context, step Step, out io.Writer, isolated bo
 
 // prepare lays out the private folders of a step and says how it is to be run.
 func prepare(step Step, scratch string, isolated bool) (order, error) {
-	o := order{Isolated: isolated, Network: step.Network, Root: filepath.Join(scratch, "root"), Script: step.Script, Dir: step.Dir, Limits: step.Limits, Watched: step.Dir}
+	o := order{Isolated: isolated, Network: step.Network, Script: step.Script, Dir: step.Dir, Limits: step.Limits, Watched: step.Dir}
 	home, temp := filepath.Join(scratch, "home"), filepath.Join(scratch, "tmp")
-	for _, folder := range []string{o.Root, home, temp} {
+	for _, folder := range []string{home, temp} {
 		if err := os.Mkdir(folder, 0o700); err != nil {
 			return order{}, err
 		}
@@ -299,7 +298,7 @@ func begin(k kind) (*running, error) {
 	}
 	widen(output)
 	cmd := exec.Command("/proc/self/exe") //nolint:noctx // attend ends it with the context, in two stages
-	cmd.Args = []string{initName}
+	cmd.Args = append([]string{initName}, k.words()...)
 	cmd.Env = []string{"GOMAXPROCS=2", "GOTRACEBACK=none"}
 	cmd.Stdout, cmd.Stderr = outputWrite, outputWrite
 	cmd.ExtraFiles = []*os.File{controlRead, answerWrite}
@@ -454,20 +453,22 @@ func closeAll(files []*os.File) {
 
 // hiding finds every place at which a step would see what is hidden, under whatever name: links lead to it, or away from it.
 func hiding(hidden []string, seen []bind) (over []bind) {
+	var sources []bind // with their links resolved
+	for _, b := range seen {
+		if source, err := filepath.EvalSymlinks(b.Source); err == nil {
+			sources = append(sources, bind{Source: source, Target: b.Target})
+		}
+	}
 	for _, path := range hidden {
 		resolved, err := filepath.EvalSymlinks(path)
 		if err != nil {
 			continue // what is not there needs no hiding
 		}
 		over = append(over, bind{Target: resolved})
-		for _, b := range seen {
-			source, err := filepath.EvalSymlinks(b.Source)
-			if err != nil {
-				continue
-			}
-			if below, is := within(source, resolved); is {
+		for _, b := range sources {
+			if below, is := within(b.Source, resolved); is {
 				over = append(over, bind{Target: filepath.Join(b.Target, below)})
-			} else if _, is := within(resolved, source); is {
+			} else if _, is := within(resolved, b.Source); is {
 				over = append(over, bind{Target: b.Target})
 			}
 		}
@@ -490,7 +491,7 @@ type bind struct {
 // system lists what of the machine a step needs: programs, libraries, and the few files that they read. No home, no /etc as a
 // whole, no /var, no /run.
 func system(more []string) []bind {
-	var binds []bind
+	binds := fixed()
 	add := func(path string) {
 		if slices.ContainsFunc(binds, func(b bind) bool { return b.Target == path || strings.HasPrefix(path, b.Target+"/") }) {
 			return
@@ -499,15 +500,6 @@ func system(more []string) []bind {
 			binds = append(binds, bind{Source: path, Target: path})
 		}
 	}
-	for _, path := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"} {
-		add(path)
-	}
-	for _, name := range []string{
-		"alternatives", "ca-certificates", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
-		"nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf", "services", "ssl",
-	} {
-		add("/etc/" + name)
-	}
 	for _, path := range filepath.SplitList(os.Getenv("PATH")) {
 		if filepath.IsAbs(path) {
 			add(filepath.Clean(path))
@@ -515,6 +507,23 @@ func system(more []string) []bind {
 	}
 	for _, path := range more {
 		add(filepath.Clean(path))
+	}
+	return binds
+}
+
+// fixed is the part of it that has its place on every machine, away from where steps may write.
+func fixed() (binds []bind) {
+	paths := []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix"}
+	for _, name := range []string{
+		"alternatives", "ca-certificates", "hosts", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types",
+		"nsswitch.conf", "os-release", "pki", "protocols", "resolv.conf", "services", "ssl",
+	} {
+		paths = append(paths, "/etc/"+name)
+	}
+	for _, path := range paths {
+		if _, err := os.Stat(path); err == nil {
+			binds = append(binds, bind{Source: path, Target: path})
+		}
 	}
 	return binds
 }

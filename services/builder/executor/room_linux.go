@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,41 +14,66 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enter makes the new root and goes into it.
-func enter(o order) error {
-	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	if err := syscall.Mount("lemnis", o.Root, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755,size=16m"); err != nil {
-		return fmt.Errorf("mount a root: %w", err)
+// newRoot is where the new root is mounted: every Linux has this folder, and of what lies there steps see nothing.
+const newRoot = "/sys"
+
+// furnish makes a new root with what every step sees, and returns what of it is the machine's.
+func furnish(k kind) ([]bind, error) {
+	if err := syscall.Mount("lemnis", newRoot, "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755,size=16m"); err != nil {
+		return nil, fmt.Errorf("mount a root: %w", err)
 	}
 	for _, folder := range []string{"proc", "dev/shm", "etc", "home", "tmp", ".old"} {
-		if err := os.MkdirAll(filepath.Join(o.Root, folder), 0o755); err != nil {
-			return err
+		if err := os.MkdirAll(filepath.Join(newRoot, folder), 0o755); err != nil {
+			return nil, err
 		}
 	}
-	for _, b := range o.Binds {
-		if err := put(o.Root, b); err != nil {
+	binds := fixed()
+	if err := putAll(binds); err != nil {
+		return nil, err
+	}
+	if err := devices(newRoot); err != nil {
+		return nil, err
+	}
+	for name, text := range users(stepUser, stepUser) {
+		if err := os.WriteFile(filepath.Join(newRoot, "etc", name), []byte(text), 0o644); err != nil { //nolint:gosec // everybody reads it, as in any system
+			return nil, err
+		}
+	}
+	if err := syscall.Mount("proc", filepath.Join(newRoot, "proc"), "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
+		return nil, fmt.Errorf("mount /proc: %w", err)
+	}
+	_ = syscall.Sethostname([]byte("step"))
+	if !k.network {
+		if err := loopback(); err != nil {
+			return nil, err
+		}
+	}
+	return binds, nil
+}
+
+func putAll(binds []bind) error {
+	for _, b := range binds {
+		if err := put(newRoot, b); err != nil {
 			return fmt.Errorf("put %s into the root: %w", b.Target, err)
 		}
 	}
+	return nil
+}
+
+// enter adds to the new root what one step sees, and goes into it; there is what it has already.
+func enter(o order, there []bind) error {
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := putAll(slices.DeleteFunc(o.Binds, func(b bind) bool { return slices.Contains(there, b) })); err != nil {
+		return err
+	}
 	for _, l := range o.Layers {
-		if err := lay(o.Root, l); err != nil {
+		if err := lay(newRoot, l); err != nil {
 			return fmt.Errorf("lay folders over one another at %s: %w", l.Target, err)
 		}
 	}
-	if err := devices(o.Root); err != nil {
-		return err
-	}
-	for name, text := range users(stepUser, stepUser) {
-		if err := os.WriteFile(filepath.Join(o.Root, "etc", name), []byte(text), 0o644); err != nil { //nolint:gosec // everybody reads it, as in any system
-			return err
-		}
-	}
-	if err := syscall.Mount("proc", filepath.Join(o.Root, "proc"), "proc", syscall.MS_NOSUID|syscall.MS_NODEV|syscall.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("mount /proc: %w", err)
-	}
-	if err := syscall.PivotRoot(o.Root, filepath.Join(o.Root, ".old")); err != nil {
+	if err := syscall.PivotRoot(newRoot, filepath.Join(newRoot, ".old")); err != nil {
 		return fmt.Errorf("change the root: %w", err)
 	}
 	if err := os.Chdir("/"); err != nil {
@@ -68,10 +94,6 @@ func enter(o order) error {
 	}
 	if err := syscall.Mount("", "/", "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY|syscall.MS_NOSUID|syscall.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("make the root read only: %w", err)
-	}
-	_ = syscall.Sethostname([]byte("step"))
-	if !o.Network {
-		return loopback()
 	}
 	return nil
 }
@@ -117,7 +139,8 @@ func put(root string, b bind) error {
 	if err := syscall.Mount(b.Source, target, "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
 		return err
 	}
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID}
+	// Private: what the machine mounts below it meanwhile does not come here, with whatever rights.
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE}
 	if !b.Write {
 		attr.Attr_set |= unix.MOUNT_ATTR_RDONLY
 	}
