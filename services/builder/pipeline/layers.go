@@ -115,6 +115,7 @@ func (l *layers) alone() bool {
 
 func (l *layers) unlock() {
 	if l.lock != nil {
+		_ = flock(l.lock, syscall.LOCK_UN) // a process that is being begun meanwhile has it open too, for a moment
 		_ = l.lock.Close()
 		l.lock = nil
 	}
