@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -129,17 +130,19 @@ func tidy(place string) error {
 	return nil
 }
 
-// room is an empty folder for one attempt; leave removes it.
+// room is an empty folder for one attempt. leave gives it up: it is removed while nobody waits for that, and if the process ends
+// before, by the next one.
 func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), err error) {
 	place, err := w.enter()
 	if err != nil {
 		return "", nil, err
 	}
-	dir = filepath.Join(place, "work", token(name)+"-"+strconv.FormatUint(attempt, 10))
-	if err := executor.RemoveAll(dir); err != nil {
+	work := filepath.Join(place, "work")
+	if err := os.MkdirAll(work, 0o700); err != nil {
 		return "", nil, err
 	}
-	return dir, func() { _ = executor.RemoveAll(dir) }, os.MkdirAll(dir, 0o700)
+	dir, err = os.MkdirTemp(work, token(name)+"-"+strconv.FormatUint(attempt, 10)+"-") // the same attempt may come again before it is gone
+	return dir, func() { go func() { _ = executor.RemoveAll(dir) }() }, err
 }
 
 // open opens the mirror of a repository, brought to where its origin stands.
@@ -189,11 +192,14 @@ func (w *workshop) keep(e product) error {
 	to := filepath.Join(dir, filepath.Base(e.file))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := cmp.Or(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
-		return err
-	}
-	if err := os.Rename(e.file, to); err != nil {
-		return err
+	there := slices.ContainsFunc(w.built, func(old executable) bool { return old.file == to && old.digest == e.digest }) // the commit was tested before
+	if info, err := os.Stat(to); !there || err != nil || info.Size() != e.size {
+		if err := cmp.Or(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+			return err
+		}
+		if err := os.Rename(e.file, to); err != nil {
+			return err
+		}
 	}
 	e.file = to
 	w.forget(e)

@@ -164,16 +164,23 @@ func copyFile(source, to *os.Root, at string) error {
 // moveOut moves a folder out of the checkout. Its parent there is held open while it is moved: steps that run beside this one may
 // put a link in its place, and what is opened under the root lies within it.
 func (r *run) moveOut(folder, to string) error {
-	parent, err := r.root.Open(path.Dir(folder))
+	if err := r.move(folder, to); err != nil {
+		return err
+	}
+	if info, err := os.Lstat(to); err == nil && !info.IsDir() { // put in its place at the last moment
+		return errors.Join(fmt.Errorf("%s is no folder any more", folder), os.Remove(to))
+	}
+	return nil
+}
+
+func (r *run) move(name, to string) error {
+	parent, err := r.root.Open(path.Dir(name))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = parent.Close() }()
-	if err := unix.Renameat(int(parent.Fd()), path.Base(folder), unix.AT_FDCWD, to); err != nil {
-		return &os.LinkError{Op: "renameat", Old: folder, New: to, Err: err}
-	}
-	if info, err := os.Lstat(to); err == nil && !info.IsDir() { // put in its place at the last moment
-		return errors.Join(fmt.Errorf("%s is no folder any more", folder), os.Remove(to))
+	if err := unix.Renameat(int(parent.Fd()), path.Base(name), unix.AT_FDCWD, to); err != nil {
+		return &os.LinkError{Op: "renameat", Old: name, New: to, Err: err}
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type environment struct {
 	anywhere         []string          // those that mean the same in an image
 	shared, readOnly []string          // folders
 	caches           map[string]string // of Go: what the host has them in, by variable
+	telemetry        string            // folder in which Go is told not to count its use; empty: without Go
 }
 
 // hostGo asks the host's go command once.
@@ -83,23 +84,30 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 	}
 	e.caches = map[string]string{}
 	for _, name := range goCaches {
-		if err := os.MkdirAll(host[name], 0o755); err != nil {
-			return e, err
-		}
 		e.caches[name] = host[name]
 	}
-	// Go counts its use in the configuration folder, by a process of its own, unless told not to.
 	config := filepath.Join(output, ".config")
-	telemetry := filepath.Join(config, "go", "telemetry")
-	if err := os.MkdirAll(telemetry, 0o700); err != nil {
-		return e, err
-	}
-	if err := os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o600); err != nil {
-		return e, err
-	}
+	e.telemetry = filepath.Join(config, "go", "telemetry")
 	e.shared = append(e.shared, config)
 	e.variables = append(e.variables, "XDG_CONFIG_HOME="+config)
 	return e, nil
+}
+
+// make makes the folders that steps are given.
+func (e environment) make() error {
+	if e.telemetry == "" {
+		return nil
+	}
+	for _, folder := range e.caches {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return err
+		}
+	}
+	// Go counts its use in the configuration folder, by a process of its own, unless told not to.
+	if err := os.MkdirAll(e.telemetry, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(e.telemetry, "mode"), []byte("off"), 0o600)
 }
 
 // toolchains that people install below their home. Of those homes nothing else is shown: credentials lie there too.

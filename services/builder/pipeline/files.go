@@ -97,27 +97,49 @@ func (r *run) pack(name string) error {
 		r.fail(StepPackage, CausePackage, fmt.Sprintf("%s is to be packaged, and no step left a file there", name))
 		return nil // it is the project's: a step of the report
 	}
-	from, err := r.root.Open(name)
-	if err != nil {
-		r.fail(StepPackage, CausePackage, fmt.Sprintf("%s is to be packaged, and can not be read: %v", name, err))
-		return nil
-	}
-	defer func() { _ = from.Close() }()
 	// A folder of its own: the name is the project's choice and must not meet build.log.
 	to := filepath.Join(r.spec.Output, "bin", path.Base(name))
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755) //nolint:gosec // it is a program
-	if err != nil {
-		return err
-	}
 	sum := sha256.New()
-	size, err := io.Copy(io.MultiWriter(file, sum), from)
-	if err := errors.Join(err, file.Close()); err != nil {
+	var size int64
+	if r.idle { // no step has run that could have it open, or under another name
+		size, err = r.packMoved(name, to, sum)
+	} else {
+		from, unread := r.root.Open(name)
+		if unread != nil {
+			r.fail(StepPackage, CausePackage, fmt.Sprintf("%s is to be packaged, and can not be read: %v", name, unread))
+			return nil
+		}
+		defer func() { _ = from.Close() }()
+		size, err = packCopied(from, to, sum)
+	}
+	if err != nil {
 		return err
 	}
 	r.report.Executable, r.report.Size = to, size
 	r.report.Digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
 	return nil
+}
+
+func (r *run) packMoved(name, to string, sum io.Writer) (int64, error) {
+	if err := r.move(name, to); err != nil {
+		return 0, err
+	}
+	file, err := os.Open(to)
+	if err != nil {
+		return 0, err
+	}
+	size, err := io.Copy(sum, file)
+	return size, errors.Join(err, file.Chmod(0o755), file.Close()) // it is a program
+}
+
+func packCopied(from io.Reader, to string, sum io.Writer) (int64, error) {
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755) //nolint:gosec // it is a program
+	if err != nil {
+		return 0, err
+	}
+	size, err := io.Copy(io.MultiWriter(file, sum), from)
+	return size, errors.Join(err, file.Close())
 }

@@ -62,6 +62,18 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 		r.env.shared = append(r.env.shared, slices.Sorted(maps.Values(r.env.caches))...)
 		return err
 	}
+	var below []string
+	for _, tree := range r.trees() { // the master copy's too: it may not have been settled
+		below = append(below, filepath.Join(r.spec.Kept, tree, layersName, cacheFiles))
+	}
+	below = append(below, r.spec.Go)
+	for _, folder := range below {
+		r.report.Modules = append(r.report.Modules, filepath.Join(folder, "GOMODCACHE"))
+	}
+	used(filepath.Join(r.own(), layersName))
+	if r.idle {
+		return nil
+	}
 	l := &r.layers
 	l.on, l.room, l.upper, l.above = true, filepath.Join(r.spec.Output, "layers"), map[string]string{}, map[string][]string{}
 	for _, folder := range []string{l.room, r.spec.Go} {
@@ -87,17 +99,11 @@ func (r *run) openLayers(ctx context.Context, tasks []definition.Task) error {
 	if err := flock(l.lock, syscall.LOCK_SH); err != nil {
 		return err
 	}
-	var below []string
-	for _, tree := range r.trees() { // the master copy's too: it may not have been settled
-		below = append(below, filepath.Join(r.spec.Kept, tree, layersName, cacheFiles))
-	}
-	for _, folder := range append(below, r.spec.Go) {
+	for _, folder := range below {
 		if _, err := os.Stat(folder); err == nil {
 			l.lower = append(l.lower, folder)
 		}
-		r.report.Modules = append(r.report.Modules, filepath.Join(folder, "GOMODCACHE"))
 	}
-	used(filepath.Join(r.own(), layersName))
 	for _, t := range tasks {
 		for _, need := range t.Needs {
 			l.above[t.Name] = append(append(l.above[t.Name], need), l.above[need]...)

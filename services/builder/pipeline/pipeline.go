@@ -66,6 +66,7 @@ type run struct {
 
 	keys  map[string]string // of tasks: what their results are kept under
 	taken map[string]kept   // tasks that need not be run
+	idle  bool              // none has to be: the checkout has nothing but the commit's files and what was kept
 
 	private map[string]bool // tasks whose results nobody else may have
 	away    bool            // spec.Shared does not answer, or there is none
@@ -145,6 +146,12 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	defer r.layers.unlock()
+	r.idle = len(r.taken) == len(tasks)
+	if !r.idle {
+		if err := r.env.make(); err != nil {
+			return err
+		}
+	}
 	if err := r.openLayers(ctx, tasks); err != nil {
 		return err
 	}
@@ -153,7 +160,7 @@ func (r *run) all(ctx context.Context) error {
 	}
 	alone := r.layers.alone()
 	r.keepLayers(alone)
-	if r.spec.Kept != "" && len(r.taken) < len(tasks) {
+	if r.spec.Kept != "" && !r.idle {
 		spared := layersName
 		if alone {
 			spared = ""
