@@ -2,9 +2,13 @@ package executor
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,6 +57,33 @@ func TestAStepTakesTheInitThatWaits(t *testing.T) {
 		}
 		if waiting(t, k) == s {
 			t.Error("it is taken twice")
+		}
+	})
+}
+
+// What every step sees is in its root before there is a step, and what the machine mounts later does not come in.
+func TestTheInitThatWaitsHasARoot(t *testing.T) {
+	kinds(t, func(t *testing.T, _ *Process, k kind) {
+		if !k.isolated {
+			t.Skip("only isolated steps have a root of their own")
+		}
+		mounts := fmt.Sprintf("/proc/%d/mountinfo", waiting(t, k).init.cmd.Process.Pid)
+		for end := time.Now().Add(time.Minute); ; runtime.Gosched() {
+			text, err := os.ReadFile(mounts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(text), " "+newRoot+"/proc ") {
+				for line := range strings.Lines(string(text)) {
+					if strings.Contains(line, " "+newRoot+"/usr ") && !strings.Contains(line, "master:") && strings.Contains(line, " ro,") {
+						return
+					}
+				}
+				t.Fatalf("programs are not there read only and private:\n%s", text)
+			}
+			if time.Now().After(end) {
+				t.Fatalf("no root:\n%s", text)
+			}
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -312,5 +313,31 @@ func TestALayerIsMovedDown(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(at, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Whoever has the lock open by accident, as a process that is just being begun, does not hold it.
+func TestTheLockOnLayersIsLetGo(t *testing.T) {
+	t.Parallel()
+	name := filepath.Join(t.TempDir(), "lock")
+	held := func() *layers {
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &layers{lock: file}
+	}
+	first, second := held(), held()
+	defer second.unlock()
+	if !first.alone() || second.alone() {
+		t.Fatal("two runs are alone at once")
+	}
+	copied, err := syscall.Dup(int(first.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Close(copied) }()
+	if first.unlock(); !second.alone() {
+		t.Error("it is held still")
 	}
 }

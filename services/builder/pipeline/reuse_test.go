@@ -3,6 +3,7 @@ package pipeline
 import (
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -101,6 +102,11 @@ func TestUnchangedStepsAreNotRunAgain(t *testing.T) {
 		}
 		if c.same && r.Digest != first.Digest {
 			t.Errorf("changed: %s: %s, first %s", name, r.Digest, first.Digest)
+		}
+		text, err := os.ReadFile(r.Executable)
+		info, errInfo := os.Stat(r.Executable)
+		if err != nil || errInfo != nil || fmt.Sprintf("sha256:%x", sha256.Sum256(text)) != r.Digest || int64(len(text)) != r.Size || info.Mode() != 0o755 {
+			t.Errorf("changed: %s: what is packaged is %v of %d bytes, not %s of %d: %v", name, info.Mode(), len(text), r.Digest, r.Size, errors.Join(err, errInfo))
 		}
 		if again := b.run(reusableFiles(c.files)); c.same && len(again.Reused()) != len(first.Steps) {
 			t.Errorf("merged: %s: %+v\n%s", name, again.Steps, again.LogTail)
