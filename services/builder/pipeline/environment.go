@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -51,7 +50,7 @@ var hostGo = sync.OnceValues(func() (map[string]string, error) {
 })
 
 // newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder.
-func newEnvironment(_ context.Context, root *os.Root, output string) (environment, error) {
+func newEnvironment(root *os.Root, output string) environment {
 	e := environment{variables: []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0"}} // tools fetch modules over git too
 	e.anywhere = e.variables[:len(e.variables):len(e.variables)]
 	for _, name := range passed {
@@ -66,11 +65,11 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 	has := func(name string) bool { _, err := root.Stat(name); return err == nil }
 	work := has("go.work")
 	if !work && !has("go.mod") {
-		return e, nil
+		return e
 	}
 	host, err := hostGo()
 	if err != nil {
-		return e, nil //nolint:nilerr // there is no go: the step that needs it will say so
+		return e // there is no go: the step that needs it will say so
 	}
 	for _, name := range inherited {
 		e.variables = append(e.variables, name+"="+host[name])
@@ -90,7 +89,7 @@ func newEnvironment(_ context.Context, root *os.Root, output string) (environmen
 	e.telemetry = filepath.Join(config, "go", "telemetry")
 	e.shared = append(e.shared, config)
 	e.variables = append(e.variables, "XDG_CONFIG_HOME="+config)
-	return e, nil
+	return e
 }
 
 // make makes the folders that steps are given.

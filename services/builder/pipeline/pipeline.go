@@ -139,9 +139,7 @@ func (r *run) all(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	if r.env, err = newEnvironment(ctx, r.root, r.spec.Output); err != nil {
-		return err
-	}
+	r.env = newEnvironment(r.root, r.spec.Output)
 	if err := r.plan(ctx, p, tasks); err != nil {
 		return err
 	}
