@@ -192,7 +192,7 @@ func (w *workshop) keep(e product) error {
 	to := filepath.Join(dir, filepath.Base(e.file))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	there := slices.ContainsFunc(w.built, func(old executable) bool { return old.file == to && old.digest == e.digest }) // the commit was tested before
+	there := slices.ContainsFunc(w.built, func(old product) bool { return old.file == to && old.digest == e.digest }) // the commit was tested before
 	if info, err := os.Stat(to); !there || err != nil || info.Size() != e.size {
 		if err := cmp.Or(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 			return err

@@ -32,7 +32,7 @@ type sick struct {
 	mu    sync.Mutex
 	state keeper.State
 	shy   string // refuses the next route of this door
-	mute  bool // it does not say what it holds
+	mute  bool   // it does not say what it holds
 }
 
 func newSick(t *testing.T, folder string) *sick {
