@@ -25,7 +25,7 @@ func TestWhatIsKeptAlreadyStays(t *testing.T) {
 			}
 		}
 		must(os.WriteFile(file, []byte(text), 0o600))
-		must(w.keep(executable{project: "shop", repository: "api", commit: "c", file: file, digest: digest, size: int64(len(text))}))
+		must(w.keep(product{project: "shop", repository: "api", commit: "c", file: file, digest: digest, size: int64(len(text))}))
 		e, there := w.find("shop", "api", "c")
 		if !there || e.digest != digest {
 			t.Fatalf("%+v", e)
