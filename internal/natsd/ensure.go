@@ -16,6 +16,7 @@ import (
 const (
 	ensureTimeout   = 60 * time.Second // for everything
 	attemptTimeout  = 5 * time.Second  // for one stream to be made
+	cacheTimeout    = 15 * time.Second // for CACHE, where all is made
 	questionTimeout = 2 * time.Second  // for what a server knows
 )
 

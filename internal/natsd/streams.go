@@ -76,13 +76,12 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
 	// A service's key may look, but not make: where all is there, that is enough.
-	cached := false
 	err = insist(ctx, func(ctx context.Context) error {
-		identity, cached, err = whole(ctx, js, replicas)
+		identity, err = whole(ctx, js, replicas)
 		return err
 	})
-	if err == nil && identity != "" && !cached {
-		tryCache(ctx, js, replicas)
+	if err == nil && identity != "" {
+		tryCache(ctx, js, replicas, questionTimeout)
 	}
 	if err != nil || identity != "" {
 		return identity, err
@@ -105,38 +104,68 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	if err := ensureLogs(ctx, js, replicas); err != nil {
 		return "", err
 	}
-	return identity, ensureCache(ctx, js, replicas)
+	tryCache(ctx, js, replicas, cacheTimeout)
+	return identity, nil
 }
 
-// ensureCache makes CACHE, at most as large as the store has room for. Where that is too little to be of use there is none: builders do
-// without it.
+// spare is what LOGS, where it gets all that it is to keep, and CACHE leave of a store for what is made later: inboxes of principals, and
+// webhooks. The odd byte tells a size with it from one that an operator has set.
+const spare = 5*submitBytes + 1
+
+// ensureCache makes CACHE, at most as large as the store has room for and something to spare: the server sets aside what a stream may hold.
+// Where that is too little to be of use there is none: builders do without it. Nor is there where this connection's key may not change it.
 func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) error {
+	if !mayChange(ctx, js, Cache) {
+		return nil
+	}
 	want := cacheConfig(replicas)
+	want.MaxBytes += spare
 	return insist(ctx, func(ctx context.Context) error {
-		_, err := ensureOnce(ctx, js, want)
+		info, err := ensureOnce(ctx, js, want)
 		if noRoom(err) {
-			if want.MaxBytes /= 2; want.MaxBytes < leastCache {
+			if want.MaxBytes = (want.MaxBytes-spare)/2 + spare; want.MaxBytes < leastCache+spare {
 				return nil
 			}
+		}
+		if err != nil {
+			return err
+		}
+		if size, trial := tried(info.Config.MaxBytes); trial { // made here, or by one that got no further
+			less := info.Config
+			less.MaxBytes = size
+			_, err = js.UpdateStream(ctx, less)
 		}
 		return err
 	})
 }
 
-// tryCache makes CACHE where all else is there: an earlier version did not know it, or there was no room. A service's key may not, and
-// does not wait for it.
-func tryCache(ctx context.Context, js jetstream.JetStream, replicas int) {
-	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
-	defer cancel()
-	if mayMake(ctx, js, Cache) {
-		_ = ensureCache(ctx, js, replicas) // builders do without
+// tried is what CACHE is to hold where it was made with something to spare; trial is false where that has been given back.
+func tried(bytes int64) (size int64, trial bool) {
+	for size = cacheBytes; size >= leastCache; size /= 2 {
+		if bytes == size+spare {
+			return size, true
+		}
 	}
+	return bytes, false
 }
 
-// mayMake tells whether this connection's key may make a stream: what it may not is dropped, and not answered. The server says what it drops
-// before it says that it has read on. What is sent makes nothing.
-func mayMake(ctx context.Context, js jetstream.JetStream, stream string) bool {
-	nc, subject := js.Conn(), jetstream.DefaultAPIPrefix+"STREAM.CREATE."+stream
+// tryCache makes CACHE, or brings it up to date, where all else is there: an earlier version did not know it, or there was no room.
+// What becomes of it keeps nobody from starting.
+func tryCache(ctx context.Context, js jetstream.JetStream, replicas int, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	if info, err := look(ctx, js, Cache); err == nil && upToDate(info.Config, cacheConfig(replicas)) {
+		if _, trial := tried(info.Config.MaxBytes); !trial {
+			return
+		}
+	}
+	_ = ensureCache(ctx, js, replicas) // builders do without
+}
+
+// mayChange tells whether this connection's key may change a stream, as also whoever makes one has to: what it may not is dropped, and not
+// answered. The server says what it drops before it says that it has read on. What is sent changes nothing.
+func mayChange(ctx context.Context, js jetstream.JetStream, stream string) bool {
+	nc, subject := js.Conn(), jetstream.DefaultAPIPrefix+"STREAM.UPDATE."+stream
 	if err := nc.PublishRequest(subject, nc.NewInbox(), nil); err != nil {
 		return false
 	}
@@ -147,19 +176,22 @@ func mayMake(ctx context.Context, js jetstream.JetStream, stream string) bool {
 	return !errors.Is(refused, nats.ErrPermissionViolation) || !strings.Contains(refused.Error(), `"`+subject+`"`)
 }
 
-// ensureLogs makes LOGS as large as the store has room for: the server sets aside what a stream may hold. Where that is less than all that
-// it is to keep, it leaves three quarters to those who come after it.
+// ensureLogs makes LOGS as large as the store has room for, and something to spare. Where that is less than all that it is to keep, it
+// leaves three quarters of it to those who come after it.
 func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	want := logsConfig(replicas)
 	all := want.MaxBytes
+	want.MaxBytes += spare
 	return insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
 		switch {
 		case noRoom(err) && want.MaxBytes > leastLogs:
-			want.MaxBytes /= 2
-		case err == nil && want.MaxBytes < all && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
+			want.MaxBytes = min(want.MaxBytes, all) / 2
+		case err == nil && want.MaxBytes != all && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
 			less := info.Config
-			less.MaxBytes = max(less.MaxBytes/4, leastLogs)
+			if less.MaxBytes = all; want.MaxBytes < all {
+				less.MaxBytes = max(want.MaxBytes/4, leastLogs)
+			}
 			if _, err = js.UpdateStream(ctx, less); err == nil {
 				want.MaxBytes = less.MaxBytes
 			}
@@ -168,37 +200,32 @@ func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error
 	})
 }
 
-// whole is the identity of LIFECYCLE where everything is there and up to date, else empty. CACHE may be missing: cached says whether it is there.
-func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, cached bool, err error) {
-	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas), cacheConfig(replicas)} {
+// whole is the identity of LIFECYCLE where everything but CACHE is there and up to date, else empty.
+func whole(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
+	for _, want := range []jetstream.StreamConfig{lifecycleConfig(replicas), timersConfig(replicas), deadLetterConfig(replicas), snapshotsConfig(replicas), logsConfig(replicas), submitConfig(Local, replicas)} {
 		info, err := look(ctx, js, want.Name)
 		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound) && want.Name == Cache: // there may be no room for it
-			continue
 		case errors.Is(err, jetstream.ErrStreamNotFound):
-			return "", false, nil
+			return "", nil
 		case err != nil:
-			return "", false, fmt.Errorf("look at stream %s: %w", want.Name, err)
+			return "", fmt.Errorf("look at stream %s: %w", want.Name, err)
 		case !upToDate(info.Config, want):
-			return "", false, nil
+			return "", nil
 		}
-		switch want.Name {
-		case Lifecycle:
+		if want.Name == Lifecycle {
 			identity = info.Config.Metadata[IdentityKey]
-		case Cache:
-			cached = true
 		}
 	}
 	info, err := look(ctx, js, "KV_"+Leases)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return "", false, nil
+		return "", nil
 	case err != nil:
-		return "", false, fmt.Errorf("look at bucket %s: %w", Leases, err)
+		return "", fmt.Errorf("look at bucket %s: %w", Leases, err)
 	case info.Config.Replicas != replicas:
-		return "", false, nil
+		return "", nil
 	}
-	return identity, cached, nil
+	return identity, nil
 }
 
 // ensureLifecycle first has the callers agree on the identity of a stream that
