@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/outward"
@@ -167,8 +168,51 @@ func (c *clients) hear(ctx context.Context, h *hearing, deadline time.Time, time
 	return heard{a.status, a.header, unnamed(ctx, err, timeout)}, err == nil || !stale(ctx, k, a, err)
 }
 
-// waiting takes an idle connection; nil when there is none.
+// waiting takes an idle connection; nil when there is none. One on which something has come is closed: nobody asked for it, and it would
+// pass for the answer to the next request.
 func (c *clients) waiting(origin string) *connection {
+	for {
+		k := c.take(origin)
+		if k == nil || k.stands() {
+			return k
+		}
+		k.leave()
+	}
+}
+
+// stands tells whether nothing has come on a connection that waits, not even its end. It waits for nothing.
+func (k *connection) stands() bool {
+	socket := k.Conn
+	if secured, is := k.Conn.(*tls.Conn); is {
+		// What was read together with the answer is not in the socket any more. It is read only where there is some: the time is up.
+		if secured.SetReadDeadline(time.Unix(1, 0)) != nil {
+			return false
+		}
+		var one [1]byte
+		if n, err := secured.Read(one[:]); n > 0 || !late(err) {
+			return false
+		}
+		socket = secured.NetConn()
+	}
+	has, is := socket.(syscall.Conn)
+	if !is {
+		return false
+	}
+	raw, err := has.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) { // Read would look at the deadline
+		var one [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = errors.Is(err, syscall.EAGAIN)
+	})
+	return err == nil && quiet
+}
+
+// take takes the connection that was used last; nil when there is none.
+func (c *clients) take(origin string) *connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	idle := c.idle[origin]
@@ -252,7 +296,7 @@ func (c *clients) drop(before time.Time) {
 	var dropped []*connection
 	defer func() {
 		for _, k := range dropped {
-			_ = k.Close()
+			k.leave()
 		}
 	}()
 	c.mu.Lock()

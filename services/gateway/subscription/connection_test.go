@@ -2,6 +2,7 @@ package subscription
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -218,6 +220,94 @@ func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
 	}
 }
 
+// together is a connection of a receiver that can send several writes as one.
+type together struct {
+	net.Conn
+	holds bool
+	held  []byte
+}
+
+func (g *together) Write(b []byte) (int, error) {
+	if !g.holds {
+		return g.Conn.Write(b)
+	}
+	g.held = append(g.held, b...)
+	return len(b), nil
+}
+
+func (g *together) send() error {
+	g.holds = false
+	_, err := g.Conn.Write(g.held)
+	return err
+}
+
+type togethers struct{ net.Listener }
+
+func (l togethers) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &together{Conn: conn}, err
+}
+
+// What a receiver says unasked is nobody's answer, whether it comes while the connection waits, or close behind an answer.
+func TestUnaskedAnswerIsNobodys(t *testing.T) {
+	const taken, gone = "HTTP/1.1 204 No Content\r\n\r\n", "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"
+	for name, test := range map[string]struct {
+		begin  func(*httptest.Server)
+		behind bool
+	}{
+		"plain": {(*httptest.Server).Start, false}, "tls": {(*httptest.Server).StartTLS, false}, "tls, behind": {(*httptest.Server).StartTLS, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			say, said := make(chan struct{}), make(chan struct{})
+			s, opened := counted(t, func(w http.ResponseWriter, r *http.Request) {
+				if asked.Add(1) > 1 {
+					w.WriteHeader(http.StatusNoContent)
+					return
+				}
+				conn, _, err := w.(http.Hijacker).Hijack()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				if test.behind {
+					under := conn.(*tls.Conn).NetConn().(*together)
+					under.holds = true
+					_, _ = io.WriteString(conn, taken)
+					_, _ = io.WriteString(conn, gone)
+					if err := under.send(); err != nil {
+						t.Error(err)
+					}
+				} else {
+					_, _ = io.WriteString(conn, taken)
+					<-say
+					_, _ = io.WriteString(conn, gone)
+				}
+				close(said)
+				_, _ = io.Copy(io.Discard, conn)
+			}, func(s *httptest.Server) { s.Listener = togethers{s.Listener}; test.begin(s) })
+			c := newClients(loopback, nil, nil)
+			if s.TLS != nil {
+				c = newClients(loopback, nil, s.Client().Transport.(*http.Transport).TLSClientConfig)
+			}
+			t.Cleanup(c.close)
+			for n := range 2 {
+				if status, err := post(t, c, s.URL, "hello"); err != nil || status != http.StatusNoContent {
+					t.Errorf("request %d: %d, %v", n+1, status, err)
+				}
+				if n == 0 {
+					close(say)
+					<-said
+				}
+			}
+			if n := opened.Load(); n != 2 {
+				t.Errorf("%d connections", n)
+			}
+		})
+	}
+}
+
 // What nobody has used for a while is closed.
 func TestIdleConnectionsAreClosed(t *testing.T) {
 	s, _ := counted(t, echoes, (*httptest.Server).Start)
@@ -292,7 +382,9 @@ type stuck struct {
 
 func (s *stuck) Write([]byte) (int, error)   { return 0, os.ErrDeadlineExceeded }
 func (s *stuck) SetDeadline(time.Time) error { return nil }
-func (s *stuck) Close() error                { <-s.release; close(s.closed); return nil }
+func (s *stuck) Close() error                { <-s.release; close(s.closed); return s.Conn.Close() }
+
+func (s *stuck) SyscallConn() (syscall.RawConn, error) { return s.Conn.(*net.TCPConn).SyscallConn() }
 
 // Whoever closes a connection does not wait for its goodbye.
 func TestGoodbyeIsNotWaitedFor(t *testing.T) {
@@ -301,6 +393,11 @@ func TestGoodbyeIsNotWaitedFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
 	for name, use := range map[string]func(k *connection){
 		"answered": func(k *connection) { c.finished(k, answered{}) },
 		"not taken": func(k *connection) {
@@ -309,9 +406,17 @@ func TestGoodbyeIsNotWaitedFor(t *testing.T) {
 				t.Error("it was sent")
 			}
 		},
+		"idle": func(k *connection) {
+			c.keep(k)
+			c.close()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &stuck{release: make(chan struct{}), closed: make(chan struct{})}
+			conn, err := net.Dial("tcp", listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &stuck{Conn: conn, release: make(chan struct{}), closed: make(chan struct{})}
 			release := time.AfterFunc(patience, func() { close(s.release) })
 			use(&connection{Conn: s, origin: to.origin})
 			if !release.Stop() {
