@@ -197,9 +197,10 @@ func TestAnswersOutOfTheOrdinary(t *testing.T) {
 		"more than asked":    {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
+			url := raw(t, 10, test.answer)
 			c := newClients(loopback, nil, nil)
 			t.Cleanup(c.close)
-			status, err := post(t, c, raw(t, 10, test.answer), "hello")
+			status, err := post(t, c, url, "hello")
 			if status != test.status || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%d, %v", status, err)
 			}
@@ -212,9 +213,9 @@ func TestAnswersOutOfTheOrdinary(t *testing.T) {
 
 // A receiver that does not want all of a large body answers before it has it.
 func TestAnswerBeforeTheEndOfTheRequest(t *testing.T) {
+	url := raw(t, 100, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
 	c := newClients(loopback, nil, nil)
 	t.Cleanup(c.close)
-	url := raw(t, 100, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
 	if status, err := post(t, c, url, strings.Repeat("x", 1<<20)); err != nil || status != http.StatusRequestEntityTooLarge {
 		t.Error(status, err)
 	}

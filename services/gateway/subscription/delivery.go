@@ -105,7 +105,7 @@ func (w *worker) push(l *lane, a *attempt, last, late bool) (done bool) {
 	}
 	o, done := p.atOnce()
 	if done {
-		_ = w.settle(result{lane: l, outcome: o, prompt: true}) // only what is not delivered can fail
+		_ = w.settle(result{lane: l, outcome: o, prompt: time.Since(p.began) < prompt}) // only what is not delivered can fail
 	}
 	return done
 }

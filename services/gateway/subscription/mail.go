@@ -6,7 +6,6 @@ import "sync"
 type mail struct {
 	mu      sync.Mutex
 	results []result
-	due     []*lane
 	saved   *saved
 	came    chan struct{} // nil while it has turns
 }
@@ -31,12 +30,12 @@ func (w *worker) post(put func(*mail)) {
 }
 
 // opened takes all that is there.
-func (w *worker) opened() (results []result, due []*lane, s *saved) {
+func (w *worker) opened() (results []result, s *saved) {
 	w.mail.mu.Lock()
 	defer w.mail.mu.Unlock()
-	results, due, s = w.mail.results, w.mail.due, w.mail.saved
-	w.mail.results, w.mail.due, w.mail.saved = nil, nil, nil
-	return results, due, s
+	results, s = w.mail.results, w.mail.saved
+	w.mail.results, w.mail.saved = nil, nil
+	return results, s
 }
 
 // putBack leaves results for who ends the worker.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -62,6 +64,7 @@ type worker struct {
 	readers   sync.WaitGroup
 	lanes     map[string]*lane // nil while nothing waits: a map keeps the room that a burst took
 	ready     []*lane          // have something to send now
+	later     []*lane          // are tried again, the next one first; no timers of theirs, which would outlive the worker
 	inflight  int
 	slots     int       // requests that there may be at a time now; it grows to what the patience allows
 	widened   time.Time // when it grew last
@@ -84,6 +87,7 @@ type worker struct {
 type lane struct {
 	name  string
 	queue []*attempt
+	due   time.Time // of the first one's next try
 }
 
 // attempt is a fact on its way.
@@ -164,7 +168,7 @@ func (w *worker) takeTurn(late bool, room []*item) (more bool) {
 }
 
 func (w *worker) step(late bool, room []*item) (more bool, err error) {
-	results, due, saved := w.opened()
+	results, saved := w.opened()
 	if err := w.wrote(saved); err != nil { // before what may end the worker, which would wait for it in vain
 		return false, err
 	}
@@ -174,13 +178,16 @@ func (w *worker) step(late bool, room []*item) (more bool, err error) {
 			return false, err
 		}
 	}
-	w.ready = append(w.ready, due...)
+	w.takeDue(time.Now())
 	w.takeBehind()
 	more = w.takeNew(room)
 	full := w.full()
 	sent, wait := w.launch(late)
 	if until := w.saveSoon(); wait == 0 || until < wait {
 		wait = until
+	}
+	if len(w.later) > 0 {
+		wait = min(wait, max(0, time.Until(w.later[0].due)))
 	}
 	w.wake.Reset(wait)
 	return more || sent || full && !w.full(), nil
@@ -317,11 +324,10 @@ func (w *worker) settle(r result) error {
 	case again:
 		w.s.Retried++
 		w.mu.Unlock()
-		wait := max(backoff(w.patience.Least, w.patience.Most, a.tries), r.outcome.after)
-		if r.outcome.whole {
-			w.quiet = time.Now().Add(wait)
+		w.tryLater(l, time.Now().Add(max(backoff(w.patience.Least, w.patience.Most, a.tries), r.outcome.after)))
+		if r.outcome.whole && l.due.After(w.quiet) { // an earlier answer may have asked for more
+			w.quiet = l.due
 		}
-		time.AfterFunc(wait, func() { w.post(func(m *mail) { m.due = append(m.due, l) }) })
 		return nil
 	}
 	w.shut(a.item.sequence)
@@ -339,12 +345,29 @@ func (w *worker) settle(r result) error {
 	return nil
 }
 
+// tryLater has a lane's first fact tried again.
+func (w *worker) tryLater(l *lane, due time.Time) {
+	l.due = due
+	n := sort.Search(len(w.later), func(n int) bool { return w.later[n].due.After(due) })
+	w.later = slices.Insert(w.later, n, l)
+}
+
+// takeDue has what is to be tried again by now wait to be sent.
+func (w *worker) takeDue(now time.Time) {
+	n := sort.Search(len(w.later), func(n int) bool { return w.later[n].due.After(now) })
+	w.ready = append(w.ready, w.later[:n]...)
+	clear(w.later[:n])
+	if w.later = w.later[n:]; len(w.later) == 0 {
+		w.later = nil
+	}
+}
+
 // finish waits a little for requests under way, and saves, after a save under way.
 func (w *worker) finish(came <-chan struct{}) error {
 	grace := time.NewTimer(drain)
 	defer grace.Stop()
 	for drained := false; ; {
-		results, _, s := w.opened()
+		results, s := w.opened()
 		for _, r := range results {
 			w.mu.Lock()
 			disabled := w.s.State == Disabled
