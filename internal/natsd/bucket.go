@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
@@ -18,7 +19,8 @@ type Kept struct {
 	Key      string
 	Value    []byte // nil when Gone
 	Revision uint64
-	Gone     bool // deleted or purged
+	Gone     bool      // deleted or purged
+	Time     time.Time // when that was stored, by the bus's clock
 }
 
 // ReadBucket reads a whole bucket with a history of 1 in one question, which any of its replicas answers. It takes no consumer: one that
@@ -44,7 +46,7 @@ func ReadBucket(ctx context.Context, js jetstream.JetStream, bucket string) ([]K
 }
 
 func kept(bucket string, m *jetstream.RawStreamMsg) Kept {
-	e := Kept{Key: strings.TrimPrefix(m.Subject, "$KV."+bucket+"."), Value: m.Data, Revision: m.Sequence}
+	e := Kept{Key: strings.TrimPrefix(m.Subject, "$KV."+bucket+"."), Value: m.Data, Revision: m.Sequence, Time: m.Time}
 	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
 		e.Value, e.Gone = nil, true
 	}
@@ -52,7 +54,8 @@ func kept(bucket string, m *jetstream.RawStreamMsg) Kept {
 }
 
 // Latest is what the leader of a bucket says last of a key; [jetstream.ErrKeyNotFound] when that is nothing, or that it is gone. A
-// bucket's own Get asks any of its replicas, to which one that is behind says that there is no such key.
+// bucket's own Get asks any of its replicas, to which one that is behind says that there is no such key. Whoever makes a key that is gone
+// updates it from the revision of Latest, which is 0 where there never was one: Create of one that was erased asks any replica too.
 func Latest(ctx context.Context, js jetstream.JetStream, bucket, key string) (Kept, error) {
 	m, err := AskLeader(ctx, js.Conn(), "KV_"+bucket, map[string]any{"last_by_subj": "$KV." + bucket + "." + key})
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -61,8 +64,9 @@ func Latest(ctx context.Context, js jetstream.JetStream, bucket, key string) (Ke
 	if err != nil {
 		return Kept{}, err
 	}
-	if e := kept(bucket, m); !e.Gone {
-		return e, nil
+	e := kept(bucket, m)
+	if e.Gone {
+		return e, jetstream.ErrKeyNotFound
 	}
-	return Kept{}, jetstream.ErrKeyNotFound
+	return e, nil
 }

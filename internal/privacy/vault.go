@@ -160,7 +160,7 @@ func (v *Vault) entry(ctx context.Context, name string, n int) ([]byte, error) {
 		if _, err = io.ReadFull(rand.Reader, fresh); err != nil {
 			return nil, fmt.Errorf("make a key: %w", err)
 		}
-		if _, err = v.kv.Create(ctx, name, fresh); err == nil {
+		if _, err = v.kv.Update(ctx, name, fresh, stored.Revision); err == nil {
 			return fresh, nil
 		}
 		if !natsd.Overtaken(err) {

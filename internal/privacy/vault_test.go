@@ -86,6 +86,35 @@ func TestOnlyTheLeaderSaysThatAKeyIsGone(t *testing.T) {
 	}
 }
 
+// A key is made again as soon as it was erased, also where a copy of the bucket that is behind still has the one of before: Create of a
+// key that was purged asks whichever copy answers, whether it is gone.
+func TestKeyIsMadeAgainBesideACopyThatIsBehind(t *testing.T) {
+	vault, js, ctx := newVault(t)
+	if _, _, err := vault.Seal(ctx, "shop", "ann", "one"); err != nil {
+		t.Fatal(err)
+	}
+	if err := vault.Erase(ctx, "shop", "ann"); err != nil {
+		t.Fatal(err)
+	}
+	copies, err := js.Conn().SubscribeSync("$JS.API.DIRECT.GET.KV_" + privacy.Bucket + ".>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyID, sealed, err := vault.Seal(ctx, "shop", "ann", "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := vault.Open(ctx, "shop", keyID, sealed); err != nil || string(text) != "two" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if err := js.Conn().Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := copies.Pending(); err != nil || n > 0 {
+		t.Errorf("%d questions to whichever copy answers first, %v", n, err)
+	}
+}
+
 func TestErase(t *testing.T) {
 	vault, _, ctx := newVault(t)
 	annKey, ann, err := vault.Seal(ctx, "shop", "ann", "one")

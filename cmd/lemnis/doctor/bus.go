@@ -182,8 +182,7 @@ const silent = 15 * time.Second
 
 // owners looks whether each phase is decided by somebody.
 func (l *look) owners(ctx context.Context) {
-	kv, err := l.js.KeyValue(ctx, natsd.Leases)
-	if err != nil {
+	if _, err := l.js.KeyValue(ctx, natsd.Leases); err != nil {
 		l.find(Error, "nobody can decide anything without leases", "start any service: it makes the bucket", "the bucket %s can not be opened: %v", natsd.Leases, err)
 		return
 	}
@@ -191,7 +190,7 @@ func (l *look) owners(ctx context.Context) {
 	for _, phase := range events.Phases() {
 		mend := fmt.Sprintf("start %s, or `lemnis up`", program(phase))
 		why := "claims of the phase wait, and what follows from them"
-		entry, err := kv.Get(ctx, string(phase))
+		entry, err := natsd.Latest(ctx, l.js, natsd.Leases, string(phase)) // a copy that is behind would have its owner silent
 		var held struct {
 			Owner string `json:"owner"`
 			Floor uint64 `json:"floor"`
@@ -203,13 +202,13 @@ func (l *look) owners(ctx context.Context) {
 		case err != nil:
 			l.skip("%s: %v", phase, err)
 			continue
-		case json.Unmarshal(entry.Value(), &held) != nil:
+		case json.Unmarshal(entry.Value, &held) != nil:
 			l.find(Error, why, "lemnis restore a backup, or delete the key: the next owner folds anew", "the lease of %s can not be read", phase)
 			continue
 		}
-		age := time.Since(entry.Created())
+		age := time.Since(entry.Time)
 		if l.lifecycle != nil { // by the bus's own clock
-			age = l.lifecycle.TimeStamp.Sub(entry.Created())
+			age = l.lifecycle.TimeStamp.Sub(entry.Time)
 		}
 		switch {
 		case held.Owner == "":

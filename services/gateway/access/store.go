@@ -275,7 +275,15 @@ func (s *Store) Create(ctx context.Context, n New) (text string, t Token, err er
 	if err != nil {
 		return "", Token{}, err
 	}
-	revision, err := s.kv.Create(ctx, n.Name, value)
+	var revision uint64
+	switch last, gone := natsd.Latest(ctx, s.js, Bucket, n.Name); {
+	case gone == nil:
+		err = jetstream.ErrKeyExists
+	case errors.Is(gone, jetstream.ErrKeyNotFound): // the bucket's Create would ask any of its copies whether one that was revoked is gone
+		revision, err = s.kv.Update(ctx, n.Name, value, last.Revision)
+	default:
+		err = gone
+	}
 	if natsd.Overtaken(err) {
 		return "", Token{}, fmt.Errorf("%w: %s", ErrExists, n.Name)
 	}
