@@ -499,7 +499,7 @@ func TestFencedWorker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := newFeed(t.Context(), w.host, nil)
+	f, err := newFeed(t.Context(), w.host, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

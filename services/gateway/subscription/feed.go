@@ -24,24 +24,27 @@ const (
 // feed is the one reader of the stream's end. It keeps the latest facts for all subscriptions together; one that is
 // further behind reads the stream for itself (behind).
 type feed struct {
-	tail Tail
+	tail  Tail
+	turns *turns
 
 	mu    sync.Mutex
 	items []*item
 	bytes int
-	first uint64               // every fact at or above it, up to last, is among the items
-	last  uint64               // the last message that was read, of whatever kind
-	fact  uint64               // the last fact that was read
-	told  map[*worker]struct{} // of every fact
+	first uint64 // every fact at or above it, up to last, is among the items
+	last  uint64 // the last message that was read, of whatever kind
+	fact  uint64 // the last fact that was read
+
+	telling sync.Mutex           // not held while mu is
+	told    map[*worker]struct{} // of every fact
 }
 
 // newFeed begins behind the end that the stream has now.
-func newFeed(ctx context.Context, h service.Host, tail Tail) (*feed, error) {
+func newFeed(ctx context.Context, h service.Host, tail Tail, t *turns) (*feed, error) {
 	last, err := service.LastSequence(ctx, h)
 	if err != nil {
 		return nil, err
 	}
-	return &feed{tail: tail, first: last + 1, last: last, fact: last, told: map[*worker]struct{}{}}, nil
+	return &feed{tail: tail, turns: t, first: last + 1, last: last, fact: last, told: map[*worker]struct{}{}}, nil
 }
 
 // run reads until ctx ends. Without a filter: that costs the server less, and half of the messages are facts.
@@ -58,7 +61,15 @@ func (f *feed) run(ctx context.Context) error {
 	})
 }
 
+// take keeps a fact, and tells all of it; they look at the feed meanwhile.
 func (f *feed) take(i *item) {
+	f.keep(i)
+	f.telling.Lock()
+	defer f.telling.Unlock()
+	f.turns.askAll(f.told)
+}
+
+func (f *feed) keep(i *item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.items = append(f.items, i)
@@ -74,21 +85,18 @@ func (f *feed) take(i *item) {
 		clear(f.items[:drop]) // or the array would hold on to them
 		f.items = f.items[drop:]
 	}
-	for w := range f.told {
-		w.turns.ask(w)
-	}
 }
 
 // add has a worker get a turn with every fact, until it leaves.
 func (f *feed) add(w *worker) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.telling.Lock()
+	defer f.telling.Unlock()
 	f.told[w] = struct{}{}
 }
 
 func (f *feed) leave(w *worker) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.telling.Lock()
+	defer f.telling.Unlock()
 	delete(f.told, w)
 }
 

@@ -28,12 +28,12 @@ func (m *Manager) deliver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f, err := newFeed(ctx, m.host, m.options.Tail)
+	t := newTurns()
+	defer t.end()
+	f, err := newFeed(ctx, m.host, m.options.Tail, t)
 	if err != nil {
 		return err
 	}
-	t := newTurns()
-	defer t.end()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return f.run(ctx) })
 	group.Go(func() error { return m.supervise(ctx, kept, f, t) })

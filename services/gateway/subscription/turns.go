@@ -43,26 +43,41 @@ func (t *turns) begin(w *worker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w.turn.has = false
-	t.queue(w)
+	t.queue(w, time.Now())
 }
 
 // ask gets a worker a turn. It waits for nothing.
 func (t *turns) ask(w *worker) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.asked(w, time.Now())
+}
+
+// askAll gets each of many workers a turn.
+func (t *turns) askAll(all map[*worker]struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	for w := range all {
+		t.asked(w, now)
+	}
+}
+
+// asked gets a worker a turn now, or another one after the one that it has; mu is held.
+func (t *turns) asked(w *worker, now time.Time) {
 	if w.turn.has {
 		w.turn.anew = true
 		return
 	}
-	t.queue(w)
+	t.queue(w, now)
 }
 
 // queue has a worker wait for its turn; mu is held.
-func (t *turns) queue(w *worker) {
+func (t *turns) queue(w *worker, now time.Time) {
 	if w.turn.waits {
 		return
 	}
-	w.turn.waits, w.turn.since = true, time.Now()
+	w.turn.waits, w.turn.since = true, now
 	t.waiting = append(t.waiting, w)
 	t.more.Signal()
 }
@@ -89,7 +104,7 @@ func (t *turns) give() {
 		t.mu.Lock()
 		w.turn.has = false
 		if anew || w.turn.anew {
-			t.queue(w)
+			t.queue(w, time.Now())
 		}
 	}
 }

@@ -73,12 +73,12 @@ func (w *world) byHand(ctx context.Context, v View, kept store) (one *worker, ov
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	f, err := newFeed(ctx, w.host, nil)
+	all := &turns{}
+	all.more = sync.NewCond(&all.mu)
+	f, err := newFeed(ctx, w.host, nil, all)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	all := &turns{}
-	all.more = sync.NewCond(&all.mu)
 	one = &worker{
 		manager: w.manager, host: w.host, store: kept, feed: f, clients: w.manager.clients, turns: all, patience: quick, record: &r,
 		wanted: func(*item) (bool, error) { return false, nil },
@@ -191,17 +191,19 @@ func TestSlowSaveAtTheEnd(t *testing.T) {
 	kept := w.kept()
 	slow := &slowKV{KeyValue: kept.kv, began: make(chan struct{}), release: make(chan struct{})}
 	kept.kv = slow
-	ctx, stop := context.WithCancel(t.Context())
-	one, over := w.byHand(ctx, v, kept)
+	one, _ := w.byHand(t.Context(), v, kept)
+	defer one.wake.Stop()
+	defer one.stop()
 	one.saveAt = time.Now()
 	one.takeTurn(false, nil)
 	<-slow.began
 	one.mu.Lock()
 	one.s.Delivered = 7
 	one.mu.Unlock()
-	stop()
-	one.takeTurn(false, nil)
-	time.AfterFunc(drain+500*time.Millisecond, func() { close(slow.release) })
+	came, grace, over := one.noTurns(), make(chan time.Time), make(chan error, 1)
+	go func() { over <- one.finish(came, grace) }()
+	grace <- time.Now() // it is over, and the save under way is waited for all the same
+	close(slow.release)
 	if err := ended(t, over); err != nil {
 		t.Error(err)
 	}
@@ -281,5 +283,71 @@ func TestSettledTakesNoRoom(t *testing.T) {
 	}
 	if w.lanes != nil || w.open != nil || w.held != 0 || w.status().Waiting != 0 {
 		t.Errorf("%d lanes, %d open, %d held", len(w.lanes), len(w.open), w.held)
+	}
+}
+
+// What has not changed is saved seldom, what has soon; and those that began together do not save together.
+func TestSavedWhenItChanged(t *testing.T) {
+	const many = 20
+	for name, test := range map[string]struct {
+		change func(*worker)
+		most   time.Duration
+	}{
+		"nothing":     {func(*worker) {}, saveIdle},
+		"passed over": {func(w *worker) { w.take(input{read: 1}) }, saveRead},
+		"settled":     {func(w *worker) { w.take(input{read: 1}); w.settledAt = true }, saveEvery},
+	} {
+		t.Run(name, func(t *testing.T) {
+			met := map[time.Duration]bool{}
+			for range many {
+				w := &worker{feed: &feed{}, record: &record{}, saving: true}
+				if err := w.wrote(&saved{}); err != nil {
+					t.Fatal(err)
+				}
+				test.change(w)
+				rest := w.saveSoon()
+				if rest > test.most || rest < test.most/2 || w.saving {
+					t.Errorf("it is saved in %s", rest)
+				}
+				met[rest.Round(test.most/100)] = true
+			}
+			if len(met) < 3 {
+				t.Errorf("all %d save at %v", many, met)
+			}
+		})
+	}
+}
+
+// Whoever is told of a fact is told once, also while the reader of the stream goes on; what is told waits for nobody who reads the feed.
+func TestFactsAreToldBesideTheFeed(t *testing.T) {
+	const workers = 40
+	all := &turns{}
+	all.more = sync.NewCond(&all.mu)
+	f := &feed{told: map[*worker]struct{}{}, turns: all}
+	for range workers {
+		f.add(&worker{})
+	}
+	all.mu.Lock() // somebody holds up those who tell
+	var telling sync.WaitGroup
+	telling.Go(func() { f.take(&item{sequence: 7}) })
+	until(t, func() bool { _, fact := f.ends(); return fact == 7 })
+	if len(all.waiting) != 0 {
+		t.Errorf("%d wait for a turn already", len(all.waiting))
+	}
+	all.mu.Unlock()
+	telling.Wait()
+	if len(all.waiting) != workers {
+		t.Errorf("%d of %d wait for a turn", len(all.waiting), workers)
+	}
+	since := all.waiting[0].turn.since
+	for _, w := range all.waiting {
+		if !w.turn.since.Equal(since) {
+			t.Error("the clock is read more than once")
+			break
+		}
+	}
+	f.take(&item{sequence: 8})
+	if len(all.waiting) != workers {
+		t.Errorf("%d wait, some twice", len(all.waiting))
 	}
 }

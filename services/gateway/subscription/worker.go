@@ -25,6 +25,7 @@ const (
 const (
 	saveEvery = time.Second      // while something is delivered
 	saveRead  = 10 * time.Second // while facts are only passed over
+	saveIdle  = 5 * time.Minute  // while there are none
 	drain     = 2 * time.Second  // for requests under way when a worker ends
 
 	saveTimeout = 5 * time.Second
@@ -77,6 +78,7 @@ type worker struct {
 	saveAt    time.Time
 	saving    bool
 	settledAt bool // something was settled, or failed, since the last save
+	passedAt  bool // facts were passed over since then
 
 	mu   sync.Mutex
 	s    state
@@ -138,7 +140,7 @@ func (w *worker) start(ctx context.Context, over func(error)) {
 	}
 	w.ctx = ctx
 	w.sending, w.stop = context.WithCancel(context.WithoutCancel(ctx))
-	w.at, w.saveAt = w.status().Read, time.Now().Add(saveRead)
+	w.at, w.saveAt = w.status().Read, time.Now().Add(about(saveIdle))
 	if len(left) > 0 {
 		w.readBehind(left) //nolint:contextcheck // it is the worker's own
 	}
@@ -193,18 +195,28 @@ func (w *worker) step(late bool, room []*item) (more bool, err error) {
 	return more || sent || full && !w.full(), nil
 }
 
-// saveSoon begins to save when it is time to; it says when that will be. Facts come to all workers at once: they do not save at once.
+// about is three quarters of a time, or a little more: facts come to all workers at once, and those who began together should not go on
+// together.
+func about(d time.Duration) time.Duration { return d*3/4 + rand.N(d/4) } //nolint:gosec // no secret
+
+// saveSoon begins to save when it is time to; it says when that will be.
 func (w *worker) saveSoon() time.Duration {
-	rest := time.Until(w.saveAt)
-	if w.settledAt && rest > saveEvery {
-		rest = saveEvery*3/4 + rand.N(saveEvery/4) //nolint:gosec // those who began together should not go on together
+	rest, most := time.Until(w.saveAt), saveIdle
+	switch {
+	case w.settledAt:
+		most = saveEvery
+	case w.passedAt:
+		most = saveRead
+	}
+	if rest > most {
+		rest = about(most)
 		w.saveAt = time.Now().Add(rest)
 	}
 	if rest > 0 {
 		return rest
 	}
 	if !w.saving {
-		w.saving, w.settledAt = true, false
+		w.saving, w.settledAt, w.passedAt = true, false, false
 		go func() {
 			err := w.save(w.sending)
 			w.post(func(m *mail) { m.saved = &saved{err} })
@@ -218,7 +230,7 @@ func (w *worker) wrote(s *saved) error {
 	if s == nil {
 		return nil
 	}
-	w.saving, w.saveAt = false, time.Now().Add(saveRead)
+	w.saving, w.saveAt = false, time.Now().Add(about(saveIdle))
 	switch {
 	case errors.Is(s.err, ErrConflict):
 		return s.err
@@ -244,7 +256,9 @@ func (w *worker) end(err error) {
 	}
 	w.readers.Wait()
 	if !errors.Is(err, ErrConflict) { // else somebody else delivers
-		if saveErr := w.finish(came); saveErr != nil || w.ctx.Err() != nil {
+		grace := time.NewTimer(drain)
+		defer grace.Stop()
+		if saveErr := w.finish(came, grace.C); saveErr != nil || w.ctx.Err() != nil {
 			err = saveErr
 		}
 	}
@@ -257,6 +271,7 @@ func (w *worker) full() bool { return w.held >= window || w.heldBytes >= windowB
 
 // take queues a fact, or notes that others were passed over.
 func (w *worker) take(i input) {
+	w.passedAt = true
 	w.mu.Lock()
 	w.s.Read = max(w.s.Read, i.read)
 	if i.unjudged != nil {
@@ -362,11 +377,10 @@ func (w *worker) takeDue(now time.Time) {
 	}
 }
 
-// finish waits a little for requests under way, and saves, after a save under way.
-func (w *worker) finish(came <-chan struct{}) error {
-	grace := time.NewTimer(drain)
-	defer grace.Stop()
-	for drained := false; ; {
+// finish waits for requests under way until the grace is over, and saves, after a save under way.
+func (w *worker) finish(came <-chan struct{}, grace <-chan time.Time) error {
+	var late <-chan time.Time // when a save under way is not waited for any more
+	for {
 		results, s := w.opened()
 		for _, r := range results {
 			w.mu.Lock()
@@ -381,17 +395,18 @@ func (w *worker) finish(came <-chan struct{}) error {
 		if err := w.wrote(s); err != nil {
 			return err
 		}
-		if (drained || w.inflight == 0) && !w.saving {
+		if (grace == nil || w.inflight == 0) && !w.saving {
 			return w.save(w.sending)
 		}
 		select {
 		case <-came:
-		case <-grace.C:
-			if drained {
-				return errSaving
-			}
-			drained = true
-			grace.Reset(saveTimeout) // it ends by itself before
+		case <-grace:
+			grace = nil
+			timer := time.NewTimer(saveTimeout) // it ends by itself before
+			defer timer.Stop()
+			late = timer.C
+		case <-late:
+			return errSaving
 		}
 	}
 }
