@@ -13,7 +13,8 @@
 // the system's programs and libraries, read only, the step's folder, a private home, /tmp, /proc and /dev. It then starts the script as
 // an ordinary user without any capability, collects orphans, and watches memory and processes. When the init ends, the
 // kernel ends everything in its pid namespace: daemons too, and what ignores signals. Should the builder die, the init reads
-// the end of its pipe and ends. After a step an init is begun for the next one, which knows nothing of either.
+// the end of its pipe and ends. After a step an init is begun for the next one, which knows nothing of either; it
+// makes what of the root is the same for all.
 //
 // Where the kernel grants no namespaces (a container without the right to make them), [Auto] goes on without: the init then
 // adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights; Result.Unisolated says

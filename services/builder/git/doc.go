@@ -8,8 +8,8 @@
 //	commit, err := repo.CommitMerge(ctx, git.Merge{Tree: tree, Base: base, Head: head, …})
 //	err = repo.Advance(ctx, "main", base, commit) // ErrMoved: somebody was faster, start again
 //
-// Objects are read through a git process that stays: sixteen of all repositories at most, each until nobody has asked it for ten
-// minutes. An origin on this machine is read where it lies, without its configuration, and its branches as they stand; the mirror
+// Objects that have a file of their own are read from it, others through a git process that stays: sixteen of all repositories at most,
+// each until nobody has asked it for ten minutes. An origin on this machine is read where it lies, without its configuration, and its branches as they stand; the mirror
 // gets a copy when a branch is advanced. Any other origin is fetched.
 //
 // What a repository holds is written by others. Therefore git runs without the host's
