@@ -284,7 +284,6 @@ type ArtifactBarred struct {
 	Service    string `json:"service"`
 	Reason     string `json:"reason"`
 	Rollout    string `json:"rollout,omitempty"` // by which it serves all users, who go back now
-	From       string `json:"from,omitempty"`    // environment that it was taken back in, where another follows it
 }
 
 // FlagChanged says that a feature flag has a new value.

@@ -33,12 +33,11 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 		}
 	case events.ArtifactBarred:
 		if e.Key != key {
-			// Nobody follows who follows: a newer artifact may have come here in between, and have ended it.
-			if c.From != "" || s.Barred[c.Digest] != "" {
+			// Other environments follow too, and what they say may be older than what has freed it here.
+			if e.Sequence < s.Freed || s.Barred[c.Digest] != "" {
 				return events.Fact{}, false
 			}
 			c.Rollout = ""
-			c.From, _ = SplitKey(e.Key)
 			return events.Fact{Content: c, SubjectID: c.ArtifactID}, true
 		}
 	}

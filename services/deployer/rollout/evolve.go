@@ -201,7 +201,7 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 		}
 	}
 	if !r.Rollout.Back { // what goes back is nothing newer
-		s = s.unbarred(r.Rollout.Artifact.Digest)
+		s = s.unbarred(r.Rollout.Artifact.Digest, fact.Sequence)
 	}
 	list := make([]Request, 0, len(s.Known)+1)
 	for _, k := range s.Known {
@@ -274,7 +274,7 @@ func (s State) begin(r Request) State {
 
 // end leaves what outlives a rollout.
 func (s State) end() State {
-	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Published: s.Published, Returned: s.Returned, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts, TakenBack: s.TakenBack}
+	return State{Queued: s.Queued, Dropped: s.Dropped, Serving: s.Serving, Known: s.Known, Barred: s.Barred, Freed: s.Freed, Published: s.Published, Returned: s.Returned, Good: s.Good, Revert: s.Revert, Expired: s.Expired, Kept: s.Kept, Drifts: s.Drifts, TakenBack: s.TakenBack}
 }
 
 // rolloutOf is the id of the rollout that a fact belongs to.

@@ -267,8 +267,11 @@ func (s State) barred(c events.ArtifactBarred) State {
 }
 
 // unbarred forgets what was barred once a newer artifact comes: it is for the automatic way that the bad one is barred.
-func (s State) unbarred(digest string) State {
+func (s State) unbarred(digest string, sequence uint64) State {
 	if s.Barred[digest] == "" && !slices.ContainsFunc(s.Known, func(k Request) bool { return k.Rollout.Artifact.Digest == digest }) {
+		if s.Barred != nil {
+			s.Freed = sequence
+		}
 		s.Barred = nil
 	}
 	return s

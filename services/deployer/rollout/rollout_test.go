@@ -589,29 +589,26 @@ func TestEveryRequestIsToldItsEnd(t *testing.T) {
 // What prod bars is barred in test and in dev. A newer artifact comes to dev before test's fact is met there: it stays free.
 func TestWhatANewerArtifactFreedIsNotBarredAgain(t *testing.T) {
 	p := events.DefaultProject("shop")
-	bars := func(key string, s rollout.State, from string, c events.ArtifactBarred) (events.ArtifactBarred, bool) {
-		f, ok := rollout.Decide(key, s, p, events.Event{Kind: events.Stated, Key: from, Aggregate: rollout.Kind, Phase: events.Deploy, Stored: now, Content: c})
-		if !ok {
-			return events.ArtifactBarred{}, false
-		}
-		return f.Content.(events.ArtifactBarred), true
-	}
 	first := events.ArtifactBarred{Digest: artifact(1).Digest, Reason: "rolled back in prod"}
-	inTest, ok := bars("test/api", rollout.State{}, "prod/api", first)
-	if !ok || inTest.From != "prod" {
-		t.Fatalf("%v %+v", ok, inTest)
+	dev := func(s rollout.State, cause, at uint64, from string, content any) (rollout.State, bool) {
+		f, ok := rollout.Decide("dev/api", s, p, events.Event{Kind: events.Stated, Key: from, Phase: events.Deploy, Sequence: cause, Stored: now, Content: content})
+		if !ok {
+			return s, false
+		}
+		return rollout.Evolve(s, events.Event{Key: "dev/api", Content: f.Content, Sequence: at, Time: now}), true
 	}
-	inDev, ok := bars("dev/api", rollout.State{}, "prod/api", first)
-	if !ok {
-		t.Fatal("not barred in dev")
+	s, ok := dev(rollout.State{}, 10, 12, "prod/api", first)
+	if !ok || len(s.Barred) != 1 {
+		t.Fatalf("not barred in dev: %+v", s)
 	}
-	s := rollout.Evolve(rollout.State{}, events.Event{Key: "dev/api", Content: inDev, Time: now})
-	f, ok := rollout.Decide("dev/api", s, p, events.Event{Kind: events.Stated, Sequence: 9, Stored: now, Content: events.ArtifactPublished{Lemnis: artifact(2)}})
-	if !ok {
-		t.Fatal("the newer artifact is not asked for")
+	// 11 is the newer artifact, 13 is test's fact.
+	if s, ok = dev(s, 11, 14, "c2", events.ArtifactPublished{Lemnis: artifact(2)}); !ok || len(s.Barred) != 0 {
+		t.Fatalf("the newer artifact frees nothing: %+v", s)
 	}
-	s = rollout.Evolve(s, events.Event{Key: "dev/api", Content: f.Content, Time: now})
-	if again, ok := bars("dev/api", s, "test/api", inTest); ok {
-		t.Errorf("barred again: %+v", again)
+	if _, ok = dev(s, 13, 15, "test/api", first); ok {
+		t.Errorf("barred again by what is older than the newer artifact: %+v", s)
+	}
+	if s, ok = dev(s, 20, 21, "prod/api", first); !ok || len(s.Barred) != 1 {
+		t.Errorf("not barred by what is newer: %+v", s)
 	}
 }

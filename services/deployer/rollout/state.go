@@ -19,7 +19,7 @@ import (
 const Kind = "rollout"
 
 // Version of the fold.
-const Version = 9
+const Version = 10
 
 // Stage is where the rollout in flight stands.
 type Stage string
@@ -114,6 +114,8 @@ type State struct {
 	Drifts []Drift `json:"drifts,omitempty"`
 	// Barred are artifacts that may not enter, by digest, with the reason.
 	Barred map[string]string `json:"barred,omitempty"`
+	// Freed is the sequence of the request for a newer artifact, which ended that any was barred.
+	Freed uint64 `json:"freed,omitempty"`
 }
 
 // known is how many artifacts are remembered.
