@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/moby/patternmatcher"
@@ -37,10 +38,19 @@ type Context struct {
 }
 
 // Text reads the Dockerfile.
-func (c Context) Text() ([]byte, error) { return c.read(c.Dockerfile, mostDockerfile) }
+func (c Context) Text() ([]byte, error) { return c.read(path.Clean(c.Dockerfile), mostDockerfile) }
 
+// open opens a file without waiting for who writes to it, should a step have made it a pipe.
+func open(root *os.Root, name string) (*os.File, error) {
+	return root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+}
+
+// read reads a file of those that belong to the checkout: another is what a step has left by chance.
 func (c Context) read(name string, most int64) ([]byte, error) {
-	file, err := c.Root.Open(name)
+	if !slices.Contains(c.Paths, name) {
+		return nil, fmt.Errorf("%w: %s: %w in the commit", ErrContext, name, fs.ErrNotExist)
+	}
+	file, err := open(c.Root, name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrContext, err)
 	}
@@ -149,11 +159,14 @@ func (w *writer) add(root *os.Root, name, at string) error {
 	case !info.Mode().IsRegular():
 		return nil
 	}
-	file, err := root.Open(name)
+	file, err := open(root, name)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	defer func() { _ = file.Close() }()
+	if info, err = file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s is no file any more", ErrContext, name)
+	}
 	mode := int64(0o644)
 	if info.Mode()&0o100 != 0 {
 		mode = 0o755
