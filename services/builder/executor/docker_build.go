@@ -23,6 +23,8 @@ import (
 	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
+
+	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // Build is an image to be built by a Dockerfile.
@@ -116,8 +118,15 @@ func images(ctx context.Context, api *client.Client) (client.ImageListResult, er
 
 func (s *site) build(ctx context.Context, b Build) (Result, error) {
 	for _, base := range b.Bases {
-		if _, err := s.find(ctx, base); err != nil {
+		found, err := s.find(ctx, base)
+		if err != nil {
 			return Result{}, err
+		}
+		if found.Config == nil {
+			continue
+		}
+		if refused := image.Triggers(found.Config.OnBuild); refused != nil {
+			return unable(CauseBuild, "image %s: %v", base, refused), nil
 		}
 	}
 	there, err := images(ctx, s.api) // after the bases have come

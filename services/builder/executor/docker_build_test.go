@@ -116,6 +116,7 @@ COPY none /
 func TestWhatAnImageCanNotBeBuiltOfIsSaid(t *testing.T) {
 	t.Parallel()
 	base := executortest.Image(t)
+	fetches := executortest.Image(t, "ONBUILD ADD http://localhost:1/a /")
 	for name, c := range map[string]struct {
 		dockerfile string
 		build      executor.Build
@@ -130,6 +131,7 @@ func TestWhatAnImageCanNotBeBuiltOfIsSaid(t *testing.T) {
 		"longer than it may":   {"FROM " + base + "\nLABELLED\nRUN sleep 1000", executor.Build{Limits: executor.Limits{Time: 3 * time.Second}}, executor.Result{Exit: 137, Cause: executor.CauseTimeLimit, Reason: "not done after 3s"}},
 		"more processes":       {"FROM " + base + "\nLABELLED\nRUN for i in $(seq 30); do sleep 1000 & done; wait", executor.Build{Limits: executor.Limits{Processes: 20}}, executor.Result{Exit: 137, Cause: executor.CauseProcessLimit, Reason: "more than 20"}},
 		"a larger image":       {"FROM " + base + "\nLABELLED\nRUN head -c 20000000 /dev/zero >/big", executor.Build{Image: 10 << 20}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "more than 10485760 bytes"}},
+		"a base that fetches":  {"FROM " + fetches, executor.Build{Bases: []string{fetches}}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "ADD of"}},
 		"no such file":         {"FROM scratch\nLABELLED\nCOPY none /", executor.Build{}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "none"}},
 		"a file that is large": {"FROM " + base + "\nLABELLED\nRUN head -c 30000000 /dev/zero >/big", executor.Build{Limits: executor.Limits{File: 1 << 20}}, executor.Result{Exit: -1, Cause: executor.CauseExit, Reason: "non-zero"}},
 	} {

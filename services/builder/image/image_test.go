@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,6 +188,44 @@ func TestBasesAreReadWithoutAnEngine(t *testing.T) {
 	}
 }
 
+// An engine fetches what ADD says with its own host's network, whatever the build's is.
+func TestADockerfileThatFetchesPastItsNetworkIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, refused := range map[string]bool{
+		"FROM a\nADD http://b/c /":                             true,
+		"FROM a\nadd --chown=1:2 https://b/c /":                true,
+		"FROM a\nADD [\"a\", \"\\u0068ttp\\u003a//b\", \"/\"]": true,
+		"FROM a\nADD h\"tt\"p://b /":                           true,
+		"FROM a\nARG B\nADD $B /":                              true,
+		"FROM a\nADD git@b:c.git /":                            true,
+		"FROM a\nAD\\\nD \\\n# no\n\nhttp://b /":               true,
+		"FROM a AS b\nONBUILD ADD http://b /\nFROM b":          true,
+		"# syntax=x\n# escape=`\nFROM a\nADD `\nhttp://b /":    true,
+		"# syntax=x\n# escape=`\nFROM a\nADD \\\nhttp://b /":   true,
+		"FROM a\nADD \\\nhttp://b /":                           true,
+		"FROM ${A%b}":                                          true,
+		"FROM $NONE":                                           true,
+		"FROM a\nCOPY --from=\"b\" a /":                        true,
+		"FROM a\nADD a b/*.txt --x=y /":                        false,
+		"FROM a\nADD --chown=$A:1 a /":                         false,
+		"FROM a\n# ADD http://b /\nRUN echo \\\nADD http://b":  false,
+		"FROM a\nADD [\"a b\", \"/\"]":                         false,
+		"FROM a\nCOPY $B --from=0 /":                           false,
+	} {
+		if d := Read([]byte(text), nil, ""); errors.Is(d.Refused, ErrDockerfile) != refused {
+			t.Errorf("%s: %v", text, d.Refused)
+		}
+	}
+	for trigger, refused := range map[string]bool{"ADD http://b /": true, "COPY --from=b a /": true, "COPY . /": false, "RUN make": false} {
+		if err := Triggers([]string{"RUN true", trigger}); errors.Is(err, ErrDockerfile) != refused {
+			t.Errorf("%s: %v", trigger, err)
+		}
+	}
+	if d := Read([]byte("\ufeff# syntax=x\n# escape=`\nFROM `\na"), nil, ""); fmt.Sprint(d.Bases) != "[a]" {
+		t.Errorf("%v", d.Bases)
+	}
+}
+
 func tree(t *testing.T, files ...string) (*os.Root, []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -245,6 +284,49 @@ func TestContextHoldsWhatItIsSaidTo(t *testing.T) {
 	}
 }
 
+// What a step leaves where the engine's own files are is not taken, and one that makes a pipe holds up nobody.
+func TestContextIsOfWhatBelongsToIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ pipe, want string }{
+		"Dockerfile":    {"Dockerfile", "is no file of at most"},
+		".dockerignore": {".dockerignore", "is no file of at most"},
+	} {
+		root, names := tree(t, "other|x", "Dockerfile|FROM scratch")
+		if name != "Dockerfile" {
+			names = append(names, name)
+		}
+		at := filepath.Join(root.Name(), c.pipe)
+		_ = os.Remove(at)
+		if err := syscall.Mkfifo(at, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit}.Write(io.Discard)
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if !errors.Is(err, ErrContext) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("%s: it waits for somebody to write", name)
+			if w, err := os.OpenFile(at, os.O_WRONLY|syscall.O_NONBLOCK, 0); err == nil {
+				_ = w.Close()
+			}
+		}
+	}
+	root, _ := tree(t, "Dockerfile|FROM scratch", "a|x", ".dockerignore|a")
+	var archive bytes.Buffer
+	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"Dockerfile", "a"}, Time: commit}).Write(&archive); err != nil || strings.Contains(archive.String(), ignoreFile) {
+		t.Errorf("a .dockerignore that no commit has is honoured, or: %v", err)
+	}
+	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"a"}, Time: commit}).Write(io.Discard); !errors.Is(err, ErrContext) {
+		t.Errorf("a Dockerfile that no commit has: %v", err)
+	}
+}
+
 // Nothing outside of the checkout is read, whatever its links and the pipeline say.
 func TestContextStaysInTheTree(t *testing.T) {
 	t.Parallel()
@@ -263,7 +345,9 @@ func TestContextStaysInTheTree(t *testing.T) {
 		"the pipeline leads out":      {Dockerfile: "../secret"},
 		"the pipeline names the root": {Dockerfile: outside},
 	} {
-		c.Root, _ = tree(t, "Dockerfile|FROM scratch", "link|-> "+outside, "folder|-> "+filepath.Dir(outside), "ignored/.dockerignore|-> "+outside)
+		var names []string
+		c.Root, names = tree(t, "Dockerfile|FROM scratch", "link|-> "+outside, "folder|-> "+filepath.Dir(outside), "ignored/.dockerignore|-> "+outside)
+		c.Paths = append(c.Paths, names...)
 		var archive bytes.Buffer
 		if _, err := c.Write(&archive); !errors.Is(err, ErrContext) || strings.Contains(archive.String(), "hunter2") {
 			t.Errorf("%s: %v", name, err)

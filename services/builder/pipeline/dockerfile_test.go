@@ -62,12 +62,13 @@ func TestWhyThereIsNoImageIsSaid(t *testing.T) {
 		"no engine":            {step + "package: {dockerfile: Dockerfile}", "packaging failure engine an image is to be packaged, and there is no container engine here"},
 		"a step has failed":    {"steps: [{name: a, run: exit 1}]\npackage: {dockerfile: Dockerfile}", "a failure exit exit status 1"},
 		"no Dockerfile":        {step + "package: {dockerfile: none}", "packaging failure package the context: "},
+		"it fetches":           {step + "package: {dockerfile: fetch}", "packaging failure build the Dockerfile: ADD of"},
 		"a link out":           {step + "package: {dockerfile: link}", "packaging failure package the context: "},
 		"a context that is no": {step + "package: {dockerfile: Dockerfile, context: none}", "packaging failure package the context: none is no folder of the checkout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY . /\n", ".lemnis.yaml": c.text})
+			dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY . /\n", "fetch": "FROM scratch\nADD http://localhost:1/a /\n", ".lemnis.yaml": c.text})
 			if err := os.Symlink("/etc/passwd", filepath.Join(dir, "link")); err != nil {
 				t.Fatal(err)
 			}

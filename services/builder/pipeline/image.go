@@ -66,6 +66,8 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	switch {
 	case errors.Is(err, image.ErrContext):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
+	case errors.Is(err, image.ErrDockerfile):
+		return executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: err.Error()}, nil
 	case err != nil:
 		return executor.Result{}, err
 	}
@@ -118,7 +120,8 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 	if err == nil {
 		text, err = c.Text()
 	}
-	if err != nil {
+	d := image.Read(text, p.Args, p.Target)
+	if err = cmp.Or(err, d.Refused); err != nil {
 		_ = file.Close()
 		return b, nil, err
 	}
@@ -131,7 +134,6 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 		}
 	}
 	maps.Copy(args, p.Args)
-	d := image.Read(text, args, p.Target)
 	if _, given := args[epoch]; !given && d.Declares[epoch] {
 		args[epoch] = strconv.FormatInt(r.spec.Created.Unix(), 10)
 	}
