@@ -2,18 +2,21 @@ package executor
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +39,7 @@ type Build struct {
 	Args       map[string]string // of its ARG
 	Bases      []string          // images that it is made of: they are brought here as those of steps
 	Network    bool              // off: its RUN reaches nobody
-	Limits     Limits            // of each RUN; output and time of the whole build
+	Limits     Limits            // of each RUN; output of the whole build, time of all from its bases until it is saved
 	Image      int64             // bytes that the image may have, uncompressed
 	Saved      string            // file that gets the image, as the engine saves it; made on success
 }
@@ -62,7 +65,12 @@ func (d *Docker) Build(ctx context.Context, b Build, out io.Writer) (result Resu
 	if err != nil {
 		return Result{}, err
 	}
-	result, err = s.build(ctx, b)
+	limited, cancel := context.WithTimeoutCause(ctx, b.Limits.Time, errTook)
+	defer cancel()
+	result, err = s.build(limited, b)
+	if err != nil && errors.Is(context.Cause(limited), errTook) { // whatever it was about
+		result, err = over(CauseTimeLimit, "not done after %s", b.Limits.Time), nil
+	}
 	if left := s.clear(context.WithoutCancel(ctx)); err == nil {
 		err = left
 	}
@@ -77,14 +85,19 @@ func (d *Docker) Build(ctx context.Context, b Build, out io.Writer) (result Resu
 	return result, err
 }
 
+// errTook ends a build that has taken its time.
+var errTook = errors.New("it has taken its time")
+
 // site is where an image is built: what the engine makes meanwhile is told from what others have there.
 type site struct {
 	*pod
 	mark   int64           // bound on file sizes that only this build's containers have: the engine gives them no label
 	before map[string]bool // ids of images that were there
+	began  time.Time       // when the engine was asked to build, by its clock
 	note   *os.File        // what has been made, for who comes after a process that was killed
 	seen   []string        // short ids of images that the engine says it has made, oldest first
 	known  map[string]bool // those, and what is no image of this build
+	bases  map[string]bool // short ids of what it is made of
 	others map[string]bool // ids of containers that are not this build's
 }
 
@@ -97,12 +110,17 @@ func (p *pod) site() (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{pod: p, mark: p.step.Limits.File + some.Int64(), before: map[string]bool{}, known: map[string]bool{}, others: map[string]bool{}}
+	s := &site{pod: p, mark: p.step.Limits.File + some.Int64(), before: map[string]bool{}, known: map[string]bool{}, bases: map[string]bool{}, others: map[string]bool{}}
 	if err := os.MkdirAll(p.engine.folder+"-built", 0o700); err != nil {
 		return nil, err
 	}
-	s.note, err = os.CreateTemp(p.engine.folder+"-built", p.engine.id+"-")
-	return s, err
+	if s.note, err = os.CreateTemp(p.engine.folder+"-built", p.engine.id+"-"); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintln(s.note, noteMark, s.mark); err != nil {
+		return nil, errors.Join(err, s.note.Close(), os.Remove(s.note.Name()))
+	}
+	return s, nil
 }
 
 // images lists all that the engine has, also what has no name.
@@ -122,12 +140,22 @@ func (s *site) build(ctx context.Context, b Build) (Result, error) {
 		if err != nil {
 			return Result{}, err
 		}
-		if found.Config == nil {
+		if s.bases[short(found.ID)] = true; found.Config == nil {
 			continue
 		}
 		if refused := image.Triggers(found.Config.OnBuild); refused != nil {
 			return unable(CauseBuild, "image %s: %v", base, refused), nil
 		}
+	}
+	about, err := ask(ctx, answers, func(ctx context.Context) (client.SystemInfoResult, error) {
+		return s.api.Info(ctx, client.InfoOptions{})
+	})
+	if err != nil {
+		return Result{}, fmt.Errorf("ask the engine for its time: %w", err)
+	}
+	s.began, err = time.Parse(time.RFC3339Nano, about.Info.SystemTime)
+	if err != nil {
+		return Result{}, fmt.Errorf("ask the engine for its time: %w", err)
 	}
 	there, err := images(ctx, s.api) // after the bases have come
 	if err != nil {
@@ -136,9 +164,17 @@ func (s *site) build(ctx context.Context, b Build) (Result, error) {
 	for _, image := range there.Items {
 		s.before[short(image.ID)] = true
 	}
+	if _, err := fmt.Fprintln(s.note, noteBefore, strings.Join(slices.Sorted(maps.Keys(s.before)), " ")); err != nil {
+		return Result{}, err
+	}
 	result, id, err := s.attend(ctx, b)
 	if err != nil || !result.Succeeded() {
 		return result, err
+	}
+	for _, base := range b.Bases {
+		if now, err := imageOf(ctx, s.api, base); err != nil || !s.bases[short(now.ID)] {
+			return unable(CauseBuild, "while it was built, image %s became another", base), nil
+		}
 	}
 	return s.save(ctx, b, id)
 }
@@ -174,7 +210,7 @@ type built struct {
 func (s *site) attend(ctx context.Context, b Build) (Result, string, error) {
 	asking, leave := context.WithCancel(context.WithoutCancel(ctx)) // what it runs is ended first, so that the engine tidies up
 	defer leave()
-	limited, cancel := context.WithTimeout(ctx, b.Limits.Time)
+	limited, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.out.full = cancel
 	ended := make(chan built, 1)
@@ -188,24 +224,22 @@ func (s *site) attend(ctx context.Context, b Build) (Result, string, error) {
 	watch.Go(func() { s.watch(watching, broken) })
 	var e built
 	var passed Result
-	var late bool
+	quiet := func() { look(); watch.Wait() } // both keep in mind whose containers there are
 	select {
 	case e = <-ended:
 	case passed = <-broken:
+		quiet()
 		e = s.stop(asking, leave, ended)
 	case <-limited.Done():
-		late = errors.Is(limited.Err(), context.DeadlineExceeded)
+		quiet()
 		e = s.stop(asking, leave, ended)
 	}
-	look()
-	watch.Wait()
+	quiet()
 	switch {
 	case ctx.Err() != nil:
 		return Result{}, "", context.Cause(ctx)
 	case s.out.over():
 		return over(CauseOutputLimit, "printed more than %d bytes", b.Limits.Output), "", nil
-	case late:
-		return over(CauseTimeLimit, "not done after %s", b.Limits.Time), "", nil
 	case s.out.failed != nil:
 		return Result{}, "", fmt.Errorf("keep the output: %w", s.out.failed)
 	case !passed.Succeeded():
@@ -229,7 +263,10 @@ type message struct {
 	Progress json.RawMessage `json:"progressDetail"`
 }
 
-var imageForm = regexp.MustCompile(`^ ---> ([0-9a-f]{12})\n$`)
+var (
+	imageForm = regexp.MustCompile(`^ ---> ([0-9a-f]{12})\n$`)
+	stepForm  = regexp.MustCompile(`^Step \d+/\d+ : (\S+)`)
+)
 
 // follow has the engine build, and reads what it says to the end. What the Dockerfile is to blame for is of type failed.
 func (s *site) follow(ctx context.Context, b Build) (id string, err error) {
@@ -241,6 +278,17 @@ func (s *site) follow(ctx context.Context, b Build) (id string, err error) {
 		return "", failed{unable(CauseBuild, "%s", said(err))}
 	}
 	defer func() { _ = answer.Body.Close() }()
+	var refused error
+	refuse := func(why error) { // the engine is heard to its end all the same: else it goes on, with what nobody knows of
+		refused = cmp.Or(refused, why)
+		s.out.full()
+	}
+	defer func() {
+		if refused != nil {
+			id, err = "", refused
+		}
+	}()
+	from := false // the next image is what a stage is made of
 	for lines := json.NewDecoder(answer.Body); ; {
 		var m message
 		switch err := lines.Decode(&m); {
@@ -260,11 +308,21 @@ func (s *site) follow(ctx context.Context, b Build) (id string, err error) {
 			id = m.Aux.ID
 		case m.Stream != "":
 			_, _ = io.WriteString(s.out, m.Stream)
-			if made := imageForm.FindStringSubmatch(m.Stream); made != nil {
-				if err := s.made(made[1]); err != nil {
-					return "", err
-				}
+			if step := stepForm.FindStringSubmatch(m.Stream); step != nil {
+				from = strings.EqualFold(step[1], "FROM")
+			} else if strings.HasPrefix(m.Stream, "# Executing ") { // what comes next is what the triggers make
+				from = false
 			}
+			made := imageForm.FindStringSubmatch(m.Stream)
+			if made == nil {
+				continue
+			}
+			if from && !s.bases[made[1]] && !s.known[made[1]] {
+				refuse(failed{unable(CauseBuild, "it is made of image %s, which is none that its Dockerfile names, or is not what was found by that name", made[1])})
+			} else if err := s.made(made[1]); err != nil {
+				refuse(err)
+			}
+			from = false
 		case m.Status != "" && len(m.Progress) <= len("{}"):
 			_, _ = fmt.Fprintf(s.out, "= %s %s\n", m.Status, m.ID)
 		}
@@ -301,7 +359,8 @@ func (s *site) stop(ctx context.Context, leave func(), ended <-chan built) built
 	again := time.NewTicker(glance)
 	defer again.Stop()
 	for {
-		for _, id := range s.containers(ctx, false) {
+		running, _ := s.containers(ctx, false)
+		for _, id := range running {
 			_, _ = ask(ctx, answers, func(ctx context.Context) (client.ContainerKillResult, error) {
 				return s.api.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "SIGKILL"})
 			})
@@ -331,7 +390,8 @@ func (s *site) watch(ctx context.Context, broken chan<- Result) {
 			broken <- over(CauseDiskFull, "left less than %d bytes free on the disk", int64(leastFree))
 			return
 		}
-		for _, id := range s.containers(ctx, false) {
+		running, _ := s.containers(ctx, false)
+		for _, id := range running {
 			if s.tasks(ctx, id) > int64(s.step.Limits.Processes) {
 				broken <- over(CauseProcessLimit, "ran more than %d processes and threads at once", s.step.Limits.Processes)
 				return
@@ -341,34 +401,40 @@ func (s *site) watch(ctx context.Context, broken chan<- Result) {
 }
 
 // containers are those of the build; all: also those that do not run.
-func (s *site) containers(ctx context.Context, all bool) (ids []string) {
+func (s *site) containers(ctx context.Context, all bool) (ids []string, err error) {
+	return marked(ctx, s.api, s.mark, all, s.others)
+}
+
+// marked are the containers with such a bound on file sizes; others are those that are known to have another. With an error there may be more.
+func marked(ctx context.Context, api *client.Client, mark int64, all bool, others map[string]bool) (ids []string, err error) {
 	found, err := ask(ctx, answers, func(ctx context.Context) (client.ContainerListResult, error) {
-		return s.api.ContainerList(ctx, client.ContainerListOptions{All: all})
+		return api.ContainerList(ctx, client.ContainerListOptions{All: all})
 	})
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("list the containers: %w", err)
 	}
 	for _, c := range found.Items {
-		if s.others[c.ID] {
+		if others[c.ID] {
 			continue
 		}
-		about, err := s.inspect(ctx, c.ID)
+		about, unseen := ask(ctx, answers, func(ctx context.Context) (client.ContainerInspectResult, error) {
+			return api.ContainerInspect(ctx, c.ID, client.ContainerInspectOptions{})
+		})
 		switch {
-		case err != nil || about.Container.HostConfig == nil:
-			continue
-		case slices.ContainsFunc(about.Container.HostConfig.Ulimits, func(u *units.Ulimit) bool { return u.Name == "fsize" && u.Hard == s.mark }):
+		case errdefs.IsNotFound(unseen):
+		case unseen != nil:
+			err = errors.Join(err, fmt.Errorf("inspect a container: %w", unseen))
+		case about.Container.HostConfig != nil && slices.ContainsFunc(about.Container.HostConfig.Ulimits, func(u *units.Ulimit) bool { return u.Name == "fsize" && u.Hard == mark }):
 			ids = append(ids, c.ID)
 		default:
-			s.others[c.ID] = true
+			others[c.ID] = true
 		}
 	}
-	return ids
+	return ids, err
 }
 
 // save takes the image out of the engine.
 func (s *site) save(ctx context.Context, b Build, id string) (Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.Limits.Time)
-	defer cancel()
 	saved, err := s.api.ImageSave(ctx, []string{id})
 	if err != nil {
 		return Result{}, fmt.Errorf("save the image: %w", err)
@@ -385,30 +451,43 @@ func (s *site) save(ctx context.Context, b Build, id string) (Result, error) {
 	if size > b.Image {
 		return unable(CauseBuild, "the image has more than %d bytes", b.Image), nil
 	}
-	return Result{}, nil
+	return Result{Began: s.began}, nil
 }
 
-// clear removes from the engine what was made. What somebody uses by now, or has given a name, stays.
+// What a note says beside the short ids of images, one a line.
+const (
+	noteMark   = "mark"   // of the containers
+	noteBefore = "before" // short ids of images that were there
+)
+
+// clear removes from the engine what was made. What has been given a name stays; of what somebody uses the note stays too, so that it
+// is tried again.
 func (s *site) clear(ctx context.Context) (left error) {
-	left = errors.Join(s.leave(ctx), removeMade(ctx, s.api, s.seen))
+	left = leave(ctx, s.api, s.mark, s.others)
 	if left == nil {
+		left = removeMade(ctx, s.api, s.seen, s.before)
+	}
+	switch {
+	case left == nil:
 		left = os.Remove(s.note.Name())
+	case errors.Is(left, errUsed):
+		left = nil
 	}
 	return errors.Join(left, s.note.Close())
 }
 
-// leave removes the build's containers, and waits until they are gone: an engine that was not waited for is about to remove them itself,
+// leave removes a build's containers, and waits until they are gone: an engine that was not waited for is about to remove them itself,
 // and they hold the images.
-func (s *site) leave(ctx context.Context) (left error) {
+func leave(ctx context.Context, api *client.Client, mark int64, others map[string]bool) error {
 	ctx, cancel := context.WithTimeout(ctx, working)
 	defer cancel()
 	for {
-		there := s.containers(ctx, true)
-		if len(there) == 0 {
-			return nil
+		there, err := marked(ctx, api, mark, true, others)
+		if err != nil || len(there) == 0 {
+			return err
 		}
 		for _, id := range there {
-			if err := remove(ctx, s.api, id); err != nil {
+			if err := remove(ctx, api, id); err != nil {
 				return err
 			}
 		}
@@ -420,8 +499,12 @@ func (s *site) leave(ctx context.Context) (left error) {
 	}
 }
 
-// removeMade removes the images of short ids that have no name, the newest first.
-func removeMade(ctx context.Context, api *client.Client, ids []string) (left error) {
+// errUsed says that the engine does not remove an image, since somebody uses it.
+var errUsed = errors.New("an image that was built is in use")
+
+// removeMade removes the images of short ids that have no name, the newest first, and those that an engine has made of them without that
+// anybody read of it: that were not there before, which is unknown where nothing was.
+func removeMade(ctx context.Context, api *client.Client, ids []string, before map[string]bool) (left error) {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -430,10 +513,22 @@ func removeMade(ctx context.Context, api *client.Client, ids []string) (left err
 		return err
 	}
 	whole := map[string]string{}
+	made := map[string]bool{}
+	for _, id := range ids {
+		made[id] = true
+	}
 	for _, image := range all.Items {
 		named := slices.ContainsFunc(slices.Concat(image.RepoTags, image.RepoDigests), func(name string) bool { return !strings.HasPrefix(name, "<none>") })
 		if !named {
 			whole[short(image.ID)] = image.ID
+		}
+	}
+	for more := len(before) > 0; more; {
+		more = false
+		for _, image := range all.Items {
+			if id := short(image.ID); image.ParentID != "" && made[short(image.ParentID)] && !made[id] && !before[id] && whole[id] != "" {
+				made[id], more, ids = true, true, append(ids, id)
+			}
 		}
 	}
 	for _, id := range slices.Backward(ids) {
@@ -443,8 +538,12 @@ func removeMade(ctx context.Context, api *client.Client, ids []string) (left err
 		_, err := ask(ctx, working, func(ctx context.Context) (client.ImageRemoveResult, error) {
 			return api.ImageRemove(ctx, whole[id], client.ImageRemoveOptions{})
 		})
-		if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
-			left = errors.Join(left, fmt.Errorf("remove an image that was built: %w", err))
+		switch {
+		case err == nil || errdefs.IsNotFound(err):
+		case errdefs.IsConflict(err) && left == nil:
+			left = fmt.Errorf("%w: %w", errUsed, err)
+		case !errdefs.IsConflict(err):
+			left = fmt.Errorf("remove an image that was built: %w", err) // says more than that another is used
 		}
 	}
 	return left
@@ -459,7 +558,7 @@ func (d *Docker) removeBuilt(ctx context.Context, api *client.Client, id string)
 	for _, note := range notes {
 		text, err := os.ReadFile(note)
 		if err == nil {
-			err = removeMade(ctx, api, strings.Fields(string(bytes.ToValidUTF8(text, nil))))
+			err = removeNoted(ctx, api, string(bytes.ToValidUTF8(text, nil)))
 		}
 		if err == nil {
 			err = os.Remove(note)
@@ -467,4 +566,28 @@ func (d *Docker) removeBuilt(ctx context.Context, api *client.Client, id string)
 		left = errors.Join(left, err)
 	}
 	return left
+}
+
+func removeNoted(ctx context.Context, api *client.Client, text string) error {
+	var ids []string
+	var mark int64
+	before := map[string]bool{}
+	for line := range strings.Lines(text) {
+		switch words := strings.Fields(line); {
+		case len(words) == 2 && words[0] == noteMark:
+			mark, _ = strconv.ParseInt(words[1], 10, 64) // one that was not written to its end marks nothing yet
+		case len(words) > 0 && words[0] == noteBefore:
+			for _, id := range words[1:] {
+				before[id] = true
+			}
+		case len(words) == 1:
+			ids = append(ids, words[0])
+		}
+	}
+	if mark > 0 {
+		if err := leave(ctx, api, mark, map[string]bool{}); err != nil {
+			return err
+		}
+	}
+	return removeMade(ctx, api, ids, before)
 }

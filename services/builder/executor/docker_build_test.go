@@ -19,6 +19,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // archived is a context with one Dockerfile and a file.
@@ -71,6 +72,9 @@ func built(t *testing.T, ctx func() context.Context, dockerfile string, b execut
 	if b.Image == 0 {
 		b.Image = 1 << 30
 	}
+	if b.Bases == nil {
+		b.Bases = image.Read([]byte(dockerfile), nil, "").Bases
+	}
 	var out bytes.Buffer
 	folder := filepath.Join(t.TempDir(), "engine")
 	got, err := executor.NewDocker(folder).Build(ctx(), b, io.MultiWriter(&out, watch))
@@ -116,6 +120,7 @@ COPY none /
 func TestWhatAnImageCanNotBeBuiltOfIsSaid(t *testing.T) {
 	t.Parallel()
 	base := executortest.Image(t)
+	fetchesNot := executortest.Empty(t)
 	fetches := executortest.Image(t, "ONBUILD ADD http://localhost:1/a /")
 	for name, c := range map[string]struct {
 		dockerfile string
@@ -132,6 +137,7 @@ func TestWhatAnImageCanNotBeBuiltOfIsSaid(t *testing.T) {
 		"more processes":       {"FROM " + base + "\nLABELLED\nRUN for i in $(seq 30); do sleep 1000 & done; wait", executor.Build{Limits: executor.Limits{Processes: 20}}, executor.Result{Exit: 137, Cause: executor.CauseProcessLimit, Reason: "more than 20"}},
 		"a larger image":       {"FROM " + base + "\nLABELLED\nRUN head -c 20000000 /dev/zero >/big", executor.Build{Image: 10 << 20}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "more than 10485760 bytes"}},
 		"a base that fetches":  {"FROM " + fetches, executor.Build{Bases: []string{fetches}}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "ADD of"}},
+		"another base":         {"FROM " + base + "\nLABELLED", executor.Build{Bases: []string{fetchesNot}}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "which is none that its Dockerfile names"}},
 		"no such file":         {"FROM scratch\nLABELLED\nCOPY none /", executor.Build{}, executor.Result{Exit: 125, Cause: executor.CauseBuild, Reason: "none"}},
 		"a file that is large": {"FROM " + base + "\nLABELLED\nRUN head -c 30000000 /dev/zero >/big", executor.Build{Limits: executor.Limits{File: 1 << 20}}, executor.Result{Exit: -1, Cause: executor.CauseExit, Reason: "non-zero"}},
 	} {

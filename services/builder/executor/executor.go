@@ -113,6 +113,7 @@ type Result struct {
 	Reason string // for people, one line; empty on success
 
 	Images map[string]string // digests of the images that it and its services ran in, by name
+	Began  time.Time         // of an image that was built, by the engine's clock
 
 	Unisolated string // why the script had the builder's rights and view of the machine; empty: it had not
 }

@@ -74,12 +74,16 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	defer end()
 	var hidden []string
 	for _, t := range tasks {
-		known, _ := r.secrets(t.Step) // a script may have left one in the checkout
+		known, err := r.secrets(t.Step) // a script may have left one in the checkout
+		if err != nil {
+			return executor.Result{}, fmt.Errorf("secrets of step %s: %w", t.Step.Name, err)
+		}
 		hidden = append(hidden, values(known)...)
 	}
 	_, _ = fmt.Fprintf(r.log.of(StepPackage), "= the image is built by %s\n", p.Dockerfile)
 	out := newMask(hidden, r.log.of(StepPackage))
-	began := time.Now() // the engine's clock, not the steps'
+	limited, cancel := context.WithTimeout(ctx, build.Limits.Time) // the engine's part has the same end
+	defer cancel()
 	ended, err = engine.Build(ctx, build, out)
 	if flushed := out.Flush(); err == nil {
 		err = flushed
@@ -92,8 +96,11 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
 		return ended, err
 	}
-	made, err := image.Reproduce(ctx, build.Saved, archive, image.Options{Created: r.spec.Created, Began: began})
+	made, err := image.Reproduce(limited, build.Saved, archive, image.Options{Created: r.spec.Created, Began: ended.Began})
 	switch {
+	case err != nil && ctx.Err() == nil && limited.Err() != nil:
+		ended.Cause, ended.Reason = executor.CauseTimeLimit, fmt.Sprintf("not done after %s", build.Limits.Time)
+		return ended, nil
 	case errors.Is(err, image.ErrTooLarge):
 		ended.Cause, ended.Reason = CausePackage, err.Error()
 		return ended, nil
@@ -107,7 +114,15 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 
 // imageOf is what the engine is asked for; end has to be called after it was.
 func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch string) (b executor.Build, end func(), err error) {
-	c := image.Context{Root: r.root, Folder: cmp.Or(p.Context, "."), Dockerfile: p.Dockerfile, Paths: r.contextPaths(tasks), Time: r.spec.Created}
+	paths, err := r.contextPaths(tasks)
+	if err != nil {
+		return b, nil, fmt.Errorf("%w: %w", image.ErrContext, err)
+	}
+	args, err := r.imageArgs(p)
+	if err != nil {
+		return b, nil, err
+	}
+	c := image.Context{Root: r.root, Folder: cmp.Or(p.Context, "."), Dockerfile: p.Dockerfile, Paths: paths, Time: r.spec.Created}
 	file, err := os.OpenFile(filepath.Join(scratch, "context.tar"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return b, nil, err
@@ -120,20 +135,11 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 	if err == nil {
 		text, err = c.Text()
 	}
-	d := image.Read(text, p.Args, p.Target)
+	d := image.Read(text, args, p.Target)
 	if err = cmp.Or(err, d.Refused); err != nil {
 		_ = file.Close()
 		return b, nil, err
 	}
-	args := map[string]string{}
-	if p.Network {
-		for _, variable := range r.env.anywhere {
-			if name, value, _ := strings.Cut(variable, "="); slices.Contains(proxies, name) {
-				args[name] = value // engines know these, and leave them out of the image
-			}
-		}
-	}
-	maps.Copy(args, p.Args)
 	if _, given := args[epoch]; !given && d.Declares[epoch] {
 		args[epoch] = strconv.FormatInt(r.spec.Created.Unix(), 10)
 	}
@@ -141,23 +147,41 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 		Name: StepPackage, Context: file, Dockerfile: dockerfile, Target: p.Target, Args: args, Bases: d.Bases, Network: p.Network,
 		Image: mostImage, Saved: filepath.Join(scratch, "saved.tar"),
 		Limits: executor.Limits{CPU: p.Limits.CPU, Memory: int64(p.Limits.Memory), Processes: p.Limits.Processes,
-			Output: int64(p.Limits.Output), Time: time.Duration(p.Timeout)},
+			Output: int64(p.Limits.Output), Time: cmp.Or(time.Duration(p.Timeout), executor.DefaultTime)},
 	}, func() { _ = file.Close() }, nil
+}
+
+// imageArgs are what the pipeline gives, and the builder's proxies where there is a network.
+func (r *run) imageArgs(p definition.Package) (map[string]string, error) {
+	args := map[string]string{}
+	if p.Network {
+		for _, variable := range r.env.anywhere {
+			name, value, _ := strings.Cut(variable, "=")
+			if !slices.Contains(proxies, name) {
+				continue
+			}
+			if strings.Contains(value, "@") && !strings.EqualFold(name, "no_proxy") { // scripts see it, and are the project's
+				return nil, fmt.Errorf("%w: with network: true its RUN would be told the builder's %s, which holds a user's name or password: give the builder a proxy without", image.ErrDockerfile, name)
+			}
+			args[name] = value // engines know these, and leave them out of the image
+		}
+	}
+	maps.Copy(args, p.Args)
+	return args, nil
 }
 
 // contextPaths are the files that an image may be made of: the commit's, and what steps say that they leave. What they leave beside that,
 // reports and folders that are kept, differs from run to run. Of a checkout of which nobody says what the commit's are, all files.
-func (r *run) contextPaths(tasks []definition.Task) []string {
+func (r *run) contextPaths(tasks []definition.Task) ([]string, error) {
 	if r.spec.Files == nil {
-		all, _ := r.glob([]string{"**"}, true)
-		return all
+		return r.glob([]string{"**"}, true)
 	}
 	var outputs []string
 	for _, t := range tasks {
 		outputs = append(outputs, t.Step.Outputs...)
 	}
-	left, _ := r.glob(outputs, true)
+	left, err := r.glob(outputs, true)
 	all := append(slices.Collect(maps.Keys(r.spec.Files)), left...)
 	slices.Sort(all)
-	return slices.Compact(all)
+	return slices.Compact(all), err
 }
