@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/lemnis/lemnis/services/builder/executor"
@@ -106,7 +109,7 @@ CMD ["/a"]
 FROM scratch AS never
 COPY none /
 `, base), executor.Build{Target: "two", Bases: []string{base}, Args: map[string]string{"WORD": "hello"}}, io.Discard)
-	if err != nil || !got.Succeeded() {
+	if err != nil || !got.Succeeded() || got.Began.IsZero() {
 		t.Fatalf("%+v, %v\n%s", got, err, out)
 	}
 	if !strings.Contains(out, "the word is hello") || !strings.HasPrefix(got.Images[base], "sha256:") {
@@ -219,6 +222,97 @@ func TestWhatAKilledProcessBuiltIsRemoved(t *testing.T) {
 	}
 	if notes, _ := os.ReadDir(folder + "-built"); len(notes) > 0 {
 		t.Errorf("notes are left: %v", notes)
+	}
+}
+
+// A process that was killed has noted how its containers are told; an image that nobody read of is one upon those that were noted. What
+// somebody uses is tried again.
+func TestWhatAKilledProcessDidNotReadOfIsRemoved(t *testing.T) {
+	t.Parallel()
+	api := executortest.Engine(t)
+	base := executortest.Image(t)
+	folder := filepath.Join(t.TempDir(), "engine")
+	const mark = 8<<30 + 4711
+	ulimits := []*container.Ulimit{{Name: "fsize", Soft: mark, Hard: mark}}
+	there, err := api.ImageList(t.Context(), client.ImageListOptions{All: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := "before"
+	for _, i := range there.Items {
+		before += " " + strings.TrimPrefix(i.ID, "sha256:")[:12]
+	}
+	answer, err := api.ImageBuild(t.Context(), archived(t, "FROM scratch\nLABEL test="+t.Name()+"\nCOPY a /\nCOPY a /b"), client.ImageBuildOptions{Version: "1", NoCache: true, Remove: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := regexp.MustCompile(` ---\\u003e ([0-9a-f]{12})`).FindSubmatch(said) // the only one of which the process had read
+	if first == nil {
+		t.Fatalf("%s", said)
+	}
+	run := func(o *container.HostConfig, of string) string {
+		c, err := api.ContainerCreate(t.Context(), client.ContainerCreateOptions{Config: &container.Config{Image: of, Cmd: []string{"/bin/sleep", "1000"}}, HostConfig: o})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_, _ = api.ContainerRemove(context.WithoutCancel(t.Context()), c.ID, client.ContainerRemoveOptions{Force: true})
+		})
+		return c.ID
+	}
+	killed := run(&container.HostConfig{Resources: container.Resources{Ulimits: ulimits}}, base)
+	user := run(&container.HostConfig{}, nameless(t, api, t.Name())[0])
+	for at, text := range map[string]string{folder + "/lock": "", folder + "/dead": "", folder + "-built/dead-1": fmt.Sprintf("mark %d\n%s\n%s\n", mark, before, first[1])} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.WriteFile(at, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := executor.NewDocker(folder).Sweep(t.Context()); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("an image in use: %v", err)
+	}
+	if _, err := api.ContainerInspect(t.Context(), killed, client.ContainerInspectOptions{}); !errdefs.IsNotFound(err) {
+		t.Errorf("its container is there: %v", err)
+	}
+	if notes, _ := os.ReadDir(folder + "-built"); len(notes) != 1 {
+		t.Errorf("of an image in use nothing is noted: %v", notes)
+	}
+	if _, err := api.ContainerRemove(t.Context(), user, client.ContainerRemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := executor.NewDocker(folder).Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := nameless(t, api, t.Name()); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if notes, _ := os.ReadDir(folder + "-built"); len(notes) > 0 {
+		t.Errorf("notes are left: %v", notes)
+	}
+}
+
+// The time of a build holds for saving it too, and is told as such.
+func TestSavingAnImageIsOfItsTime(t *testing.T) {
+	done := make(chan struct{})
+	slow := executortest.Through(t, func(_ http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/get") {
+			return false
+		}
+		select {
+		case <-r.Context().Done():
+		case <-done:
+		}
+		panic(http.ErrAbortHandler)
+	})
+	defer close(done)
+	t.Setenv("DOCKER_HOST", slow)
+	began := time.Now()
+	got, out, err := built(t, t.Context, "FROM scratch\nLABELLED\nCOPY a /", executor.Build{Limits: executor.Limits{Time: 6 * time.Second}}, io.Discard)
+	if took := time.Since(began); err != nil || got.Cause != executor.CauseTimeLimit || took > 30*time.Second {
+		t.Errorf("%+v, %v after %s\n%s", got, err, took, out)
 	}
 }
 

@@ -85,6 +85,35 @@ func TestWhyThereIsNoImageIsSaid(t *testing.T) {
 	}
 }
 
+// What RUN is told is the project's to read: no password of the builder's.
+func TestAProxyWithAPasswordIsNotGivenAway(t *testing.T) {
+	executortest.Engine(t)
+	t.Setenv("HTTPS_PROXY", "http://me:hunter2@localhost:1")
+	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", ".lemnis.yaml": "steps: [{name: a, run: ':'}]\npackage: {dockerfile: Dockerfile, network: true}"})
+	r := run(t, pipeline.Spec{Dir: dir, Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine"))})
+	failed, _ := r.Failed()
+	if failed.Cause != executor.CauseBuild || !strings.Contains(failed.Reason, "HTTPS_PROXY") || strings.Contains(failed.Reason+r.LogTail, "hunter2") {
+		t.Errorf("%+v\n%s", failed, r.LogTail)
+	}
+}
+
+// What a build prints is not kept where it is not known what to mask in it.
+func TestWithoutItsSecretsNoImageIsBuilt(t *testing.T) {
+	t.Parallel()
+	executortest.Engine(t)
+	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", ".lemnis.yaml": "steps: [{name: a, run: ':', secrets: {KEY: 'secret:key'}}]\npackage: {dockerfile: Dockerfile}"})
+	asked := 0
+	r, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: dir, Output: t.TempDir(), Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Secret: func(string) (string, error) {
+		if asked++; asked > 1 {
+			return "", errors.New("the secrets are gone")
+		}
+		return "hunter2", nil
+	}})
+	if failed, _ := r.Failed(); failed.Name != pipeline.StepPackage || !strings.Contains(failed.Reason, "the secrets are gone") {
+		t.Errorf("%+v, %v\n%s", failed, err, r.LogTail)
+	}
+}
+
 // A Dockerfile alone needs no file of ours, and the image of a working copy is that of its commit's time.
 func TestADockerfileAloneIsEnough(t *testing.T) {
 	t.Parallel()
