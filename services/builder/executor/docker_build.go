@@ -172,7 +172,11 @@ func (s *site) build(ctx context.Context, b Build) (Result, error) {
 		return result, err
 	}
 	for _, base := range b.Bases {
-		if now, err := imageOf(ctx, s.api, base); err != nil || !s.bases[short(now.ID)] {
+		now, err := imageOf(ctx, s.api, base)
+		if err != nil && !errdefs.IsNotFound(err) {
+			return Result{}, fmt.Errorf("image %s: %w", base, err)
+		}
+		if !s.bases[short(now.ID)] {
 			return unable(CauseBuild, "while it was built, image %s became another", base), nil
 		}
 	}

@@ -128,7 +128,7 @@ var baseForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]*$`)
 func escapes(text string) []string {
 	for i, line := range lines(text) {
 		line = strings.TrimSpace(line)
-		if found := escapeForm.FindStringSubmatch(line); found != nil && found[1] == "`" {
+		if found := escapeForm.FindStringSubmatch(line); len(found) == 2 && found[1] == "`" {
 			if i == 0 {
 				return []string{"`"}
 			}
