@@ -21,8 +21,10 @@ import (
 )
 
 const (
-	mostDatabase = 64 << 20  // bytes of a package manager's list
+	mostDatabase = 64 << 20  // bytes of all lists of package managers
 	mostFiles    = 1_000_000 // of an image
+	mostHeld     = 512 << 20 // bytes of memory for what the names of an image take
+	heldOfName   = 200       // bytes that a name takes beside its own
 )
 
 // Image is what an image holds.
@@ -55,7 +57,8 @@ type Package struct {
 // ReadImage reads the layers of an image, the lowest first, as tar archives: what is there when all lie over one another.
 // scratch is a folder for one program at a time.
 func ReadImage(ctx context.Context, digest string, layers []func() (io.ReadCloser, error), scratch string) (Image, error) {
-	s := stack{Image: Image{Digest: strings.TrimPrefix(digest, "sha256:")}, ctx: ctx, hidden: map[string]bool{}, covered: map[string]bool{}, databases: map[string][]byte{}}
+	s := stack{Image: Image{Digest: strings.TrimPrefix(digest, "sha256:")}, ctx: ctx, hidden: map[string]bool{}, covered: map[string]bool{}, databases: map[string][]byte{},
+		room: mostDatabase, names: mostHeld}
 	spool, err := os.CreateTemp(scratch, ".program-")
 	if err != nil {
 		return Image{}, err
@@ -63,11 +66,7 @@ func ReadImage(ctx context.Context, digest string, layers []func() (io.ReadClose
 	defer func() { _ = spool.Close(); _ = os.Remove(spool.Name()) }()
 	s.spool = spool
 	for n, open := range slices.Backward(layers) { // what an upper one has is not looked for below
-		layer, err := open()
-		if err == nil {
-			err = errors.Join(s.layer(tar.NewReader(layer)), layer.Close())
-		}
-		if err != nil {
+		if err := s.layer(open); err != nil {
 			return Image{}, fmt.Errorf("layer %d: %w", n+1, err)
 		}
 	}
@@ -86,6 +85,8 @@ type stack struct {
 	hidden    map[string]bool // paths that are seen or removed above, of lower layers
 	covered   map[string]bool // folders of which nothing is seen of lower layers
 	databases map[string][]byte
+	room      int64 // bytes that are left for databases
+	names     int64 // bytes that are left for names
 }
 
 func (s *stack) gone(at string) bool {
@@ -100,51 +101,70 @@ func (s *stack) gone(at string) bool {
 	return s.covered["."]
 }
 
-func (s *stack) layer(r *tar.Reader) error {
+// layer reads one. A file is looked at when any of its names is seen, whichever of them has the content: where that is not known when the
+// content comes by, the layer is read once more.
+func (s *stack) layer(open func() (io.ReadCloser, error)) error {
 	var hidden, covered []string // by this layer, of those below
 	digests := map[string]string{}
-	for {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err == nil {
-			err = s.ctx.Err()
-		}
-		if err != nil {
-			return err
-		}
-		at := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
-		if at == "" {
-			continue
+	again := map[string][]string{} // of files that are yet to be looked at, the names that are seen
+	err := s.walk(open, func(h *tar.Header, content io.Reader, at string) error {
+		if s.names -= int64(len(at)) + heldOfName; s.names < 0 {
+			return errors.New("more names than are taken")
 		}
 		folder, name := path.Split(at)
 		folder = path.Clean(folder)
 		if name == ".wh..wh..opq" {
 			covered = append(covered, folder)
-			continue
+			return nil
 		}
 		if removed, is := strings.CutPrefix(name, ".wh."); is {
 			at = path.Join(folder, removed)
 			hidden, covered = append(hidden, at), append(covered, at)
-			continue
+			return nil
 		}
 		visible := !s.gone(at)
 		if h.Typeflag != tar.TypeDir {
 			hidden, covered = append(hidden, at), append(covered, at)
 		}
 		switch {
-		case h.Typeflag == tar.TypeLink && visible:
-			to := strings.TrimPrefix(path.Clean("/"+h.Linkname), "/")
-			s.Files = append(s.Files, File{at, digests[to]})
-		case h.Typeflag == tar.TypeReg:
-			// A name further down may be another one's of the same file, and that one seen.
-			if digests[at], err = s.file(r, at, visible); err != nil {
-				return fmt.Errorf("%s: %w", at, err)
+		case !visible:
+		case h.Typeflag == tar.TypeLink:
+			to := clean(h.Linkname)
+			if digest, seen := digests[to]; seen && !isDatabase(at) {
+				s.Files = append(s.Files, File{at, digest})
+			} else {
+				again[to] = append(again[to], at)
 			}
+		case h.Typeflag == tar.TypeReg:
+			digest, err := s.file(content, []string{at}, true)
+			if err != nil {
+				return err
+			}
+			digests[at] = digest
 		}
-		if len(s.Files) > mostFiles {
-			return fmt.Errorf("more than %d files", mostFiles)
+		return s.bounded(0)
+	})
+	if err == nil && len(again) > 0 {
+		err = s.walk(open, func(h *tar.Header, content io.Reader, at string) error {
+			names := again[at]
+			if h.Typeflag != tar.TypeReg || len(names) == 0 {
+				return nil
+			}
+			delete(again, at)
+			_, known := digests[at]
+			if err := s.bounded(len(names)); err != nil {
+				return err
+			}
+			_, err := s.file(content, names, !known)
+			return err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	for _, names := range again { // of links, which have no content
+		for _, at := range names {
+			s.Files = append(s.Files, File{Path: at})
 		}
 	}
 	for _, at := range hidden {
@@ -153,44 +173,78 @@ func (s *stack) layer(r *tar.Reader) error {
 	for _, at := range covered {
 		s.covered[at] = true
 	}
+	return s.bounded(0)
+}
+
+func (s *stack) bounded(more int) error {
+	if len(s.Files)+more > mostFiles {
+		return fmt.Errorf("more than %d files", mostFiles)
+	}
 	return nil
 }
 
+// walk calls do for everything that a layer has, but for the root.
+func (s *stack) walk(open func() (io.ReadCloser, error), do func(h *tar.Header, content io.Reader, at string) error) (err error) {
+	layer, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, layer.Close()) }()
+	for r := tar.NewReader(layer); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = s.ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if at := clean(h.Name); at != "" {
+			if err := do(h, r, at); err != nil {
+				return fmt.Errorf("%s: %w", at, err)
+			}
+		}
+	}
+}
+
+func clean(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
+
 var magic = []byte("\x7fELF")
 
-// file reads one, and remembers it where it is seen.
-func (s *stack) file(from io.Reader, at string, visible bool) (digest string, err error) {
+// file reads one, and remembers it by its names, as a program by the first of them.
+func (s *stack) file(from io.Reader, names []string, programs bool) (digest string, err error) {
 	sum := sha256.New()
 	content := bufio.NewReader(from)
 	start, _ := content.Peek(len(magic))
-	program := visible && bytes.Equal(start, magic)
-	to := io.Writer(sum)
-	var database bytes.Buffer
-	switch {
-	case program:
+	program := programs && bytes.Equal(start, magic)
+	to := []io.Writer{sum}
+	if program {
 		if err := errors.Join(s.spool.Truncate(0), seek(s.spool)); err != nil {
 			return "", err
 		}
-		to = io.MultiWriter(sum, s.spool)
-	case visible && isDatabase(at):
-		to = io.MultiWriter(sum, &limited{&database, mostDatabase})
+		to = append(to, s.spool)
 	}
-	if _, err := io.Copy(to, content); err != nil {
+	var database bytes.Buffer
+	if slices.ContainsFunc(names, isDatabase) {
+		to = append(to, &limited{&database, &s.room})
+	}
+	if _, err := io.Copy(io.MultiWriter(to...), content); err != nil {
 		return "", err
 	}
 	digest = hex.EncodeToString(sum.Sum(nil))
-	if !visible {
-		return digest, nil
-	}
-	s.Files = append(s.Files, File{at, digest})
-	if database.Len() > 0 {
-		s.databases[at] = database.Bytes()
+	for _, at := range names {
+		s.Files = append(s.Files, File{at, digest})
+		if isDatabase(at) && database.Len() > 0 {
+			s.databases[at] = database.Bytes()
+		}
 	}
 	if program {
 		if info, err := buildinfo.Read(s.spool); err == nil {
-			s.Programs = append(s.Programs, Placed{at, Program{Info: info, Digest: digest}})
+			s.Programs = append(s.Programs, Placed{names[0], Program{Info: info, Digest: digest}})
 		} else {
-			s.Opaque = append(s.Opaque, at)
+			s.Opaque = append(s.Opaque, names[0])
 		}
 	}
 	return digest, nil
@@ -198,15 +252,15 @@ func (s *stack) file(from io.Reader, at string, visible bool) (digest string, er
 
 func seek(f *os.File) error { _, err := f.Seek(0, io.SeekStart); return err }
 
-// limited refuses what is more than it takes.
+// limited refuses what is more than is left.
 type limited struct {
 	*bytes.Buffer
-	left int
+	left *int64
 }
 
 func (l *limited) Write(p []byte) (int, error) {
-	if l.left -= len(p); l.left < 0 {
-		return 0, fmt.Errorf("more than %d bytes", mostDatabase)
+	if *l.left -= int64(len(p)); *l.left < 0 {
+		return 0, fmt.Errorf("the lists of packages have more than %d bytes", mostDatabase)
 	}
 	return l.Buffer.Write(p)
 }

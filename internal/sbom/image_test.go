@@ -93,3 +93,46 @@ func TestImageHoldsWhatIsSeenThroughItsLayers(t *testing.T) {
 		t.Error("the same image gives another bill")
 	}
 }
+
+// Which of its names has a file's content says nothing about what the file is: an archive's writer chooses that.
+func TestOtherNamesOfAFileHideNothing(t *testing.T) {
+	t.Parallel()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := ReadImage(t.Context(), "sha256:abcd", []func() (io.ReadCloser, error){
+		layer(t, "a|"+string(self), "srv-> a", "c|\x7fELF", "lib.so-> c", "other.so-> c"),
+		layer(t, ".wh.a", ".wh.c", "apk|P:musl\nV:1.2-r0\nA:x86_64\nL:MIT\n\n", "lib/apk/db/installed-> apk"),
+	}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(image.Programs) != 1 || image.Programs[0].Path != "srv" || fmt.Sprint(image.Opaque) != "[lib.so]" || len(image.Packages) != 1 {
+		t.Errorf("%+v, %v, %v", image.Programs, image.Opaque, image.Packages)
+	}
+	names := ""
+	for _, f := range image.Files {
+		if names += f.Path + " "; f.Digest == "" {
+			t.Errorf("%s has no digest", f.Path)
+		}
+	}
+	if want := "apk lib.so lib/apk/db/installed other.so srv "; names != want {
+		t.Errorf("got %s, want %s", names, want)
+	}
+}
+
+func TestManyDatabasesAreNotHeld(t *testing.T) {
+	t.Parallel()
+	half := strings.Repeat("x", mostDatabase/2+1)
+	_, err := ReadImage(t.Context(), "sha256:abcd", []func() (io.ReadCloser, error){
+		layer(t, "var/lib/dpkg/status.d/a|"+half), layer(t, "var/lib/dpkg/status.d/b|"+half),
+	}, t.TempDir())
+	if err == nil || !strings.Contains(err.Error(), "lists of packages") {
+		t.Errorf("%v", err)
+	}
+}
