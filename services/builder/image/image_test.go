@@ -125,7 +125,6 @@ func TestTheImageKeepsWhatItIsAbout(t *testing.T) {
 		tar.Header{Typeflag: tar.TypeReg, Name: "dir/a", Mode: 0o4755, Uid: 7, Gid: 8, ModTime: at, Format: tar.FormatPAX, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "x"}},
 		tar.Header{Typeflag: tar.TypeReg, Name: "old", Mode: 0o644, ModTime: commit.Add(-time.Hour)},
 		tar.Header{Typeflag: tar.TypeSymlink, Name: "link", Linkname: "../../etc/passwd", ModTime: at},
-		tar.Header{Typeflag: tar.TypeReg, Name: ".wh.gone", ModTime: at},
 	), at)
 	if !strings.HasPrefix(made.ID, "sha256:") || made.Size < 100 {
 		t.Errorf("%+v", made)
@@ -146,25 +145,19 @@ func TestTheImageKeepsWhatItIsAbout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = spool.Close() }()
-	var layer, out bytes.Buffer
+	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
 	_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "./b", Mode: 0o4755, Uid: 7, ModTime: at, PAXRecords: map[string]string{"SCHILY.xattr.a": "x"}})
 	_ = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "a", ModTime: commit.Add(-time.Hour)})
 	_ = w.Close()
-	if _, err := (Options{Created: commit, Began: at}).rewrite(t.Context(), &layer, spool, &out); err != nil {
-		t.Fatal(err)
-	}
-	if err := rewind(spool); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := list(spool)
-	if err != nil || len(entries) != 2 || entries[0].header.Name != "a" {
+	entries, err := (Options{Created: commit, Began: at}).list(&layer, spool, mostHeld)
+	if err != nil || len(entries) != 2 || entries[0].name != "a" {
 		t.Fatalf("%v, %v", entries, err)
 	}
-	if h := (Options{Created: commit, Began: at}).plain(entries[1].header); h.Mode != 0o4755 || h.Uid != 7 || !h.ModTime.Equal(commit) || h.PAXRecords["SCHILY.xattr.a"] != "x" {
+	if h := entries[1].header; h.Mode != 0o4755 || h.Uid != 7 || !h.ModTime.Equal(commit) || h.PAXRecords["SCHILY.xattr.a"] != "x" {
 		t.Errorf("%+v", h)
 	}
-	if h := (Options{Created: commit, Began: at}).plain(entries[0].header); !h.ModTime.Equal(commit.Add(-time.Hour)) {
+	if h := entries[0].header; !h.ModTime.Equal(commit.Add(-time.Hour)) {
 		t.Errorf("a file of a base image has another time: %v", h.ModTime)
 	}
 }
@@ -352,5 +345,133 @@ func TestContextStaysInTheTree(t *testing.T) {
 		if _, err := c.Write(&archive); !errors.Is(err, ErrContext) || strings.Contains(archive.String(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// rewriteAll rewrites layers, the lowest first, as far as they are taken.
+func rewriteAll(t *testing.T, below *stack, layers ...[]tar.Header) error {
+	t.Helper()
+	spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = spool.Close() }()
+	for _, headers := range layers {
+		var layer bytes.Buffer
+		w := tar.NewWriter(&layer)
+		for _, h := range headers {
+			if err := w.WriteHeader(&h); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.Write(make([]byte, h.Size)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := (Options{Created: commit, Began: commit}).rewrite(t.Context(), &layer, spool, io.Discard, below); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// What readers of layers take for different things, or would lose, is refused.
+func TestLayersThatAreNotWhatTheySayAreRefused(t *testing.T) {
+	t.Parallel()
+	file := func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeReg, Name: name} }
+	dir := func(name string) tar.Header { return tar.Header{Typeflag: tar.TypeDir, Name: name} }
+	link := func(name, to string) tar.Header { return tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: to} }
+	long := file("d/.wh.x")
+	long.Size = 1
+	below := []tar.Header{dir("d/"), file("d/x"), file("deep/in/y")}
+	for name, c := range map[string]struct {
+		layer []tar.Header
+		taken bool
+	}{
+		"an engine removes a file":                 {[]tar.Header{file("d/.wh.x")}, true},
+		"an engine removes a folder without entry": {[]tar.Header{file(".wh.deep")}, true},
+		"an engine replaces all of a folder":       {[]tar.Header{dir("d/"), file("d/.wh..wh..opq"), file("d/.wh.x"), file("d/x")}, true},
+		"an engine makes a folder":                 {[]tar.Header{dir("new/"), file("new/.wh..wh..opq")}, true},
+		"a folder twice":                           {[]tar.Header{dir("d/"), dir("./d/")}, true},
+		"nothing is removed":                       {[]tar.Header{file("d/.wh.y")}, false},
+		"nothing is removed, in no folder":         {[]tar.Header{file("none/at/.wh.all")}, false},
+		"what the layer itself has":                {[]tar.Header{file("new"), file(".wh.new")}, false},
+		"the root":                                 {[]tar.Header{file(".wh..wh..opq")}, false},
+		"no name":                                  {[]tar.Header{file("d/.wh.")}, false},
+		"the folder":                               {[]tar.Header{file("d/.wh..")}, false},
+		"the folder above":                         {[]tar.Header{file("d/.wh...")}, false},
+		"another of aufs":                          {[]tar.Header{file(".wh..wh.plnk")}, false},
+		"with content":                             {[]tar.Header{long}, false},
+		"a folder of such a name":                  {[]tar.Header{dir("d/.wh.x/")}, false},
+		"in a folder of such a name":               {[]tar.Header{file(".wh.d/x")}, false},
+		"another name of one":                      {[]tar.Header{file("d/.wh.x"), link("b", "d/.wh.x")}, false},
+		"one that is another name":                 {[]tar.Header{file("a"), link("d/.wh.x", "a")}, false},
+		"a file twice":                             {[]tar.Header{file("a"), link("b", "a"), file("a")}, false},
+		"a name of a file of another layer":        {[]tar.Header{link("b", "d/x")}, false},
+		"an unknown type":                          {[]tar.Header{{Typeflag: tar.TypeCont, Name: "a"}}, false},
+	} {
+		err := rewriteAll(t, newStack(t.TempDir()), below, c.layer)
+		if c.taken && err != nil || !c.taken && !errors.Is(err, ErrLayer) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := fit(&tar.Header{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{"GNU.sparse.major": "1"}}); !errors.Is(err, ErrLayer) {
+		t.Errorf("a sparse file: %v", err)
+	}
+	// What was removed is not there for the next layer.
+	if err := rewriteAll(t, newStack(t.TempDir()), below, []tar.Header{file(".wh.d")}, []tar.Header{file("d/.wh.x")}); !errors.Is(err, ErrLayer) {
+		t.Errorf("removed twice: %v", err)
+	}
+}
+
+func TestLayersHaveBoundsInBytes(t *testing.T) {
+	t.Parallel()
+	room := newStack(t.TempDir())
+	room.bytes = 10_000
+	big := []tar.Header{{Typeflag: tar.TypeReg, Name: "a", Size: 4000}}
+	if err := rewriteAll(t, room, big); err != nil {
+		t.Errorf("within the bound: %v", err)
+	}
+	if err := rewriteAll(t, room, big); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("two layers of more than it together: %v", err)
+	}
+	record := tar.Header{Typeflag: tar.TypeReg, Name: "a", PAXRecords: map[string]string{"SCHILY.xattr.user.a": strings.Repeat("x", 9000)}}
+	other := record
+	other.Name = "b"
+	held := newStack(t.TempDir())
+	held.most = 12_000
+	if err := rewriteAll(t, held, []tar.Header{record}, []tar.Header{other}); err != nil {
+		t.Errorf("headers within the bound: %v", err)
+	}
+	if err := rewriteAll(t, held, []tar.Header{record, other}); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("headers without end: %v", err)
+	}
+	var names []tar.Header
+	for n := range 20 {
+		names = append(names, tar.Header{Typeflag: tar.TypeReg, Name: fmt.Sprint(n)})
+	}
+	held.most -= 1000
+	for n := range 10 {
+		for i := range names {
+			names[i].Name = fmt.Sprintf("%d/%d", n, i)
+		}
+		if err := rewriteAll(t, held, names); err != nil {
+			if !errors.Is(err, ErrTooLarge) || n == 0 {
+				t.Errorf("names, layer %d: %v", n, err)
+			}
+			return
+		}
+	}
+	t.Error("names without end")
+}
+
+func TestTheSavedImageMakesRoom(t *testing.T) {
+	t.Parallel()
+	saved := save(t, "one", commit, tar.Header{Typeflag: tar.TypeReg, Name: "a"})
+	reproduce(t, saved, commit)
+	if _, err := os.Stat(saved); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
 	}
 }

@@ -16,31 +16,37 @@ import (
 	"time"
 )
 
-// mostEntries is how many files one layer may have: all are kept in memory.
-const mostEntries = 2_000_000
+const (
+	mostBytes = 8 << 30   // of an image, uncompressed
+	mostHeld  = 256 << 20 // bytes of memory for the headers of a layer, and for the names of what is below it
+	heldOf    = 512       // bytes that a header takes beside its text
+	heldOfDir = 150       // bytes that a name of what is below takes beside its text
+)
 
-// ErrTooLarge says that an image has more than can be taken.
-var ErrTooLarge = errors.New("the image has too much in it")
+var (
+	// ErrTooLarge says that an image has more than can be taken.
+	ErrTooLarge = errors.New("the image has too much in it")
+	// ErrLayer says that a layer has what an image of OCI has no place for, or not the same for every reader.
+	ErrLayer = errors.New("the image can not be packaged as it is")
+)
 
 // entry is a file of a layer.
 type entry struct {
+	name   string
 	header *tar.Header
 	at     int64 // where its content begins
 }
 
 // rewrite writes a layer anew, compressed: sorted, with times as the options say, and without what else differs between builds. spool is a
-// file that is given the layer as it was.
-func (o Options) rewrite(ctx context.Context, layer io.Reader, spool *os.File, out io.Writer) (diffID string, err error) {
+// file that is given the content of its files; below is what the layers under it have, and has this one's afterwards.
+func (o Options) rewrite(ctx context.Context, layer io.Reader, spool *os.File, out io.Writer, below *stack) (diffID string, err error) {
 	if err := errors.Join(spool.Truncate(0), rewind(spool)); err != nil {
 		return "", err
 	}
-	if _, err := io.Copy(spool, &bound{ctx, layer}); err != nil {
-		return "", err
+	entries, err := o.list(&bound{ctx, layer, below}, spool, below.most)
+	if err == nil {
+		err = below.put(entries)
 	}
-	if err := rewind(spool); err != nil {
-		return "", err
-	}
-	entries, err := list(spool)
 	if err != nil {
 		return "", err
 	}
@@ -54,7 +60,7 @@ func (o Options) rewrite(ctx context.Context, layer io.Reader, spool *os.File, o
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		if err := w.WriteHeader(o.plain(e.header)); err != nil {
+		if err := w.WriteHeader(e.header); err != nil {
 			return "", fmt.Errorf("%s: %w", e.header.Name, err)
 		}
 		if e.header.Typeflag == tar.TypeReg {
@@ -71,24 +77,33 @@ func (o Options) rewrite(ctx context.Context, layer io.Reader, spool *os.File, o
 
 func rewind(f *os.File) error { _, err := f.Seek(0, io.SeekStart); return err }
 
-// bound reads as long as a context lasts.
+// bound reads as long as a context lasts and there is room.
 type bound struct {
 	ctx context.Context
 	io.Reader
+	room *stack
 }
 
 func (b *bound) Read(p []byte) (int, error) {
 	if b.ctx.Err() != nil {
 		return 0, context.Cause(b.ctx)
 	}
-	return b.Reader.Read(p)
+	n, err := b.Reader.Read(p)
+	if b.room.bytes -= int64(n); b.room.bytes < 0 {
+		return n, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, int64(mostBytes))
+	}
+	if full := b.room.disk.took(n); full != nil {
+		return n, full
+	}
+	return n, err
 }
 
-// list reads the entries of a layer, sorted by name. Of the names that share one file, the first has its content: which one an engine
-// has written first is chance.
-func list(spool *os.File) ([]entry, error) {
+// list reads the entries of a layer, sorted by name, and writes their content into spool. Of the names that share one file, the first has
+// its content: which one an engine has written first is chance.
+func (o Options) list(layer io.Reader, spool io.Writer, most int64) ([]entry, error) {
 	byName := map[string]entry{}
-	for r := tar.NewReader(spool); ; {
+	held, at := int64(0), int64(0)
+	for r := tar.NewReader(layer); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			break
@@ -96,24 +111,37 @@ func list(spool *os.File) ([]entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		at, err := spool.Seek(0, io.SeekCurrent)
+		if h.Name = clean(h.Name); h.Name == "." || h.Typeflag == tar.TypeXGlobalHeader {
+			continue
+		}
+		if err := fit(h); err != nil {
+			return nil, err
+		}
+		if other, is := byName[h.Name]; is && (h.Typeflag != tar.TypeDir || other.header.Typeflag != tar.TypeDir) {
+			return nil, fmt.Errorf("%w: a layer has %s twice", ErrLayer, short(h.Name))
+		}
+		e := entry{strings.Clone(h.Name), o.plain(h), at}
+		held += heldOf + 2*int64(len(e.name)) + int64(len(e.header.Linkname))
+		for key, value := range e.header.PAXRecords {
+			held += int64(len(key) + len(value))
+		}
+		if held > most {
+			return nil, fmt.Errorf("%w: the headers of a layer take more than %d bytes", ErrTooLarge, most)
+		}
+		byName[e.name] = e
+		n, err := io.Copy(spool, r)
 		if err != nil {
 			return nil, err
 		}
-		if h.Name = clean(h.Name); h.Name == "." {
-			continue
-		}
-		if byName[h.Name] = (entry{h, at}); len(byName) > mostEntries {
-			return nil, fmt.Errorf("%w: a layer of more than %d files", ErrTooLarge, mostEntries)
-		}
+		at += n
 	}
 	links := map[string][]string{} // of a file, all its names
 	for name, e := range byName {
 		if e.header.Typeflag == tar.TypeLink {
 			to := clean(e.header.Linkname)
 			of := byName[to].header // links have several names too
-			if of == nil || of.Typeflag == tar.TypeDir || of.Typeflag == tar.TypeLink {
-				return nil, fmt.Errorf("%s is another name of %s, which is no file of its layer", name, to)
+			if of == nil || of.Typeflag == tar.TypeDir || of.Typeflag == tar.TypeLink || strings.HasPrefix(path.Base(to), whiteout) {
+				return nil, fmt.Errorf("%w: %s is another name of %s, which is no file of its layer", ErrLayer, short(name), short(to))
 			}
 			links[to] = append(links[to], name)
 		}
@@ -127,14 +155,14 @@ func list(spool *os.File) ([]entry, error) {
 			if h.Name = name; i > 0 {
 				h.Typeflag, h.Linkname, h.Size = tar.TypeLink, names[0], 0
 			}
-			byName[name] = entry{&h, whole.at}
+			byName[name] = entry{name, &h, whole.at}
 		}
 	}
 	all := make([]entry, 0, len(byName))
 	for _, e := range byName {
 		all = append(all, e)
 	}
-	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.header.Name, b.header.Name) })
+	slices.SortFunc(all, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	return all, nil
 }
 
@@ -151,7 +179,7 @@ func dot(name string) string {
 // plain is a header with what an image is about. Extended attributes are (capabilities of programs), access times are not.
 func (o Options) plain(h *tar.Header) *tar.Header {
 	p := &tar.Header{
-		Typeflag: h.Typeflag, Name: h.Name, Linkname: h.Linkname, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, Size: h.Size,
+		Typeflag: h.Typeflag, Name: strings.Clone(h.Name), Linkname: strings.Clone(h.Linkname), Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, Size: h.Size,
 		Devmajor: h.Devmajor, Devminor: h.Devminor, ModTime: o.time(h.ModTime),
 	}
 	if h.Typeflag == tar.TypeDir {
@@ -162,7 +190,7 @@ func (o Options) plain(h *tar.Header) *tar.Header {
 			if p.PAXRecords == nil {
 				p.PAXRecords = map[string]string{}
 			}
-			p.PAXRecords[key] = value
+			p.PAXRecords[strings.Clone(key)] = strings.Clone(value) // else all records of the header stay in memory
 		}
 	}
 	return p

@@ -32,7 +32,7 @@ type Made struct {
 }
 
 // Reproduce writes an image that an engine saved into an archive, the same for the same content. Beside the archive it writes further
-// files, which go.
+// files, which go, as the saved one does once it is read. It fails with [ErrTooLarge] or [ErrLayer] where the image is at fault.
 func Reproduce(ctx context.Context, saved, archive string, o Options) (made Made, err error) {
 	o.Created = o.Created.UTC().Truncate(time.Second)
 	from, err := tarball.ImageFromPath(saved, nil)
@@ -52,7 +52,8 @@ func Reproduce(ctx context.Context, saved, archive string, o Options) (made Made
 		return Made{}, err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	b := &blobs{folder: scratch}
+	below := newStack(scratch)
+	b := &blobs{folder: scratch, disk: &below.disk}
 	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	var diffs []v1.Hash
 	spool, err := os.Create(filepath.Join(scratch, "spool"))
@@ -61,12 +62,16 @@ func Reproduce(ctx context.Context, saved, archive string, o Options) (made Made
 	}
 	defer func() { _ = spool.Close() }()
 	for i, layer := range layers {
-		blob, diff, err := o.layer(ctx, layer, spool, b)
+		blob, diff, err := o.layer(ctx, layer, spool, b, below)
 		if err != nil {
 			return Made{}, fmt.Errorf("layer %d: %w", i+1, err)
 		}
 		manifest.Layers, diffs = append(manifest.Layers, blob), append(diffs, diff)
 		made.Size += blob.Size
+	}
+	// An image takes its size several times here: what is read makes room for what is written.
+	if err := errors.Join(os.Remove(saved), spool.Truncate(0)); err != nil {
+		return Made{}, err
 	}
 	text, err := json.Marshal(o.config(config, diffs))
 	if err != nil {
@@ -82,7 +87,7 @@ func Reproduce(ctx context.Context, saved, archive string, o Options) (made Made
 	return made, nil
 }
 
-func (o Options) layer(ctx context.Context, layer v1.Layer, spool *os.File, b *blobs) (blob v1.Descriptor, diff v1.Hash, err error) {
+func (o Options) layer(ctx context.Context, layer v1.Layer, spool *os.File, b *blobs, below *stack) (blob v1.Descriptor, diff v1.Hash, err error) {
 	from, err := layer.Uncompressed()
 	if err != nil {
 		return blob, diff, err
@@ -90,7 +95,7 @@ func (o Options) layer(ctx context.Context, layer v1.Layer, spool *os.File, b *b
 	defer func() { _ = from.Close() }()
 	var id string
 	blob, err = b.add(types.OCILayer, func(w io.Writer) error {
-		id, err = o.rewrite(ctx, from, spool, w)
+		id, err = o.rewrite(ctx, from, spool, w, below)
 		return err
 	})
 	if err != nil {
@@ -122,6 +127,7 @@ func (o Options) config(c *v1.ConfigFile, diffs []v1.Hash) v1.ConfigFile {
 // blobs are files named by their digest.
 type blobs struct {
 	folder string
+	disk   *disk
 	all    []v1.Descriptor
 }
 
@@ -133,7 +139,7 @@ func (b *blobs) add(kind types.MediaType, write func(io.Writer) error) (d v1.Des
 	if err != nil {
 		return d, err
 	}
-	sum, count := sha256.New(), &counter{}
+	sum, count := sha256.New(), &counter{disk: b.disk}
 	if err := errors.Join(write(io.MultiWriter(file, sum, count)), file.Close()); err != nil {
 		return d, err
 	}
@@ -145,11 +151,18 @@ func (b *blobs) add(kind types.MediaType, write func(io.Writer) error) (d v1.Des
 	return d, os.Rename(file.Name(), b.path(d.Digest))
 }
 
-type counter struct{ n int64 }
+// counter counts what is written to the disk.
+type counter struct {
+	n    int64
+	disk *disk
+}
 
-func (c *counter) Write(p []byte) (int, error) { c.n += int64(len(p)); return len(p), nil }
+func (c *counter) Write(p []byte) (int, error) {
+	c.n += int64(len(p))
+	return len(p), c.disk.took(len(p))
+}
 
-// archive writes the layout.
+// archive writes the layout, and removes the blobs one by one.
 func (b *blobs) archive(to string, manifest v1.Manifest) error {
 	text, err := json.Marshal(manifest)
 	if err != nil {
@@ -173,7 +186,7 @@ func (b *blobs) archive(to string, manifest v1.Manifest) error {
 			err = w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: size, ModTime: time.Unix(0, 0)})
 		}
 		if err == nil {
-			_, err = io.Copy(w, content)
+			_, err = io.Copy(io.MultiWriter(w, &counter{disk: b.disk}), content)
 		}
 	}
 	layout := `{"imageLayoutVersion":"1.0.0"}`
@@ -186,7 +199,7 @@ func (b *blobs) archive(to string, manifest v1.Manifest) error {
 			break
 		}
 		put("blobs/sha256/"+d.Digest.Hex, d.Size, from)
-		_ = from.Close()
+		err = errors.Join(err, from.Close(), os.Remove(b.path(d.Digest)))
 	}
 	return errors.Join(err, w.Close(), file.Close())
 }

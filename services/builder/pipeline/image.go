@@ -101,7 +101,7 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	case err != nil && ctx.Err() == nil && limited.Err() != nil:
 		ended.Cause, ended.Reason = executor.CauseTimeLimit, fmt.Sprintf("not done after %s", build.Limits.Time)
 		return ended, nil
-	case errors.Is(err, image.ErrTooLarge):
+	case errors.Is(err, image.ErrTooLarge), errors.Is(err, image.ErrLayer):
 		ended.Cause, ended.Reason = CausePackage, err.Error()
 		return ended, nil
 	case err != nil:
