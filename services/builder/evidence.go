@@ -21,6 +21,10 @@ import (
 const (
 	// mostFound is how many vulnerabilities a fact lists; all are counted.
 	mostFound = 50
+	// mostListed is how many licences, things without one, and things that are missing a fact lists; the bill has all.
+	mostListed = 200
+	// mostText is how many bytes of a name a fact has.
+	mostText = 300
 	// billName is the file name of a bill of materials.
 	billName = "sbom.cdx.json"
 )
@@ -90,7 +94,11 @@ func (p *proof) read(ctx context.Context) error {
 }
 
 func (p *proof) miss(what, why string) {
-	p.supply.Missing = append(p.supply.Missing, what+": "+why)
+	if missing := len(p.supply.Missing); missing < mostListed {
+		p.supply.Missing = append(p.supply.Missing, shortened(what+": "+why))
+	} else if missing == mostListed {
+		p.supply.Missing = append(p.supply.Missing, "more")
+	}
 }
 
 // attach hangs something at the artifact. Consent to plain http is in the registry's URL, and not in a reference.
@@ -129,10 +137,7 @@ func (p *proof) list(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bill of materials: %w", err)
 	}
-	slices.Sort(s.Unlicensed)
-	s.Unlicensed = slices.Compact(s.Unlicensed)
-	slices.Sort(s.Licenses)
-	s.Licenses = slices.Compact(s.Licenses)
+	bound(s)
 	if text.Len() > oci.MaxAttachment {
 		p.miss("bill of materials", fmt.Sprintf("it has more than %d bytes", oci.MaxAttachment))
 		return nil
@@ -142,6 +147,37 @@ func (p *proof) list(ctx context.Context) error {
 	}
 	s.SBOM = p.bill.String()
 	return nil
+}
+
+// bound sorts the lists of a supply and shortens them: names and licences are what packages say, and a fact has to stay small. What is left out
+// counts as without a known licence, for gates to see.
+func bound(s *events.Supply) {
+	long := func(text string) bool { return len(text) > mostText }
+	if slices.ContainsFunc(s.Licenses, long) {
+		s.Licenses = slices.DeleteFunc(s.Licenses, long)
+		s.Unlicensed = append(s.Unlicensed, fmt.Sprintf("licences of more than %d bytes", mostText))
+	}
+	slices.Sort(s.Licenses)
+	s.Licenses = slices.Compact(s.Licenses)
+	if more := len(s.Licenses) - mostListed; more > 0 {
+		s.Licenses = s.Licenses[:mostListed:mostListed]
+		s.Unlicensed = append(s.Unlicensed, fmt.Sprintf("%d more licences", more))
+	}
+	for i, name := range s.Unlicensed {
+		s.Unlicensed[i] = shortened(name)
+	}
+	slices.Sort(s.Unlicensed)
+	s.Unlicensed = slices.Compact(s.Unlicensed)
+	if more := len(s.Unlicensed) - mostListed; more > 0 {
+		s.Unlicensed = append(s.Unlicensed[:mostListed:mostListed], fmt.Sprintf("and %d more", more))
+	}
+}
+
+func shortened(text string) string {
+	if len(text) > mostText {
+		return strings.ToValidUTF8(text[:mostText], "") + "…"
+	}
+	return text
 }
 
 // licences are those that package managers tell: every word of an expression counts.

@@ -55,8 +55,11 @@ type product struct {
 	modules                     []string          // see pipeline.Report
 }
 
-// keepBuilt is how many executables and images wait to be merged and pushed; the oldest go first.
-const keepBuilt = 16
+// Executables and images wait to be merged and pushed, so many and so many bytes of them; the oldest go first, and are made again.
+const (
+	keepBuilt      = 16
+	keepBuiltBytes = 16 << 30
+)
 
 func newWorkshop(data string) *workshop {
 	return &workshop{data: data, mirrors: map[string]*mirror{}}
@@ -204,11 +207,20 @@ func (w *workshop) keep(e product) error {
 	e.file = to
 	w.forget(e)
 	w.built = append(w.built, e)
-	for len(w.built) > keepBuilt {
+	for w.crowded() {
 		_ = os.RemoveAll(filepath.Dir(w.built[0].file))
 		w.built = w.built[1:]
 	}
 	return nil
+}
+
+// crowded says whether the oldest of what is packaged has to go. The newest stays, whatever its size.
+func (w *workshop) crowded() bool {
+	bytes := int64(0)
+	for _, e := range w.built {
+		bytes += e.size
+	}
+	return len(w.built) > keepBuilt || len(w.built) > 1 && bytes > keepBuiltBytes
 }
 
 // find looks for what is packaged of a commit that was tested in this process.
