@@ -129,7 +129,7 @@ func (o Options) list(layer io.Reader, spool io.Writer, most int64) ([]entry, er
 			return nil, fmt.Errorf("%w: the headers of a layer take more than %d bytes", ErrTooLarge, most)
 		}
 		byName[e.name] = e
-		n, err := io.Copy(spool, r)
+		n, err := io.Copy(spool, r) //nolint:gosec // what it reads from has a bound
 		if err != nil {
 			return nil, err
 		}
