@@ -330,7 +330,13 @@ func TestFactsAreToldBesideTheFeed(t *testing.T) {
 	all.mu.Lock() // somebody holds up those who tell
 	var telling sync.WaitGroup
 	telling.Go(func() { f.take(&item{sequence: 7}) })
-	until(t, func() bool { _, fact := f.ends(); return fact == 7 })
+	until(t, func() bool {
+		if !f.mu.TryLock() {
+			return false
+		}
+		defer f.mu.Unlock()
+		return f.fact == 7
+	})
 	if len(all.waiting) != 0 {
 		t.Errorf("%d wait for a turn already", len(all.waiting))
 	}
