@@ -59,9 +59,6 @@ func outcomes(l Ledger) []string {
 		if e.Kind != events.Stated || e.Project == probeProject {
 			continue
 		}
-		if _, ok := e.Content.(events.RemediationStarted); ok { // may be overtaken by the end of what it begins
-			continue
-		}
 		key, _, _ := strings.Cut(e.Key, "@") // behind it stands a place on the stream
 		switch {
 		case e.Aggregate == "insight", e.Aggregate == "feedback":

@@ -114,7 +114,7 @@ func (r *localRun) run(ctx context.Context, out, complain io.Writer) error {
 // committed are the files that a commit of the working copy would hold, and the time of the last one: an image is then the one that the
 // builder would make. What is no working copy of git has neither.
 func committed(ctx context.Context, dir string) (map[string]string, time.Time) {
-	names, err := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output() //nolint:gosec // the user's own folder
+	names, err := exec.CommandContext(ctx, "git", "-C", dir, "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
 	if err != nil {
 		return nil, time.Time{}
 	}
@@ -124,7 +124,7 @@ func committed(ctx context.Context, dir string) (map[string]string, time.Time) {
 			files[name] = ""
 		}
 	}
-	text, err := exec.CommandContext(ctx, "git", "-C", dir, "log", "-1", "--format=%ct").Output() //nolint:gosec // as above
+	text, err := exec.CommandContext(ctx, "git", "-C", dir, "log", "-1", "--format=%ct").Output()
 	seconds, wrong := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	if err != nil || wrong != nil {
 		return files, time.Time{}

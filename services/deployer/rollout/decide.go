@@ -33,8 +33,8 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 		}
 	case events.ArtifactBarred:
 		if e.Key != key {
-			// Other environments follow too, and what they say may be older than what has freed it here.
-			if e.Sequence < s.Freed || s.Barred[c.Digest] != "" {
+			// Other environments follow too, and why they do may be older than what has freed it here.
+			if e.CauseSequence < s.Freed || s.Barred[c.Digest] != "" {
 				return events.Fact{}, false
 			}
 			c.Rollout = ""

@@ -13,7 +13,7 @@ import (
 // promotion is the kind of link by which a request names the fact that proves the artifact in the environment before.
 const promotion = "PROMOTION"
 
-// Evolve folds a fact. A fact's Time is when its cause was stored, as the runtime says.
+// Evolve folds a fact. A fact's Time is when its cause was stored, as the runtime says; its own Sequence is not known yet.
 func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
 	case events.DeploymentRequested:
@@ -201,7 +201,7 @@ func (s State) request(c events.DeploymentRequested, fact events.Event) State {
 		}
 	}
 	if !r.Rollout.Back { // what goes back is nothing newer
-		s = s.unbarred(r.Rollout.Artifact.Digest, fact.Sequence)
+		s = s.unbarred(r.Rollout.Artifact.Digest, fact.CauseSequence)
 	}
 	list := make([]Request, 0, len(s.Known)+1)
 	for _, k := range s.Known {

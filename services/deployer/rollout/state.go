@@ -114,7 +114,7 @@ type State struct {
 	Drifts []Drift `json:"drifts,omitempty"`
 	// Barred are artifacts that may not enter, by digest, with the reason.
 	Barred map[string]string `json:"barred,omitempty"`
-	// Freed is the sequence of the request for a newer artifact, which ended that any was barred.
+	// Freed is the sequence of what asked for the newer artifact that ended that any was barred.
 	Freed uint64 `json:"freed,omitempty"`
 }
 

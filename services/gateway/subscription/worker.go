@@ -402,9 +402,7 @@ func (w *worker) finish(came <-chan struct{}, grace <-chan time.Time) error {
 		case <-came:
 		case <-grace:
 			grace = nil
-			timer := time.NewTimer(saveTimeout) // it ends by itself before
-			defer timer.Stop()
-			late = timer.C
+			late = time.After(saveTimeout) // it ends by itself before
 		case <-late:
 			return errSaving
 		}
