@@ -15,7 +15,7 @@ func TestHistories(t *testing.T) {
 	p := events.DefaultProject("shop")
 	p.Environments[2].Gate.Approvals = 1
 	p.Environments[2].Canary = &events.CanaryPolicy{Deadline: events.Duration(30 * time.Second)}
-	rulestest.Histories(t, p, define, map[string]rulestest.Play{"lap": lap})
+	rulestest.Histories(t, p, define, map[string]rulestest.Play{"lap": lap, "lap-of-weights-to-40-percent": lap})
 }
 
 // lap is a version that gets to all users, and one that is taken back, as the deployer sees it. What the effects would report

@@ -125,7 +125,7 @@ func TestObserveIsTotalAndLeavesTheStateAlone(t *testing.T) {
 				t.Errorf("%+v: %v", tick, err)
 			}
 		}
-		if w := Ramp(after, Policy{}); !(w >= 0.01 && w <= 0.5) {
+		if w := Ramp(after, Policy{}); !(w >= 0.01 && w <= MaxWeight) {
 			t.Errorf("%+v: weight %v", tick, w)
 		}
 	}

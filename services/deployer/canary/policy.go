@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// MaxWeight is the largest share of users that a canary gets before its promotion. Of two versions at half and half a request
+// tells less than where the baseline has more of them (docs/adr/0019-weight.md).
+const MaxWeight = 0.4
+
 // Policy holds what the user may choose. A zero field takes the default that its comment names.
 type Policy struct {
 	Alpha float64 `json:"alpha,omitempty"` // probability of rolling back a version that is no worse; 0.01
@@ -33,7 +37,7 @@ type Policy struct {
 	SLO              float64 `json:"slo,omitempty"`   // the promised share of good requests; 0.999
 	Kappa            float64 `json:"kappa,omitempty"` // how many times the budget the ramp may burn at worst; 2
 	MinWeight        float64 `json:"minWeight,omitempty"`
-	MaxWeight        float64 `json:"maxWeight,omitempty"` // 0.01 to 0.5
+	MaxWeight        float64 `json:"maxWeight,omitempty"` // 0.01 to 0.4
 }
 
 func (p Policy) withDefaults() Policy {
@@ -51,7 +55,7 @@ func (p Policy) withDefaults() Policy {
 	or(&p.SLO, 0.999)
 	or(&p.Kappa, 2)
 	or(&p.MinWeight, 0.01)
-	or(&p.MaxWeight, 0.5)
+	or(&p.MaxWeight, MaxWeight)
 	if !(p.Tolerance >= 0 && p.Tolerance <= 100) { // nor NaN
 		p.Tolerance = 0
 	}

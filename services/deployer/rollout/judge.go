@@ -12,8 +12,6 @@ const (
 	// firstWeight is the share of users that a canary begins with, and the least that it ramps down to: below it a
 	// service with little traffic would never learn anything.
 	firstWeight = 0.1
-	// lastWeight is the largest share that a canary gets: beyond it there is too little to compare with.
-	lastWeight = 0.5
 	// worthAStep is the factor by which a weight has to change to be a step of its own.
 	worthAStep = 1.5
 
@@ -31,7 +29,7 @@ func policy(p events.Project, environment events.Environment, service string) ca
 			objective = float64(o.Availability)
 		}
 	}
-	out := canary.Policy{MinWeight: firstWeight, MaxWeight: lastWeight, Deadline: defaultDeadline, ErrorsAlone: true}
+	out := canary.Policy{MinWeight: firstWeight, Deadline: defaultDeadline, ErrorsAlone: true}
 	if c := environment.Canary; c != nil {
 		if c.Tolerance != nil {
 			out.ErrorsAlone, out.Tolerance = false, *c.Tolerance
@@ -85,7 +83,7 @@ func (s State) judge(p events.Project, environment events.Environment, e events.
 		return s.fact(judged) // once each: people are told that there is too little traffic, that it gets more time, or that this is over
 	}
 	weight := canary.Ramp(s.Canary, rules)
-	if s.Canary.Canary.Requests > 0 && (weight >= s.Weight*worthAStep || weight <= s.Weight/worthAStep || weight > s.Weight && weight == lastWeight) {
+	if s.Canary.Canary.Requests > 0 && (weight >= s.Weight*worthAStep || weight <= s.Weight/worthAStep || weight > s.Weight && weight == canary.MaxWeight) {
 		return s.fact(events.CanaryStepped{Rollout: s.Current.Rollout, Step: s.Step + 1, Weight: weight,
 			Reason: fmt.Sprintf("canary %d of %d requests failed: the risk allows %.0f %% of the users", s.Canary.Canary.Errors, s.Canary.Canary.Requests, 100*weight)})
 	}
