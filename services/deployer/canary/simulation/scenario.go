@@ -53,7 +53,7 @@ func Rows() []Row {
 	return []Row{
 		{Scenario: Scenario{Name: "same version, 0.1 %", At: steady(good, good)}, RolledBack: 0.0015, Same: true, Runs: 100_000},
 		{Scenario: Scenario{Name: "same, shared outage", At: outage}, RolledBack: 0.001, Same: true, Runs: 20_000},
-		{Scenario: Scenario{Name: "0.1 → 0.2 %", At: steady(errors(0.002), good)}, RolledBack: 0.991, Exposed: 44000},
+		{Scenario: Scenario{Name: "0.1 → 0.2 %", At: steady(errors(0.002), good)}, RolledBack: 0.991, Exposed: 44000, Runs: 20_000},
 		{Scenario: Scenario{Name: "0.1 → 0.5 %", At: steady(errors(0.005), good)}, RolledBack: 1, Exposed: 2900, Runs: 20_000},
 		{Scenario: Scenario{Name: "0.1 → 1 %", At: steady(errors(0.01), good)}, RolledBack: 1, Exposed: 831, Runs: 20_000},
 		{Scenario: Scenario{Name: "0.1 → 5 %", At: steady(errors(0.05), good)}, RolledBack: 1, Exposed: 106},
