@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,8 +39,11 @@ func TestAnArtifactWhoseProvenanceDoesNotMatch(t *testing.T) {
 	v1 := shelf.put(t, "v1", "good")
 	d.publish(v1)
 	address := url(d.await(t, "v1", published("dev", v1.Digest)))
-	d.stream.Project.Environments[0].Gate.Signature = "verified"
-	d.project(events.Event{Kind: events.Stated, Project: "shop", Phase: events.Plan, Content: events.ProjectConfigured{Project: d.stream.Project}})
+	strict := d.stream.Configured()
+	strict.Environments = slices.Clone(strict.Environments)
+	strict.Environments[0].Gate.Signature = "verified"
+	d.stream.Configure(strict)
+	d.project(events.Event{Kind: events.Stated, Project: "shop", Phase: events.Plan, Content: events.ProjectConfigured{Project: strict}})
 	for name, test := range map[string]struct {
 		signer *attest.Signer
 		change func(*attest.Build)

@@ -126,7 +126,7 @@ func (d *driver) ask(f events.Event, attempt uint64) {
 		}
 		d.work.Go(func() {
 			for ; d.ctx.Err() == nil; attempt++ {
-				job := service.NewJob(f, d.stream.Project, attempt, func(_ context.Context, r service.Report) error {
+				job := service.NewJob(f, d.stream.Configured(), attempt, func(_ context.Context, r service.Report) error {
 					e := events.Event{Key: r.Key, SubjectID: r.SubjectID, Phase: r.Phase, Content: r.Content, Attempt: attempt, Chain: f.Chain, Cause: f.ID}
 					if e.Key == "" {
 						e.Key = f.Key

@@ -26,6 +26,20 @@ type Stream struct {
 	results map[string]bool
 }
 
+// Configure has everything that is put from now on decided for another configuration of the project.
+func (s *Stream) Configure(p events.Project) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Project = p
+}
+
+// Configured is the project as it is decided for.
+func (s *Stream) Configured() events.Project {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Project
+}
+
 // Put adds a claim, a result or another phase's fact, and decides until nothing follows any more. It returns the
 // facts that it led to.
 func (s *Stream) Put(kind events.Kind, key, principal string, content any) []events.Event {
