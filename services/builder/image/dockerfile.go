@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -15,6 +16,11 @@ type Dockerfile struct {
 	Declares map[string]bool // names of its ARG
 	Refused  error           // why no engine is asked for it, an ErrDockerfile: it fetches past the network's limits, or from where is not to be told
 }
+
+const (
+	mostExpanded = 1 << 20 // bytes of the values of variables, wherever they are put in: each may hold the one before it twice
+	mostBases    = 100
+)
 
 // ErrDockerfile says that an image is not built by a Dockerfile, whatever an engine would make of it.
 var ErrDockerfile = errors.New("the Dockerfile")
@@ -47,11 +53,11 @@ func Triggers(all []string) error {
 	return d.Refused
 }
 
-func read(all [][]string, args map[string]string, target string) Dockerfile {
-	d := Dockerfile{Declares: map[string]bool{}}
+func read(all [][]string, args map[string]string, target string) (d Dockerfile) {
+	d.Declares = map[string]bool{}
 	global, stages := map[string]string{}, map[string]bool{}
 	use := func(name string) {
-		if name != "" && name != "scratch" && !stages[strings.ToLower(name)] && !slices.Contains(d.Bases, name) {
+		if len(d.Bases) <= mostBases && name != "" && name != "scratch" && !stages[strings.ToLower(name)] && !slices.Contains(d.Bases, name) {
 			d.Bases = append(d.Bases, name)
 		}
 	}
@@ -60,7 +66,15 @@ func read(all [][]string, args map[string]string, target string) Dockerfile {
 			d.Refused = fmt.Errorf("%w: "+format, append([]any{ErrDockerfile}, v...)...)
 		}
 	}
-	last := ""
+	last, room := "", mostExpanded
+	defer func() {
+		if room < 0 {
+			refuse("the values of its variables, wherever they are used, have more than %d bytes", mostExpanded)
+		}
+		if len(d.Bases) > mostBases {
+			refuse("it is made of more than %d images", mostBases)
+		}
+	}()
 	for _, words := range all {
 		if strings.EqualFold(words[0], "ONBUILD") && len(words) > 1 {
 			words = words[1:] // it is of this build where another stage is FROM that one
@@ -71,7 +85,7 @@ func read(all [][]string, args map[string]string, target string) Dockerfile {
 				name, value, _ := strings.Cut(word, "=")
 				d.Declares[name] = true
 				if last == "" {
-					global[name] = expand(strings.Trim(value, `"'`), global)
+					global[name] = expand(strings.Trim(value, `"'`), global, &room)
 					if given, is := args[name]; is {
 						global[name] = given
 					}
@@ -85,7 +99,7 @@ func read(all [][]string, args map[string]string, target string) Dockerfile {
 			if len(rest) == 0 {
 				continue
 			}
-			if base := expand(rest[0], global); baseForm.MatchString(base) {
+			if base := expand(rest[0], global, &room); baseForm.MatchString(base) {
 				use(base)
 			} else {
 				refuse("%q names a base image by what only an engine can tell", "FROM "+rest[0])
@@ -147,12 +161,12 @@ func lines(text string) []string {
 
 // instructions are the words of each, with lines that go on joined as engines do, without a space, and comments left out.
 func instructions(text, escape string) (all [][]string) {
-	line := ""
+	var line strings.Builder
 	end := func() {
-		if words := strings.Fields(line); len(words) > 0 {
+		if words := strings.Fields(line.String()); len(words) > 0 {
 			all = append(all, words)
 		}
-		line = ""
+		line.Reset()
 	}
 	for _, raw := range lines(text) {
 		trimmed := strings.TrimSpace(raw)
@@ -161,31 +175,36 @@ func instructions(text, escape string) (all [][]string) {
 		}
 		raw = strings.TrimRight(raw, " \t")
 		if before, goes := strings.CutSuffix(raw, escape); goes {
-			line += before
+			line.WriteString(before)
 			continue
 		}
-		line += raw
+		line.WriteString(raw)
 		end()
 	}
 	end() // engines take a last line that goes on
 	return all
 }
 
-// expand puts in the values of variables, with defaults as ${NAME:-default}.
-func expand(text string, values map[string]string) string {
+// expand puts in the values of variables, with defaults as ${NAME:-default}, as long as there is room.
+func expand(text string, values map[string]string, room *int) string {
 	return os.Expand(text, func(name string) string {
-		if plain, other, is := strings.Cut(name, ":-"); is {
-			if values[plain] != "" {
-				return values[plain]
-			}
-			return other
+		value := valueOf(name, values)
+		if *room -= len(value); *room < 0 {
+			return ""
 		}
-		if plain, other, is := strings.Cut(name, ":+"); is {
-			if values[plain] == "" {
-				return ""
-			}
-			return other
-		}
-		return values[name]
+		return value
 	})
+}
+
+func valueOf(name string, values map[string]string) string {
+	if plain, other, is := strings.Cut(name, ":-"); is {
+		return cmp.Or(values[plain], other)
+	}
+	if plain, other, is := strings.Cut(name, ":+"); is {
+		if values[plain] == "" {
+			return ""
+		}
+		return other
+	}
+	return values[name]
 }

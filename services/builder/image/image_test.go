@@ -256,7 +256,7 @@ func TestContextHoldsWhatItIsSaidTo(t *testing.T) {
 		c.Root, c.Paths = tree(t, append(files, "untracked|x")...)
 		c.Paths, c.Time = slices.DeleteFunc(c.Paths, func(n string) bool { return n == "untracked" }), commit
 		var archive bytes.Buffer
-		dockerfile, err := c.Write(&archive)
+		dockerfile, err := c.Write(t.Context(), &archive)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestContextIsOfWhatBelongsToIt(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() {
-			_, err := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit}.Write(io.Discard)
+			_, err := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit}.Write(t.Context(), io.Discard)
 			ended <- err
 		}()
 		select {
@@ -312,10 +312,10 @@ func TestContextIsOfWhatBelongsToIt(t *testing.T) {
 	}
 	root, _ := tree(t, "Dockerfile|FROM scratch", "a|x", ".dockerignore|a")
 	var archive bytes.Buffer
-	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"Dockerfile", "a"}, Time: commit}).Write(&archive); err != nil || strings.Contains(archive.String(), ignoreFile) {
+	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"Dockerfile", "a"}, Time: commit}).Write(t.Context(), &archive); err != nil || strings.Contains(archive.String(), ignoreFile) {
 		t.Errorf("a .dockerignore that no commit has is honoured, or: %v", err)
 	}
-	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"a"}, Time: commit}).Write(io.Discard); !errors.Is(err, ErrContext) {
+	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"a"}, Time: commit}).Write(t.Context(), io.Discard); !errors.Is(err, ErrContext) {
 		t.Errorf("a Dockerfile that no commit has: %v", err)
 	}
 }
@@ -342,7 +342,7 @@ func TestContextStaysInTheTree(t *testing.T) {
 		c.Root, names = tree(t, "Dockerfile|FROM scratch", "link|-> "+outside, "folder|-> "+filepath.Dir(outside), "ignored/.dockerignore|-> "+outside)
 		c.Paths = append(c.Paths, names...)
 		var archive bytes.Buffer
-		if _, err := c.Write(&archive); !errors.Is(err, ErrContext) || strings.Contains(archive.String(), "hunter2") {
+		if _, err := c.Write(t.Context(), &archive); !errors.Is(err, ErrContext) || strings.Contains(archive.String(), "hunter2") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

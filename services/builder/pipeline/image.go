@@ -62,7 +62,15 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 		return executor.Result{}, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
-	build, end, err := r.imageOf(p, tasks, scratch)
+	whole := cmp.Or(time.Duration(p.Timeout), executor.DefaultTime)
+	limited, cancel := context.WithTimeout(ctx, whole)
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() == nil && limited.Err() != nil {
+			ended, err = executor.Result{Cause: executor.CauseTimeLimit, Reason: fmt.Sprintf("not done after %s", whole)}, nil
+		}
+	}()
+	build, end, err := r.imageOf(limited, p, tasks, scratch)
 	switch {
 	case errors.Is(err, image.ErrContext):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
@@ -82,9 +90,8 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	}
 	_, _ = fmt.Fprintf(r.log.of(StepPackage), "= the image is built by %s\n", p.Dockerfile)
 	out := newMask(hidden, r.log.of(StepPackage))
-	limited, cancel := context.WithTimeout(ctx, build.Limits.Time) // the engine's part has the same end
-	defer cancel()
-	ended, err = engine.Build(ctx, build, out)
+	build.Limits.Time = whole
+	ended, err = engine.Build(limited, build, out)
 	if flushed := out.Flush(); err == nil {
 		err = flushed
 	}
@@ -98,9 +105,6 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	}
 	made, err := image.Reproduce(limited, build.Saved, archive, image.Options{Created: r.spec.Created, Began: ended.Began})
 	switch {
-	case err != nil && ctx.Err() == nil && limited.Err() != nil:
-		ended.Cause, ended.Reason = executor.CauseTimeLimit, fmt.Sprintf("not done after %s", build.Limits.Time)
-		return ended, nil
 	case errors.Is(err, image.ErrTooLarge), errors.Is(err, image.ErrLayer):
 		ended.Cause, ended.Reason = CausePackage, err.Error()
 		return ended, nil
@@ -113,8 +117,8 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 }
 
 // imageOf is what the engine is asked for; end has to be called after it was.
-func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch string) (b executor.Build, end func(), err error) {
-	paths, err := r.contextPaths(tasks)
+func (r *run) imageOf(ctx context.Context, p definition.Package, tasks []definition.Task, scratch string) (b executor.Build, end func(), err error) {
+	paths, as, err := r.contextPaths(tasks)
 	if err != nil {
 		return b, nil, fmt.Errorf("%w: %w", image.ErrContext, err)
 	}
@@ -122,12 +126,12 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 	if err != nil {
 		return b, nil, err
 	}
-	c := image.Context{Root: r.root, Folder: cmp.Or(p.Context, "."), Dockerfile: p.Dockerfile, Paths: paths, Time: r.spec.Created}
+	c := image.Context{Root: r.root, Folder: cmp.Or(p.Context, "."), Dockerfile: p.Dockerfile, Paths: paths, Time: r.spec.Created, As: as}
 	file, err := os.OpenFile(filepath.Join(scratch, "context.tar"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return b, nil, err
 	}
-	dockerfile, err := c.Write(file)
+	dockerfile, err := c.Write(ctx, file)
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
@@ -147,7 +151,7 @@ func (r *run) imageOf(p definition.Package, tasks []definition.Task, scratch str
 		Name: StepPackage, Context: file, Dockerfile: dockerfile, Target: p.Target, Args: args, Bases: d.Bases, Network: p.Network,
 		Image: mostImage, Saved: filepath.Join(scratch, "saved.tar"),
 		Limits: executor.Limits{CPU: p.Limits.CPU, Memory: int64(p.Limits.Memory), Processes: p.Limits.Processes,
-			Output: int64(p.Limits.Output), Time: cmp.Or(time.Duration(p.Timeout), executor.DefaultTime)},
+			Output: int64(p.Limits.Output)},
 	}, func() { _ = file.Close() }, nil
 }
 
@@ -171,17 +175,21 @@ func (r *run) imageArgs(p definition.Package) (map[string]string, error) {
 }
 
 // contextPaths are the files that an image may be made of: the commit's, and what steps say that they leave. What they leave beside that,
-// reports and folders that are kept, differs from run to run. Of a checkout of which nobody says what the commit's are, all files.
-func (r *run) contextPaths(tasks []definition.Task) ([]string, error) {
+// reports and folders that are kept, differs from run to run. as is what of the commit's has to be as it was before them. Of a checkout of which nobody says what the commit's are, all files.
+func (r *run) contextPaths(tasks []definition.Task) (paths []string, as image.Sums, err error) {
 	if r.spec.Files == nil {
-		return r.glob([]string{"**"}, true)
+		paths, err = r.glob([]string{"**"}, true)
+		return paths, nil, err
 	}
 	var outputs []string
 	for _, t := range tasks {
 		outputs = append(outputs, t.Step.Outputs...)
 	}
 	left, err := r.glob(outputs, true)
+	for _, name := range left {
+		delete(r.before, name) // what steps say that they leave, they may change
+	}
 	all := append(slices.Collect(maps.Keys(r.spec.Files)), left...)
 	slices.Sort(all)
-	return slices.Compact(all), err
+	return slices.Compact(all), r.before, err
 }

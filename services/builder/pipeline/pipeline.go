@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/lemnis/lemnis/internal/document"
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // DefaultTailBytes is Spec.TailBytes where it is zero.
@@ -67,6 +69,8 @@ type run struct {
 	keys  map[string]string // of tasks: what their results are kept under
 	taken map[string]kept   // tasks that need not be run
 	idle  bool              // none has to be: the checkout has nothing but the commit's files and what was kept
+
+	before image.Sums // the commit's files as they were before the steps, where an image is made of them
 
 	private map[string]bool // tasks whose results nobody else may have
 	away    bool            // spec.Shared does not answer, or there is none
@@ -152,6 +156,11 @@ func (r *run) all(ctx context.Context) error {
 	}
 	if err := r.openLayers(ctx, tasks); err != nil {
 		return err
+	}
+	if p.Package != nil && p.Package.Dockerfile != "" && !r.idle {
+		if r.before, err = image.SumsOf(ctx, r.root, maps.Keys(r.spec.Files)); err != nil {
+			return err
+		}
 	}
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
