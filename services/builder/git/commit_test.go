@@ -72,6 +72,31 @@ func TestACommitAskedForTwice(t *testing.T) {
 	}
 }
 
+// Facts and images say when a commit was made: as RFC 3339, whatever the commit says.
+func TestACommitOfALaterTimeThanCanBeSaid(t *testing.T) {
+	r, id := small(t)
+	tree := plumb(t, r.dir, "", "rev-parse", id+"^{tree}")
+	for time, want := range map[string]string{"253402300799": "9999-12-31T23:59:59Z", "253402300800": "9999-12-31T23:59:59Z", "99999999999999": "9999-12-31T23:59:59Z", "1700000000": "2023-11-14T22:13:20Z"} {
+		who := "Ann <ann@example.org> " + time + " +0000\n"
+		late := plumb(t, r.dir, "tree "+tree+"\nauthor "+who+"committer "+who+"\nlate", "hash-object", "-t", "commit", "-w", "--literally", "--stdin")
+		one, err := r.Commits(t.Context(), late)
+		if err != nil {
+			t.Fatal(err)
+		}
+		logged, err := r.Log(t.Context(), "", late, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range append(one, logged...) {
+			for _, at := range []interface{ MarshalText() ([]byte, error) }{c.Authored, c.Committed} {
+				if text, err := at.MarshalText(); err != nil || string(text) != want {
+					t.Errorf("%s is taken for %s, want %s: %v", time, text, want, err)
+				}
+			}
+		}
+	}
+}
+
 // What tidying would remove for its age is young again when it is written again.
 func TestWhatIsWrittenAgainIsYoung(t *testing.T) {
 	r, _ := small(t)

@@ -346,7 +346,10 @@ func (r *Repository) log(ctx context.Context, args ...string) ([]Commit, error) 
 	return commits, nil
 }
 
+// latest is what times of commits are taken for that are later: no other can be written as RFC 3339 says, and git allows them.
+var latest = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 func seconds(s string) time.Time {
 	n, _ := strconv.ParseInt(s, 10, 64) // git prints a number; a broken date in a commit prints 0
-	return time.Unix(n, 0).UTC()
+	return time.Unix(min(n, latest.Unix()), 0).UTC()
 }

@@ -3,11 +3,13 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -219,6 +221,53 @@ func TestADockerfileThatFetchesPastItsNetworkIsRefused(t *testing.T) {
 	}
 }
 
+// A variable that holds the one before it twice is small in the Dockerfile, and without end in memory.
+func TestVariablesThatDoubleAreRefused(t *testing.T) { //nolint:paralleltest // it counts what is allocated
+	const doublings = 24 // to 32 MiB
+	text := "ARG A0=xx\n"
+	for i := range doublings {
+		text += fmt.Sprintf("ARG A%d=$A%d${A%d:-x}\n", i+1, i, i)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	d := Read([]byte(text+"FROM a\n"), nil, "")
+	runtime.ReadMemStats(&after)
+	if !errors.Is(d.Refused, ErrDockerfile) || !strings.Contains(d.Refused.Error(), "the values of its variables, wherever they are used, have more than 1048576 bytes") {
+		t.Errorf("%v", d.Refused)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16<<20 {
+		t.Errorf("it takes %d bytes", took)
+	}
+	// FROM is where they are used too.
+	text = "ARG A=" + strings.Repeat("x", 1<<10) + "\n"
+	if d := Read([]byte(text+strings.Repeat("FROM a:$A\n", 1<<10)), nil, ""); d.Refused != nil {
+		t.Errorf("values of 1 MiB: %v", d.Refused)
+	}
+	if d := Read([]byte(text+strings.Repeat("FROM a:$A\n", 1<<10+1)), nil, ""); !errors.Is(d.Refused, ErrDockerfile) {
+		t.Errorf("more: %v", d.Refused)
+	}
+}
+
+func TestADockerfileOfTooManyImagesIsRefused(t *testing.T) {
+	t.Parallel()
+	for form, extra := range map[string]string{"FROM a:%d\n": "", "COPY --from=a:%d b /\n": "FROM scratch\n"} {
+		text := extra
+		for i := range mostBases {
+			text += fmt.Sprintf(form, i)
+		}
+		if d := Read([]byte(text+"FROM a:0\n"), nil, ""); d.Refused != nil || len(d.Bases) != mostBases { // one of them another time
+			t.Errorf("%d images: %d, %v", mostBases, len(d.Bases), d.Refused)
+		}
+		for i := range 1000 {
+			text += fmt.Sprintf(form, mostBases+i)
+		}
+		d := Read([]byte(text), nil, "")
+		if !errors.Is(d.Refused, ErrDockerfile) || !strings.Contains(d.Refused.Error(), "it is made of more than 100 images") || len(d.Bases) > mostBases+1 {
+			t.Errorf("%s: %d images, %v", form, len(d.Bases), d.Refused)
+		}
+	}
+}
+
 func tree(t *testing.T, files ...string) (*os.Root, []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -317,6 +366,111 @@ func TestContextIsOfWhatBelongsToIt(t *testing.T) {
 	}
 	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: []string{"a"}, Time: commit}).Write(t.Context(), io.Discard); !errors.Is(err, ErrContext) {
 		t.Errorf("a Dockerfile that no commit has: %v", err)
+	}
+}
+
+// Each pattern is held against each file.
+func TestPatternsOfDockerignoreAreBounded(t *testing.T) {
+	t.Parallel()
+	const refused = ".dockerignore has more than 1000 patterns, or one of more than 1000 bytes"
+	for name, c := range map[string]struct{ text, want string }{
+		"many":         {strings.Repeat("b\n", mostPatterns), ""},
+		"too many":     {strings.Repeat("b\n", mostPatterns+1), refused},
+		"a long one":   {"b\n" + strings.Repeat("x", mostPattern), ""},
+		"one too long": {"b\n" + strings.Repeat("x", mostPattern+1), refused},
+	} {
+		root, names := tree(t, "Dockerfile|FROM scratch", "a|x", ".dockerignore|"+c.text)
+		_, err := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit}.Write(t.Context(), io.Discard)
+		if c.want == "" && err != nil || c.want != "" && (!errors.Is(err, ErrContext) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestAContextThatIsCancelledIsNotWrittenOn(t *testing.T) {
+	t.Parallel()
+	root, names := tree(t, "a|first", "b|second", "Dockerfile|FROM scratch")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var archive bytes.Buffer
+	_, err := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit}.Write(ctx, writerFunc(func(p []byte) (int, error) {
+		if bytes.Contains(p, []byte("first")) {
+			cancel()
+		}
+		return archive.Write(p)
+	}))
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrContext) || !strings.Contains(archive.String(), "first") || strings.Contains(archive.String(), "second") {
+		t.Errorf("%v, of %q", err, archive.String())
+	}
+	if sums, err := SumsOf(ctx, root, slices.Values(names)); !errors.Is(err, context.Canceled) {
+		t.Errorf("%d sums, %v", len(sums), err)
+	}
+}
+
+// A step that changes what the commit has makes another image where it is run than where its result is taken.
+func TestWhatIsNotAsTheCommitHasItIsRefused(t *testing.T) {
+	t.Parallel()
+	write := func(name, text string) func(dir string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600) }
+	}
+	again := func(name string, do func(at string) error) func(dir string) error {
+		return func(dir string) error {
+			at := filepath.Join(dir, name)
+			return errors.Join(os.Remove(at), do(at))
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(dir string) error
+		file   string // which is refused
+	}{
+		"nothing":                 {func(string) error { return nil }, ""},
+		"the same text again":     {again("app/a", func(at string) error { return os.WriteFile(at, []byte("x"), 0o640) }), ""},
+		"a new file":              {write("app/new", "x"), ""},
+		"what is ignored":         {write("app/log.txt", "y"), ""},
+		"another text":            {write("app/a", "y"), "app/a"},
+		"more text":               {write("app/a", "xx"), "app/a"},
+		"it can be run":           {func(dir string) error { return os.Chmod(filepath.Join(dir, "app/a"), 0o700) }, "app/a"},
+		"it is gone":              {again("app/a", func(string) error { return nil }), "app/a"},
+		"it is a link":            {again("app/a", func(at string) error { return os.Symlink("x", at) }), "app/a"},
+		"it is a pipe":            {again("app/a", func(at string) error { return syscall.Mkfifo(at, 0o600) }), "app/a"},
+		"it is a folder":          {again("app/a", func(at string) error { return os.Mkdir(at, 0o700) }), "app/a"},
+		"a link leads elsewhere":  {again("link", func(at string) error { return os.Symlink("elsewhere", at) }), "link"},
+		"the Dockerfile":          {write("Dockerfile", "FROM other"), "Dockerfile"},
+		"what says what is taken": {write(".dockerignore", ""), ".dockerignore"},
+	} {
+		root, names := tree(t, "Dockerfile|FROM scratch", "app/a|x", "app/log.txt|x", "link|-> app", ".dockerignore|**/*.txt")
+		as, err := SumsOf(t.Context(), root, slices.Values(append(names, "none")))
+		if err != nil || len(as) != len(names) {
+			t.Fatalf("%d sums, %v", len(as), err)
+		}
+		if err := c.change(root.Name()); err != nil {
+			t.Fatal(err)
+		}
+		from := Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit, As: as}
+		_, err = from.Write(t.Context(), io.Discard)
+		want := c.file + " is not as it was before the steps: the step that changes it has to name it under outputs"
+		if c.file == "" && err != nil || c.file != "" && (!errors.Is(err, ErrContext) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		delete(from.As, c.file)
+		if _, err := from.Write(t.Context(), io.Discard); err != nil {
+			t.Errorf("%s, which is told: %v", name, err)
+		}
+	}
+	root, names := tree(t, "Dockerfile|FROM scratch")
+	as, err := SumsOf(t.Context(), root, slices.Values(names))
+	if err == nil {
+		err = write("Dockerfile", "FROM other")(root.Name())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit, As: as}).Text(); !errors.Is(err, ErrContext) || !strings.Contains(err.Error(), "Dockerfile is not as it was") {
+		t.Errorf("the Dockerfile is read: %v", err)
 	}
 }
 

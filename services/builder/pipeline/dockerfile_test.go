@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,6 +83,74 @@ func TestWhyThereIsNoImageIsSaid(t *testing.T) {
 				t.Errorf("%s\n%s", got, r.LogTail)
 			}
 		})
+	}
+}
+
+// A step that is not run again changes nothing: an image has what it changes in the commit's files where it is said alone.
+func TestAStepSaysWhatItChangesOfTheCommit(t *testing.T) {
+	t.Parallel()
+	base := executortest.Image(t)
+	const refused = " is not as it was before the steps: the step that changes it has to name it under outputs"
+	for name, c := range map[string]struct{ step, want, prints string }{
+		"changed":             {"{name: a, run: sed -i s/old/new/ app/version}", "app/version" + refused, ""},
+		"changed, and said":   {"{name: a, run: sed -i s/old/new/ app/version, outputs: [app/version]}", "", "it is here\nnew version\n"},
+		"changed, of another": {"{name: a, run: sed -i s/old/new/ app/version, outputs: [app/gone]}", "app/version" + refused, ""},
+		"its folder is said":  {"{name: a, run: sed -i s/old/new/ app/version, outputs: [app]}", "", "it is here\nnew version\n"},
+		"removed":             {"{name: a, run: rm app/gone}", "app/gone" + refused, ""},
+		"removed, and said":   {"{name: a, run: rm app/gone, outputs: [app/version, 'app/g*']}", "", "old version\n"},
+		"changed back":        {"{name: a, run: sed -i s/old/new/ app/version; sed -i s/new/old/ app/version}", "", "it is here\nold version\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			files := map[string]string{"app/version": "old version\n", "app/gone": "it is here\n", "Dockerfile": "FROM " + base + "\nCOPY app /app\nRUN cat /app/*\n",
+				".lemnis.yaml": "steps: [" + c.step + "]\npackage: {dockerfile: Dockerfile}\n"}
+			spec := pipeline.Spec{Dir: project(t, files), Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Files: map[string]string{}}
+			for name := range files {
+				spec.Files[name] = ""
+			}
+			r := run(t, spec)
+			failed, _ := r.Failed()
+			if c.want == "" && (!r.Succeeded() || !strings.Contains(r.LogTail, c.prints) || strings.Contains(c.prints, "it is here") != strings.Contains(r.LogTail, "it is here")) {
+				t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+			}
+			if c.want != "" && (failed.Name != pipeline.StepPackage || failed.Cause != pipeline.CausePackage || !strings.Contains(failed.Reason, c.want) || r.Packaged() != "") {
+				t.Errorf("%+v\n%s", r.Steps, r.LogTail)
+			}
+		})
+	}
+}
+
+// noEngine is asked for nothing.
+type noEngine struct {
+	executor.Executor
+	asked bool
+}
+
+func (e *noEngine) Build(context.Context, executor.Build, io.Writer) (executor.Result, error) {
+	e.asked = true
+	return executor.Result{Cause: executor.CauseBuild, Reason: "it was asked"}, nil
+}
+
+// The time of an image's build is that of all of it, also of what is done before an engine is asked.
+func TestTheTimeOfAnImageIsThatOfItsContextToo(t *testing.T) {
+	t.Parallel()
+	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", ".lemnis.yaml": "steps: [{name: a, run: ':'}]\npackage: {dockerfile: Dockerfile, timeout: 1ns}"})
+	engine := &noEngine{}
+	r := run(t, pipeline.Spec{Dir: dir, Image: engine})
+	if failed, _ := r.Failed(); failed.Name != pipeline.StepPackage || failed.Cause != executor.CauseTimeLimit || failed.Reason != "not done after 1ns" || engine.asked {
+		t.Errorf("asked: %v, %+v\n%s", engine.asked, r.Steps, r.LogTail)
+	}
+}
+
+// Git allows times that nothing of an image can say.
+func TestAnImageOfACommitOfAFarTime(t *testing.T) {
+	t.Parallel()
+	executortest.Engine(t)
+	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n", ".lemnis.yaml": "steps: [{name: a, run: ':'}]\npackage: {dockerfile: Dockerfile}"})
+	r := run(t, pipeline.Spec{Dir: dir, Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Created: time.Unix(253402300800, 0)})
+	text, err := os.ReadFile(r.Image)
+	if !r.Succeeded() || err != nil || !strings.Contains(string(text), `"created":"9999-12-31T23:59:59Z"`) {
+		t.Errorf("%v, %+v\n%s", err, r.Steps, r.LogTail)
 	}
 }
 

@@ -3,12 +3,14 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -182,13 +184,16 @@ func (r *run) contextPaths(tasks []definition.Task) (paths []string, as image.Su
 		return paths, nil, err
 	}
 	var outputs []string
+	var forms []*regexp.Regexp
 	for _, t := range tasks {
-		outputs = append(outputs, t.Step.Outputs...)
+		for _, output := range t.Step.Outputs {
+			outputs, forms = append(outputs, output), append(forms, pattern(output))
+		}
 	}
 	left, err := r.glob(outputs, true)
-	for _, name := range left {
-		delete(r.before, name) // what steps say that they leave, they may change
-	}
+	maps.DeleteFunc(r.before, func(name string, _ [sha256.Size]byte) bool { // what steps say that they leave, they may change, and remove
+		return slices.ContainsFunc(forms, func(f *regexp.Regexp) bool { return f.MatchString(name) })
+	})
 	all := append(slices.Collect(maps.Keys(r.spec.Files)), left...)
 	slices.Sort(all)
 	return slices.Compact(all), r.before, err

@@ -22,6 +22,9 @@ import (
 // DefaultTailBytes is Spec.TailBytes where it is zero.
 const DefaultTailBytes = 16 << 10
 
+// latest is the last time that a configuration of an image can say, which is RFC 3339's: a commit's may be later.
+var latest = time.Date(9999, time.December, 31, 23, 59, 59, 0, time.UTC)
+
 // Spec says what to run. Dir and Output have to be given.
 type Spec struct {
 	Dir    string // the checkout
@@ -100,6 +103,9 @@ func prepare(spec Spec) (r *run, err error) {
 	spec.TailBytes, spec.Parallel = cmp.Or(max(spec.TailBytes, 0), DefaultTailBytes), cmp.Or(max(spec.Parallel, 0), runtime.NumCPU())
 	if spec.Created.IsZero() {
 		spec.Created = time.Unix(0, 0)
+	}
+	if spec.Created.After(latest) {
+		spec.Created = latest
 	}
 	if spec.Now == nil {
 		spec.Now = time.Now

@@ -21,6 +21,7 @@ type builds struct {
 	kept   string
 	secret string
 	shared Shared // nil: nobody else's
+	now    func() time.Time
 	n      int
 }
 
@@ -47,7 +48,7 @@ func (b *builds) change(files, base map[string]string) Report {
 		}
 		identities[name] = fmt.Sprintf("%x", text)
 	}
-	r, err := Run(b.t.Context(), Spec{Dir: dir, Output: b.t.TempDir(), Kept: b.kept, Tree: tree(files), Base: tree(base), Files: identities, Name: fmt.Sprintf("run-%d", b.n), Shared: b.shared,
+	r, err := Run(b.t.Context(), Spec{Dir: dir, Output: b.t.TempDir(), Kept: b.kept, Tree: tree(files), Base: tree(base), Files: identities, Name: fmt.Sprintf("run-%d", b.n), Shared: b.shared, Now: b.now,
 		Host: executor.NewProcess(executor.None), Secret: func(string) (string, error) { return b.secret, nil }})
 	if err != nil {
 		b.t.Fatalf("%v\n%s", err, r.LogTail)

@@ -37,6 +37,8 @@ const (
 	// sharedAtOnce is how many files of one step are fetched at once.
 	sharedAtOnce = 8
 	trimPatience = 5 * time.Second
+	// putFor is how long the store is believed to have what was put: it may have lost it, or made room.
+	putFor = 6 * time.Hour
 )
 
 // How long a run waits for the store: for one entry, and for all that it looks for. They are variables for tests.
@@ -52,6 +54,7 @@ type Fresh []left
 type left struct {
 	tree, key string
 	kept      kept
+	at        time.Time // when it was noted
 }
 
 // share notes a result for others. That of a step with secrets, or of what needs such a step, is nobody else's: its key is made of
@@ -62,7 +65,7 @@ func (r *run) share(task string, k kept) {
 	}
 	r.sharing.Lock()
 	defer r.sharing.Unlock()
-	r.report.Fresh = append(r.report.Fresh, left{r.spec.Tree, r.keys[task], k})
+	r.report.Fresh = append(r.report.Fresh, left{r.spec.Tree, r.keys[task], k, r.spec.Now()})
 }
 
 func shareable(k kept) bool {
@@ -98,12 +101,25 @@ func (f Fresh) Share(ctx context.Context, to Shared) error {
 	return errors.Join(wrong...)
 }
 
-// putName is a file beside a kept result's: its own are in the store, and need not be put there again for another tree.
+// putName is a file beside a kept result's: its own were put in the store when it was written, and need not be put there again for another
+// tree as long as that is not long ago.
 const putName = "put"
 
+func markPut(folder string, at time.Time) error {
+	mark := filepath.Join(folder, putName)
+	if err := os.WriteFile(mark, nil, 0o600); err != nil {
+		return err
+	}
+	return os.Chtimes(mark, at, at)
+}
+
+func wasPut(folder string, now time.Time) bool {
+	mark, err := os.Lstat(filepath.Join(folder, putName))
+	return err == nil && now.Sub(mark.ModTime()).Abs() < putFor // clocks are put back too
+}
+
 func (l left) put(ctx context.Context, to Shared) error {
-	_, err := os.Lstat(filepath.Join(l.kept.at, putName))
-	there := err == nil
+	there := wasPut(l.kept.at, l.at)
 	for i, file := range l.kept.Files {
 		if file.Link != "" || there {
 			continue
@@ -120,7 +136,7 @@ func (l left) put(ctx context.Context, to Shared) error {
 		return err
 	}
 	if !there {
-		_ = os.WriteFile(filepath.Join(l.kept.at, putName), nil, 0o600) // else they are put once more
+		_ = markPut(l.kept.at, l.at) // else they are put once more
 	}
 	return nil
 }
@@ -182,7 +198,7 @@ func (r *run) fetch(ctx context.Context, task string, k *kept) error {
 		if err := r.fetchFiles(ctx, folder, k.Files); err != nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(folder, putName), nil, 0o600)
+		return markPut(folder, r.spec.Now())
 	})
 	if err != nil {
 		return err

@@ -335,6 +335,49 @@ func TestWhatWasNotPutIsPutWhenItIsCarried(t *testing.T) {
 	}
 }
 
+// What the store has lost is put again once it was put, or taken from there, long ago.
+func TestWhatTheStoreLostIsPutAgain(t *testing.T) {
+	t.Parallel()
+	all, js := hosts(t, 3)
+	began := time.Now()
+	later := func(d time.Duration) func() time.Time { return func() time.Time { return began.Add(d) } }
+	trees := make([]map[string]string, 4)
+	for i := range trees {
+		trees[i] = reusableFiles(map[string]string{"ignored": fmt.Sprint(i)})
+	}
+	for i, b := range all[:2] { // one puts it, the other takes it
+		b.now = later(0)
+		if r := b.share(b.run(trees[0])); len(r.Reused()) != 3*i {
+			t.Fatalf("%d: %+v\n%s", i, r.Steps, r.LogTail)
+		}
+	}
+	stream, err := js.Stream(t.Context(), natsd.Cache)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range all[:2] {
+		if err := stream.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		store := &counted{Shared: all[2].shared}
+		b.shared, b.now = store, later(putFor-time.Second)
+		if b.share(b.change(trees[1], trees[0])); store.put.Load() != 0 {
+			t.Errorf("%d: it was put not long ago, and %d files are put again", i, store.put.Load())
+		}
+		b.now = later(putFor)
+		if b.share(b.change(trees[2], trees[1])); store.put.Load() != 3 {
+			t.Errorf("%d: it was put long ago, and %d files are put again", i, store.put.Load())
+		}
+		if b.share(b.change(trees[3], trees[2])); store.put.Load() != 3 {
+			t.Errorf("%d: the mark of what is put again is not new: %d files are put", i, store.put.Load())
+		}
+		taker := &builds{t: t, kept: filepath.Join(t.TempDir(), "kept"), shared: all[2].shared}
+		if r := taker.run(trees[2]); len(r.Reused()) != 3 {
+			t.Errorf("%d: not there again: %+v\n%s", i, r.Steps, r.LogTail)
+		}
+	}
+}
+
 // A result of the tree itself that is no good leaves nothing in the master copy's, which is taken in its place.
 func TestABadResultLeavesNothingInTheNext(t *testing.T) {
 	t.Parallel()
