@@ -82,7 +82,7 @@ func (p *proof) read(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = archive.Close() }()
-	contents, err := sbom.ReadImage(ctx, archive.ID, archive.Layers(), filepath.Dir(p.made.file))
+	contents, err := sbom.ReadImage(ctx, archive.ID, archive.Layers(), filepath.Dir(p.made.file), oci.MaxAttachment)
 	if err != nil {
 		return err
 	}
