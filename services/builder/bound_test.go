@@ -1,15 +1,24 @@
 package builder
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/sbom"
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -83,5 +92,77 @@ func TestWhatIsPackagedHasABoundInBytes(t *testing.T) {
 	keep("four", keepBuiltBytes+1)
 	if _, there := w.find("", "", "four"); !there || len(w.built) != 1 {
 		t.Errorf("one that is larger than the bound: %v, %d kept", there, len(w.built))
+	}
+}
+
+// The bill is not made, and then found to be too large: the names alone would take the builder's memory.
+func TestAnImageWithTooLargeABillIsNotHeld(t *testing.T) {
+	t.Parallel()
+	var layer bytes.Buffer
+	packed := gzip.NewWriter(&layer)
+	w := tar.NewWriter(packed)
+	folder := strings.Repeat("a/", 2000)
+	for n := range oci.MaxAttachment/(2*len(folder)) + 1 {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: folder + strconv.Itoa(n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), packed.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	w = tar.NewWriter(&archive)
+	put := func(name string, content []byte) {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blob := func(content []byte) string {
+		sum := fmt.Sprintf("%x", sha256.Sum256(content))
+		put("blobs/sha256/"+sum, content)
+		return fmt.Sprintf(`{"digest":"sha256:%s","size":%d}`, sum, len(content))
+	}
+	image := fmt.Sprintf(`{"config":%s,"layers":[%s]}`, blob([]byte("{}")), blob(layer.Bytes()))
+	put("index.json", []byte(`{"manifests":[`+blob([]byte(image))+`]}`))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "image.tar")
+	if err := os.WriteFile(file, archive.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := proof{made: product{image: true, file: file}}
+	if err := p.read(t.Context()); err == nil || !strings.Contains(err.Error(), "the bill has more than 67108864 bytes") || p.contents != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// What the programs of an image name is theirs to choose: each module counts once, and there is an end.
+func TestModulesHaveABound(t *testing.T) {
+	t.Parallel()
+	naming := func(versions int) sbom.Program {
+		info := debug.BuildInfo{GoVersion: "go1.26.0"}
+		for n := range versions {
+			info.Deps = append(info.Deps, &debug.Module{Path: "example.com/m", Version: fmt.Sprintf("v1.0.%d", n)})
+		}
+		return sbom.Program{Info: &info}
+	}
+	few := proof{builder: &builder{}, job: &service.Job{}, programs: []sbom.Program{naming(3), naming(2), naming(3)}}
+	if all, err := few.modules(); err != nil || len(all) != 5 { // with the library and the toolchain
+		t.Errorf("%v, %v", all, err)
+	}
+	if made := few.provenance(); len(made.Materials) != 4 || len(few.supply.Missing) != 0 {
+		t.Errorf("%v, %v", made.Materials, few.supply.Missing)
+	}
+	const why = "its programs name more than 10000 modules"
+	many := proof{builder: &builder{}, job: &service.Job{}, programs: []sbom.Program{naming(1), naming(mostModules + 1)}}
+	if _, err := many.modules(); err == nil || err.Error() != why {
+		t.Errorf("%v", err)
+	}
+	if made := many.provenance(); len(made.Materials) != mostModules || !slices.Equal(many.supply.Missing, []string{"provenance: " + why}) {
+		t.Errorf("%d, %v", len(made.Materials), many.supply.Missing)
 	}
 }

@@ -23,6 +23,8 @@ const (
 	mostFound = 50
 	// mostListed is how many licences, things without one, and things that are missing a fact lists; the bill has all.
 	mostListed = 200
+	// mostModules is how many modules of an artifact are looked up and stand in its provenance: an image's programs may name any.
+	mostModules = 10_000
 	// mostText is how many bytes of a name a fact has.
 	mostText = 300
 	// billName is the file name of a bill of materials.
@@ -207,15 +209,23 @@ func (p *proof) unjudged() string {
 	return ""
 }
 
-func (p *proof) modules() (all []osv.Module) {
+// modules are those of all programs, each once.
+func (p *proof) modules() ([]osv.Module, error) {
+	var all []osv.Module
+	known := map[osv.Module]bool{}
 	for _, program := range p.programs {
 		for _, m := range osv.Modules(program) {
-			if !slices.Contains(all, m) {
-				all = append(all, m)
+			if known[m] {
+				continue
 			}
+			if len(all) == mostModules {
+				return nil, fmt.Errorf("its programs name more than %d modules", mostModules)
+			}
+			known[m] = true
+			all = append(all, m)
 		}
 	}
-	return all
+	return all, nil
 }
 
 // scan looks the modules up in the database of known vulnerabilities. Without one they are not known, which is not none.
@@ -228,7 +238,12 @@ func (p *proof) scan(ctx context.Context) {
 		p.miss("vulnerabilities", "there is no database (LEMNIS_OSV)")
 		return
 	}
-	report, err := osv.Check(ctx, p.options.OSV, p.modules())
+	modules, err := p.modules()
+	if err != nil {
+		p.miss("vulnerabilities", err.Error())
+		return
+	}
+	report, err := osv.Check(ctx, p.options.OSV, modules)
 	if err != nil {
 		p.miss("vulnerabilities", err.Error())
 		return

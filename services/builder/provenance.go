@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"maps"
 	"net/url"
 	"path"
@@ -30,6 +31,10 @@ func (p *proof) sign(ctx context.Context) error {
 	envelope, err := signer.Seal(ctx, attest.Provenance(p.provenance()))
 	if err != nil {
 		return err
+	}
+	if len(envelope.JSON) > oci.MaxAttachment {
+		p.miss("signature", fmt.Sprintf("the provenance has more than %d bytes", oci.MaxAttachment))
+		return nil
 	}
 	at, err := p.attach(ctx, oci.Attachment{
 		MediaType: attest.ProvenanceMediaType, Name: "provenance.dsse.json", Content: envelope.JSON,
@@ -74,26 +79,33 @@ func (p *proof) provenance() attest.Build {
 	if p.made.image {
 		out.Type, out.Executable.Name = attest.ImageBuildType, "config.json"
 	}
-	for _, program := range p.programs {
-		p.linked(&out, program)
-	}
-	return out
-}
-
-// linked adds what a program is made of.
-func (p *proof) linked(out *attest.Build, program sbom.Program) {
 	if len(p.programs) == 1 { // of several, each has its own
+		program := p.programs[0]
 		out.Version, out.Settings = map[string]string{"go": program.Go()}, map[string]string{}
 		for _, setting := range program.Info.Settings {
 			out.Settings[setting.Key] = setting.Value
 		}
 	}
-	add := func(material attest.Resource) {
-		if !slices.ContainsFunc(out.Materials, func(m attest.Resource) bool { return m.URI == material.URI }) {
-			out.Materials = append(out.Materials, material)
+	known := map[string]bool{}
+	for _, program := range p.programs {
+		for _, m := range linked(program) {
+			if known[m.URI] {
+				continue
+			}
+			if len(known) == mostModules {
+				p.miss("provenance", fmt.Sprintf("its programs name more than %d modules", mostModules))
+				return out
+			}
+			known[m.URI] = true
+			out.Materials = append(out.Materials, m)
 		}
 	}
-	add(attest.Resource{URI: "pkg:golang/std@" + program.Go()})
+	return out
+}
+
+// linked is what a program is made of.
+func linked(program sbom.Program) []attest.Resource {
+	all := []attest.Resource{{URI: "pkg:golang/std@" + program.Go()}}
 	for _, m := range program.Info.Deps {
 		at := sbom.Linked(m)
 		if at.Version == "" {
@@ -103,8 +115,9 @@ func (p *proof) linked(out *attest.Build, program sbom.Program) {
 		if sum, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(at.Sum, "h1:")); err == nil && len(sum) > 0 {
 			material.Digest = map[string]string{"goModuleH1": hex.EncodeToString(sum)}
 		}
-		add(material)
+		all = append(all, material)
 	}
+	return all
 }
 
 func sha256Of(digest string) map[string]string {
