@@ -67,15 +67,15 @@ func Check(ctx context.Context, at string, modules []Module) (Report, error) {
 	}
 	defer func() { _ = from.close() }()
 	var report Report
-	wanted := map[string]string{} // path to canonical version
+	wanted, paths := map[Module]string{}, map[string]bool{} // canonical versions: several programs may have several of one path
 	for _, m := range modules {
 		if version := versionOf(m); version != "" {
-			wanted[m.Path] = version
+			wanted[m], paths[m.Path] = version, true
 		} else {
 			report.Unjudged = append(report.Unjudged, m)
 		}
 	}
-	entries, modified, err := load(ctx, from, wanted)
+	entries, modified, err := load(ctx, from, paths)
 	if err != nil {
 		return Report{}, fmt.Errorf("vulnerability database: %w", err)
 	}
@@ -108,7 +108,7 @@ func versionOf(m Module) string {
 }
 
 // load reads the entries that may concern the modules.
-func load(ctx context.Context, from source, wanted map[string]string) ([]entry, time.Time, error) {
+func load(ctx context.Context, from source, wanted map[string]bool) ([]entry, time.Time, error) {
 	index, err := from.read(ctx, "index/modules.json")
 	if errors.Is(err, fs.ErrNotExist) {
 		index, err = from.read(ctx, "modules.json")
@@ -128,7 +128,7 @@ func load(ctx context.Context, from source, wanted map[string]string) ([]entry, 
 	}
 	ids := map[string]bool{}
 	for _, m := range listed {
-		if wanted[m.Path] == "" {
+		if !wanted[m.Path] {
 			continue
 		}
 		for _, v := range m.Vulns {
@@ -197,13 +197,13 @@ func readEntry(ctx context.Context, from source, name string) (entry, error) {
 	return e, nil
 }
 
-func judge(e entry, wanted map[string]string, modules []Module) (Finding, bool) {
+func judge(e entry, wanted map[Module]string, modules []Module) (Finding, bool) {
 	found := Finding{IDs: append([]string{e.ID}, e.Aliases...), Summary: e.Summary}
 	if e.Withdrawn != nil {
 		return found, false
 	}
 	for _, m := range modules {
-		version := wanted[m.Path]
+		version := wanted[m]
 		if version == "" || slices.Contains(found.Modules, m) {
 			continue
 		}

@@ -142,6 +142,18 @@ func TestSeverityAndAliases(t *testing.T) {
 	}
 }
 
+// The programs of an image may have several versions of a module: the one that is looked at last must not speak for the others.
+func TestSeveralVersionsOfAModule(t *testing.T) {
+	t.Parallel()
+	bad, good := osv.Module{Path: "example.org/one", Version: "v1.0.0"}, osv.Module{Path: "example.org/one", Version: "v1.2.0"}
+	db := folder(t, entry("GO-1", bad.Path, "0-1.1.0", ""))
+	for _, modules := range [][]osv.Module{{bad, good}, {good, bad}} {
+		if r := check(t, db, modules...); len(r.Findings) != 1 || !slices.Equal(r.Findings[0].Modules, []osv.Module{bad}) {
+			t.Errorf("%v: %+v", modules, r)
+		}
+	}
+}
+
 // The Go vulnerability database: a folder, a zip, a mirror. Only what the index names is read.
 func TestGoDatabase(t *testing.T) {
 	files := map[string]string{
