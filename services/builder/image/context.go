@@ -32,6 +32,9 @@ const (
 	outside        = ".lemnis.Dockerfile" // the Dockerfile's name where it is not in the context
 )
 
+// ErrChanged is an [ErrContext] of a file that a step changed or removed.
+var ErrChanged = errors.New("is not as it was before the steps: the step that changes it has to name it under outputs")
+
 // ErrContext says that there is no such context as a pipeline asks for.
 var ErrContext = errors.New("the context")
 
@@ -149,7 +152,7 @@ func (c Context) same(name string, m member) error {
 }
 
 func (c Context) changed(name string) error {
-	return fmt.Errorf("%w: %s is not as it was before the steps: the step that changes it has to name it under outputs", ErrContext, name)
+	return fmt.Errorf("%w: %s %w", ErrContext, name, ErrChanged)
 }
 
 // Write writes the archive without what .dockerignore says, and returns the Dockerfile's name in it. What is wrong with the checkout is

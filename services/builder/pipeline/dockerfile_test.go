@@ -120,6 +120,25 @@ func TestAStepSaysWhatItChangesOfTheCommit(t *testing.T) {
 	}
 }
 
+// What was refused is refused again: the result of the step that changes what it does not say is neither kept nor shared.
+func TestAStepThatDoesNotSayWhatItChangesIsRunAgain(t *testing.T) {
+	t.Parallel()
+	executortest.Engine(t)
+	kept := t.TempDir()
+	for range 2 {
+		files := map[string]string{"version": "old", "Dockerfile": "FROM scratch\nCOPY version /\n", ".lemnis.yaml": "steps: [{name: a, run: sed -i s/old/new/ version; echo x >made, outputs: [made]}]\npackage: {dockerfile: Dockerfile}\n"}
+		r := run(t, pipeline.Spec{Dir: project(t, files), At: "/work", Image: executor.NewDocker(filepath.Join(t.TempDir(), "engine")), Files: files, Kept: kept, Tree: "tree", Name: "before", Shared: nothing{}})
+		if failed, _ := r.Failed(); failed.Cause != pipeline.CausePackage || !strings.Contains(failed.Reason, "version is not as it was") || len(r.Reused())+len(r.Fresh) > 0 {
+			t.Errorf("%+v, fresh %+v\n%s", r.Steps, r.Fresh, r.LogTail)
+		}
+	}
+}
+
+// nothing is a store that has nothing.
+type nothing struct{ pipeline.Shared }
+
+func (nothing) Entry(context.Context, string, string) ([]byte, error) { return nil, nil }
+
 // noEngine is asked for nothing.
 type noEngine struct {
 	executor.Executor

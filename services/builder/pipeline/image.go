@@ -74,6 +74,8 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	}()
 	build, end, err := r.imageOf(limited, p, tasks, scratch)
 	switch {
+	case errors.Is(err, image.ErrChanged):
+		return executor.Result{Cause: CausePackage, Reason: err.Error()}, r.forget()
 	case errors.Is(err, image.ErrContext):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
 	case errors.Is(err, image.ErrDockerfile):

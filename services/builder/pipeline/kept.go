@@ -203,6 +203,18 @@ func (r *run) carry(k *kept, key string) (placed bool, err error) {
 	return placed, err
 }
 
+// forget keeps nothing of what the run's steps left, for nobody: where one changed what it does not say, a run that takes its result has
+// another checkout.
+func (r *run) forget() (err error) {
+	for _, key := range r.keys {
+		if _, there := os.Lstat(filepath.Join(r.own(), key)); key != "" && there == nil {
+			err = errors.Join(err, discard(filepath.Join(r.own(), key)))
+		}
+	}
+	r.report.Fresh = nil
+	return err
+}
+
 // fill makes a folder of what is kept of the checkout's tree, at once as far as others can see. It is not placed where another run was
 // first: what lies there then is that one's, and need not be the same.
 func (r *run) fill(name string, k *kept, put func(folder string) error) (placed bool, err error) {
