@@ -2,16 +2,21 @@ package deployer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
+	"github.com/lemnis/lemnis/services/deployer/proxy"
 )
 
 // search asks for one feature of a service now and then, as a hundred users, until stop.
@@ -76,7 +81,7 @@ func TestAGuardOnAFeatureThatIsNew(t *testing.T) {
 	shelf := newShelf(t)
 	p := testProject("prod")
 	c := p.Environments[0].Canary
-	c.Deadline, c.Objective = events.Duration(time.Minute), 0.5 // whole requests fail rarely enough
+	c.Deadline, c.Objective = events.Duration(time.Minute), 0.9 // it is not promoted before the guard has seen anything
 	b.configure(p)
 	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "sly")
 	b.publish(v1)
@@ -94,6 +99,44 @@ func TestAGuardOnAFeatureThatIsNew(t *testing.T) {
 	judged := b.await("verdict", is[events.CanaryJudged]).Content.(events.CanaryJudged)
 	if judged.Verdict != events.Rollback || len(judged.Parts) != 2 || judged.Parts[1].Name != "search" || judged.Parts[1].Canary != 1 || judged.Parts[1].Baseline != 0 {
 		t.Errorf("%+v", judged)
+	}
+}
+
+// A feature that the project loses and gets back while a canary runs is counted once.
+func TestAGuardThatIsAwayForAWhileIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	snapshot := func(features map[string]proxy.Counts) proxy.Snapshot {
+		return proxy.Snapshot{Versions: map[string]proxy.VersionCounts{"new": {Features: features}, "old": {Features: features}}}
+	}
+	var all events.Counts
+	stood := events.CanaryGuard{Name: "search"}
+	for _, features := range []map[string]proxy.Counts{
+		{"search": {Requests: 10, Errors: 4}}, {}, {"search": {Requests: 12, Errors: 5}}, // the front remembers
+		{}, {"search": {Requests: 3, Errors: 1}}, // it does not
+	} {
+		now := guarded(snapshot(features), stood, "new", "old")
+		added := minus(now.Canary, stood.Canary)
+		all.Requests, all.Errors = all.Requests+added.Requests, all.Errors+added.Errors
+		stood = now
+	}
+	if all.Requests != 15 || all.Errors != 6 || stood.Name != "search" || !reflect.DeepEqual(stood.Canary, stood.Baseline) {
+		t.Errorf("%+v, at last %+v", all, stood)
+	}
+}
+
+// A front that hangs says nothing about the version that it was to start, however often it is asked.
+func TestAFrontThatHangsIsNoVersionsFault(t *testing.T) {
+	t.Parallel()
+	r := events.Rollout{ID: "prod/api@2"}
+	job := service.NewJob(events.Event{}, events.Project{}, 1, nil)
+	job.Tries = patience
+	for _, c := range []struct {
+		err  error
+		lost bool
+	}{{keeper.ErrHangs, false}, {keeper.ErrGone, false}, {errStart, true}, {errors.New("no room"), true}} {
+		if why := lost(t.Context(), job, r, &startError{version: r.Runs(), err: fmt.Errorf("start it: %w", c.err)}); (why != "") != c.lost {
+			t.Errorf("%v: %q", c.err, why)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (s *site) beside(ctx context.Context, where at) bool {
 // lost says why a rollout can not go on after a failed attempt; empty when another attempt may help.
 func lost(ctx context.Context, job *service.Job, r events.Rollout, err error) string {
 	s := hindered(err, r)
-	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || s == nil {
+	if ctx.Err() != nil || errors.Is(err, keeper.ErrGone) || errors.Is(err, keeper.ErrHangs) || s == nil { // the front's fault is not the version's
 		return ""
 	}
 	if errors.Is(s.err, errArtifact) || errors.Is(s.err, errStart) || job.Tries >= patience {

@@ -177,13 +177,17 @@ func (p *place) remember(ctx context.Context, o observed) error {
 	return err
 }
 
-// guarded reads the totals of a guard.
-func guarded(snapshot proxy.Snapshot, feature, canary, baseline string) events.CanaryGuard {
-	of := func(id string) events.Counts {
-		c := snapshot.Versions[id].Features[feature]
+// guarded is what a guard's feature has come to since before. A feature that the front does not tell of just now stands where it
+// stood: given back, it goes on counting.
+func guarded(snapshot proxy.Snapshot, before events.CanaryGuard, canary, baseline string) events.CanaryGuard {
+	of := func(id string, stood events.Counts) events.Counts {
+		c, told := snapshot.Versions[id].Features[before.Name]
+		if !told {
+			return stood
+		}
 		return events.Counts{Requests: c.Requests, Errors: c.Errors}
 	}
-	return events.CanaryGuard{Name: feature, Canary: of(canary), Baseline: of(baseline)}
+	return events.CanaryGuard{Name: before.Name, Canary: of(canary, before.Canary), Baseline: of(baseline, before.Baseline)}
 }
 
 // guards are the features of a service that the project wants its canaries judged by.
@@ -212,7 +216,7 @@ func (p *place) count(ctx context.Context, id, baseline, previous string, guards
 		o.Minutes = p.history.Minutes
 	}
 	for _, name := range guards {
-		o.Guards = append(o.Guards, guarded(snapshot, name, id, baseline))
+		o.Guards = append(o.Guards, guarded(snapshot, events.CanaryGuard{Name: name}, id, baseline))
 	}
 	return p.remember(ctx, o)
 }
@@ -267,7 +271,7 @@ func (p *place) tick(ctx context.Context, c events.CanaryStepped, state rollout.
 		now := before
 		switch read, isOwn := own[before.Name]; {
 		case !isOwn:
-			now = guarded(snapshot, before.Name, c.Rollout.Runs(), compared)
+			now = guarded(snapshot, before, c.Rollout.Runs(), compared)
 		case read != nil:
 			now = *read
 		}
