@@ -106,12 +106,19 @@ func (s *site) fetch(ctx context.Context, p *place) (map[string]file, error) {
 	if err := p.mu.take(ctx); err != nil {
 		return nil, err
 	}
-	missing := slices.DeleteFunc(s.wanted.running(p.at).users(), p.runs)
+	want := s.wanted.running(p.at)
+	missing := slices.DeleteFunc(want.users(), p.runs)
 	p.mu.free()
+	nothing := len(missing) == len(want.users()) // runs, as after the machine was started
 	fetched := make([]file, len(missing))
 	var wg sync.WaitGroup
 	for i, v := range missing {
-		wg.Go(func() { fetched[i] = s.file(ctx, p.at, v) })
+		wg.Go(func() {
+			fetched[i] = s.file(ctx, p.at, v)
+			if nothing && len(missing) > 1 && want.stable != nil && v.key() == want.stable.key() {
+				s.serve(ctx, p, v, fetched[i])
+			}
+		})
 	}
 	wg.Wait()
 	files := map[string]file{}
@@ -119,6 +126,21 @@ func (s *site) fetch(ctx context.Context, p *place) (map[string]file, error) {
 		files[v.key()] = fetched[i]
 	}
 	return files, nil
+}
+
+// serve starts what serves and routes all users there, while what may serve them later is still fetched. An error is met again, and
+// told, by arrange.
+func (s *site) serve(ctx context.Context, p *place, stable version, f file) {
+	if f.err != nil || p.mu.take(ctx) != nil {
+		return
+	}
+	defer p.mu.free()
+	if now := s.wanted.running(p.at).stable; now == nil || now.key() != stable.key() {
+		return
+	}
+	if upstream, err := s.start(ctx, p, stable, f); err == nil {
+		_ = p.route(ctx, proxy.Routes{Stable: upstream})
+	}
 }
 
 // file gets what a version runs, as the environment wants it signed.

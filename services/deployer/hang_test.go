@@ -2,6 +2,7 @@ package deployer
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/drift"
@@ -325,6 +327,40 @@ func TestARegistryThatHangsHoldsNobody(t *testing.T) {
 		t.Error(err)
 	}
 	f.hear(ctx, t, "/route shop/prod/api")
+	select {
+	case err := <-placed:
+		t.Error("the registry did not hang: ", err)
+	default:
+	}
+	end()
+	<-placed
+}
+
+// After the machine was started again, users are served while the registry of a candidate hangs.
+func TestWhatServesDoesNotWaitForTheCandidatesRegistry(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	where := at{"shop", "prod/api"}
+	host, asked := silent(t, "127.0.0.1:0")
+	s.options.OCI = []oci.Option{oci.Silence(time.Hour)}
+	serves(s, where)
+	delete(s.running, where.String())
+	executable := []byte("what serves")
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(executable))
+	folder := filepath.Join(s.options.Data, "executables", strings.TrimPrefix(digest, "sha256:"))
+	if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "api"), executable, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	candidate := "sha256:" + strings.Repeat("0", 64)
+	state := s.wanted.states[where]
+	state.Serving.Artifact = events.ArtifactDetail{Digest: digest, Reference: host + "/shop/api@" + digest}
+	state.Stage = rollout.Starting
+	state.Current.Rollout = events.Rollout{ID: "r2", Artifact: events.ArtifactDetail{Digest: candidate, Reference: host + "/shop/api@" + candidate}}
+	s.wanted.states[where] = state
+	placing, end := context.WithCancel(ctx)
+	placed := make(chan error, 1)
+	go func() { placed <- s.converge(placing, where) }()
+	f.hear(ctx, t, "/route shop/prod/api")
+	<-asked
 	select {
 	case err := <-placed:
 		t.Error("the registry did not hang: ", err)
