@@ -77,11 +77,6 @@ func (s *site) converge(ctx context.Context, where at) error {
 	for i, one := range idle {
 		wg.Go(func() { failed[i] = s.stop(ctx, p, one.id, one.instance) })
 	}
-	wg.Go(func() {
-		if err := s.spare(ctx, p); err != nil { // no user waits for it
-			s.options.Log("what is kept to go back to does not run", "at", where.String(), "error", err.Error())
-		}
-	})
 	wg.Wait()
 	return errors.Join(failed...)
 }
@@ -245,6 +240,19 @@ func (s *site) arrange(ctx context.Context, p *place, files map[string]file) ([]
 	return rest, failed
 }
 
+// settle is converge, and then what is kept to go back to, which no effect waits for.
+func (s *site) settle(ctx context.Context, where at) error {
+	err := s.converge(ctx, where)
+	if ctx.Err() != nil {
+		return err
+	}
+	p, opened := s.place(ctx, where)
+	if opened != nil {
+		return errors.Join(err, opened)
+	}
+	return errors.Join(err, s.spare(ctx, p))
+}
+
 // spare starts what is kept to go back to, unless it runs.
 func (s *site) spare(ctx context.Context, p *place) error {
 	v := s.wanted.running(p.at).onlySpare()
@@ -267,8 +275,10 @@ func (s *site) spare(ctx context.Context, p *place) error {
 	if now := s.wanted.running(p.at).onlySpare(); now == nil || now.key() != v.key() {
 		return nil
 	}
-	_, err := s.start(ctx, p, *v, f)
-	return err
+	if _, err := s.start(ctx, p, *v, f); err != nil {
+		return &startError{version: v.id, err: err}
+	}
+	return nil
 }
 
 // start runs a version unless it runs; the file is of one that does not.

@@ -450,6 +450,33 @@ func TestAMendOfWhatIsInOrder(t *testing.T) {
 	f.hear(ctx, t, "/route shop/prod/api")
 }
 
+// What is kept to go back to is of no user: no effect waits for it, and it is told where it can not be had.
+func TestWhatIsKeptAndCanNotBeHad(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	s.options.OCI = []oci.Option{oci.Silence(time.Hour)}
+	where := at{"shop", "prod/api"}
+	serves(s, where)
+	host, _ := silent(t, "127.0.0.1:0")
+	digest := "sha256:" + strings.Repeat("0", 64)
+	state := s.wanted.states[where]
+	state.Kept = &rollout.Kept{Instance: events.Instance{Rollout: "r0", Artifact: events.ArtifactDetail{Digest: digest, Reference: host + "/shop/api@" + digest}}}
+	s.wanted.states[where] = state
+	s.wanted.started["shop/r0"] = true
+	if err := s.converge(ctx, where); err != nil {
+		t.Fatal(err)
+	}
+	f.hear(ctx, t, "/route shop/prod/api")
+	f.mu.Lock()
+	f.state.Doors = []keeper.Door{{Name: where.String(), Routes: proxy.Routes{Stable: proxy.Upstream{Version: "r1", URL: "http://127.0.0.1:1"}}}}
+	f.state.Processes = []keeper.Process{{Door: where.String(), Version: "r1", Digest: "sha256:1", URL: "http://127.0.0.1:1"}}
+	f.mu.Unlock()
+	s.options.OCI = []oci.Option{oci.Silence(10 * time.Millisecond)}
+	lost, err := s.mend(ctx, where, []drift.Difference{{Kind: events.DriftGone, Version: "r0"}})
+	if len(lost) != 1 || lost[0].Kind != events.DriftLost || lost[0].Version != "r0" || err == nil {
+		t.Errorf("%+v, %v", lost, err)
+	}
+}
+
 // One that hangs is no reason to begin looking late.
 func TestTheLookDoesNotWaitForTheRestore(t *testing.T) {
 	ctx, s, f := sickSite(t)

@@ -235,7 +235,7 @@ func (s *site) mend(ctx context.Context, where at, found []drift.Difference) (lo
 	if len(still) == 0 {
 		return nil, err
 	}
-	converged := s.converge(ctx, where)
+	converged := s.settle(ctx, where)
 	if ctx.Err() == nil && !errors.Is(converged, keeper.ErrGone) && !errors.Is(converged, keeper.ErrHangs) {
 		tried := startErrors(converged)
 		if busy := p.mu.take(ctx); busy != nil {

@@ -265,7 +265,7 @@ func (s *site) restore(ctx context.Context, begun func()) {
 func (s *site) restoreAt(ctx context.Context, turns *turns, where at) {
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		var err error
-		turns.turn(ctx, func(turn context.Context) { err = s.converge(turn, where) })
+		turns.turn(ctx, func(turn context.Context) { err = s.settle(turn, where) })
 		if ctx.Err() != nil {
 			return
 		}
