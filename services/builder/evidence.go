@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -47,12 +48,15 @@ type proof struct {
 }
 
 // prove attaches to the artifact what it is made of and where it comes from, and finds out what is known against it. Evidence
-// that cannot be made here is said to be missing; only a registry that does not take it is a fault.
+// that cannot be made here is said to be missing; a registry that does not take it is a fault, and what is packaged when it can not be read.
 func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	began := time.Now()
+	var unread *unreadError
 	switch err := p.read(ctx); {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
+	case errors.As(err, &unread):
+		return nil, err
 	case err != nil:
 		p.miss("bill of materials", err.Error())
 		p.miss("vulnerabilities", err.Error())
@@ -69,10 +73,17 @@ func (p *proof) prove(ctx context.Context) (*events.Supply, error) {
 	return &p.supply, nil
 }
 
+// unreadError says that what is packaged can not be read here, or is not what was made: not that it tells nothing.
+type unreadError struct{ error }
+
 // read looks into what is packaged. The error says why that tells nothing of what it is made of.
 func (p *proof) read(ctx context.Context) error {
 	if !p.made.image {
 		program, err := sbom.Read(p.made.file)
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			return &unreadError{fmt.Errorf("read what is packaged: %w", err)}
+		}
 		if err != nil {
 			return errors.New("it is no Go program")
 		}
@@ -81,9 +92,12 @@ func (p *proof) read(ctx context.Context) error {
 	}
 	archive, err := oci.OpenImage(p.made.file)
 	if err != nil {
-		return err
+		return &unreadError{fmt.Errorf("read what is packaged: %w", err)}
 	}
 	defer func() { _ = archive.Close() }()
+	if archive.ID != p.made.digest {
+		return &unreadError{fmt.Errorf("what is packaged was %s when it was made and is %s now", p.made.digest, archive.ID)}
+	}
 	contents, err := sbom.ReadImage(ctx, archive.ID, archive.Layers(), filepath.Dir(p.made.file), oci.MaxAttachment)
 	if err != nil {
 		return err

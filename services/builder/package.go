@@ -62,10 +62,17 @@ func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDet
 		return product{}, oci.Reference{}, found("the builder is given no registry to push to")
 	}
 	m := &d.Merge
-	made, there := b.workshop.find(job.Project.Name, m.Repository, m.Commit)
+	room, leave, err := b.workshop.room("ship\x00"+job.Project.Name+"\x00"+job.Event.Key, job.Attempt)
+	if err != nil {
+		return product{}, oci.Reference{}, err
+	}
+	defer leave()
+	made, there, err := b.workshop.pin(job.Project.Name, m.Repository, m.Commit, room)
+	if err != nil {
+		return product{}, oci.Reference{}, err
+	}
 	if !there {
 		var leave func()
-		var err error
 		made, leave, err = b.make(ctx, job, m)
 		defer leave()
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +49,7 @@ type product struct {
 	project, repository, commit string
 	file, digest                string
 	size                        int64
+	bytes                       int64             // of the file; set once it is kept
 	image                       bool              // the file is an archive, see pipeline.Report
 	bases                       map[string]string // see pipeline.Report
 	modules                     []string          // see pipeline.Report
@@ -195,16 +195,20 @@ func (w *workshop) keep(e product) error {
 	to := filepath.Join(dir, filepath.Base(e.file))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	there := slices.ContainsFunc(w.built, func(old product) bool { return old.file == to && old.digest == e.digest }) // the commit was tested before
-	if info, err := os.Stat(to); !there || err != nil || info.Size() != e.size {
+	old, there := w.find(e.project, e.repository, e.commit) // the commit was tested before
+	info, err := os.Stat(to)
+	if !there || old.file != to || old.digest != e.digest || err != nil || info.Size() != old.bytes {
 		if err := cmp.Or(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
 			return err
 		}
 		if err := os.Rename(e.file, to); err != nil {
 			return err
 		}
+		if info, err = os.Stat(to); err != nil {
+			return err
+		}
 	}
-	e.file = to
+	e.file, e.bytes = to, info.Size()
 	w.forget(e)
 	w.built = append(w.built, e)
 	for w.crowded() {
@@ -223,10 +227,29 @@ func (w *workshop) crowded() bool {
 	return len(w.built) > keepBuilt || len(w.built) > 1 && bytes > keepBuiltBytes
 }
 
-// find looks for what is packaged of a commit that was tested in this process.
-func (w *workshop) find(project, repository, commit string) (product, bool) {
+// pin is what is packaged of a commit that was tested in this process, as a name of its own in a room: it stays as it is while it is
+// shipped, whatever becomes of what is kept. What is not there has to be made.
+func (w *workshop) pin(project, repository, commit, room string) (product, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	e, there := w.find(project, repository, commit)
+	if !there {
+		return product{}, false, nil
+	}
+	pinned := filepath.Join(room, filepath.Base(e.file))
+	switch err := os.Link(e.file, pinned); {
+	case errors.Is(err, fs.ErrNotExist):
+		w.forget(e)
+		return product{}, false, nil
+	case err != nil:
+		return product{}, false, err
+	}
+	e.file = pinned
+	return e, true, nil
+}
+
+// find looks for what is kept of a commit, for who holds the lock.
+func (w *workshop) find(project, repository, commit string) (product, bool) {
 	for _, e := range w.built {
 		if e.project == project && e.repository == repository && e.commit == commit {
 			return e, true
@@ -235,15 +258,14 @@ func (w *workshop) find(project, repository, commit string) (product, bool) {
 	return product{}, false
 }
 
-// discard removes what is packaged of a commit.
+// discard removes what is kept of a commit, unless that has become another meanwhile.
 func (w *workshop) discard(e product) {
-	if e.file == "" { // nothing was made
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.forget(e)
-	_ = os.RemoveAll(filepath.Dir(e.file))
+	if kept, there := w.find(e.project, e.repository, e.commit); there && kept.digest == e.digest {
+		w.forget(kept)
+		_ = os.RemoveAll(filepath.Dir(kept.file))
+	}
 }
 
 func (w *workshop) forget(e product) {
