@@ -448,8 +448,12 @@ func (s *site) save(ctx context.Context, b Build, id string) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	size, err := io.Copy(file, io.LimitReader(saved, b.Image+1))
-	if err := errors.Join(err, file.Close()); err != nil {
+	size, err := io.Copy(image.Sparing(s.step.Dir, file), io.LimitReader(saved, b.Image+1))
+	err = errors.Join(err, file.Close())
+	if errors.Is(err, image.ErrDiskFull) {
+		return over(CauseDiskFull, "%v", err), nil
+	}
+	if err != nil {
 		return Result{}, fmt.Errorf("save the image: %w", err)
 	}
 	if size > b.Image {

@@ -2,7 +2,9 @@ package image
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 	"syscall"
@@ -144,6 +146,14 @@ func short(name string) string {
 	return name
 }
 
+// ErrDiskFull says that what is written leaves too little free on the disk.
+var ErrDiskFull = errors.New("the image takes too much of the disk")
+
+// Sparing writes as long as enough is left free on the disk of a folder.
+func Sparing(folder string, out io.Writer) io.Writer {
+	return io.MultiWriter(out, &counter{disk: &disk{dir: folder}})
+}
+
 // disk is looked at now and then while it is written to.
 type disk struct {
 	dir     string
@@ -158,7 +168,7 @@ func (d *disk) took(n int) error {
 	d.written = 0
 	var now syscall.Statfs_t
 	if syscall.Statfs(d.dir, &now) == nil && int64(now.Bavail)*now.Bsize < leastFree {
-		return fmt.Errorf("writing the image left less than %d bytes free on the disk", leastFree)
+		return fmt.Errorf("%w: less than %d bytes are left free", ErrDiskFull, leastFree)
 	}
 	return nil
 }

@@ -76,6 +76,8 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	switch {
 	case errors.Is(err, image.ErrChanged):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, r.forget()
+	case errors.Is(err, image.ErrDiskFull):
+		return executor.Result{Cause: executor.CauseDiskFull, Reason: err.Error()}, nil
 	case errors.Is(err, image.ErrContext):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
 	case errors.Is(err, image.ErrDockerfile):
@@ -112,6 +114,9 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	case errors.Is(err, image.ErrTooLarge), errors.Is(err, image.ErrLayer):
 		ended.Cause, ended.Reason = CausePackage, err.Error()
 		return ended, nil
+	case errors.Is(err, image.ErrDiskFull):
+		ended.Cause, ended.Reason = executor.CauseDiskFull, err.Error()
+		return ended, nil
 	case err != nil:
 		return ended, err
 	}
@@ -135,7 +140,7 @@ func (r *run) imageOf(ctx context.Context, p definition.Package, tasks []definit
 	if err != nil {
 		return b, nil, err
 	}
-	dockerfile, err := c.Write(ctx, file)
+	dockerfile, err := c.Write(ctx, image.Sparing(scratch, file))
 	if err == nil {
 		_, err = file.Seek(0, io.SeekStart)
 	}
