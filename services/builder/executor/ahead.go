@@ -1,6 +1,8 @@
 package executor
 
 import (
+	"crypto/sha256"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -8,7 +10,7 @@ import (
 
 // ahead are inits that were begun before there was a step for them: nobody waits for what a large program takes to begin, of
 // which an init needs nothing. One of each kind at most, shared by all executors of this process.
-var ahead = spares{idle: map[kind]*spare{}}
+var ahead = spares{idle: map[kind]*spare{}, mounts: mounts}
 
 // spareFor is how long an init waits for a step.
 const spareFor = 10 * time.Minute
@@ -39,21 +41,49 @@ func kindOf(words []string) kind {
 }
 
 type spares struct {
-	mu   sync.Mutex
-	idle map[kind]*spare
+	mu     sync.Mutex
+	idle   map[kind]*spare
+	mounts func() (sum, error)
 }
 
-type spare struct{ init *running }
+type sum = [sha256.Size]byte
 
-// take is an init that waits, if there is one.
+type spare struct {
+	init   *running
+	mounts sum // of the machine before its root was made of them; zero where it has none
+	end    *time.Timer
+}
+
+// mounts tells whether the machine has other ones than before.
+func mounts() (sum, error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	return sha256.Sum256(text), err
+}
+
+// root is what the root of an init is made of.
+func (a *spares) root(k kind) (sum, error) {
+	if !k.isolated {
+		return sum{}, nil
+	}
+	return a.mounts()
+}
+
+// take is an init that waits, if there is one. One whose root is of mounts that the machine has no longer is ended.
 func (a *spares) take(k kind) *running {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	s := a.idle[k]
 	if s == nil {
+		a.mu.Unlock()
 		return nil
 	}
 	delete(a.idle, k)
+	now, err := a.root(k)
+	a.mu.Unlock()
+	s.end.Stop()
+	if err != nil || now != s.mounts {
+		s.init.dismiss()
+		return nil
+	}
 	return s.init
 }
 
@@ -64,13 +94,17 @@ func (a *spares) provide(k kind) {
 	if a.idle[k] != nil {
 		return
 	}
+	root, err := a.root(k) // before: what changes while it is made counts as later
+	if err != nil {
+		return
+	}
 	init, err := begin(k)
 	if err != nil {
 		return
 	}
-	s := &spare{init}
+	s := &spare{init: init, mounts: root}
+	s.end = time.AfterFunc(spareFor, func() { a.retire(k, s) })
 	a.idle[k] = s
-	time.AfterFunc(spareFor, func() { a.retire(k, s) })
 }
 
 // retire ends an init that still waits.
@@ -82,6 +116,7 @@ func (a *spares) retire(k kind, s *spare) {
 	}
 	a.mu.Unlock()
 	if mine {
+		s.end.Stop()
 		s.init.dismiss()
 	}
 }

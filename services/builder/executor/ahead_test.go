@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kinds runs a test for each kind of init that this machine can have; not beside others, which take what waits.
-func kinds(t *testing.T, test func(t *testing.T, p *Process, k kind)) {
+var all = []Isolation{Required, None}
+
+// kinds runs a test for kinds of init, as far as this machine can have them; not beside others, which take what waits.
+func kinds(t *testing.T, of []Isolation, test func(t *testing.T, p *Process, k kind)) {
 	t.Helper()
-	for _, isolation := range []Isolation{Required, None} {
+	for _, isolation := range of {
 		t.Run(string(isolation), func(t *testing.T) {
 			p := NewProcess(isolation)
 			isolated, why, err := p.Isolated(t.Context())
@@ -29,6 +31,13 @@ func kinds(t *testing.T, test func(t *testing.T, p *Process, k kind)) {
 			test(t, p, kind{isolated: isolated})
 		})
 	}
+}
+
+// known has inits take these for the machine's mounts.
+func known(mounts func() (sum, error)) {
+	ahead.mu.Lock()
+	defer ahead.mu.Unlock()
+	ahead.mounts = mounts
 }
 
 func waiting(t *testing.T, k kind) *spare {
@@ -44,7 +53,7 @@ func waiting(t *testing.T, k kind) *spare {
 }
 
 func TestAStepTakesTheInitThatWaits(t *testing.T) {
-	kinds(t, func(t *testing.T, p *Process, k kind) {
+	kinds(t, all, func(t *testing.T, p *Process, k kind) {
 		s := waiting(t, k)
 		for _, want := range []string{"one\n", "two\n"} { // the second one has another
 			var out bytes.Buffer
@@ -61,12 +70,10 @@ func TestAStepTakesTheInitThatWaits(t *testing.T) {
 	})
 }
 
-// What every step sees is in its root before there is a step, and what the machine mounts later does not come in.
+// What every step sees is in its root before there is a step, and what the machine mounts later does not come in. Only isolated ones
+// have a root of their own.
 func TestTheInitThatWaitsHasARoot(t *testing.T) {
-	kinds(t, func(t *testing.T, _ *Process, k kind) {
-		if !k.isolated {
-			t.Skip("only isolated steps have a root of their own")
-		}
+	kinds(t, []Isolation{Required}, func(t *testing.T, _ *Process, k kind) {
 		mounts := fmt.Sprintf("/proc/%d/mountinfo", waiting(t, k).init.cmd.Process.Pid)
 		for end := time.Now().Add(time.Minute); ; runtime.Gosched() {
 			text, err := os.ReadFile(mounts)
@@ -89,7 +96,7 @@ func TestTheInitThatWaitsHasARoot(t *testing.T) {
 }
 
 func TestAnInitThatDiedWaitingIsReplaced(t *testing.T) {
-	kinds(t, func(t *testing.T, p *Process, k kind) {
+	kinds(t, all, func(t *testing.T, p *Process, k kind) {
 		pid := waiting(t, k).init.cmd.Process.Pid
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
@@ -105,7 +112,12 @@ func TestAnInitThatDiedWaitingIsReplaced(t *testing.T) {
 }
 
 func TestAnInitDoesNotWaitForEver(t *testing.T) {
-	kinds(t, func(t *testing.T, _ *Process, k kind) {
+	known(func() (sum, error) { return sum{}, nil }) // whatever others mount meanwhile
+	t.Cleanup(func() { known(mounts) })
+	kinds(t, all, func(t *testing.T, _ *Process, k kind) {
+		if old := ahead.take(k); old != nil {
+			old.dismiss() // of the mounts that were known before
+		}
 		s := waiting(t, k)
 		ahead.retire(k, s)
 		if s.init.cmd.ProcessState == nil {
@@ -117,10 +129,45 @@ func TestAnInitDoesNotWaitForEver(t *testing.T) {
 			t.Error("the next one was ended for it")
 		}
 		left := ahead.take(k)
+		if next.end.Stop() {
+			t.Error("its time runs on after it was taken")
+		}
 		_ = left.control.Close() // as when the builder dies
 		if err := left.cmd.Wait(); err != nil {
 			t.Errorf("it ended by %v", err)
 		}
 		closeAll([]*os.File{left.answer, left.output})
+	})
+}
+
+// A step sees the machine's mounts as they are when it begins, and not as they were when an init was begun for it.
+func TestAnInitWithFormerMountsIsReplaced(t *testing.T) {
+	t.Cleanup(func() { known(mounts) })
+	kinds(t, all, func(t *testing.T, p *Process, k kind) {
+		for name, now := range map[string]func() (sum, error){
+			"other mounts":   func() (sum, error) { return sum{2}, nil },
+			"unknown mounts": func() (sum, error) { return sum{1}, os.ErrPermission },
+		} {
+			if old := ahead.take(k); old != nil {
+				old.dismiss()
+			}
+			known(func() (sum, error) { return sum{1}, nil })
+			s := waiting(t, k)
+			known(now)
+			taken := ahead.take(k)
+			if (taken == nil) != k.isolated {
+				t.Errorf("%s: taken is %v", name, taken)
+			}
+			if taken != nil {
+				taken.dismiss()
+			} else if s.init.cmd.ProcessState == nil {
+				t.Errorf("%s: it still waits", name)
+			}
+			known(mounts)
+			var out bytes.Buffer
+			if r, err := p.Run(t.Context(), Step{Dir: t.TempDir(), Script: "echo ran"}, &out); err != nil || !r.Succeeded() || out.String() != "ran\n" {
+				t.Errorf("%s: %+v %v: %s", name, r, err, out.String())
+			}
+		}
 	})
 }

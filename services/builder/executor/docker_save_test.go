@@ -25,7 +25,7 @@ func TestASavedImageLeavesRoomOnTheDisk(t *testing.T) {
 		}
 	}))
 	defer engine.Close()
-	api, err := client.New(client.WithHost("tcp://"+engine.Listener.Addr().String()))
+	api, err := client.New(client.WithHost("tcp://" + engine.Listener.Addr().String()))
 	if err != nil {
 		t.Fatal(err)
 	}
