@@ -43,27 +43,27 @@ func kindOf(words []string) kind {
 type spares struct {
 	mu     sync.Mutex
 	idle   map[kind]*spare
-	mounts func() (sum, error)
+	mounts func() (fingerprint, error)
 }
 
-type sum = [sha256.Size]byte
+type fingerprint = [sha256.Size]byte
 
 type spare struct {
 	init   *running
-	mounts sum // of the machine before its root was made of them; zero where it has none
+	mounts fingerprint // of the machine before its root was made of them; zero where it has none
 	end    *time.Timer
 }
 
 // mounts tells whether the machine has other ones than before.
-func mounts() (sum, error) {
+func mounts() (fingerprint, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	return sha256.Sum256(text), err
 }
 
 // root is what the root of an init is made of.
-func (a *spares) root(k kind) (sum, error) {
+func (a *spares) root(k kind) (fingerprint, error) {
 	if !k.isolated {
-		return sum{}, nil
+		return fingerprint{}, nil
 	}
 	return a.mounts()
 }

@@ -34,7 +34,7 @@ func kinds(t *testing.T, of []Isolation, test func(t *testing.T, p *Process, k k
 }
 
 // known has inits take these for the machine's mounts.
-func known(mounts func() (sum, error)) {
+func known(mounts func() (fingerprint, error)) {
 	ahead.mu.Lock()
 	defer ahead.mu.Unlock()
 	ahead.mounts = mounts
@@ -112,7 +112,7 @@ func TestAnInitThatDiedWaitingIsReplaced(t *testing.T) {
 }
 
 func TestAnInitDoesNotWaitForEver(t *testing.T) {
-	known(func() (sum, error) { return sum{}, nil }) // whatever others mount meanwhile
+	known(func() (fingerprint, error) { return fingerprint{}, nil }) // whatever others mount meanwhile
 	t.Cleanup(func() { known(mounts) })
 	kinds(t, all, func(t *testing.T, _ *Process, k kind) {
 		if old := ahead.take(k); old != nil {
@@ -144,14 +144,14 @@ func TestAnInitDoesNotWaitForEver(t *testing.T) {
 func TestAnInitWithFormerMountsIsReplaced(t *testing.T) {
 	t.Cleanup(func() { known(mounts) })
 	kinds(t, all, func(t *testing.T, p *Process, k kind) {
-		for name, now := range map[string]func() (sum, error){
-			"other mounts":   func() (sum, error) { return sum{2}, nil },
-			"unknown mounts": func() (sum, error) { return sum{1}, os.ErrPermission },
+		for name, now := range map[string]func() (fingerprint, error){
+			"other mounts":   func() (fingerprint, error) { return fingerprint{2}, nil },
+			"unknown mounts": func() (fingerprint, error) { return fingerprint{1}, os.ErrPermission },
 		} {
 			if old := ahead.take(k); old != nil {
 				old.dismiss()
 			}
-			known(func() (sum, error) { return sum{1}, nil })
+			known(func() (fingerprint, error) { return fingerprint{1}, nil })
 			s := waiting(t, k)
 			known(now)
 			taken := ahead.take(k)
