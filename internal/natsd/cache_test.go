@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,5 +124,51 @@ func TestRoomBesideCache(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// What whoever made LOGS and CACHE tried, and died before giving it back, the next one to start gives back, as long as its key may; a
+// size that an operator has set stays.
+func TestRoomIsGivenBackAfterACrash(t *testing.T) {
+	const mib = int64(1 << 20)
+	for _, test := range []struct {
+		name       string
+		left, want int64
+	}{
+		{"all and something to spare", 4096*mib + 1280*mib + 1, 4096 * mib},
+		{"a half", 2048*mib + 1, 512 * mib},
+		{"the least", 64*mib + 1, 64 * mib},
+		{"an operator's", 2048 * mib, 2048 * mib},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := startClosed(t)
+			st, err := c.service.Stream(t.Context(), natsd.Logs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			left := st.CachedInfo().Config
+			left.MaxBytes = test.left
+			if _, err := c.service.UpdateStream(t.Context(), left); err != nil {
+				t.Fatal(err)
+			}
+			_, planner := c.as("planner")
+			ensure(t, planner, 1) // may not, and is not kept from starting
+			ensure(t, c.service, 1)
+			if info, err := st.Info(t.Context()); err != nil || info.Config.MaxBytes != test.want {
+				t.Errorf("%d MiB, want %d: %v", info.Config.MaxBytes/mib, test.want/mib, err)
+			}
+		})
+	}
+}
+
+// Where there is no CACHE whoever could not make it says why.
+func TestWhyThereIsNoCache(t *testing.T) {
+	js := roomy(t, 1<<30)
+	var told []error
+	if _, err := natsd.EnsureStreamsTold(t.Context(), js, 1, func(err error) { told = append(told, err) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 1 || !strings.Contains(told[0].Error(), "insufficient storage") || !strings.Contains(told[0].Error(), natsd.Cache) {
+		t.Errorf("told %v", told)
 	}
 }

@@ -72,6 +72,11 @@ const DuplicateWindow = 2 * time.Minute
 // the subject cancels it. Consumers need a filter under timers.fired. and
 // explicit acks, and two of them may not overlap (work queue).
 func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (identity string, err error) {
+	return EnsureStreamsTold(ctx, js, replicas, func(error) {})
+}
+
+// EnsureStreamsTold is EnsureStreams that tells what went wrong and keeps nobody from starting.
+func EnsureStreamsTold(ctx context.Context, js jetstream.JetStream, replicas int, tell func(error)) (identity string, err error) {
 	replicas = max(replicas, 1)
 	ctx, cancel := context.WithTimeout(ctx, ensureTimeout)
 	defer cancel()
@@ -80,11 +85,13 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 		identity, err = whole(ctx, js, replicas)
 		return err
 	})
-	if err == nil && identity != "" {
-		tryCache(ctx, js, replicas, questionTimeout)
+	if err != nil {
+		return "", err
 	}
-	if err != nil || identity != "" {
-		return identity, err
+	if identity != "" {
+		giveBackLogs(ctx, js, tell)
+		tryCache(ctx, js, replicas, questionTimeout, tell)
+		return identity, nil
 	}
 	leases, err := ensureLeases(ctx, js, replicas)
 	if err != nil {
@@ -104,13 +111,16 @@ func EnsureStreams(ctx context.Context, js jetstream.JetStream, replicas int) (i
 	if err := ensureLogs(ctx, js, replicas); err != nil {
 		return "", err
 	}
-	tryCache(ctx, js, replicas, cacheTimeout)
+	tryCache(ctx, js, replicas, cacheTimeout, tell)
 	return identity, nil
 }
 
 // spare is what LOGS, where it gets all that it is to keep, and CACHE leave of a store for what is made later: inboxes of principals, and
-// webhooks. The odd byte tells a size with it from one that an operator has set.
-const spare = 5*submitBytes + 1
+// webhooks. The odd byte tells a size that is tried from one that an operator has set.
+const (
+	odd   = 1
+	spare = 5*submitBytes + odd
+)
 
 // ensureCache makes CACHE, at most as large as the store has room for and something to spare: the server sets aside what a stream may hold.
 // Where that is too little to be of use there is none: builders do without it. Nor is there where this connection's key may not change it.
@@ -120,10 +130,12 @@ func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) erro
 	}
 	want := cacheConfig(replicas)
 	want.MaxBytes += spare
-	return insist(ctx, func(ctx context.Context) error {
+	var tooSmall error
+	err := insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
 		if noRoom(err) {
 			if want.MaxBytes = (want.MaxBytes-spare)/2 + spare; want.MaxBytes < leastCache+spare {
+				tooSmall = err
 				return nil
 			}
 		}
@@ -137,6 +149,7 @@ func ensureCache(ctx context.Context, js jetstream.JetStream, replicas int) erro
 		}
 		return err
 	})
+	return errors.Join(err, tooSmall)
 }
 
 // tried is what CACHE is to hold where it was made with something to spare; trial is false where that has been given back.
@@ -151,7 +164,7 @@ func tried(bytes int64) (size int64, trial bool) {
 
 // tryCache makes CACHE, or brings it up to date, where all else is there: an earlier version did not know it, or there was no room.
 // What becomes of it keeps nobody from starting.
-func tryCache(ctx context.Context, js jetstream.JetStream, replicas int, within time.Duration) {
+func tryCache(ctx context.Context, js jetstream.JetStream, replicas int, within time.Duration, tell func(error)) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	if info, err := look(ctx, js, Cache); err == nil && upToDate(info.Config, cacheConfig(replicas)) {
@@ -159,7 +172,9 @@ func tryCache(ctx context.Context, js jetstream.JetStream, replicas int, within 
 			return
 		}
 	}
-	_ = ensureCache(ctx, js, replicas) // builders do without
+	if err := ensureCache(ctx, js, replicas); err != nil {
+		tell(fmt.Errorf("builders do without a cache that they share: %w", err))
+	}
 }
 
 // mayChange tells whether this connection's key may change a stream, as also whoever makes one has to: what it may not is dropped, and not
@@ -180,24 +195,57 @@ func mayChange(ctx context.Context, js jetstream.JetStream, stream string) bool 
 // leaves three quarters of it to those who come after it.
 func ensureLogs(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	want := logsConfig(replicas)
-	all := want.MaxBytes
 	want.MaxBytes += spare
 	return insist(ctx, func(ctx context.Context) error {
 		info, err := ensureOnce(ctx, js, want)
-		switch {
-		case noRoom(err) && want.MaxBytes > leastLogs:
-			want.MaxBytes = min(want.MaxBytes, all) / 2
-		case err == nil && want.MaxBytes != all && info.Config.MaxBytes == want.MaxBytes: // made here, or by one like this
-			less := info.Config
-			if less.MaxBytes = all; want.MaxBytes < all {
-				less.MaxBytes = max(want.MaxBytes/4, leastLogs)
-			}
-			if _, err = js.UpdateStream(ctx, less); err == nil {
-				want.MaxBytes = less.MaxBytes
-			}
+		if noRoom(err) && want.MaxBytes > leastLogs+odd {
+			want.MaxBytes = min(want.MaxBytes, logsBytes)/2 + odd
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		return settleLogs(ctx, js, info.Config)
 	})
+}
+
+// settleLogs gives back what LOGS was tried with beyond what it is to hold: by this process, or by one that got no further.
+func settleLogs(ctx context.Context, js jetstream.JetStream, have jetstream.StreamConfig) error {
+	size, trial := triedLogs(have.MaxBytes)
+	if !trial {
+		return nil
+	}
+	have.MaxBytes = size
+	_, err := js.UpdateStream(ctx, have)
+	return err
+}
+
+// giveBackLogs does so where all else is there, and this connection's key may. It keeps nobody from starting.
+func giveBackLogs(ctx context.Context, js jetstream.JetStream, tell func(error)) {
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
+	defer cancel()
+	info, err := look(ctx, js, Logs)
+	if err == nil {
+		if _, trial := triedLogs(info.Config.MaxBytes); !trial || !mayChange(ctx, js, Logs) {
+			return
+		}
+		err = settleLogs(ctx, js, info.Config)
+	}
+	if err != nil {
+		tell(fmt.Errorf("stream %s keeps room that it does not need: %w", Logs, err))
+	}
+}
+
+// triedLogs is what LOGS is to hold where it was made to see how much room there is; trial is false where that has been settled.
+func triedLogs(bytes int64) (size int64, trial bool) {
+	if bytes == logsBytes+spare {
+		return logsBytes, true
+	}
+	for half := int64(logsBytes / 2); half >= leastLogs; half /= 2 {
+		if bytes == half+odd {
+			return max(half/4, leastLogs), true
+		}
+	}
+	return bytes, false
 }
 
 // whole is the identity of LIFECYCLE where everything but CACHE is there and up to date, else empty.

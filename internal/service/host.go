@@ -42,7 +42,7 @@ func NewHost(ctx context.Context, nc *nats.Conn, folds *fold.Store, replicas int
 	if err != nil {
 		return Host{}, fmt.Errorf("jetstream: %w", err)
 	}
-	identity, err := natsd.EnsureStreams(ctx, js, replicas)
+	identity, err := natsd.EnsureStreamsTold(ctx, js, replicas, func(err error) { log.Warn("streams", zap.Error(err)) })
 	if err != nil {
 		return Host{}, err
 	}
