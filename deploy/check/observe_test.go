@@ -41,18 +41,28 @@ func alerts(t *testing.T) []rulefmt.Rule {
 	return groups.Groups[0].Rules
 }
 
+// gone are those that have to fire where a process is there no more: its series end.
+var gone = map[string]struct{ bad, label string }{
+	"LemnisIsGone": {`lemnis_owner{phase="plan"} 1x50
+		 lemnis_gateway_ready{instance="g"} 1x5 stale`, ""},
+	"LemnisNobodyDecides": {`lemnis_owner{phase="plan",instance="a"} 1x5 stale
+		 lemnis_owner{phase="learn",instance="b"} 1x50`, `phase="plan"`},
+}
+
 // Each alert: series of one sample in 30 s from which it fires within 25 minutes, with these labels, and others from which
 // it does not.
 var cases = map[string]struct {
 	bad, good string
 	label     string // of what fires, beside the severity
 }{
-	"LemnisIsGone": {`up 1x50`, `lemnis_owner{phase="plan"} 0x50`, ""},
+	"LemnisIsGone": {`up 1x50`, `lemnis_owner{phase="plan"} 0x50
+		 lemnis_gateway_ready{instance="g"} 0x50`, ""},
 	"LemnisNobodyDecides": {
 		`lemnis_owner{phase="plan",instance="a"} 0x50
 		 lemnis_owner{phase="plan",instance="b"} 0x50`,
-		`lemnis_owner{phase="plan",instance="a"} 0x50
-		 lemnis_owner{phase="plan",instance="b"} 1x50`, `phase="plan"`,
+		`lemnis_owner{phase="plan",instance="a"} 1x5 stale
+		 lemnis_owner{phase="plan",instance="b"} 1x50
+		 lemnis_owner{phase="learn",instance="b"} 1x5 0 1x44`, `phase="plan"`,
 	},
 	"LemnisTwoDecide": {
 		`lemnis_owner{phase="plan",instance="a"} 1x50
@@ -129,6 +139,11 @@ func TestAlerts(t *testing.T) {
 			fired := firing(t, rule, c.bad)
 			if len(fired) == 0 || !slices.ContainsFunc(fired, func(s string) bool { return strings.Contains(s, c.label) && strings.Contains(s, `severity="`) }) {
 				t.Errorf("it does not fire, or for something else than %s: %v", c.label, fired)
+			}
+			if g, ok := gone[rule.Alert]; ok {
+				if fired := firing(t, rule, g.bad); len(fired) == 0 || slices.ContainsFunc(fired, func(s string) bool { return !strings.Contains(s, g.label) }) {
+					t.Errorf("nobody is woken when a process is gone, or for something else than %s: %v", g.label, fired)
+				}
 			}
 			if fired := firing(t, rule, c.good); len(fired) > 0 {
 				t.Errorf("it fires for nothing: %v", fired)
