@@ -144,6 +144,79 @@ func TestTheNetworkIsTheDesigns(t *testing.T) {
 	}
 }
 
+// What the policies let in from other namespaces, and out of this one, is the list of docs/kubernetes.md and nothing else.
+func TestTheWaysOutAreTheDesigns(t *testing.T) {
+	services := "builder deployer feedback monitor planner"
+	private := "10.0.0.0/8 100.64.0.0/10 169.254.0.0/16 172.16.0.0/12 192.168.0.0/16"
+	names := "kubernetes.io/metadata.name=kube-system,k8s-app=kube-dns"
+	for _, overlay := range overlays {
+		c := build(t, overlay)
+		var everybody []string
+		for _, w := range c.workloads {
+			everybody = append(everybody, w.name)
+		}
+		slices.Sort(everybody)
+		want := map[string]string{
+			"out to " + names + " UDP 53":                       strings.Join(everybody, " "),
+			"out to " + names + " TCP 53":                       strings.Join(everybody, " "),
+			"out to lemnis.io/observe=true TCP 4318":            "builder deployer feedback gateway monitor planner",
+			"out to 0.0.0.0/0 but " + private + " TCP 22":       "builder gateway monitor",
+			"out to 0.0.0.0/0 but " + private + " TCP 80":       "builder gateway monitor",
+			"out to 0.0.0.0/0 but " + private + " TCP 443":      "builder gateway monitor",
+			"in from lemnis.io/observe=true TCP 8080":           "gateway",
+			"in from lemnis.io/observe=true TCP 8081":           services,
+			"in from lemnis.io/ingress=true TCP 8080":           "gateway",
+			"in from lemnis.io/ingress=true TCP 20000 to 20999": "deployer",
+		}
+		got := map[string]string{}
+		for _, p := range c.policies {
+			subjects := strings.Join(picked(t, c, &p.Spec.PodSelector), " ")
+			for _, rule := range p.Spec.Ingress {
+				outside(got, "in from ", subjects, rule.From, rule.Ports)
+			}
+			for _, rule := range p.Spec.Egress {
+				outside(got, "out to ", subjects, rule.To, rule.Ports)
+			}
+		}
+		for _, way := range slices.Sorted(maps.Keys(got)) {
+			if got[way] != want[way] {
+				t.Errorf("%s, %s: %s, want %s", overlay, way, got[way], want[way])
+			}
+		}
+		if len(got) != len(want) {
+			t.Errorf("%s: %d ways, want %d", overlay, len(got), len(want))
+		}
+	}
+}
+
+// outside keeps, by direction, peer and port, which pods are reached by, or reach, what is not a pod of this namespace.
+func outside(ways map[string]string, direction, subjects string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
+	for _, peer := range peers {
+		var who string
+		switch {
+		case peer.IPBlock != nil:
+			who = peer.IPBlock.CIDR + " but " + strings.Join(peer.IPBlock.Except, " ")
+		case peer.NamespaceSelector != nil:
+			if who = metav1.FormatLabelSelector(peer.NamespaceSelector); peer.PodSelector != nil {
+				who += "," + metav1.FormatLabelSelector(peer.PodSelector)
+			}
+		default:
+			continue
+		}
+		for _, port := range ports {
+			where := "every port"
+			if port.Protocol != nil && port.Port != nil {
+				where = string(*port.Protocol) + " " + port.Port.String()
+			}
+			if port.EndPort != nil {
+				where += fmt.Sprintf(" to %d", *port.EndPort)
+			}
+			way := direction + who + " " + where
+			ways[way] = strings.TrimSpace(ways[way] + " " + subjects)
+		}
+	}
+}
+
 // note keeps, by "<target>:<port>", who may reach it among the pods.
 func note(t *testing.T, c cluster, ways map[string][]string, subjects []string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, inward bool) {
 	t.Helper()
