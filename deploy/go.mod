@@ -1,4 +1,4 @@
-module github.com/lemnis/lemnis/deploy/check
+module github.com/lemnis/lemnis/deploy
 
 go 1.26.0
 
@@ -200,13 +200,13 @@ require (
 )
 
 replace (
-	github.com/lemnis/lemnis/cmd/lemnis => ../../cmd/lemnis
-	github.com/lemnis/lemnis/internal => ../../internal
-	github.com/lemnis/lemnis/pkg/events => ../../pkg/events
-	github.com/lemnis/lemnis/services/builder => ../../services/builder
-	github.com/lemnis/lemnis/services/deployer => ../../services/deployer
-	github.com/lemnis/lemnis/services/feedback => ../../services/feedback
-	github.com/lemnis/lemnis/services/gateway => ../../services/gateway
-	github.com/lemnis/lemnis/services/monitor => ../../services/monitor
-	github.com/lemnis/lemnis/services/planner => ../../services/planner
+	github.com/lemnis/lemnis/cmd/lemnis => ../cmd/lemnis
+	github.com/lemnis/lemnis/internal => ../internal
+	github.com/lemnis/lemnis/pkg/events => ../pkg/events
+	github.com/lemnis/lemnis/services/builder => ../services/builder
+	github.com/lemnis/lemnis/services/deployer => ../services/deployer
+	github.com/lemnis/lemnis/services/feedback => ../services/feedback
+	github.com/lemnis/lemnis/services/gateway => ../services/gateway
+	github.com/lemnis/lemnis/services/monitor => ../services/monitor
+	github.com/lemnis/lemnis/services/planner => ../services/planner
 )
