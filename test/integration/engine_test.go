@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -96,6 +97,48 @@ func stackSecrets(t *testing.T) (dir, user string) {
 		t.Fatal(err)
 	}
 	return dir, env["LEMNIS_UID"] + ":" + env["LEMNIS_GID"]
+}
+
+// Every image says what it is, is not root's, and names a bill of materials; those on the small base are small.
+func TestImagesSayWhatTheyAre(t *testing.T) {
+	engine(t)
+	made, err := buildImages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"planner", "builder", "deployer", "monitor", "feedback", "gateway", "tools"} {
+		out, err := exec.Command("docker", "image", "inspect", made.of(name)).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []struct {
+			Size   int64
+			Config struct {
+				User       string
+				Entrypoint []string
+				Labels     map[string]string
+			}
+		}
+		if err := json.Unmarshal(out, &all); err != nil || len(all) != 1 {
+			t.Fatalf("%s: %d images, %v", name, len(all), err)
+		}
+		image, labels := all[0], all[0].Config.Labels
+		const oci = "org.opencontainers.image."
+		for _, label := range []string{"description", "source", "licenses", "version", "revision", "created"} {
+			if v := labels[oci+label]; v == "" || v == "unknown" {
+				t.Errorf("%s: its label %s is %q", name, label, v)
+			}
+		}
+		if labels[oci+"title"] != "lemnis-"+name || labels["io.lemnis.sbom"] != "/usr/share/lemnis/sbom.cdx.json" {
+			t.Errorf("%s: labels %v", name, labels)
+		}
+		if image.Config.User != "65532:65532" || len(image.Config.Entrypoint) != 1 {
+			t.Errorf("%s runs %v as %q", name, image.Config.Entrypoint, image.Config.User)
+		}
+		if image.Size >= 40_000_000 && name != "builder" && name != "tools" { // these hold git and toolchains
+			t.Errorf("%s has %d bytes; 40 MB are allowed", name, image.Size)
+		}
+	}
 }
 
 // The same source gives the same layers: nothing of an image depends on when or how often it was built.
