@@ -95,6 +95,9 @@ type file struct {
 // errOther says that the facts ask for another version than was fetched.
 var errOther = errors.New("another version has to run by now")
 
+// together is how long what serves waits for what else may serve: who had a new version would see the old one in between.
+const together = time.Second
+
 // fetch gets all that users are or may be served by and that does not run, at once and without the lock: while a registry hangs, users
 // can be taken back, and one version does not wait for another's.
 func (s *site) fetch(ctx context.Context, p *place) (map[string]file, error) {
@@ -104,18 +107,25 @@ func (s *site) fetch(ctx context.Context, p *place) (map[string]file, error) {
 	want := s.wanted.running(p.at)
 	missing := slices.DeleteFunc(want.users(), p.runs)
 	p.mu.free()
-	nothing := len(missing) == len(want.users()) // runs, as after the machine was started
 	fetched := make([]file, len(missing))
-	var wg sync.WaitGroup
-	for i, v := range missing {
-		wg.Go(func() {
-			fetched[i] = s.file(ctx, p.at, v)
-			if nothing && len(missing) > 1 && want.stable != nil && v.key() == want.stable.key() {
-				s.serve(ctx, p, v, fetched[i])
-			}
-		})
+	var rest sync.WaitGroup
+	for i := 1; i < len(missing); i++ {
+		rest.Go(func() { fetched[i] = s.file(ctx, p.at, missing[i]) })
 	}
-	wg.Wait()
+	if len(missing) > 0 {
+		fetched[0] = s.file(ctx, p.at, missing[0])
+	}
+	got := make(chan struct{})
+	go func() { defer close(got); rest.Wait() }()
+	if want.stable != nil && len(missing) == len(want.users()) { // nothing runs, as after the machine was started
+		select {
+		case <-got:
+		case <-ctx.Done():
+		case <-time.After(together):
+			s.serve(ctx, p, missing[0], fetched[0])
+		}
+	}
+	<-got
 	files := map[string]file{}
 	for i, v := range missing {
 		files[v.key()] = fetched[i]

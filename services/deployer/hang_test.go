@@ -544,10 +544,10 @@ func TestWhatWasNotTriedIsNotLost(t *testing.T) {
 		runs, lost                  []string
 		hindered                    string
 	}{
-		{"the candidate fails, and its baseline is not tried", good, bad, good, []string{"r1"}, []string{"r2"}, "r2"},
-		{"what serves fails, and what is kept is not tried", bad, good, good, []string{"r2", "r2/baseline"}, []string{"r1"}, ""},
-		{"the baseline fails, and the candidate runs", good, good, bad, []string{"r1", "r2"}, []string{"r2/baseline"}, "r2/baseline"},
-		{"what serves fails, and the candidate", bad, bad, good, nil, []string{"r1", "r2"}, "r2"},
+		{"the candidate fails, and its baseline is not tried", good, bad, good, []string{"r0", "r1"}, []string{"r2"}, "r2"},
+		{"what serves fails, and what is kept", bad, good, good, []string{"r2", "r2/baseline"}, []string{"r0", "r1"}, ""},
+		{"the baseline fails, and the candidate runs", good, good, bad, []string{"r0", "r1", "r2"}, []string{"r2/baseline"}, "r2/baseline"},
+		{"what serves fails, and the candidate", bad, bad, good, []string{"r0"}, []string{"r1", "r2"}, "r2"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx, s, _ := sickSite(t)

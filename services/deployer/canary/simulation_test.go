@@ -91,8 +91,8 @@ func plausible(hits, n int, share float64) bool {
 }
 
 // The method's figures are of the whole test, whose evidence is the mean of the error and the latency part: a quiet latency
-// part halves it. The error part alone is compared with 1/α unhalved, so it decides a little sooner (never later), and
-// rolls back 0.43 % of same versions (20,000 runs) where the whole test does 0.15 %; α allows 1 %.
+// part halves it. The error part alone is compared with 1/α unhalved, so it decides a little sooner (never later), of what is twice
+// as bad the sooner the less of the users it gets (38,000 requests where it gets half of them as in the method's figures), and rolls back 0.43 % of same versions (20,000 runs) where the whole test does 0.15 %; α allows 1 %.
 func TestSimulationReachesTheMethodsFigures(t *testing.T) {
 	for i, test := range []struct {
 		name    string
@@ -103,7 +103,7 @@ func TestSimulationReachesTheMethodsFigures(t *testing.T) {
 	}{
 		{"same version", steady(0.001, 0.001), 0.0043, 0, 14},
 		{"same version, shared outage", outage, 0.001, 0, 0},
-		{"0.1 to 0.2 %", steady(0.002, 0.001), 0.991, 44000, 0},
+		{"0.1 to 0.2 %", steady(0.002, 0.001), 0.991, 33000, 0},
 		{"0.1 to 0.5 %", steady(0.005, 0.001), 0.9999, 2900, 0},
 		{"0.1 to 1 %", steady(0.01, 0.001), 0.9999, 831, 0},
 		{"0.1 to 5 %", steady(0.05, 0.001), 0.9999, 106, 0},
