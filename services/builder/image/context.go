@@ -128,11 +128,16 @@ func (c Context) read(name string, most int64) ([]byte, error) {
 	if !slices.Contains(c.Paths, name) {
 		return nil, fmt.Errorf("%w: %s: %w in the commit", ErrContext, name, fs.ErrNotExist)
 	}
-	m, err := look(c.Root, name)
+	m, err := c.look(name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrContext, err)
+		return nil, err
 	}
 	defer func() { _ = m.close() }()
+	if m.content == nil {
+		if err := c.same(name, m); err != nil {
+			return nil, err
+		}
+	}
 	if m.content == nil || m.Size > most {
 		return nil, fmt.Errorf("%w: %s is no file of at most %d bytes", ErrContext, name, most)
 	}
@@ -141,6 +146,18 @@ func (c Context) read(name string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrContext, err)
 	}
 	return text, c.same(name, m)
+}
+
+// look looks at one. What could be looked at before the steps and can not be now, whatever is in the way, is not as it was.
+func (c Context) look(name string) (member, error) {
+	m, err := look(c.Root, name)
+	if _, told := c.As[name]; told && err != nil {
+		return m, c.changed(name)
+	}
+	if err != nil {
+		return m, fmt.Errorf("%w: %w", ErrContext, err)
+	}
+	return m, nil
 }
 
 // same says whether one that was read is as it has to be.
@@ -239,15 +256,12 @@ type writer struct {
 }
 
 func (w *writer) add(c Context, name, at string) error {
-	m, err := look(c.Root, name)
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, told := c.As[name]; told {
-			return c.changed(name)
-		}
-		return nil // a step has removed it
+	m, err := c.look(name)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil // a step has removed it, or the folder that it was in, and may
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrContext, err)
+		return err
 	}
 	defer func() { _ = m.close() }()
 	m.Name = at

@@ -427,17 +427,20 @@ func TestWhatIsNotAsTheCommitHasItIsRefused(t *testing.T) {
 		change func(dir string) error
 		file   string // which is refused
 	}{
-		"nothing":                 {func(string) error { return nil }, ""},
-		"the same text again":     {again("app/a", func(at string) error { return os.WriteFile(at, []byte("x"), 0o640) }), ""},
-		"a new file":              {write("app/new", "x"), ""},
-		"what is ignored":         {write("app/log.txt", "y"), ""},
-		"another text":            {write("app/a", "y"), "app/a"},
-		"more text":               {write("app/a", "xx"), "app/a"},
-		"it can be run":           {func(dir string) error { return os.Chmod(filepath.Join(dir, "app", "a"), 0o700) }, "app/a"},
-		"it is gone":              {again("app/a", func(string) error { return nil }), "app/a"},
-		"it is a link":            {again("app/a", func(at string) error { return os.Symlink("x", at) }), "app/a"},
-		"it is a pipe":            {again("app/a", func(at string) error { return syscall.Mkfifo(at, 0o600) }), "app/a"},
-		"it is a folder":          {again("app/a", func(at string) error { return os.Mkdir(at, 0o700) }), "app/a"},
+		"nothing":             {func(string) error { return nil }, ""},
+		"the same text again": {again("app/a", func(at string) error { return os.WriteFile(at, []byte("x"), 0o640) }), ""},
+		"a new file":          {write("app/new", "x"), ""},
+		"what is ignored":     {write("app/log.txt", "y"), ""},
+		"another text":        {write("app/a", "y"), "app/a"},
+		"more text":           {write("app/a", "xx"), "app/a"},
+		"it can be run":       {func(dir string) error { return os.Chmod(filepath.Join(dir, "app", "a"), 0o700) }, "app/a"},
+		"it is gone":          {again("app/a", func(string) error { return nil }), "app/a"},
+		"it is a link":        {again("app/a", func(at string) error { return os.Symlink("x", at) }), "app/a"},
+		"it is a pipe":        {again("app/a", func(at string) error { return syscall.Mkfifo(at, 0o600) }), "app/a"},
+		"it is a folder":      {again("app/a", func(at string) error { return os.Mkdir(at, 0o700) }), "app/a"},
+		"its folder is a file": {func(dir string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "app")), write("app", "x")(dir))
+		}, "app/a"},
 		"a link leads elsewhere":  {again("link", func(at string) error { return os.Symlink("elsewhere", at) }), "link"},
 		"the Dockerfile":          {write("Dockerfile", "FROM other"), "Dockerfile"},
 		"what says what is taken": {write(".dockerignore", ""), ".dockerignore"},
@@ -471,6 +474,41 @@ func TestWhatIsNotAsTheCommitHasItIsRefused(t *testing.T) {
 	}
 	if _, err := (Context{Root: root, Dockerfile: "Dockerfile", Paths: names, Time: commit, As: as}).Text(); !errors.Is(err, ErrContext) || !strings.Contains(err.Error(), "Dockerfile is not as it was") {
 		t.Errorf("the Dockerfile is read: %v", err)
+	}
+}
+
+// What a step puts in the way of a file of the commit changes that file too, and its result may not be taken another time.
+func TestWhatIsInTheWayOfTheCommitsFilesIsAChange(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		folder string
+		change func(dir string) error
+		file   string
+	}{
+		"no Dockerfile": {".", func(dir string) error { return os.Remove(filepath.Join(dir, "Dockerfile")) }, "Dockerfile"},
+		"a folder for the Dockerfile": {".", func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "Dockerfile")), os.Mkdir(filepath.Join(dir, "Dockerfile"), 0o700))
+		}, "Dockerfile"},
+		"a link out": {".", func(dir string) error {
+			return errors.Join(os.RemoveAll(filepath.Join(dir, "app")), os.Symlink("/", filepath.Join(dir, "app")))
+		}, "app/.dockerignore"},
+		"all is taken, of a folder": {"app", func(dir string) error { return os.Remove(filepath.Join(dir, "app", ".dockerignore")) }, "app/.dockerignore"},
+		"a link to what says is ignored": {"app", func(dir string) error {
+			return errors.Join(os.Remove(filepath.Join(dir, "app", ".dockerignore")), os.Symlink("a", filepath.Join(dir, "app", ".dockerignore")))
+		}, "app/.dockerignore"},
+	} {
+		root, names := tree(t, "Dockerfile|FROM scratch", "app/a|x", "app/.dockerignore|a")
+		as, err := SumsOf(t.Context(), root, slices.Values(names))
+		if err == nil {
+			err = c.change(root.Name())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Context{Root: root, Folder: c.folder, Dockerfile: "Dockerfile", Paths: names, Time: commit, As: as}.Write(t.Context(), io.Discard)
+		if !errors.Is(err, ErrContext) || !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), c.file+" is not as it was") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -134,6 +134,20 @@ func TestAStepThatDoesNotSayWhatItChangesIsRunAgain(t *testing.T) {
 	}
 }
 
+// Nor is it where no file is named: what an image is made of is gone as a whole.
+func TestAStepThatRemovesTheContextIsRunAgain(t *testing.T) {
+	t.Parallel()
+	kept := t.TempDir()
+	for range 2 {
+		files := map[string]string{"app/version": "old", "Dockerfile": "FROM scratch\nCOPY version /\n", ".lemnis.yaml": "steps: [{name: a, run: rm -r app}]\npackage: {dockerfile: Dockerfile, context: app}\n"}
+		engine := &noEngine{}
+		r := run(t, pipeline.Spec{Dir: project(t, files), At: "/work", Image: engine, Files: files, Kept: kept, Tree: "tree", Name: "before"})
+		if failed, _ := r.Failed(); failed.Cause != pipeline.CausePackage || engine.asked || len(r.Reused()) > 0 {
+			t.Errorf("asked: %v, %+v\n%s", engine.asked, r.Steps, r.LogTail)
+		}
+	}
+}
+
 // nothing is a store that has nothing.
 type nothing struct{ pipeline.Shared }
 

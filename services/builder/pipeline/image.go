@@ -69,15 +69,15 @@ func (r *run) buildImage(ctx context.Context, p definition.Package, tasks []defi
 	defer cancel()
 	defer func() {
 		if err != nil && ctx.Err() == nil && limited.Err() != nil {
-			ended, err = executor.Result{Cause: executor.CauseTimeLimit, Reason: fmt.Sprintf("not done after %s", whole)}, nil
+			ended.Cause, ended.Reason, err = executor.CauseTimeLimit, fmt.Sprintf("not done after %s", whole), nil
 		}
 	}()
 	build, end, err := r.imageOf(limited, p, tasks, scratch)
 	switch {
-	case errors.Is(err, image.ErrChanged):
-		return executor.Result{Cause: CausePackage, Reason: err.Error()}, r.forget()
 	case errors.Is(err, image.ErrDiskFull):
 		return executor.Result{Cause: executor.CauseDiskFull, Reason: err.Error()}, nil
+	case errors.Is(err, image.ErrContext) && r.before != nil: // a step may have brought it about
+		return executor.Result{Cause: CausePackage, Reason: err.Error()}, r.forget()
 	case errors.Is(err, image.ErrContext):
 		return executor.Result{Cause: CausePackage, Reason: err.Error()}, nil
 	case errors.Is(err, image.ErrDockerfile):
