@@ -140,8 +140,8 @@ func (s *site) serve(ctx context.Context, p *place, stable version, f file) {
 		return
 	}
 	defer p.mu.free()
-	if now := s.wanted.running(p.at).stable; now == nil || now.key() != stable.key() {
-		return
+	if now := s.wanted.running(p.at).stable; now == nil || now.key() != stable.key() || p.runs(stable) {
+		return // another call was first, and may have routed users to more than this
 	}
 	if upstream, err := s.start(ctx, p, stable, f); err == nil {
 		_ = p.route(ctx, proxy.Routes{Stable: upstream})

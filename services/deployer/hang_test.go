@@ -370,6 +370,23 @@ func TestWhatServesDoesNotWaitForTheCandidatesRegistry(t *testing.T) {
 	<-placed
 }
 
+// Of two calls after a restart one may have what the other waits for still: that one does not take users back from it.
+func TestWhatServesTakesNobodyBack(t *testing.T) {
+	ctx, s, _ := sickSite(t)
+	where := at{"shop", "prod/api"}
+	serves(s, where)
+	p, err := s.place(ctx, where)
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := proxy.Routes{Stable: proxy.Upstream{Version: "r1", URL: "http://127.0.0.1:1"}, Canary: &proxy.Upstream{Version: "r2", URL: "http://127.0.0.1:2"}, Weight: 0.4}
+	p.routes = routes
+	s.serve(ctx, p, version{id: "r1", artifact: events.ArtifactDetail{Digest: "sha256:1"}}, file{})
+	if p.routes.Canary == nil || p.routes.Weight != routes.Weight {
+		t.Errorf("%+v", p.routes)
+	}
+}
+
 // A registry that sends a little now and then is given up for the version, and the effect ends before its place's turn does.
 func TestARegistryThatTrickles(t *testing.T) {
 	ctx, s, _ := sickSite(t)
