@@ -31,6 +31,7 @@ type letter struct {
 	phase     events.Phase
 	aggregate string
 	tries     uint64
+	again     uint64 // place of the claim that had it sent again, where the message keeps its own
 	reason    error
 }
 
@@ -52,7 +53,11 @@ func buryLetter(ctx context.Context, h Host, l letter) error {
 	if l.tries > 0 {
 		msg.Header[HeaderTries] = []string{formatUint(l.tries)}
 	}
-	msg.Header[headerMsgID] = []string{fmt.Sprintf("d/%s/%d/%s", l.phase, l.sequence, l.aggregate)}
+	id := fmt.Sprintf("d/%s/%d/%s", l.phase, l.sequence, l.aggregate)
+	if l.again > 0 { // or the stream takes it for the letter of before
+		id += "/" + formatUint(l.again)
+	}
+	msg.Header[headerMsgID] = []string{id}
 	h.Log.Error("dead letter", zap.Uint64("sequence", l.sequence), zap.String("subject", l.subject),
 		zap.String("aggregate", l.aggregate), zap.Error(l.reason))
 	for {
@@ -80,6 +85,7 @@ type Letter struct {
 	// Of an event that could not be handed on: to whom, as kind/key, and how often it was tried.
 	Aggregate string
 	Tries     uint64
+	Again     uint64 // place of the claim that had it sent again; 0: it was not
 }
 
 // Bury puts a message from outside into the dead letter stream, once, and returns when it is there
@@ -93,7 +99,7 @@ func Bury(ctx context.Context, h Host, l Letter) error {
 	}
 	return buryLetter(ctx, h, letter{
 		header: header, data: l.Data, subject: l.Subject, sequence: l.Sequence, project: l.Project,
-		phase: events.Phase(l.Inbox), reason: l.Reason, aggregate: l.Aggregate, tries: l.Tries,
+		phase: events.Phase(l.Inbox), reason: l.Reason, aggregate: l.Aggregate, tries: l.Tries, again: l.Again,
 	})
 }
 

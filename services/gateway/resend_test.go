@@ -260,6 +260,33 @@ func TestASubscriptionsDeadLetter(t *testing.T) {
 	}
 }
 
+// A sink that refuses once more makes another dead letter, at once too, which can be sent again in its turn.
+func TestASubscriptionsDeadLetterFailsAgain(t *testing.T) {
+	w := newWorld(t, openSinks)
+	sink := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("WebHook-Allowed-Origin", "*")
+		if r.Method == http.MethodPost {
+			rw.WriteHeader(http.StatusBadRequest)
+		}
+	}))
+	defer sink.Close()
+	resp, body := w.send(http.MethodPost, "/subscriptions", `{"protocol":"HTTP","sink":"`+sink.URL+`","config":{"project":"shop"}}`, "Content-Type", "application/json")
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatal(body)
+	}
+	w.state(fact("shop", "t1", events.Plan, ticket("t1", "x").Content))
+	first := w.letters(1).DeadLetters[0]
+	w.resend(200, first.Sequence, "")
+	second := w.letters(2).DeadLetters[1]
+	if second.Origin != first.Origin || second.ID != first.ID {
+		t.Errorf("%+v, then %+v", first, second)
+	}
+	if r := w.resend(200, second.Sequence, ""); r.Already {
+		t.Errorf("the second was not sent again yet: %+v", r)
+	}
+	w.letters(3)
+}
+
 func TestDeadLettersAreFound(t *testing.T) {
 	w := newWorld(t)
 	js := w.submitter()

@@ -203,5 +203,6 @@ func (w *worker) bury(ctx context.Context, a *attempt, reason string) bool {
 	return service.Bury(ctx, w.host, service.Letter{
 		Header: a.item.stored, Data: a.item.body, Subject: a.item.subject, Sequence: a.item.sequence, Project: a.item.project,
 		Inbox: DeadLetters, Aggregate: LetterPrefix + w.record.Spec.ID, Tries: uint64(a.tries), Reason: errors.New(reason),
+		Again: w.record.askedAgain(a.item.sequence),
 	}) == nil
 }

@@ -56,6 +56,16 @@ func (m *Manager) Resend(ctx context.Context, id string, number, sequence uint64
 	return ErrConflict
 }
 
+// askedAgain is the number by which a fact was asked for after all the last time, 0 where it was not.
+func (r *record) askedAgain(sequence uint64) uint64 {
+	for _, a := range slices.Backward(r.Again) {
+		if a.Sequence == sequence {
+			return a.Number
+		}
+	}
+	return 0
+}
+
 // takeUp opens what is to be delivered after all.
 func (s *state) takeUp(waiting []resending) {
 	for _, a := range waiting {
