@@ -253,14 +253,16 @@ func (s *site) arrange(ctx context.Context, p *place, files map[string]file) ([]
 // settle is converge, and then what is kept to go back to, which no effect waits for.
 func (s *site) settle(ctx context.Context, where at) error {
 	err := s.converge(ctx, where)
-	if ctx.Err() != nil {
+	return errors.Join(err, s.keep(ctx, where))
+}
+
+// keep starts what a place keeps to go back to, unless it runs.
+func (s *site) keep(ctx context.Context, where at) error {
+	p, err := s.place(ctx, where)
+	if err != nil {
 		return err
 	}
-	p, opened := s.place(ctx, where)
-	if opened != nil {
-		return errors.Join(err, opened)
-	}
-	return errors.Join(err, s.spare(ctx, p))
+	return s.spare(ctx, p)
 }
 
 // spare starts what is kept to go back to, unless it runs.

@@ -265,7 +265,14 @@ func (s *site) restore(ctx context.Context, begun func()) {
 func (s *site) restoreAt(ctx context.Context, turns *turns, where at) {
 	for pause := 500 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		var err error
-		turns.turn(ctx, func(turn context.Context) { err = s.settle(turn, where) })
+		turns.turn(ctx, func(turn context.Context) {
+			if err = s.converge(turn, where); err != nil {
+				return
+			}
+			if kept := s.keep(turn, where); kept != nil { // the look tells of it, and tries again
+				s.options.Log("what is kept to go back to does not run", "at", where.String(), "error", kept.Error())
+			}
+		})
 		if ctx.Err() != nil {
 			return
 		}
