@@ -116,9 +116,9 @@ func accountsConfig(services []serviceUser, outsiders []outsider) string {
 	return b.String()
 }
 
-func outsideAccount(b *strings.Builder, o outsider) {
+// granted are the subjects that it may publish and subscribe to.
+func (o outsider) granted() (publish, subscribe []string) {
 	facts := o.facts()
-	var publish []string
 	for _, g := range gates(o.name) {
 		if !strings.Contains(g.outside, ".CONSUMER.CREATE.") {
 			publish = append(publish, g.outside)
@@ -129,7 +129,12 @@ func outsideAccount(b *strings.Builder, o outsider) {
 		}
 	}
 	publish = append(publish, nextSubject("*"), ackSubject("*"))
-	subscribe := append(slices.Clone(facts), "_INBOX.>")
+	return publish, append(facts, "_INBOX.>")
+}
+
+func outsideAccount(b *strings.Builder, o outsider) {
+	facts := o.facts()
+	publish, subscribe := o.granted()
 	may := fmt.Sprintf("permissions: {publish: {allow: %s}, subscribe: {allow: %s}}", list(publish), list(subscribe))
 	fmt.Fprintf(b, "  %q {\n    users: [\n", accountOf(o.name))
 	if len(o.keys) == 0 && o.name == Local {

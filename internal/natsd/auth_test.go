@@ -31,11 +31,14 @@ type closed struct {
 	seeds   map[string][]byte
 }
 
+// reads are the projects whose facts the principals may read.
+var reads = map[string][]string{"jenkins": {"shop"}, "audit": {natsd.AnyProject}}
+
 func startClosed(t *testing.T, change ...func(*natsd.Options)) *closed {
 	t.Helper()
 	c := &closed{t: t, dir: t.TempDir(), seeds: map[string][]byte{}}
 	c.change(func(k *natsd.Keyring) (err error) {
-		for _, e := range []natsd.Entry{{Name: "jenkins", Reads: []string{"shop"}}, {Name: "audit", Reads: []string{natsd.AnyProject}}, {Name: "mute"}, {Name: "planner", Service: true}} {
+		for _, e := range []natsd.Entry{{Name: "jenkins", Reads: reads["jenkins"]}, {Name: "audit", Reads: reads["audit"]}, {Name: "mute"}, {Name: "planner", Service: true}} {
 			if c.seeds[e.Name], err = k.Add(e, time.Now()); err != nil {
 				return err
 			}
@@ -205,6 +208,22 @@ func TestEverySubject(t *testing.T) {
 		"$JS.API.CONSUMER.MSG.NEXT.SUBMIT_jenkins.gateway":     "gateway",
 		"$JS.ACK.TIMERS.fired-plan.1.1.1.1.0":                  "planner",
 		"$JS.ACK.SUBMIT_jenkins.gateway.1.1.1.1.0":             "gateway",
+		"$JS.API.CONSUMER.INFO.LIFECYCLE.a":                    services + " " + outsiders, // the guard answers for their own only
+		"$JS.API.CONSUMER.DELETE.LIFECYCLE.a":                  services + " " + outsiders, // as this
+		"$JS.API.CONSUMER.MSG.NEXT.LIFECYCLE.a":                services + " " + outsiders, // theirs leads nowhere but to consumers that the guard has opened
+		"$JS.ACK.LIFECYCLE.a.1.1.1.1.0":                        services + " " + outsiders, // as this
+		"$JS.API.DIRECT.GET.LIFECYCLE.lifecycle.shop.x":        services,
+		"$JS.API.DIRECT.GET.SNAPSHOTS.snapshots.plan.x.y":      services,
+		"$JS.API.STREAM.MSG.GET.KV_LEASES":                     services,
+		"$JS.API.CONSUMER.CREATE.KV_LEASES.a.$KV.LEASES.>":     services,
+		"$JS.API.CONSUMER.DELETE.KV_LEASES.a":                  services,
+		"$JS.FC.KV_LEASES.a":                                   services,
+		"$JS.FC.LIFECYCLE.a":                                   "gateway",
+		"$JS.API.STREAM.LIST":                                  "gateway",
+		"$JS.API.STREAM.UPDATE.SUBMIT_jenkins":                 "gateway",
+		"webhooks.shop.github":                                 "gateway",
+		"snapshots.gateway.index.x":                            "gateway",
+		"logs.shop.run.step":                                   "builder",
 	}
 	for phase, owner := range phaseOf {
 		table["lifecycle.shop."+phase+".ticket.created.t1"] = owner
@@ -212,12 +231,32 @@ func TestEverySubject(t *testing.T) {
 		table["deadletter.shop."+phase] = owner + " gateway"
 		table["timers.set."+phase+".x"] = owner
 		table["$KV.LEASES."+phase] = owner
+		table["snapshots."+phase+".item.x"] = owner
+		table["$JS.API.CONSUMER.CREATE.TIMERS.fired-"+phase+".timers.fired."+phase+".>"] = owner
+		table["$JS.API.CONSUMER.INFO.TIMERS.fired-"+phase] = owner + " gateway" // which may look at all, and take none
+		table["$JS.API.CONSUMER.MSG.NEXT.TIMERS.fired-"+phase] = owner
+		table["$JS.ACK.TIMERS.fired-"+phase+".1.1.1.1.0"] = owner
 	}
 	subscriptions := map[string]string{
 		"lifecycle.shop.>": "jenkins audit", "lifecycle.food.>": "audit", "lifecycle.>": "audit", "claims.>": "", "results.>": "", "submit.>": "", "timers.>": "",
 		"$KV.>": "", ">": "", "_SVC.>": "", "_SVC.planner.>": "planner", "_INBOX.>": outsiders, "deadletter.>": "", "$JS.>": "", "_WALL.>": "", "_R_.>": "", "lifecycle.*.plan.>": "audit",
 	}
+	for _, service := range strings.Fields(services) {
+		subscriptions["_SVC."+service+".>"] = service
+	}
 	for _, name := range who {
+		// All that is granted has a row.
+		publish, subscribe := natsd.Granted(name, reads[name]...)
+		for _, granted := range publish {
+			if !within(table, name, granted) {
+				t.Errorf("%s may publish %s, which no row says", name, granted)
+			}
+		}
+		for _, granted := range subscribe {
+			if !slices.Contains(strings.Fields(subscriptions[granted]), name) {
+				t.Errorf("%s may subscribe to %s, which no row says", name, granted)
+			}
+		}
 		t.Run(name, func(t *testing.T) {
 			dial := func(o ...nats.Option) (*nats.Conn, error) { return c.ConnectAs(name, o...) }
 			if strings.Contains(outsiders, name) {
@@ -269,6 +308,16 @@ func TestEverySubject(t *testing.T) {
 			t.Error("an unknown key gets in")
 		}
 	})
+}
+
+// within tells whether a row lets somebody publish to a subject of the pattern.
+func within(rows map[string]string, name, pattern string) bool {
+	for subject, allowed := range rows {
+		if slices.Contains(strings.Fields(allowed), name) && server.SubjectsCollide(subject, pattern) {
+			return true
+		}
+	}
+	return false
 }
 
 // door is a subject that a credential may publish to.
