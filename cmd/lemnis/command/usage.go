@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -101,7 +102,25 @@ func flagError(c *cobra.Command, err error) error {
 		}
 		return usage("%s has no flag --%s; `%s --help` lists them", c.CommandPath(), name, c.CommandPath())
 	}
+	if wrong, is := errors.AsType[*pflag.InvalidValueError](err); is {
+		if want := wanted(wrong.GetFlag().Value.Type()); want != "" {
+			return usage("%s: --%s: %q is no %s", c.CommandPath(), wrong.GetFlag().Name, wrong.GetValue(), want)
+		}
+	}
 	return usage("%s: %s", c.CommandPath(), text)
+}
+
+// wanted says what a flag of a number or a time takes; others say it themselves.
+func wanted(kind string) string {
+	switch kind {
+	case "int", "int64":
+		return "whole number"
+	case "float64":
+		return "number"
+	case "duration":
+		return "duration, such as 90s or 2h"
+	}
+	return ""
 }
 
 // didYouMean names what is nearest to a mistyped word; empty when nothing is near.
