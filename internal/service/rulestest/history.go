@@ -2,6 +2,7 @@ package rulestest
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"os"
@@ -22,7 +23,7 @@ type Play func(t T, s *Stream)
 // Histories replays what streams of the project p once held, one structured CloudEvent a line, as GET /events shows them, in
 // testdata/histories. Today's rules have to make the same facts of the same causes. A difference is a change of meaning:
 // raise the fold's Version where it folds otherwise, say so in the changelog, name each difference in a file NAME.differences
-// beside the history (KIND/KEY for cause N: why; a line each), and record a new one (go test -record): a recorded file is never
+// beside the history (KIND/KEY for cause N: DIGEST why; a line each, the digest is of what is decided today), and record a new one (go test -record): a recorded file is never
 // changed. It also shows that a replay can fail: each fact in turn is left out, made up, and given to a wrong cause.
 func Histories(t *testing.T, p events.Project, define func() []service.Definition, plays map[string]Play) {
 	t.Helper()
@@ -37,6 +38,15 @@ func Histories(t *testing.T, p events.Project, define func() []service.Definitio
 		if err := write(file, s.Events); err != nil {
 			t.Fatal(err)
 		}
+	}
+	named, err := filepath.Glob(filepath.Join(folder, "*.differences"))
+	for _, file := range named {
+		if _, missing := os.Stat(strings.TrimSuffix(file, ".differences") + ".jsonl"); missing != nil {
+			t.Errorf("%s: of no history: %v", file, missing)
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(folder, "*.jsonl"))
 	if err != nil || len(files) < len(plays) {
@@ -58,9 +68,18 @@ func Histories(t *testing.T, p events.Project, define func() []service.Definitio
 	}
 }
 
-// unnamed is what differs and is not named in the file, and what is named there and does not differ. Without the file nothing may
+// difference is a decision that is not the recorded one.
+type difference struct{ where, recorded, decided string }
+
+func (d difference) String() string {
+	return fmt.Sprintf("%s: %s was recorded %s, decided %s", d.where, d.digest(), d.recorded, d.decided)
+}
+
+func (d difference) digest() string { return fmt.Sprintf("%.4x", sha256.Sum256([]byte(d.decided))) }
+
+// unnamed is what differs and is not named in the file, and what is named there and does not differ so. Without the file nothing may
 // differ.
-func unnamed(t *testing.T, file string, differences []string) (out []string) {
+func unnamed(t *testing.T, file string, differences []difference) (out []string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil && !os.IsNotExist(err) {
@@ -68,18 +87,19 @@ func unnamed(t *testing.T, file string, differences []string) (out []string) {
 	}
 	named := map[string]bool{}
 	for line := range strings.Lines(string(data)) {
-		where, _, _ := strings.Cut(line, ": ")
-		named[where] = true
+		where, rest, _ := strings.Cut(line, ": ")
+		digest, _, _ := strings.Cut(rest, " ")
+		named[where+": "+digest] = true
 	}
-	for _, difference := range differences {
-		where, _, _ := strings.Cut(difference, ": ")
-		if !named[where] {
-			out = append(out, difference)
+	for _, d := range differences {
+		name := d.where + ": " + d.digest()
+		if !named[name] {
+			out = append(out, d.String())
 		}
-		delete(named, where)
+		delete(named, name)
 	}
-	for where := range named {
-		out = append(out, where+": said to differ, and does not")
+	for name := range named {
+		out = append(out, name+": said to differ so, and does not")
 	}
 	return out
 }
@@ -135,12 +155,19 @@ func read(t *testing.T, file string) (all []events.Event) {
 }
 
 // replay decides over the causes in order, folds the recorded facts, and says where a decision is not what was recorded.
-func replay(t *testing.T, p events.Project, definitions []service.Definition, all []events.Event) (differences []string) {
+func replay(t *testing.T, p events.Project, definitions []service.Definition, all []events.Event) (differences []difference) {
 	t.Helper()
 	s := New(p, definitions...)
 	type decided struct {
 		place
 		cause uint64
+	}
+	where := func(at decided) string { return fmt.Sprintf("%s/%s for cause %d", at.kind, at.key, at.cause) }
+	text := func(stands bool, content any) string {
+		if !stands {
+			return "nothing"
+		}
+		return Text(content)
 	}
 	recorded := map[decided]events.Event{}
 	for _, e := range all {
@@ -155,8 +182,7 @@ func replay(t *testing.T, p events.Project, definitions []service.Definition, al
 			delete(recorded, at)
 			now, ok := s.decide(t, d, a, key, cause)
 			if ok != stands || ok && Text(was.Content) != Text(now.Content) {
-				differences = append(differences, fmt.Sprintf("%s/%s for cause %d: recorded %v %s, decided %v %s",
-					at.kind, at.key, at.cause, stands, Text(was.Content), ok, Text(now.Content)))
+				differences = append(differences, difference{where(at), text(stands, was.Content), text(ok, now.Content)})
 			}
 			if stands {
 				s.evolve(t, d, a, was)
@@ -164,7 +190,7 @@ func replay(t *testing.T, p events.Project, definitions []service.Definition, al
 		})
 	}
 	for at := range recorded {
-		differences = append(differences, fmt.Sprintf("%s/%s for cause %d: recorded, and nothing asks for it", at.kind, at.key, at.cause))
+		differences = append(differences, difference{where(at), "a fact", "nothing, as nothing asks for it"})
 	}
 	return differences
 }
