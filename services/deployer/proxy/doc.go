@@ -20,7 +20,7 @@
 //
 // On the quick way (quick.go) a request that has come whole, in 4 KiB, and can be read in one way only (plain.go) is sent on in one
 // piece, and so is its answer when it is of the same kind, in 16 KiB: by loops that wait for all connections at once (loop.go). What
-// is not like that, or takes more than 100 ms, goes to net/http's server with all that was read, and the connection stays there:
+// is not like that, or takes more than 100 ms, goes (hand.go) to net/http's server with all that was read, and the connection stays there:
 // chunks, streams, upgrades, HTTP/2, expectations, larger bodies, and every head that is odd in any respect.
 //
 // There a request with all its headers but those of the hop goes to the upstream over a connection that waited, if it still stands, or a

@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// How a client of the quick way, and the request that is under way, get to net/http's server.
+
+// hand has net/http go on with a client, and with the request that is under way. The error is why that can not go on.
+func (c *client) hand(failed error) {
+	f, up := c.share.f, c.up
+	h := &handedConn{f: f, before: bytes.Clone(c.in)}
+	c.loop.unwatch(c.fd)
+	c.used(len(c.in), &c.loop.small)
+	var b *begun
+	last, path := refused, ""
+	if c.q != nil {
+		last, path = unanswered, string(c.q.path)
+		b = &begun{x: &exchange{target: c.to, feature: c.feature, start: c.start, headed: c.headed}, cookie: c.cookie, err: failed}
+		h.begun.Store(b)
+		c.loop.reuse(c.q)
+	}
+	if up != nil {
+		if len(up.out) > 0 {
+			b.err = errUntaken
+		}
+		c.loop.unwatch(up.fd)
+	}
+	c.gone()
+	go func() {
+		defer f.clients.remove()
+		switch {
+		case up == nil:
+		case b.err != nil:
+			_ = syscall.Close(up.fd)
+		default:
+			if conn, err := opened(up.fd, ""); err != nil {
+				b.err = err
+			} else {
+				b.c = newConnection(conn, up.address, up.epoch)
+				b.c.before, b.c.used = up.in, up.before
+			}
+		}
+		conn, err := opened(c.fd, last)
+		h.Conn = conn
+		switch {
+		case err == nil:
+			select {
+			case f.handed.conns <- h:
+				return
+			case <-f.handed.done:
+			}
+		case b != nil: // the upstream may have done it: it is counted, and nobody else tells of it
+			b.x.count(true)
+			f.logFailed(b.x, path, errors.Join(b.err, err))
+		default:
+			f.unserved.Add(1)
+			f.config.Log("request refused", "environment", f.config.Environment, "service", f.config.Service, "error", err.Error())
+		}
+		_ = h.Close()
+	}()
+}
+
+// unanswered is for a client that net/http could not be given with its request, and refused for one whose request was not sent on.
+const (
+	unanswered = "HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+	refused    = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+)
+
+var errUntaken = errors.New("the upstream does not read its request")
+
+// begun is a request on its way, and what marks its user.
+type begun struct {
+	x      *exchange
+	cookie string
+	c      *connection // the request went over it; nil: over none yet
+	err    error       // why it can not go on
+}
+
+// handedConn is a connection that the quick way has begun with, for net/http.
+type handedConn struct {
+	net.Conn
+	f      *Front
+	before []byte                // was read, and not used
+	begun  atomic.Pointer[begun] // for the handler to go on with
+}
+
+// CloseWrite is net/http's, which so tells a client that nothing more comes while it still reads.
+func (h *handedConn) CloseWrite() error {
+	if half, ok := h.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+func (h *handedConn) Read(p []byte) (int, error) {
+	if len(h.before) == 0 {
+		return h.Conn.Read(p)
+	}
+	n := copy(p, h.before)
+	h.before = h.before[n:]
+	return n, nil
+}
+
+// Write bounds the wait for a client that takes no more of its answer.
+func (h *handedConn) Write(p []byte) (int, error) {
+	_ = h.SetWriteDeadline(time.Now().Add(h.f.stall))
+	return h.Conn.Write(p)
+}
+
+// Close also ends a request that was sent on, and that net/http did not get to.
+func (h *handedConn) Close() error {
+	if b := h.begun.Swap(nil); b != nil {
+		if b.c != nil {
+			_ = b.c.Close()
+		}
+		h.f.leave(b.x.version)
+	}
+	if h.Conn == nil {
+		return nil
+	}
+	return h.Conn.Close()
+}
+
+type connKey struct{}
+
+// begunBefore is what the quick way has begun of a request; nil: nothing.
+func begunBefore(r *http.Request) *begun {
+	if h, is := r.Context().Value(connKey{}).(*handedConn); is {
+		return h.begun.Swap(nil)
+	}
+	return nil
+}
+
+// handed are the connections that net/http goes on with: a listener to it.
+type handed struct {
+	net.Listener
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (h *handed) Accept() (net.Conn, error) {
+	select {
+	case c := <-h.conns:
+		return c, nil
+	case <-h.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (h *handed) Close() error {
+	h.once.Do(func() { close(h.done) })
+	return nil
+}
