@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -32,26 +33,62 @@ type objects struct {
 	told      int64 // bytes of contents
 }
 
-// complaint is the beginning of what a process says of errors. All of it is read, as one whose pipe is full would wait for ever.
+// complaint is the beginning of what a process says of errors. All of it is read as it comes, as one whose pipe is full would wait for ever;
+// and what was said before an answer is known once that answer was read, as the pipe is then read by whoever wants to know.
 type complaint struct {
+	pipe *os.File
+	fd   int // of pipe, which does not block
 	mu   sync.Mutex
 	text []byte
 }
 
 const mostComplaint = 2000
 
-func (c *complaint) Write(text []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.text = append(c.text, text[:min(len(text), mostComplaint-len(c.text))]...)
-	return len(text), nil
+// listen reads what is written to the file it returns, until that is closed everywhere or close is called.
+func (c *complaint) listen() (*os.File, error) {
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	raw, err := from.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { c.fd = int(fd) })
+	}
+	if err != nil {
+		return nil, errors.Join(err, from.Close(), to.Close())
+	}
+	c.pipe = from
+	go func() { _ = raw.Read(func(uintptr) (ended bool) { return c.drain() }) }() // ends with the pipe
+	return to, nil
 }
 
-func (c *complaint) String() string {
+// drain reads what is there, and says whether nothing more can come.
+func (c *complaint) drain() (ended bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var part [512]byte
+	for {
+		switch n, err := unix.Read(c.fd, part[:]); {
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			return false
+		case err != nil || n == 0:
+			return true
+		default:
+			c.text = append(c.text, part[:min(n, mostComplaint-len(c.text))]...)
+		}
+	}
+}
+
+// said is all that was complained of until now. Not after close.
+func (c *complaint) said() string {
+	c.drain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return strings.TrimSpace(string(c.text))
 }
+
+func (c *complaint) close() { _ = c.pipe.Close() }
 
 // Of those that nobody asks any more so many are kept for the next who does, in all repositories of this process, for so long.
 const (
@@ -228,8 +265,14 @@ func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
 		return nil, err
 	}
 	o = &objects{of: r, cmd: cmd, in: bufio.NewWriter(in), out: bufio.NewReaderSize(out, 1<<16), begun: time.Now()}
-	cmd.Stderr = &o.complaint // read by a goroutine that ends with the process
-	if err := cmd.Start(); err != nil {
+	complaints, err := o.complaint.listen()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stderr = complaints
+	err = errors.Join(cmd.Start(), complaints.Close())
+	if err != nil {
+		o.complaint.close()
 		return nil, err
 	}
 	return o, nil
@@ -242,13 +285,14 @@ func (o *objects) dead() bool {
 	return err != nil || info.Signo != 0
 }
 
-func (o *objects) complained() bool { return o.complaint.String() != "" }
+func (o *objects) complained() bool { return o.complaint.said() != "" }
 
 // end ends the process and returns what it complained of.
 func (o *objects) end() string {
 	_ = o.cmd.Process.Kill()
 	_ = o.cmd.Wait() // by our doing
-	return o.complaint.String()
+	defer o.complaint.close()
+	return o.complaint.said()
 }
 
 // object is what an answer begins with.

@@ -91,6 +91,9 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	response, err := up.begin(w, r, f.config.ResponseTimeout) //nolint:bodyclose // see above
 	if response == nil && err == nil {
 		response, err = c.answer(w, r, up.failed) //nolint:bodyclose // see above
+		if err != nil && r.Context().Err() != nil {
+			<-up.ended // the server gives a client up before its body says why: it may be there, and only have stalled
+		}
 	}
 	if err != nil {
 		return c.untouched(r, err), err
@@ -296,7 +299,8 @@ func (u *uploading) Read(p []byte) (int, error) {
 	n, err := u.body.Read(p)
 	switch {
 	case errors.Is(err, io.EOF):
-		u.await(time.Time{}) // what comes next is the server's, which waits for it as long as the answer takes
+		u.drained.Store(true) // before the upstream has the last piece, and can answer
+		u.await(time.Time{})  // what comes next is the server's, which waits for it as long as the answer takes
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		u.x.stalled.Store(true)
 	}
@@ -338,7 +342,6 @@ func (u *uploading) send(r *http.Request) error {
 		return read
 	}
 	if written == nil {
-		u.drained.Store(true)
 		written = to.Close()
 	}
 	if written == nil && chunked {
