@@ -157,10 +157,10 @@ func TestOutsideBuilder(t *testing.T) {
 	}
 	l.do("apply", "-f", config)
 
-	b := &builder{project: "shop", repository: url, registry: l.HTTP, dir: t.TempDir()}
+	b := &builder{project: "shop", repository: url, registry: strings.TrimPrefix(l.HTTP, "http://"), nats: l.NATS}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- b.run(ctx, l.NATS) }()
+	go func() { ended <- b.run(ctx) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -15,74 +16,65 @@ import (
 	"log"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
+	"regexp"
 	"strings"
-	"syscall"
 	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/registry/remote"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-func main() {
-	nats := flag.String("nats", "nats://127.0.0.1:4222", "NATS server of the installation")
-	b := &builder{}
-	flag.StringVar(&b.project, "project", "shop", "project whose integrate phase is done here")
-	flag.StringVar(&b.repository, "repository", "", "where the git repository is")
-	flag.StringVar(&b.registry, "registry", "http://127.0.0.1:8080", "OCI registry that the executable goes to")
-	flag.StringVar(&b.dir, "dir", filepath.Join(os.TempDir(), "lemnis-example-builder"), "folder to work in")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := b.run(ctx, *nats)
-	stop()
-	if err != nil {
-		log.Fatal(err)
-	}
+type builder struct {
+	client                              *events.Client
+	nats, project, repository, registry string
 }
 
-type builder struct {
-	client                             *events.Client
-	project, repository, registry, dir string
+func main() {
+	b := &builder{}
+	flag.StringVar(&b.nats, "nats", "nats://127.0.0.1:4222", "NATS server of the installation")
+	flag.StringVar(&b.project, "project", "shop", "project whose integrate phase is done here")
+	flag.StringVar(&b.repository, "repository", "", "where the git repository is")
+	flag.StringVar(&b.registry, "registry", "127.0.0.1:8080", "OCI registry that the executable goes to, `HOST:PORT`, without TLS")
+	flag.Parse()
+	log.Fatal(b.run(context.Background())) // it may be ended at any point: what is not claimed is done again
 }
 
 // run builds until ctx ends.
-func (b *builder) run(ctx context.Context, nats string) (err error) {
-	if b.client, err = events.Connect(nats, events.WithSource("/example/builder")); err != nil {
+func (b *builder) run(ctx context.Context) (err error) {
+	if b.client, err = events.Connect(b.nats, events.WithSource("/example/builder")); err != nil {
 		return err
 	}
 	defer func() { _ = b.client.Close() }()
 	verified := events.Selector{Project: b.project, Phase: events.Develop, Types: []events.Type{events.TypeOf(events.ChangeVerified{})}}
-	if _, err := b.client.Subscribe(ctx, verified, b.integrate, events.Durable("example-builder"), events.From(1)); err != nil {
-		return err
+	if _, err = b.client.Subscribe(ctx, verified, b.integrate, events.Durable("example-builder"), events.From(1)); err == nil {
+		<-ctx.Done()
 	}
-	<-ctx.Done()
-	return nil
+	return err
 }
 
 // integrate merges one verified change, tests and packages the result. It can be done again at any point: a merge that is
 // there changes nothing, and a claim with the same id is the same claim.
 func (b *builder) integrate(ctx context.Context, e events.Event) error {
 	c := e.Content.(events.ChangeVerified).Change
-	m := events.MergeDetail{Change: e.Key, Repository: c.Repository, Branch: c.Branch, Base: c.Base, Head: c.Head, Item: c.Item, Title: c.Title, Author: c.Author}
-	if m.Base == "" {
-		m.Base = "main"
-	}
-	file, err := b.build(ctx, &m)
-	var failed *exec.ExitError
-	if errors.As(err, &failed) { // the change's own fault, not ours: that is a result, too
+	m := events.MergeDetail{Change: e.Key, Repository: c.Repository, Branch: c.Branch, Base: cmp.Or(c.Base, "main"), Head: c.Head, Item: c.Item, Title: c.Title, Author: c.Author}
+	executable, err := b.build(ctx, &m)
+	if _, failed := errors.AsType[*exec.ExitError](err); failed { // the change's own fault, not ours: that is a result, too
 		return b.claim(ctx, e, e.Key, events.QueueEjected{Merge: m, Reason: err.Error()})
 	}
 	if err != nil {
 		return err // tried again, with backoff
 	}
-	purl, detail, err := b.push(ctx, file, m)
+	artifact, err := b.push(ctx, executable, m)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
 		b.claim(ctx, e, e.Key, events.ChangeMerged{Lemnis: m}),
-		b.claim(ctx, e, purl, events.ArtifactPackaged{Change: events.Reference{ID: e.Key}, Lemnis: detail}),
-		b.claim(ctx, e, purl, events.ArtifactPublished{Lemnis: detail}),
+		b.claim(ctx, e, artifact.ID, events.ArtifactPackaged{Change: events.Reference{ID: e.Key}, Lemnis: artifact}),
+		b.claim(ctx, e, artifact.ID, events.ArtifactPublished{Lemnis: artifact}),
 	)
 }
 
@@ -94,54 +86,61 @@ func (b *builder) claim(ctx context.Context, cause events.Event, subject string,
 	return b.client.Submit(ctx, e)
 }
 
+// passed are the tests that passed, in what go test -json says. Gates are judged on how many they are.
+var passed = regexp.MustCompile(`"Action":"pass".*"Test":`)
+
 // build merges the change into its base, tests and compiles the result, and moves the base to it.
-func (b *builder) build(ctx context.Context, m *events.MergeDetail) (file string, err error) {
-	tree := filepath.Join(b.dir, "tree")
-	if err := os.RemoveAll(tree); err != nil {
-		return "", err
+func (b *builder) build(ctx context.Context, m *events.MergeDetail) (executable []byte, err error) {
+	dir, err := os.MkdirTemp("", "example-builder-")
+	if err != nil {
+		return nil, err
 	}
-	steps := [][]string{
+	defer func() { _ = os.RemoveAll(dir) }()
+	tree, file := dir+"/tree", dir+"/executable"
+	m.Evidence = &events.Evidence{}
+	for _, step := range [][]string{
 		{"git", "clone", "--quiet", "--branch", m.Base, b.repository, tree},
 		{"git", "-C", tree, "-c", "user.name=builder", "-c", "user.email=builder@example.org", "merge", "--quiet", "--no-ff", "-m", "Merge " + m.Change + ": " + m.Title, m.Head},
-		{"go", "-C", tree, "build", "-trimpath", "-o", filepath.Join(b.dir, m.Repository), "."},
+		{"go", "-C", tree, "test", "-json", "./..."},
+		{"go", "-C", tree, "build", "-trimpath", "-o", file, "."},
 		{"git", "-C", tree, "push", "--quiet", "origin", m.Base}, // refused when the base has moved: then all of it again
-	}
-	for i, step := range steps {
-		if i == 3 {
-			if m.Evidence, err = test(ctx, tree); err != nil {
-				return "", err
-			}
+		{"git", "-C", tree, "rev-parse", "HEAD"},
+	} {
+		c := exec.CommandContext(ctx, step[0], step[1:]...)
+		c.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+		out, err := c.CombinedOutput()
+		if err != nil && (step[3] == "push" || step[1] == "clone") {
+			err = errors.New(err.Error()) // no ExitError: nobody's fault but the world's
 		}
-		if _, err := command(ctx, step...); err != nil {
-			if step[3] == "push" || step[1] == "clone" {
-				return "", errors.New(err.Error()) // nobody's fault but the world's
-			}
-			return "", err
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(step, " "), err, out)
 		}
+		m.Evidence.Tests += len(passed.FindAll(out, -1))
+		m.Commit, m.Committed = strings.TrimSpace(string(out)), time.Now().UTC().Format(time.RFC3339)
 	}
-	m.Commit, err = command(ctx, "git", "-C", tree, "rev-parse", "HEAD")
-	m.Committed = time.Now().UTC().Format(time.RFC3339)
-	return filepath.Join(b.dir, m.Repository), err
+	return os.ReadFile(file)
 }
 
-// test counts the tests that passed: gates are judged on it.
-func test(ctx context.Context, tree string) (*events.Evidence, error) {
-	out, err := command(ctx, "go", "-C", tree, "test", "-json", "./...")
-	passed := 0
-	for line := range strings.Lines(out) {
-		if strings.Contains(line, `"Action":"pass"`) && strings.Contains(line, `"Test":`) {
-			passed++
-		}
-	}
-	return &events.Evidence{Tests: passed}, err
-}
-
-func command(ctx context.Context, words ...string) (string, error) {
-	c := exec.CommandContext(ctx, words[0], words[1:]...)
-	c.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-	out, err := c.CombinedOutput()
+// push puts the executable into the registry, as an artifact of one layer, and says what Lemnis needs to know of it.
+func (b *builder) push(ctx context.Context, executable []byte, m events.MergeDetail) (d events.ArtifactDetail, err error) {
+	const kind = "application/vnd.lemnis.executable.v1"
+	to, err := remote.NewRepository(b.registry + "/" + b.project + "/" + m.Repository)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(words, " "), err, out)
+		return d, err
 	}
-	return strings.TrimSpace(string(out)), nil
+	to.PlainHTTP = true
+	layer, err := oras.PushBytes(ctx, to, kind+"+octet-stream", executable)
+	if err != nil {
+		return d, err
+	}
+	layer.Annotations = map[string]string{ocispec.AnnotationTitle: m.Repository}
+	manifest, err := oras.PackManifest(ctx, to, oras.PackManifestVersion1_1, kind, oras.PackManifestOptions{
+		Layers:              []ocispec.Descriptor{layer},
+		ManifestAnnotations: map[string]string{ocispec.AnnotationRevision: m.Commit, ocispec.AnnotationCreated: m.Committed},
+	})
+	return events.ArtifactDetail{
+		ID:      "pkg:oci/" + m.Repository + "@" + strings.ReplaceAll(manifest.Digest.String(), ":", "%3A") + "?repository_url=" + to.Reference.String(),
+		Service: m.Repository, Repository: m.Repository, Reference: to.Reference.String() + "@" + manifest.Digest.String(), Digest: layer.Digest.String(), Size: layer.Size,
+		Commit: m.Commit, Committed: m.Committed, Change: m.Change, Item: m.Item, Title: m.Title, Author: m.Author, Evidence: m.Evidence,
+	}, err
 }
