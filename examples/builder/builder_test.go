@@ -197,8 +197,8 @@ func TestOutsideBuilder(t *testing.T) {
 
 	propose("2", "worse")
 	ejected, q := wait[events.QueueEjected](t, facts)
-	if ejected.Key != "2" || !strings.Contains(q.Reason, "TestOrder") {
-		t.Errorf("%s: %s", ejected.Key, q.Reason)
+	if ejected.Key != "2" || !strings.Contains(q.Reason, "TestOrder") || q.Merge.Commit != "" {
+		t.Errorf("%s: %s (%s)", ejected.Key, q.Reason, q.Merge.Commit)
 	}
 	if now, _ := exec.Command("git", "-C", url, "rev-parse", "main").Output(); !bytes.Equal(now, head) {
 		t.Errorf("main moved to %s", now)

@@ -16,9 +16,10 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strings"
-	"time"
+	"syscall"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
@@ -39,11 +40,19 @@ func main() {
 	flag.StringVar(&b.repository, "repository", "", "where the git repository is")
 	flag.StringVar(&b.registry, "registry", "127.0.0.1:8080", "OCI registry that the executable goes to, `HOST:PORT`, without TLS")
 	flag.Parse()
-	log.Fatal(b.run(context.Background())) // it may be ended at any point: what is not claimed is done again
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := b.run(ctx)
+	stop()
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
 // run builds until ctx ends.
 func (b *builder) run(ctx context.Context) (err error) {
+	if _, err = remote.NewRegistry(b.registry); err != nil {
+		return err
+	}
 	if b.client, err = events.Connect(b.nats, events.WithSource("/example/builder")); err != nil {
 		return err
 	}
@@ -97,27 +106,29 @@ func (b *builder) build(ctx context.Context, m *events.MergeDetail) (executable 
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	tree, file := dir+"/tree", dir+"/executable"
-	m.Evidence = &events.Evidence{}
+	var out []byte
 	for _, step := range [][]string{
 		{"git", "clone", "--quiet", "--branch", m.Base, b.repository, tree},
 		{"git", "-C", tree, "-c", "user.name=builder", "-c", "user.email=builder@example.org", "merge", "--quiet", "--no-ff", "-m", "Merge " + m.Change + ": " + m.Title, m.Head},
 		{"go", "-C", tree, "test", "-json", "./..."},
 		{"go", "-C", tree, "build", "-trimpath", "-o", file, "."},
 		{"git", "-C", tree, "push", "--quiet", "origin", m.Base}, // refused when the base has moved: then all of it again
-		{"git", "-C", tree, "rev-parse", "HEAD"},
+		{"git", "-C", tree, "show", "--no-patch", "--format=%H %cI"},
 	} {
 		c := exec.CommandContext(ctx, step[0], step[1:]...)
 		c.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-		out, err := c.CombinedOutput()
+		out, err = c.CombinedOutput()
+		if step[3] == "test" {
+			m.Evidence = &events.Evidence{Tests: len(passed.FindAll(out, -1))}
+		}
 		if err != nil && (step[3] == "push" || step[1] == "clone") {
 			err = errors.New(err.Error()) // no ExitError: nobody's fault but the world's
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(step, " "), err, out)
 		}
-		m.Evidence.Tests += len(passed.FindAll(out, -1))
-		m.Commit, m.Committed = strings.TrimSpace(string(out)), time.Now().UTC().Format(time.RFC3339)
 	}
+	m.Commit, m.Committed, _ = strings.Cut(strings.TrimSpace(string(out)), " ")
 	return os.ReadFile(file)
 }
 

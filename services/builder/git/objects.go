@@ -256,6 +256,18 @@ func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
 	// Deltas are not kept at git's own measure, 96 MiB in each of those that wait.
 	cmd := command(context.WithoutCancel(ctx), r.dir, "-c", "core.deltaBaseCacheLimit=8m", "cat-file", "--batch-command")
 	cmd.Env = append(cmd.Env, r.env()...)
+	made := &objects{of: r, cmd: cmd, begun: time.Now()}
+	complaints, err := made.complaint.listen()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		_ = complaints.Close()
+		if err != nil {
+			made.complaint.close()
+		}
+	}()
+	cmd.Stderr = complaints
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -264,18 +276,12 @@ func (r *Repository) objects(ctx context.Context) (o *objects, err error) {
 	if err != nil {
 		return nil, err
 	}
-	o = &objects{of: r, cmd: cmd, in: bufio.NewWriter(in), out: bufio.NewReaderSize(out, 1<<16), begun: time.Now()}
-	complaints, err := o.complaint.listen()
+	made.in, made.out = bufio.NewWriter(in), bufio.NewReaderSize(out, 1<<16)
+	err = cmd.Start()
 	if err != nil {
 		return nil, err
 	}
-	cmd.Stderr = complaints
-	err = errors.Join(cmd.Start(), complaints.Close())
-	if err != nil {
-		o.complaint.close()
-		return nil, err
-	}
-	return o, nil
+	return made, nil
 }
 
 // dead says whether the process has ended, by whatever doing.

@@ -276,8 +276,9 @@ func TestAnUploadThatStalls(t *testing.T) {
 					close(broke)
 				}
 			})})
-			f.stall = 50 * time.Millisecond
+			f.stall = 500 * time.Millisecond // also what the answer may take to be written
 			body, send := io.Pipe()
+			defer time.AfterFunc(20*time.Second, func() { _ = send.Close() }).Stop() // or the client waits for ever where its connection ends
 			defer send.Close()
 			go func() { _, _ = send.Write([]byte("half")) }()
 			response, err := client.Post(f.URL(), "text/plain", body)
@@ -294,6 +295,60 @@ func TestAnUploadThatStalls(t *testing.T) {
 				return got.InFlight == 0 && got.Requests == 1 && got.Errors == 0
 			})
 		})
+	}
+}
+
+// late is a body whose client is given up before it says that it stalled, as the server does it.
+type late struct{ giveUp context.CancelFunc }
+
+func (l late) Read([]byte) (int, error) {
+	l.giveUp()
+	<-time.After(50 * time.Millisecond) // the front notices meanwhile
+	return 0, os.ErrDeadlineExceeded
+}
+
+// A client that is given up because it stalls has not left, whoever notices first.
+func TestAStallIsToldThatIsNoticedLate(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })})
+	ctx, giveUp := context.WithCancel(t.Context())
+	w := httptest.NewRecorder()
+	f.serve(w, httptest.NewRequestWithContext(ctx, http.MethodPost, "/", late{giveUp}))
+	if w.Code != http.StatusRequestTimeout {
+		t.Error(w.Code)
+	}
+}
+
+// A body that has gone whole to an upstream, which answers at once, ends no connection.
+func TestAnAnswerRightAfterTheBody(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			if _, err := io.Copy(io.Discard, r.Body); err != nil {
+				return
+			}
+			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		}
+	})})
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	in := bufio.NewReader(conn)
+	const size = 100_000
+	for i := range 500 {
+		fmt.Fprintf(conn, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", size, strings.Repeat("x", size))
+		response, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusOK || response.Close {
+			t.Fatalf("request %d: %s, %v, close %v", i, response.Status, err, response.Close)
+		}
 	}
 }
 

@@ -92,7 +92,11 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	if response == nil && err == nil {
 		response, err = c.answer(w, r, up.failed) //nolint:bodyclose // see above
 		if err != nil && r.Context().Err() != nil {
-			<-up.ended // the server gives a client up before its body says why: it may be there, and only have stalled
+			// The server gives a client up before its body says why: it may be there, and only have stalled.
+			select {
+			case <-up.ended:
+			case <-time.After(tellingMost):
+			}
 		}
 	}
 	if err != nil {
@@ -372,6 +376,10 @@ func (u *uploading) failed() error {
 		return nil
 	}
 }
+
+// tellingMost bounds the wait for what a body that ends says of its client, which takes a moment: one that takes
+// no more answers may send on and on.
+const tellingMost = time.Second
 
 // settling is how long the last bytes of a body that the client has sent may take to go out.
 const settling = 10 * time.Millisecond
