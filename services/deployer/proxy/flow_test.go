@@ -332,12 +332,7 @@ func TestAnAnswerRightAfterTheBody(t *testing.T) {
 			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 		}
 	})})
-	conn, err := net.Dial("tcp", f.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+	conn := connected(t, f, 30*time.Second)
 	in := bufio.NewReader(conn)
 	const size = 100_000
 	for i := range 500 {
@@ -426,4 +421,16 @@ func TestABrokenUploadIsNotAnswered(t *testing.T) {
 	if answer := say(t, f, "POST / HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\nnot a length\r\n"); strings.Contains(answer, "200 OK") {
 		t.Errorf("%q", answer)
 	}
+}
+
+// connected is a connection to a front, which ends with the test, or after its patience.
+func connected(t *testing.T, f *Front, patience time.Duration) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", f.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
 }

@@ -65,12 +65,7 @@ func TestTheQuickWayAndNotAnyMore(t *testing.T) {
 					fmt.Fprint(w, strings.Repeat("x", 100_000))
 				}
 			})})
-			conn, err := net.Dial("tcp", f.Addr())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn := connected(t, f, 10*time.Second)
 			in := bufio.NewReader(conn)
 			expect := func(want string) {
 				t.Helper()
@@ -138,12 +133,7 @@ func TestAnswersWaitForTheirReader(t *testing.T) {
 			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s%s", len(r.URL.Path)+len(body), r.URL.Path, body)
 		}
 	})})
-	conn, err := net.Dial("tcp", f.Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn := connected(t, f, 10*time.Second)
 	eventually(t, "the client to be there", func() bool {
 		there := false
 		look(f, func(s *share) {
