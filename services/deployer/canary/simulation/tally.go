@@ -84,7 +84,7 @@ func (t Tally) Reaches(r Row) bool {
 		}
 		return t.Share() <= 1.05*r.RolledBack || atLeast(t.RolledBack, t.Runs, r.RolledBack) > 0.025
 	}
-	caught := t.Share() >= r.RolledBack || atLeast(t.Runs-t.RolledBack, t.Runs, 1-r.RolledBack) > 0.025
+	caught := 1.05*t.Share() >= r.RolledBack || atLeast(t.Runs-t.RolledBack, t.Runs, 1-r.RolledBack) > 0.025
 	return caught && (r.Exposed == 0 || t.Exposed <= max(1.05*r.Exposed, r.Exposed+1.96*t.Error))
 }
 
