@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -68,9 +69,11 @@ func Check(ctx context.Context, at string, modules []Module) (Report, error) {
 	defer func() { _ = from.close() }()
 	var report Report
 	wanted, paths := map[Module]string{}, map[string]bool{} // canonical versions: several programs may have several of one path
-	for _, m := range modules {
+	of := map[string][]int{}
+	for i, m := range modules {
 		if version := versionOf(m); version != "" {
 			wanted[m], paths[m.Path] = version, true
+			of[m.Path] = append(of[m.Path], i)
 		} else {
 			report.Unjudged = append(report.Unjudged, m)
 		}
@@ -81,7 +84,7 @@ func Check(ctx context.Context, at string, modules []Module) (Report, error) {
 	}
 	report.Modified = modified
 	for _, e := range entries {
-		if found, ok := judge(e, wanted, modules); ok {
+		if found, ok := judge(e, wanted, modules, of); ok {
 			report.Findings = append(report.Findings, found)
 		}
 	}
@@ -197,30 +200,41 @@ func readEntry(ctx context.Context, from source, name string) (entry, error) {
 	return e, nil
 }
 
-func judge(e entry, wanted map[Module]string, modules []Module) (Finding, bool) {
+// judge says which of the modules an entry is about; of are their places by path.
+func judge(e entry, wanted map[Module]string, modules []Module, of map[string][]int) (Finding, bool) {
 	found := Finding{IDs: append([]string{e.ID}, e.Aliases...), Summary: e.Summary}
 	if e.Withdrawn != nil {
 		return found, false
 	}
-	for _, m := range modules {
-		version := wanted[m]
-		if version == "" || slices.Contains(found.Modules, m) {
+	looked, fixes := map[string]bool{}, map[Module]string{}
+	at := map[Module]int{} // what is affected: its place among all
+	for _, a := range e.Affected {
+		name := a.Package.Name
+		if a.Package.Ecosystem != "Go" || looked[name] {
 			continue
 		}
-		for _, a := range e.Affected {
-			if a.Package.Ecosystem != "Go" || a.Package.Name != m.Path {
+		looked[name] = true
+		for _, i := range of[name] {
+			m := modules[i]
+			if _, there := at[m]; there {
 				continue
 			}
-			if fixed, is := a.holds(version); is {
-				found.Severity = max(found.Severity, e.severity(a))
-				if len(found.Modules) == 0 {
-					found.Fixed = fixed
+			for _, a := range e.Affected {
+				if a.Package.Ecosystem != "Go" || a.Package.Name != name {
+					continue
 				}
-				if !slices.Contains(found.Modules, m) {
-					found.Modules = append(found.Modules, m)
+				if fixed, is := a.holds(wanted[m]); is {
+					found.Severity = max(found.Severity, e.severity(a))
+					if _, there := at[m]; !there {
+						at[m], fixes[m] = i, fixed
+					}
 				}
 			}
 		}
+	}
+	found.Modules = slices.SortedFunc(maps.Keys(at), func(a, b Module) int { return cmp.Compare(at[a], at[b]) })
+	if len(found.Modules) > 0 {
+		found.Fixed = fixes[found.Modules[0]]
 	}
 	return found, len(found.Modules) > 0
 }
@@ -251,9 +265,13 @@ func merge(all []Finding) []Finding {
 }
 
 func union[T comparable](a, b []T) []T {
+	known := make(map[T]bool, len(a))
 	out := slices.Clone(a)
+	for _, x := range a {
+		known[x] = true
+	}
 	for _, x := range b {
-		if !slices.Contains(out, x) {
+		if !known[x] {
 			out = append(out, x)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lemnis/lemnis/internal/osv"
 )
@@ -56,6 +57,27 @@ func check(t *testing.T, at string, modules ...osv.Module) osv.Report {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// An image may say that it holds any number of versions of a module.
+func TestManyVersionsOfAModule(t *testing.T) {
+	const versions, entries = 10_000, 60
+	var all []string
+	for i := range entries {
+		all = append(all, entry(fmt.Sprintf("GO-%d", i), "example.org/one", "0-2.0.0", ""))
+	}
+	var modules []osv.Module
+	for i := range versions {
+		modules = append(modules, osv.Module{Path: "example.org/one", Version: fmt.Sprintf("v1.0.%d", i)})
+	}
+	began := time.Now()
+	r := check(t, folder(t, all...), modules...)
+	if len(r.Findings) != entries || len(r.Findings[0].Modules) != versions || r.Findings[0].Modules[0] != modules[0] || r.Findings[0].Fixed != "2.0.0" {
+		t.Errorf("%d findings", len(r.Findings))
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
 }
 
 func TestRanges(t *testing.T) {

@@ -16,14 +16,10 @@
 // is removed by the next one on the same folder.
 //
 // What the service does not do yet:
-//   - A reviewer is believed to be who the claim says; code owners, pair programming and
-//     red-green evidence are not looked at.
+//   - Code owners, pair programming and red-green evidence are not looked at.
 //   - Repositories that need credentials which git does not find by itself (an ssh agent) cannot
 //     be used.
-//   - Only Go modules are built, into one executable for the builder's own platform. Tests run
-//     with the builder's rights.
-//   - Logs stay in the data folder (Evidence.Log names the file in it); nothing serves or prunes
-//     them.
-//   - Artifacts are not signed and have no bill of materials beside the one that Go puts into the
-//     executable. Claims about test and task runs from outside are not adopted.
+//   - What an outside owner of integrate says of its artifacts becomes a fact by who says it: the
+//     registry is asked for the digest, and the signature verified, when the artifact is deployed
+//     (gate signature: verified), and not before.
 package builder

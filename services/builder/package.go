@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -89,14 +90,23 @@ func (b *builder) ship(ctx context.Context, job *service.Job, d *events.BuildDet
 		return product{}, oci.Reference{}, found("%v", err)
 	}
 	if err == nil && ref.Layer != made.digest {
-		b.workshop.discard(made)
-		err = fmt.Errorf("what is packaged was %s when it was made and %s when it was pushed", made.digest, ref.Layer)
+		err = &unreadError{fmt.Errorf("what is packaged was %s when it was made and %s when it was pushed", made.digest, ref.Layer)}
 	}
 	if err == nil {
 		evidence := proof{builder: b, job: job, build: *d, made: made, ref: ref, started: started}
 		d.Supply, err = evidence.prove(ctx)
 	}
+	if damaged(err) {
+		b.workshop.discard(made) // the next try makes it again
+	}
 	return made, ref, err
+}
+
+// damaged says of an error that what is packaged is not, or no longer, what was made.
+func damaged(err error) bool {
+	var unread *unreadError
+	var path *fs.PathError
+	return errors.As(err, &unread) || errors.As(err, &path) || errors.Is(err, oci.ErrNotImage) || errors.Is(err, oci.ErrDigest)
 }
 
 // make builds the executable or image, and tests it, from the source.

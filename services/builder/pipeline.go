@@ -155,9 +155,9 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 	if spec.Tree = trees[0]; base != "" {
 		spec.Base = trees[1]
 	}
-	quarantined := spec.Quarantined
+	quarantined, red := spec.Quarantined, set(redBefore)
 	spec.Quarantined = func(test string) string {
-		if slices.Contains(redBefore, test) {
+		if red[test] {
 			return "as it fails on " + m.Base + " without the change too"
 		}
 		return quarantined(test)
@@ -180,7 +180,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 		Images: report.Images, Unisolated: report.Unisolated, Reused: report.Reused(),
 	}
 	for _, test := range report.Quarantined {
-		if slices.Contains(redBefore, test) {
+		if red[test] {
 			evidence.RedBefore = append(evidence.RedBefore, test)
 		} else {
 			evidence.Quarantined = append(evidence.Quarantined, test)

@@ -24,11 +24,11 @@ const mostName = 300
 // told lists the test cases that ran, as the end of a run says them. What fails and does not count has failed all the same. Of a step whose
 // result was taken from an earlier run none did. Flaky are those that failed before, on the same commit.
 func told(report pipeline.Report, flaky []string) (tests []events.TestCase, more int) {
-	at := map[string]int{}
+	at, quarantined, before := map[string]int{}, set(report.Quarantined), set(flaky)
 	for _, c := range report.Tests {
 		name := pipeline.FullName(c)
 		t := events.TestCase{Name: name, Seconds: math.Round(1000*c.Elapsed.Seconds()) / 1000}
-		spared := slices.Contains(report.Quarantined, name)
+		spared := quarantined[name]
 		switch {
 		case c.Reused, c.Outcome == testreport.Skipped && !spared:
 			continue
@@ -37,7 +37,7 @@ func told(report pipeline.Report, flaky []string) (tests []events.TestCase, more
 			continue
 		case c.Outcome == testreport.Failed || spared:
 			t.Outcome = events.TestFailed
-		case c.Flaky || slices.Contains(flaky, name):
+		case c.Flaky || before[name]:
 			t.Outcome = events.TestFlaky
 		}
 		i, there := at[name]
@@ -59,6 +59,14 @@ func told(report pipeline.Report, flaky []string) (tests []events.TestCase, more
 		tests, more = tests[:mostTold:mostTold], more+n-mostTold
 	}
 	return tests, more
+}
+
+func set(names []string) map[string]bool {
+	all := make(map[string]bool, len(names))
+	for _, name := range names {
+		all[name] = true
+	}
+	return all
 }
 
 func worse(t events.TestCase) int {

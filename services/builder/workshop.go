@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +38,8 @@ type workshop struct {
 	lock    *os.File // holds the place as long as it is open
 	mirrors map[string]*mirror
 	built   []product
+
+	link func(from, to string) error // os.Link, that some file systems have not
 }
 
 type mirror struct {
@@ -62,7 +66,7 @@ const (
 )
 
 func newWorkshop(data string) *workshop {
-	return &workshop{data: data, mirrors: map[string]*mirror{}}
+	return &workshop{data: data, mirrors: map[string]*mirror{}, link: os.Link}
 }
 
 // enter takes a place in the data folder, the first time.
@@ -237,7 +241,11 @@ func (w *workshop) pin(project, repository, commit, room string) (product, bool,
 		return product{}, false, nil
 	}
 	pinned := filepath.Join(room, filepath.Base(e.file))
-	switch err := os.Link(e.file, pinned); {
+	err := w.link(e.file, pinned)
+	if unlinked(err) {
+		err = copied(e.file, pinned)
+	}
+	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		w.forget(e)
 		return product{}, false, nil
@@ -246,6 +254,25 @@ func (w *workshop) pin(project, repository, commit, room string) (product, bool,
 	}
 	e.file = pinned
 	return e, true, nil
+}
+
+// unlinked says that a file system has no second names for a file.
+func unlinked(err error) bool {
+	return slices.ContainsFunc([]error{syscall.EPERM, syscall.EOPNOTSUPP, syscall.ENOSYS, syscall.EMLINK}, func(e error) bool { return errors.Is(err, e) })
+}
+
+func copied(from, to string) error {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close() }()
+	file, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o700) //nolint:gosec // it is a program
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(file, source)
+	return errors.Join(err, file.Close())
 }
 
 // find looks for what is kept of a commit, for who holds the lock.

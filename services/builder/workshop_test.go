@@ -1,10 +1,82 @@
 package builder
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
 )
+
+// Not every file system has second names for a file.
+func TestWhatIsShippedIsCopiedWhereThereAreNoLinks(t *testing.T) {
+	t.Parallel()
+	for _, none := range []error{syscall.EPERM, syscall.EOPNOTSUPP, syscall.EMLINK} {
+		w := newWorkshop(t.TempDir())
+		w.link = func(from, to string) error { return &os.LinkError{Op: "link", Old: from, New: to, Err: none} }
+		room, leave, err := w.room("run", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		file := filepath.Join(room, "made")
+		if err := os.WriteFile(file, []byte("one"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.keep(product{project: "shop", repository: "api", commit: "c", file: file, digest: "1"}); err != nil {
+			t.Fatal(err)
+		}
+		e, there, err := w.pin("shop", "api", "c", room)
+		if err != nil || !there {
+			t.Fatalf("%v: nothing is shipped: %v", none, err)
+		}
+		w.discard(e)
+		if text, err := os.ReadFile(e.file); err != nil || string(text) != "one" {
+			t.Errorf("%v: %q is shipped: %v", none, text, err)
+		}
+	}
+}
+
+// What was damaged on the disk is not tried again and again: it is made anew.
+func TestWhatIsDamagedIsNotKept(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
+	t.Cleanup(server.Close)
+	archive, id := bare(t)
+	text, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := append([]byte(nil), text...)
+	broken[512] = '[' // of the configuration
+	for name, damage := range map[string][]byte{"no archive": []byte("no archive"), "cut off": text[:700], "another configuration": broken} {
+		b := &builder{options: Options{Registry: server.URL}, workshop: newWorkshop(t.TempDir())}
+		room, leave, err := b.workshop.room("run", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		file := filepath.Join(room, "image.tar")
+		if err := os.WriteFile(file, damage, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.workshop.keep(product{project: "shop", repository: "api", commit: "c", file: file, digest: id, image: true}); err != nil {
+			t.Fatal(err)
+		}
+		job := &service.Job{Project: events.Project{Name: "shop"}}
+		d := events.BuildDetail{Service: "api", Merge: events.MergeDetail{Repository: "api", Commit: "c"}}
+		if _, _, err := b.ship(t.Context(), job, &d, time.Now()); err == nil {
+			t.Fatalf("%s: it is shipped", name)
+		} else if _, there := b.workshop.find("shop", "api", "c"); there {
+			t.Errorf("%s: it is still kept after %v", name, err)
+		}
+	}
+}
 
 // What a commit became is kept as it was packaged last; the same once more stays where it is.
 func TestWhatIsKeptAlreadyStays(t *testing.T) {

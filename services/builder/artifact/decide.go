@@ -3,6 +3,7 @@ package artifact
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -91,7 +92,29 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 	if p.Runs(events.Integrate) {
 		return events.Refuse(e, fmt.Sprintf("artifacts are packaged here; %s cannot be claimed", e.Type.Short()))
 	}
+	if other := another(fact.Content, key); other != "" {
+		return events.Refuse(e, fmt.Sprintf("%q is another artifact than %q, which the claim is about", other, e.SubjectID))
+	}
 	return fact, true
+}
+
+// another is what a claim names as its artifact and is not the one with this digest: what is shown and gated has to be what is
+// deployed, which goes by the reference.
+func another(content any, digest string) string {
+	var d events.ArtifactDetail
+	switch c := content.(type) {
+	case events.ArtifactPackaged:
+		d = c.Lemnis
+	case events.ArtifactPublished:
+		d = c.Lemnis
+	}
+	if _, of, is := strings.Cut(d.Reference, "@"); is && of != digest {
+		return d.Reference
+	}
+	if of := Digest(d.ID); of != "" && of != digest {
+		return d.ID
+	}
+	return ""
 }
 
 // complete fills in what the package URL says.

@@ -1,6 +1,7 @@
 package coverage_test
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"os/exec"
@@ -14,7 +15,7 @@ import (
 
 func read(t *testing.T, text string) coverage.Profile {
 	t.Helper()
-	p, err := coverage.Read(strings.NewReader(text))
+	p, err := coverage.Read(strings.NewReader(text), ".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +107,68 @@ func TestChangedLines(t *testing.T) {
 	}
 }
 
+// Tools name files from the folder that they were told of, or that they ran in: another file of the same name is not meant.
+func TestLocated(t *testing.T) {
+	covered := func(filename string, sources ...string) string {
+		text := "<coverage><sources>"
+		for _, source := range sources {
+			text += "<source>" + source + "</source>"
+		}
+		return text + "</sources><class filename='" + filename + "'><line number='1' hits='1'/></class></coverage>"
+	}
+	tree := []string{"main.py", "src/shop/main.py", "src/shop/cart.py", "src/pay/main.py", "web/src/a.js", "src/a.js"}
+	for name, c := range map[string]struct{ text, folder, want string }{
+		"from a source": {covered("cart.py", "/work/src/shop"), ".", "src/shop/cart.py"},
+		"from a source, where another is called so": {covered("main.py", "/work/src/shop"), ".", "src/shop/main.py"},
+		"from one of two":                     {covered("cart.py", "/work/src/pay", "/work/src/shop"), ".", "src/shop/cart.py"},
+		"from which of two is not told":       {covered("main.py", "/work/src/pay", "/work/src/shop"), ".", ""},
+		"from the root":                       {covered("main.py", "/work"), ".", "main.py"},
+		"absolute":                            {covered("/work/src/pay/main.py", "/work/src/shop"), ".", "src/pay/main.py"},
+		"on Windows":                          {covered(`shop\main.py`, `C:\work\src`), ".", "src/shop/main.py"},
+		"beside its report":                   {"SF:src/a.js\nDA:1,1\n", "web/coverage", "web/src/a.js"},
+		"from the root, its report elsewhere": {"SF:src/a.js\nDA:1,1\n", "out", "src/a.js"},
+	} {
+		p, err := coverage.Read(strings.NewReader(c.text), c.folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		located := p.Located(tree)
+		if got := strings.Join(located.Files(), " "); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// The same file in two reports counts once, wherever they lie.
+func TestAFileOfSeveralReports(t *testing.T) {
+	for name, text := range map[string]string{"go": goProfile, "absolute": "SF:/work/a.js\nDA:1,1\nDA:2,0\nend_of_record\n"} {
+		var all coverage.Profile
+		for _, folder := range []string{".", "a", "b/c"} {
+			p, err := coverage.Read(strings.NewReader(text), folder)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Merge(p)
+		}
+		once := read(t, text)
+		_, want := once.Whole()
+		if _, of := all.Whole(); of != want {
+			t.Errorf("%s: %d, want %d", name, of, want)
+		}
+	}
+}
+
+func TestReportsHaveABound(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("SF:a\n")
+	for n := range coverage.Most + 1 {
+		fmt.Fprintf(&b, "DA:%d,1\n", n+1)
+	}
+	if _, err := coverage.Read(strings.NewReader(b.String()), "."); err == nil || !strings.Contains(err.Error(), "more than") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestUnreadable(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                   "empty",
@@ -125,7 +188,7 @@ func TestUnreadable(t *testing.T) {
 		"<coverage>\n<a></b>": "line 2:",
 		"<!-- nothing -->":    "no <coverage>",
 	} {
-		if _, err := coverage.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := coverage.Read(strings.NewReader(text), "."); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
 	}
@@ -170,7 +233,7 @@ func FuzzRead(f *testing.F) {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		p, err := coverage.Read(strings.NewReader(text))
+		p, err := coverage.Read(strings.NewReader(text), ".")
 		if err != nil {
 			return
 		}

@@ -8,8 +8,20 @@ import (
 
 // Profile is what the tests of a project ran. Its zero value has nothing in it.
 type Profile struct {
-	files map[string]map[span]part // by name as the tool wrote it, or by path in the tree once it was located
+	files map[place]map[span]part
+	parts int
+
+	relative bool // names are from some folder: not Go's import paths, which are the same in every report
 }
+
+// place is a file: its name as the tool wrote it, or its path in the tree once it was located.
+type place struct {
+	name    string
+	sources string // folders that the tool says its names are of, and that of its report, see [place.in]
+}
+
+// Most is how many lines or blocks of one step's reports are counted.
+const Most = 2_000_000
 
 // span is where a part stands: a block of Go, or a line of what other tools count.
 type span struct{ fromLine, fromColumn, toLine, toColumn int }
@@ -24,17 +36,22 @@ type part struct {
 type Range struct{ From, To int }
 
 // add notes a part. One that several reports have counts once, and ran when it did in one of them.
-func (p *Profile) add(file string, s span, weight int, ran bool) {
+func (p *Profile) add(file place, s span, weight int, ran bool) {
 	if p.files == nil {
-		p.files = map[string]map[span]part{}
+		p.files = map[place]map[span]part{}
 	}
 	parts := p.files[file]
 	if parts == nil {
 		parts = map[span]part{}
 		p.files[file] = parts
 	}
+	before := len(parts)
 	parts[s] = part{weight: weight, ran: ran || parts[s].ran}
+	p.parts += len(parts) - before
 }
+
+// Parts is how many lines or blocks there are.
+func (p *Profile) Parts() int { return p.parts }
 
 // Merge adds what another profile has.
 func (p *Profile) Merge(other Profile) {
@@ -66,7 +83,7 @@ func (p *Profile) Changed(changes map[string][]Range) (percent float64, of int) 
 	ran := 0
 	for file, ranges := range changes {
 		lines := map[int]bool{}
-		for s, one := range p.files[file] {
+		for s, one := range p.files[place{name: file}] {
 			if one.weight == 0 {
 				continue
 			}
@@ -87,8 +104,8 @@ func (p *Profile) Changed(changes map[string][]Range) (percent float64, of int) 
 }
 
 // Located is the profile by paths in the tree. Tools name files by import path (Go), by absolute path, or from some folder
-// (Cobertura, LCOV): a file is the longest end of such a name that the tree has. What it does not have, such as generated
-// files, is left out.
+// (Cobertura, LCOV): from one that the report names, from the report's own or one around that; else a file is the longest end of such
+// a name that the tree has. What it does not have, such as generated files, is left out.
 func (p *Profile) Located(tree []string) Profile {
 	known := make(map[string]bool, len(tree))
 	for _, file := range tree {
@@ -96,28 +113,68 @@ func (p *Profile) Located(tree []string) Profile {
 	}
 	var located Profile
 	for name, parts := range p.files {
-		file := path.Clean(strings.ReplaceAll(name, `\`, "/"))
-		for !known[file] {
-			_, rest, more := strings.Cut(file, "/")
-			if file = rest; !more {
-				break
-			}
-		}
-		if !known[file] {
+		file := name.in(known)
+		if file == "" {
 			continue
 		}
 		for s, one := range parts {
-			located.add(file, s, one.weight, one.ran)
+			located.add(place{name: file}, s, one.weight, one.ran)
 		}
 	}
 	return located
 }
 
+// reported separates the folder of the report from those that it names.
+const reported = "\x00"
+
+// in is a place's path in a tree; empty when the tree does not have it, or it is not told which of several it is.
+func (p place) in(tree map[string]bool) string {
+	name := path.Clean(slashed(p.name))
+	named, folder, isReported := strings.Cut(p.sources, reported)
+	if !path.IsAbs(name) {
+		found := map[string]bool{}
+		for source := range strings.Lines(named) {
+			source = path.Clean(slashed(strings.TrimSuffix(source, "\n")))
+			if file := longest(path.Join(source, name), len(name)+1, tree); file != "" {
+				found[file] = true
+			}
+		}
+		for file := range found {
+			if len(found) > 1 {
+				return ""
+			}
+			return file
+		}
+		for at := folder; isReported && at != "."; at = path.Dir(at) {
+			if file := path.Join(at, name); tree[file] {
+				return file
+			}
+		}
+	}
+	return longest(name, 0, tree)
+}
+
+// longest is the longest end of a name that a tree has, and that is longer than least.
+func longest(name string, least int, tree map[string]bool) string {
+	for len(name) > least {
+		if tree[name] {
+			return name
+		}
+		_, rest, more := strings.Cut(name, "/")
+		if name = rest; !more {
+			break
+		}
+	}
+	return ""
+}
+
+func slashed(name string) string { return strings.ReplaceAll(name, `\`, "/") }
+
 // Files lists the files, sorted.
 func (p *Profile) Files() []string {
 	var names []string
 	for name := range p.files {
-		names = append(names, name)
+		names = append(names, name.name)
 	}
 	slices.Sort(names)
 	return names

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -14,8 +15,26 @@ import (
 	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
-// Read reads a report of any of the formats. Errors name the line.
-func Read(r io.Reader) (Profile, error) {
+var errMany = fmt.Errorf("more than %d lines or blocks", Most)
+
+// Read reads a report of any of the formats, that lies in a folder of the tree. Errors name the line.
+func Read(r io.Reader, folder string) (Profile, error) {
+	p, err := read(r)
+	if folder = path.Clean(folder); err != nil || folder == "." {
+		return p, err
+	}
+	files := make(map[place]map[span]part, len(p.files))
+	for file, parts := range p.files {
+		if p.relative && !path.IsAbs(slashed(file.name)) {
+			file.sources += reported + folder
+		}
+		files[file] = parts
+	}
+	p.files = files
+	return p, nil
+}
+
+func read(r io.Reader) (Profile, error) {
 	in := bufio.NewReaderSize(r, 4096)
 	start, err := lines.Start(in)
 	if err != nil {
@@ -42,7 +61,7 @@ func ReadFile(name string) (Profile, error) {
 		return Profile{}, err
 	}
 	defer func() { _ = f.Close() }()
-	p, err := Read(f)
+	p, err := read(f)
 	if err != nil {
 		return Profile{}, fmt.Errorf("%s: %w", filepath.Base(name), err)
 	}
@@ -67,11 +86,16 @@ func readGo(in io.Reader) (p Profile, err error) {
 		if !s.valid() || statements < 0 || statements > longestFile {
 			return fmt.Errorf("no block of a file: %q", line)
 		}
-		p.add(line[:at], s, statements, count > 0)
+		if p.add(place{name: line[:at]}, s, statements, count > 0); p.parts > Most {
+			return errMany
+		}
 		return nil
 	})
 	return p, err
 }
+
+// mostSources is how many bytes of names of folders are taken of a report.
+const mostSources = 64 << 10
 
 // longestFile bounds line numbers, so that a report can not make the reader count for ever.
 const longestFile = 10_000_000
@@ -84,6 +108,7 @@ func oneLine(n int) span { return span{fromLine: n, toLine: n} }
 
 // readLCOV reads the records SF (a file), DA (line,hits) and end_of_record; functions and branches are passed over.
 func readLCOV(in io.Reader) (p Profile, err error) {
+	p.relative = true
 	file := ""
 	err = lines.Each(in, func(line string) error {
 		record, value, _ := strings.Cut(strings.TrimSpace(line), ":")
@@ -105,7 +130,9 @@ func readLCOV(in io.Reader) (p Profile, err error) {
 			case errN != nil || errC != nil || !oneLine(n).valid():
 				return fmt.Errorf("want DA:line,hits, got %q", line)
 			}
-			p.add(file, oneLine(n), 1, count > 0)
+			if p.add(place{name: file}, oneLine(n), 1, count > 0); p.parts > Most {
+				return errMany
+			}
 		}
 		return nil
 	})
@@ -114,8 +141,9 @@ func readLCOV(in io.Reader) (p Profile, err error) {
 
 // readCobertura reads the lines of each class.
 func readCobertura(in io.Reader) (p Profile, err error) {
-	xmls := xml.NewDecoder(in)
-	file, root := "", true
+	xmls := lines.XML(in)
+	p.relative = true
+	file, sources, root := "", "", true
 	fail := func(format string, args ...any) (Profile, error) {
 		line, _ := xmls.InputPos()
 		return Profile{}, fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
@@ -137,6 +165,14 @@ func readCobertura(in io.Reader) (p Profile, err error) {
 		}
 		root = false
 		switch element.Name.Local {
+		case "source":
+			var source string
+			if err := xmls.DecodeElement(&source, &element); err != nil {
+				return fail("%w", err)
+			}
+			if source = strings.TrimSpace(source); source != "" && len(sources) < mostSources {
+				sources += strings.NewReplacer("\n", " ", reported, " ").Replace(source) + "\n"
+			}
 		case "class":
 			if file = attribute(element, "filename"); file == "" {
 				return fail("a class without filename")
@@ -150,7 +186,9 @@ func readCobertura(in io.Reader) (p Profile, err error) {
 			case errN != nil || errH != nil || !oneLine(n).valid():
 				return fail("number=%q hits=%q", attribute(element, "number"), attribute(element, "hits"))
 			}
-			p.add(file, oneLine(n), 1, hits > 0)
+			if p.add(place{file, sources}, oneLine(n), 1, hits > 0); p.parts > Most {
+				return fail("%w", errMany)
+			}
 		}
 	}
 	if root {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +38,11 @@ func (r *run) takeCaches(s definition.Step) (giveBack func()) {
 		names[path.Clean(folder)] = "cache-" + hex.EncodeToString(sum[:10])
 	}
 	for folder, name := range names {
+		if file := r.committed(folder); file != "" { // it is moved out of the checkout when it is kept, and would be missing there
+			complain(folder, fmt.Errorf("it is not kept: the commit has %s", file))
+			delete(names, folder)
+			continue
+		}
 		err := r.root.MkdirAll(path.Dir(folder), 0o755)
 		if _, there := r.root.Lstat(folder); err == nil && there != nil { // else the checkout has it itself
 			if k, kept := r.find(name); kept {
@@ -54,6 +60,16 @@ func (r *run) takeCaches(s definition.Step) (giveBack func()) {
 			complain(folder, err)
 		}
 	}
+}
+
+// committed is a file of the commit in a folder; empty when there is none.
+func (r *run) committed(folder string) (first string) {
+	for file := range r.spec.Files {
+		if (file == folder || strings.HasPrefix(file, folder+"/")) && (first == "" || file < first) {
+			first = file
+		}
+	}
+	return first
 }
 
 // keepCache moves a folder out of the checkout.

@@ -124,6 +124,22 @@ func TestCachesAreKeptFromRunToRun(t *testing.T) {
 	}
 }
 
+// What the commit has in a cached folder is there for every step.
+func TestACacheIsNotTakenFromTheCommit(t *testing.T) {
+	t.Parallel()
+	dir := defined(t, "steps:\n  - {name: a, run: 'test -f vendor/one', cache: [vendor]}\n  - {name: b, run: 'test -f vendor/one', needs: [a]}\n")
+	if err := os.MkdirAll(filepath.Join(dir, "vendor"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "vendor/one"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := run(t, pipeline.Spec{Dir: dir, Kept: t.TempDir(), Tree: "t", Files: map[string]string{".lemnis.yaml": "1", "vendor/one": "2"}})
+	if !r.Succeeded() || !strings.Contains(r.LogTail, "cache vendor: it is not kept: the commit has vendor/one") {
+		t.Errorf("%+v: %s", r.Steps, r.LogTail)
+	}
+}
+
 func TestOldReportsAreNotTakenForNew(t *testing.T) {
 	t.Parallel()
 	dir := defined(t, "steps: [{name: a, run: ':', reports: {tests: [tests.json]}}]")

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,28 +28,62 @@ type findings struct {
 // failed names what did, for a reason of one line, without what failed only since something within it did; empty when nothing
 // failed.
 func (f findings) failed() string {
+	const most = 10
 	var names []string
+	total := 0
+	around := surrounding(f.cases)
 	for _, c := range f.cases {
-		within := func(o testreport.Case) bool {
-			return o.Outcome == testreport.Failed && o.Suite == c.Suite && strings.HasPrefix(o.Name, c.Name+"/")
+		if c.Outcome != testreport.Failed || around[placeOf(c)] > 0 {
+			continue
 		}
-		switch {
-		case c.Outcome != testreport.Failed, slices.ContainsFunc(f.cases, within):
-		case c.Name == testreport.Package:
+		if total++; total > most {
+			continue
+		}
+		if c.Name == testreport.Package {
 			names = append(names, "package "+c.Suite)
-		default:
+		} else {
 			names = append(names, c.Name)
 		}
 	}
-	if len(names) == 0 {
+	if total == 0 {
 		return ""
 	}
-	const most = 10
-	total := len(names)
 	if total > most {
-		names = append(names[:most], fmt.Sprintf("and %d more", total-most))
+		names = append(names, fmt.Sprintf("and %d more", total-most))
 	}
 	return fmt.Sprintf("%d failed: %s", total, strings.Join(names, ", "))
+}
+
+// place is what a case is called within its suite.
+type place struct{ suite, name string }
+
+func placeOf(c testreport.Case) place { return place{c.Suite, c.Name} }
+
+// within calls visit with each place that a case is within, the innermost first.
+func within(c testreport.Case, visit func(place)) {
+	name := c.Name
+	for levels := 0; levels < mostLevels; levels++ {
+		at := strings.LastIndexByte(name, '/')
+		if at < 0 {
+			return
+		}
+		name = name[:at]
+		visit(place{c.Suite, name})
+	}
+}
+
+// mostLevels of cases within one another are looked at: what is named by a report may have any number of slashes.
+const mostLevels = 100
+
+// surrounding counts the failed cases within each place.
+func surrounding(cases []testreport.Case) map[place]int {
+	all := map[place]int{}
+	for _, c := range cases {
+		if c.Outcome == testreport.Failed {
+			within(c, func(p place) { all[p]++ })
+		}
+	}
+	return all
 }
 
 // quarantine takes what failed in quarantine, and what failed only since something within it did, for skipped. Reason says why a test is in it.
@@ -55,47 +91,42 @@ func (f *findings) quarantine(reason func(test string) string) {
 	if reason == nil {
 		return
 	}
-	was := slices.Clone(f.cases)
-	spared := make([]bool, len(was))
-	failed := func(c testreport.Case) bool { return c.Outcome == testreport.Failed }
-	for more := true; more; { // from what is innermost outwards
-		more = false
-		for i, c := range was {
-			if !failed(c) || spared[i] {
-				continue
-			}
-			inner, open := false, false
-			for j, o := range was {
-				if failed(o) && o.Suite == c.Suite && strings.HasPrefix(o.Name, c.Name+"/") {
-					inner, open = true, open || !spared[j]
-				}
-			}
-			why := because(c, reason)
-			if open || !inner && why == "" {
-				continue
-			}
-			spared[i], more = true, true
-			f.cases[i].Outcome = testreport.Skipped
-			if why != "" {
-				f.cases[i].Reason = "in quarantine " + why + ": " + c.Reason
-				f.spared = append(f.spared, FullName(c))
-			}
+	inner := surrounding(f.cases)
+	open := maps.Clone(inner) // how many of them are not spared
+	var failed []int
+	for i, c := range f.cases {
+		if c.Outcome == testreport.Failed {
+			failed = append(failed, i)
+		}
+	}
+	// From what is innermost outwards: what is within another has more slashes.
+	slices.SortStableFunc(failed, func(a, b int) int {
+		return strings.Count(f.cases[b].Name, "/") - strings.Count(f.cases[a].Name, "/")
+	})
+	for _, i := range failed {
+		c := &f.cases[i]
+		why := because(*c, reason)
+		if open[placeOf(*c)] > 0 || inner[placeOf(*c)] == 0 && why == "" {
+			continue
+		}
+		within(*c, func(p place) { open[p]-- })
+		c.Outcome = testreport.Skipped
+		if why != "" {
+			c.Reason = "in quarantine " + why + ": " + c.Reason
+			f.spared = append(f.spared, FullName(*c))
 		}
 	}
 }
 
 // because is why a case is in quarantine: it is itself, or what it is within.
 func because(c testreport.Case, reason func(string) string) string {
-	for {
-		if why := reason(FullName(c)); why != "" {
-			return why
+	why := reason(FullName(c))
+	within(c, func(p place) {
+		if why == "" {
+			why = reason(FullName(testreport.Case{Suite: p.suite, Name: p.name}))
 		}
-		at := strings.LastIndexByte(c.Name, '/')
-		if at < 0 {
-			return ""
-		}
-		c.Name = c.Name[:at]
-	}
+	})
+	return why
 }
 
 // FullName is a test case with its suite.
@@ -118,8 +149,14 @@ func (r *Report) add(f findings) {
 	r.Coverage, r.Statements = r.Profile.Whole()
 }
 
-// mostReport is how much of a report is read.
-const mostReport = 256 << 20
+// mostReport is how much is read of a step's reports of tests, and of those of coverage; mostCases how many test cases.
+const (
+	mostReport = 256 << 20
+	mostCases  = 500_000
+)
+
+// mostErrors is how many reports that are none are told.
+const mostErrors = 10
 
 // mostWrong is how much of an error about a report is said: it may quote a line of it.
 const mostWrong = 300
@@ -128,13 +165,18 @@ const mostWrong = 300
 // nothing that is read or said: reports are written by what had them.
 func (r *run) read(task string, reports definition.Reports, secrets []string) (f findings, wrong error) {
 	var all []error
-	each := func(patterns []string, take func(text *bufio.Reader) error) {
+	each := func(patterns []string, take func(folder string, text *bufio.Reader) error) {
 		files, _ := r.glob(patterns, false)
+		left := &io.LimitedReader{N: mostReport}
 		for _, file := range files {
 			opened, err := r.root.Open(file)
 			if err == nil {
-				err = take(bufio.NewReaderSize(io.LimitReader(opened, mostReport), 64<<10))
+				left.R = opened
+				err = take(path.Dir(file), bufio.NewReaderSize(left, 64<<10))
 				_ = opened.Close()
+				if left.N <= 0 {
+					err = fmt.Errorf("of the step's reports no more than %d bytes are read", mostReport)
+				}
 			}
 			if err != nil {
 				text := masked(err.Error(), secrets)
@@ -143,9 +185,12 @@ func (r *run) read(task string, reports definition.Reports, secrets []string) (f
 				}
 				all = append(all, fmt.Errorf("report %s: %s", file, text))
 			}
+			if left.N <= 0 || len(all) == mostErrors {
+				break
+			}
 		}
 	}
-	each(reports.Tests, func(text *bufio.Reader) error {
+	each(reports.Tests, func(_ string, text *bufio.Reader) error {
 		if begin, err := lines.Start(text); err != nil || begin == "" {
 			return err // nothing ran
 		}
@@ -158,14 +203,20 @@ func (r *run) read(task string, reports definition.Reports, secrets []string) (f
 			c := &cases[i]
 			c.Suite, c.Name, c.Reason = masked(c.Suite, secrets), masked(c.Name, secrets), masked(c.Reason, secrets)
 		}
+		if len(f.cases)+len(cases) > mostCases {
+			return fmt.Errorf("the step's reports have more than %d test cases", mostCases)
+		}
 		f.cases = append(f.cases, cases...)
 		return err
 	})
-	each(reports.Coverage, func(text *bufio.Reader) error {
+	each(reports.Coverage, func(folder string, text *bufio.Reader) error {
 		if _, err := text.Peek(1); errors.Is(err, io.EOF) {
 			return nil // nothing ran
 		}
-		measured, err := coverage.Read(text)
+		measured, err := coverage.Read(text, folder)
+		if err == nil && f.profile.Parts()+measured.Parts() > coverage.Most {
+			return fmt.Errorf("the step's reports have more than %d lines or blocks", coverage.Most)
+		}
 		f.profile.Merge(measured)
 		return err
 	})

@@ -8,11 +8,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
 // readJUnit reads the cases of all suites, however deep they lie in one another.
 func readJUnit(in io.Reader) (cases []Case, err error) {
-	xmls := xml.NewDecoder(in)
+	xmls := lines.XML(in)
 	var suites []string
 	fail := func(err error) ([]Case, error) {
 		line, _ := xmls.InputPos()
@@ -50,6 +52,9 @@ func readJUnit(in io.Reader) (cases []Case, err error) {
 				if err != nil {
 					return fail(err)
 				}
+				if len(cases) == mostCases {
+					return fail(errMany)
+				}
 				cases = append(cases, one)
 			}
 		case xml.EndElement:
@@ -78,6 +83,7 @@ type junitCase struct {
 	Name     string         `xml:"name,attr"`
 	Class    string         `xml:"classname,attr"`
 	Time     string         `xml:"time,attr"`
+	Status   string         `xml:"status,attr"` // of GoogleTest and CTest: whether it ran
 	Failures []junitMessage `xml:"failure"`
 	Errors   []junitMessage `xml:"error"`
 	Skipped  *junitMessage  `xml:"skipped"`
@@ -119,6 +125,8 @@ func (j junitCase) toCase(suite string) (Case, error) {
 	switch bad := slices.Concat(j.Failures, j.Errors); {
 	case len(bad) > 0:
 		c.Outcome, c.Reason = Failed, bad[0].reason()
+	case j.Skipped == nil && (j.Status == "notrun" || j.Status == "disabled"):
+		c.Outcome = Skipped
 	case j.Skipped != nil:
 		c.Outcome, c.Reason = Skipped, j.Skipped.reason()
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/services/builder/lines"
@@ -34,7 +35,13 @@ type Case struct {
 // Package is the name of a case that is a Go package as a whole: it does not build, or failed beside its cases.
 const Package = "package"
 
-const longestReason = 2000
+const (
+	longestReason = 2000
+	mostCases     = 500_000 // of one report
+	mostDepth     = 100     // of levels of TAP within one another
+)
+
+var errMany = fmt.Errorf("more than %d test cases", mostCases)
 
 // Read reads a report of any of the formats, in its order. Errors name the line; beside one, the cases before it are there.
 // They quote whole lines: whoever shows one masks secrets before cutting it. say gets what go test -json would have printed for people; nil: nobody.
@@ -63,7 +70,7 @@ func Read(r io.Reader, say io.Writer) ([]Case, error) {
 
 func shortened(reason string) string {
 	if len(reason) > longestReason {
-		return reason[:longestReason] + "…"
+		return strings.ToValidUTF8(reason[:longestReason], "") + "…"
 	}
 	return reason
 }

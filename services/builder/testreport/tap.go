@@ -7,12 +7,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lemnis/lemnis/services/builder/lines"
 )
 
 var (
 	tapPlan  = regexp.MustCompile(`^1\.\.(\d+)\s*(?:#\s*(.*))?$`)
+	tapTime  = regexp.MustCompile(`^time=([0-9.]+)(ms|s)$`)
 	tapPoint = regexp.MustCompile(`^(not )?ok\b\s*(\d+)?\s*(?:- )?(.*)$`)
 )
 
@@ -38,12 +40,15 @@ type tapLevel struct {
 // tapReader reads versions 12 to 14. A level is 4 spaces deeper than the one around it, and comes before its test point.
 type tapReader struct {
 	levels []*tapLevel
-	yaml   bool // within a diagnostic block
+	yaml   int // how deep the diagnostic block stands that it is within; -1: it is within none
+	point  int // how deep the test point stands that the line before was; -1: it was none
 	bailed bool
+	count  int
+	opened []string // names of test points whose levels come behind them, in braces, by depth; empty: of none
 }
 
 func readTAP(in io.Reader) ([]Case, error) {
-	r := &tapReader{levels: []*tapLevel{{planned: -1}}}
+	r := &tapReader{levels: []*tapLevel{{planned: -1}}, yaml: -1, point: -1}
 	if err := lines.Each(in, r.line); err != nil {
 		return nil, err
 	}
@@ -59,16 +64,25 @@ func readTAP(in io.Reader) ([]Case, error) {
 
 func (r *tapReader) line(line string) error {
 	text := strings.TrimLeft(line, " ")
-	depth := (len(line) - len(text)) / 4
+	indent := len(line) - len(text)
+	depth := indent / 4
 	text = strings.TrimRight(text, " \r")
+	behind := r.point
+	r.point = -1
 	switch {
 	case r.bailed || text == "":
 		return nil
-	case r.yaml:
+	case r.yaml >= 0 && indent >= r.yaml:
 		r.diagnose(text)
 		return nil
-	case text == "---":
-		r.yaml = true
+	case text == "---" && behind >= 0 && indent > behind: // else the program draws a line
+		r.yaml = indent
+		return nil
+	case text == "}" && len(r.opened) > depth && r.opened[depth] != "":
+		for len(r.levels) > depth+1 {
+			r.close(r.opened[depth])
+		}
+		r.opened[depth] = ""
 		return nil
 	case strings.HasPrefix(text, "Bail out!"):
 		reason := strings.TrimSpace(strings.TrimPrefix(text, "Bail out!"))
@@ -76,8 +90,9 @@ func (r *tapReader) line(line string) error {
 		r.bailed = true
 		return nil
 	}
+	r.yaml = -1 // a block that was not ended
 	plan, point := tapPlan.FindStringSubmatch(text), tapPoint.FindStringSubmatch(text)
-	if plan == nil && point == nil {
+	if plan == nil && point == nil || depth > mostDepth {
 		return nil // a comment, a version, or what the program prints itself
 	}
 	for len(r.levels) <= depth {
@@ -86,7 +101,8 @@ func (r *tapReader) line(line string) error {
 	if plan != nil {
 		return r.levels[depth].plan(plan)
 	}
-	one := tapCase(point)
+	r.point = indent
+	one, opens := tapCase(point)
 	for len(r.levels) > depth+1 { // what came deeper was this point's
 		r.close(one.Name)
 	}
@@ -96,6 +112,15 @@ func (r *tapReader) line(line string) error {
 		one.Name = "test " + strconv.Itoa(level.points)
 	}
 	level.cases = append(level.cases, one)
+	if opens {
+		for len(r.opened) <= depth {
+			r.opened = append(r.opened, "")
+		}
+		r.opened[depth] = one.Name
+	}
+	if r.count++; r.count > mostCases {
+		return errMany
+	}
 	return nil
 }
 
@@ -116,14 +141,24 @@ func (r *tapReader) close(name string) {
 // diagnose reads a line of the block behind a test point.
 func (r *tapReader) diagnose(text string) {
 	if text == "..." {
-		r.yaml = false
+		r.yaml = -1
 		return
 	}
 	cases := r.levels[len(r.levels)-1].cases
-	if message, is := strings.CutPrefix(text, "message:"); is && len(cases) > 0 {
-		last := &cases[len(cases)-1]
-		if last.Reason == "" && last.Outcome == Failed {
-			last.Reason = shortened(strings.Trim(strings.TrimSpace(message), `"'`))
+	if len(cases) == 0 {
+		return
+	}
+	last := &cases[len(cases)-1]
+	key, value, _ := strings.Cut(text, ":")
+	value = strings.Trim(strings.TrimSpace(value), `"'`)
+	switch key {
+	case "message", "error": // of TAP 13, and of Node
+		if last.Reason == "" && last.Outcome == Failed && !strings.HasPrefix(value, "|") {
+			last.Reason = shortened(value)
+		}
+	case "duration_ms":
+		if ms, err := strconv.ParseFloat(value, 64); err == nil && last.Elapsed == 0 {
+			last.Elapsed = seconds(ms / 1000)
 		}
 	}
 }
@@ -147,13 +182,22 @@ func (l *tapLevel) keepPlan() {
 	}
 }
 
-// tapCase reads a test point. One that is still to be done (# TODO) is no failure, whatever it says.
-func tapCase(match []string) Case {
-	c := Case{Outcome: Passed}
+// tapCase reads a test point. One that is still to be done (# TODO) is no failure, whatever it says. Of one that opens a brace what is
+// within comes behind it.
+func tapCase(match []string) (c Case, opens bool) {
+	c = Case{Outcome: Passed}
 	if match[1] != "" {
 		c.Outcome = Failed
 	}
 	description, directive := match[3], ""
+	description, opens = strings.CutSuffix(description, "{")
+	if opens {
+		opens = description == "" || strings.HasSuffix(description, " ")
+	}
+	if !opens {
+		description = match[3]
+	}
+	whole := description
 	if at := strings.LastIndex(description, "#"); at >= 0 && (at == 0 || description[at-1] != '\\') {
 		description, directive = description[:at], strings.TrimSpace(description[at+1:])
 	}
@@ -162,8 +206,22 @@ func tapCase(match []string) Case {
 	switch upper := strings.ToUpper(word); {
 	case strings.HasPrefix(upper, "SKIP"), strings.HasPrefix(upper, "TODO"):
 		c.Outcome, c.Reason = Skipped, shortened(strings.TrimSpace(reason))
+	case tapTime.MatchString(directive): // of node-tap: no part of the name, which is the same in every run
+		c.Elapsed = tapElapsed(directive)
 	case directive != "":
-		c.Name = strings.TrimSpace(strings.ReplaceAll(match[3], `\#`, "#")) // a number sign of the description
+		c.Name = strings.TrimSpace(strings.ReplaceAll(whole, `\#`, "#")) // a number sign of the description
 	}
-	return c
+	return c, opens
+}
+
+func tapElapsed(directive string) time.Duration {
+	match := tapTime.FindStringSubmatch(directive)
+	s, err := strconv.ParseFloat(match[1], 64)
+	if err != nil {
+		return 0
+	}
+	if match[2] == "ms" {
+		s /= 1000
+	}
+	return seconds(s)
 }

@@ -66,6 +66,67 @@ func TestRead(t *testing.T) {
 			`m/a TestOne: fail 250ms "    a_test.go:7: want 1"`, `m/a TestTwo: skip "    a_test.go:9: no network"`,
 			`m/b package: fail "m/b [build failed]"`, `m/c TestPanics: fail "panic: oh"`,
 		}},
+		"junit of GoogleTest": {`<testsuites><testsuite name="s"><testcase name="DISABLED_a" status="notrun" result="suppressed" time="0."/><testcase name="b" status="run" time="0.5"/></testsuite></testsuites>`, []string{
+			"s DISABLED_a: skip", "s b: pass 500ms",
+		}},
+		"junit in Latin-1": {"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n<testsuite name=\"s\"><testcase name=\"gr\xfcn\"/></testsuite>", []string{"s grün: pass"}},
+		"junit with what a terminal shows": {"<testsuite name=\"s\"><testcase name=\"grün\"><failure>\x1b[31mred\x1b[0m \xff</failure></testcase></testsuite>", []string{
+			"s grün: fail \"\ufffd[31mred\ufffd[0m \ufffd\"",
+		}},
+		"go, with benchmarks": {`{"Action":"run","Package":"m","Test":"TestA"}
+{"Action":"output","Package":"m","Test":"TestA","Output":"no end of a line--- PASS: TestA (0.00s)\n"}
+{"Action":"run","Package":"m","Test":"BenchmarkA"}
+{"Action":"output","Package":"m","Test":"BenchmarkA","Output":"BenchmarkA-2 10 98 ns/op\n"}
+{"Action":"pass","Package":"m","Elapsed":0.1}
+`, []string{"m TestA: pass"}},
+		"go, in which a benchmark dies": {`{"Action":"run","Package":"m","Test":"BenchmarkA"}
+{"Action":"output","Package":"m","Test":"BenchmarkA","Output":"panic: oh\n"}
+{"Action":"fail","Package":"m","Elapsed":0.1}
+`, []string{`m BenchmarkA: fail "panic: oh"`}},
+		"go, not built": {`{"ImportPath":"m/b [m/b.test]","Action":"build-output","Output":"# m/b [m/b.test]\n"}
+{"ImportPath":"m/b [m/b.test]","Action":"build-output","Output":"b_test.go:3:15: undefined: T\n"}
+{"ImportPath":"m/b [m/b.test]","Action":"build-fail"}
+{"Action":"start","Package":"m/b"}
+{"Action":"output","Package":"m/b","Output":"FAIL\tm/b [build failed]\n"}
+{"Action":"fail","Package":"m/b","Elapsed":0,"FailedBuild":"m/b [m/b.test]"}
+`, []string{`m/b package: fail "# m/b [m/b.test]\nb_test.go:3:15: undefined: T"`}},
+		"go, behind a byte order mark": {"\xef\xbb\xbf" + `{"Action":"pass","Package":"m","Test":"TestA","Elapsed":-1}` + "\n" + `{"Action":"pass","Package":"m","Test":"TestA","Elapsed":1e300}`, []string{"m TestA: pass", "m TestA: pass"}},
+		"tap of node-tap": {`TAP version 13
+ok 1 - test/a.js # time=12.5ms
+not ok 2 - test/b.js # time=4s {
+    ok 1 - first
+    not ok 2 - second
+    1..2
+}
+
+ok 3 - a {brace}
+1..3
+`, []string{"test/a.js: pass 12.5ms", "test/b.js: fail 4s", "test/b.js/first: pass", "test/b.js/second: fail", "a {brace}: pass"}},
+		"tap of Node": {`TAP version 13
+# Subtest: a
+    # Subtest: deep
+    ok 1 - deep
+      ---
+      duration_ms: 1.5
+      ...
+    1..1
+ok 1 - a
+  ---
+  duration_ms: 12.5
+  type: 'suite'
+  ...
+not ok 2 - b
+  ---
+  duration_ms: .nan
+  error: 'Expected 1'
+  stack: |-
+    not ok 9 - no test
+  ...
+1..2
+`, []string{"a/deep: pass 1.5ms", "a: pass 12.5ms", `b: fail "Expected 1"`}},
+		"tap, with lines that a program draws": {"1..3\nok 1 - a\n---\nnot ok 2 - b\n  says\n  ---\nok 3 - c\n", []string{"a: pass", "b: fail", "c: pass"}},
+		"tap, a block that never ends":         {"1..2\nnot ok 1 - a\n  ---\n  message: no\nok 2 - b\n", []string{`a: fail "no"`, "b: pass"}},
+		"tap, deeper than any":                 {"1..1\n" + strings.Repeat(" ", 1<<19) + "not ok 1 - a\nok 1 - b\n", []string{"b: pass"}},
 		"tap 13": {`TAP version 13
 # a comment
 1..6
@@ -112,6 +173,30 @@ not ok 1 - cart
 	}
 }
 
+// Reports are as long as the programs that write them like: reading one does not take for ever.
+func TestLargeReports(t *testing.T) {
+	const n = 100_000
+	var parallel, many strings.Builder
+	for _, action := range []string{"run", "pass"} {
+		for i := range n {
+			fmt.Fprintf(&parallel, "{\"Action\":%q,\"Package\":\"m\",\"Test\":\"TestA/%06d\"}\n", action, n-i)
+		}
+	}
+	began := time.Now()
+	if cases, err := testreport.Read(strings.NewReader(parallel.String()), nil); err != nil || len(cases) != n {
+		t.Errorf("%d cases, %v", len(cases), err)
+	}
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("%d tests that run at once take %v", n, took)
+	}
+	for range 600_000 {
+		many.WriteString("not ok\n")
+	}
+	if _, err := testreport.Read(strings.NewReader(many.String()), nil); err == nil || !strings.Contains(err.Error(), "more than 500000 test cases") {
+		t.Errorf("600,000 cases: %v", err)
+	}
+}
+
 func TestUnreadable(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                        "empty",
@@ -119,12 +204,15 @@ func TestUnreadable(t *testing.T) {
 		"<coverage/>":             "the root of JUnit's XML is",
 		"<!-- nothing -->":        "no <testsuites>",
 		"<testsuite>\n<testcase>": "line 2:",
-		"<testsuite>\n\n<testcase classname='a'/></testsuite>":      "line 3: a testcase without name",
-		"<testsuite>\n<testcase name='a' time='soon'/></testsuite>": `line 2: testcase "a": time="soon"`,
-		"{\"Action\":\"run\"}\n{\"Action\":":                        "line 2: no event",
-		"1..2\n1..3\n":                                              "line 2: a second plan",
-		"1..99999999999999999999\n":                                 "line 1: no plan",
-		"1..1\nok " + strings.Repeat("x", 2<<20):                    "line 2:",
+		"<!DOCTYPE t [<!ENTITY a \"b\"><!ENTITY c \"&a;&a;\">]>\n<testsuite><testcase name='&c;'/></testsuite>": "line 2:",
+		"<?xml version='1.0' encoding='UTF-16'?><testsuite/>":                                                   `not "UTF-16"`,
+		strings.Repeat("<testsuite>", 20_000):                                                                   "line 1:",
+		"<testsuite>\n\n<testcase classname='a'/></testsuite>":                                                  "line 3: a testcase without name",
+		"<testsuite>\n<testcase name='a' time='soon'/></testsuite>":                                             `line 2: testcase "a": time="soon"`,
+		"{\"Action\":\"run\"}\n{\"Action\":":                                                                    "line 2: no event",
+		"1..2\n1..3\n":                                                                                          "line 2: a second plan",
+		"1..99999999999999999999\n":                                                                             "line 1: no plan",
+		"1..1\nok " + strings.Repeat("x", 2<<20):                                                                "line 2:",
 	} {
 		if cases, err := testreport.Read(strings.NewReader(text), nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%.60q: %v %v, want %q", text, cases, err, want)
