@@ -136,7 +136,7 @@ func Check(p events.Project) (all []mapping.Error) {
 			}
 		}
 	}
-	return all
+	return append(all, checkPolicies(p)...)
 }
 
 // Holds evaluates one condition.
