@@ -3,8 +3,12 @@
 package runtimetest
 
 import (
+	"errors"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,12 +66,22 @@ func TestCommandsOfTheProject(t *testing.T) {
 // TestACommandLeavesNothing: neither what it started in the background nor its folder.
 func TestACommandLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
-	mark := t.TempDir() + "/alive"
-	run := `(sleep 1; touch ` + mark + `) & echo '<testsuite><testcase name="a"/></testsuite>' > r.xml`
+	held := filepath.Join(t.TempDir(), "held")
+	if err := syscall.Mkfifo(held, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	holders, err := os.OpenFile(held, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holders.Close()
+	run := `exec 3> ` + held + `; sleep 60 & echo '<testsuite><testcase name="a"/></testsuite>' > r.xml`
 	all := Run(t.Context(), Instance{}, Suite{Commands: []Command{{Name: "own", Kind: Quality, Run: run, JUnit: "r.xml"}}})
-	time.Sleep(1500 * time.Millisecond)
-	if _, err := os.Stat(mark); err == nil {
-		t.Errorf("what it started outlived it: %+v", all)
+	if err := holders.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := holders.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || !all[0].Passed {
+		t.Errorf("what it started outlived it: %v, %+v", err, all)
 	}
 	if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
 		t.Errorf("%v %v", left, err)

@@ -80,9 +80,9 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 			continue
 		}
 		tested++
-		answer, err := ask(ctx, client, instance.URL+request, header)
+		got, err := ask(ctx, client, instance.URL+request, header)
 		if err == nil {
-			err = d.check(o, answer)
+			err = d.check(o, got)
 		}
 		if err != nil {
 			failed.add("GET "+request, err.Error())
