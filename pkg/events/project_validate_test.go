@@ -279,6 +279,26 @@ func TestFreezeEnds(t *testing.T) {
 			t.Errorf("%s at %s: %s, %v", test.freeze, test.at, end, in)
 		}
 	}
+	holidays, days := Freeze{From: "2026-12-23", Until: "2027-01-02"}, []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+	for _, test := range []struct {
+		later []Freeze
+		want  bool
+	}{
+		{[]Freeze{{From: "2026-12-20", Until: "2027-01-02"}}, true},
+		{[]Freeze{{From: "2026-12-28", Until: "2027-02-01"}, {From: "2026-12-01", Until: "2026-12-28"}}, true},
+		{[]Freeze{{From: "2026-12-29", Until: "2027-02-01"}, {From: "2026-12-01", Until: "2026-12-28"}}, false},
+		{[]Freeze{{Days: days}}, true},
+		{[]Freeze{{Days: days[:6]}, {From: "2026-12-27", Until: "2026-12-28"}}, true},
+		{[]Freeze{{Days: days, Until: "23:59"}}, false},
+		{nil, false},
+	} {
+		if covers(test.later, holidays) != test.want {
+			t.Errorf("%s covers %s: %v", test.later, holidays, !test.want)
+		}
+	}
+	if covers([]Freeze{{Days: days}}, Freeze{From: "0001-01-01", Until: "9999-01-01"}) {
+		t.Error("all weeks until the end of time are not looked at one by one")
+	}
 	if !covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}, {Days: []string{"mon"}, Until: "09:00"}}, night) || covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}}, night) {
 		t.Error("Sunday's night lasts until Monday")
 	}
