@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type Facts struct {
 	Tests       Tests
 	Contents    Contents
 	Before      Before
+
+	unlisted bool // nobody listed the licences
 }
 
 // Artifact is what wants to enter.
@@ -94,6 +97,7 @@ func Of(r events.Rollout, at time.Time) Facts {
 			}
 		}
 	}
+	f.unlisted = a.Supply == nil || a.Supply.SBOM == ""
 	if s := a.Supply; s != nil {
 		c := &f.Contents
 		c.Signed, c.Licenses, c.Unlicensed = s.Signature != "", s.Licenses, s.Unlicensed
@@ -130,17 +134,30 @@ func Check(p events.Project) (all []mapping.Error) {
 	for i, e := range p.Environments {
 		for j, c := range e.Gate.Conditions {
 			_, wrong := compile(c.That)
+			if len(wrong) == 0 {
+				wrong = unproven(p.Environments, i, c.That)
+			}
 			for _, w := range wrong {
 				w.Field = fmt.Sprintf("environments[%d].gate.conditions[%d].that", i, j)
 				all = append(all, w)
 			}
 		}
 	}
-	return all
+	return append(all, checkPolicies(p)...)
 }
 
-// Holds evaluates one condition.
+// Holds evaluates one condition. What is not known makes none true: where something is missing, the worst has to make it true too.
 func Holds(ctx context.Context, c events.Condition, f Facts) (bool, error) {
+	holds, err := evaluated(ctx, c, f)
+	if worst, missing := f.worst(c.That); holds && err == nil && len(missing) > 0 {
+		if sure, err := evaluated(ctx, c, worst); err != nil || !sure {
+			return false, fmt.Errorf("not known: %s", strings.Join(missing, ", "))
+		}
+	}
+	return holds, err
+}
+
+func evaluated(ctx context.Context, c events.Condition, f Facts) (bool, error) {
 	program, wrong := compile(c.That)
 	if len(wrong) > 0 { // it was applied past `lemnis apply`
 		return false, errors.New(wrong[0].At())

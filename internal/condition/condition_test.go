@@ -11,7 +11,7 @@ import (
 func rollout() events.Rollout {
 	return events.Rollout{Environment: "prod", Service: "api", Artifact: events.ArtifactDetail{
 		ID: "pkg:oci/api@1", Title: "Faster search", Author: "ann", Size: 4 << 20, Evidence: &events.Evidence{Tests: 12, Coverage: 81.5},
-		Supply: &events.Supply{Signature: "c2ln", Licenses: []string{"MIT"}, Vulnerabilities: &events.Vulnerabilities{High: 2}},
+		Supply: &events.Supply{Signature: "c2ln", SBOM: "sha256:bill", Licenses: []string{"MIT"}, Vulnerabilities: &events.Vulnerabilities{High: 2}},
 	}}
 }
 
@@ -39,6 +39,71 @@ func TestHolds(t *testing.T) {
 		got, err := Holds(t.Context(), events.Condition{That: test.that}, f)
 		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 			t.Errorf("%s: %v, %v", test.that, got, err)
+		}
+	}
+}
+
+// What nobody found out makes no condition true, however it is asked; unless it says what then.
+func TestWhatIsNotKnownMakesNoConditionTrue(t *testing.T) {
+	bare := Of(events.Rollout{Environment: "prod", Service: "api", Artifact: events.ArtifactDetail{ID: "pkg:oci/api@1"}}, time.Time{})
+	for _, test := range []struct {
+		that string
+		want bool
+		err  string
+	}{
+		{that: `contents.critical < 1 && contents.high <= 3`, err: "not known: before, contents.critical, contents.high,"},
+		{that: `!(contents.high > 3)`, err: "not known"},
+		{that: `contents.high == -1 || contents.high <= 3`, want: true},
+		{that: `contents.high >= 0`},
+		{that: `tests.failed == 0`, err: "not known"},
+		{that: `tests.known && tests.failed == 0`},
+		{that: `!tests.known || tests.failed == 0`, want: true},
+		{that: `contents.licenses.all(l, l in ["MIT"])`, err: "not known"},
+		{that: `size(contents.unlicensed) == 0`, err: "not known"},
+		{that: `before.errors < 0.01`, err: "not known"},
+		{that: `before.p99 < 0.3`, err: "not known"},
+		{that: `environment == "dev" || before.errors < 0.01`, err: "not known"},
+		{that: `environment == "prod" || before.errors < 0.01`, want: true},
+		{that: `artifact.id != ""`, want: true},
+	} {
+		got, err := Holds(t.Context(), events.Condition{That: test.that}, bare)
+		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, %v", test.that, got, err)
+		}
+	}
+	counted := bare
+	counted.Before = Before{Environment: "test", Requests: 5, Errors: 0, P99: 0.1}
+	if holds, err := Holds(t.Context(), events.Condition{That: `before.errors < 0.01 && before.p99 < 0.3`}, counted); !holds || err != nil {
+		t.Errorf("what was counted: %v, %v", holds, err)
+	}
+}
+
+func TestCheckRefusesWhatNothingCounts(t *testing.T) {
+	process, outside := events.ProcessTarget, events.OutsideTarget
+	for _, test := range []struct {
+		targets []string
+		at      int
+		that    string
+		want    string
+	}{
+		{[]string{process, process}, 0, `before.errors < 0.01`, "before.errors: there is no environment before the first"},
+		{[]string{process, process}, 0, `environment == "dev" || before.soaked > 60.0`, "before.soaked: there is no environment before the first"},
+		{[]string{process, process}, 0, `before.environment == ""`, ""},
+		{[]string{process, process}, 1, `before.errors < 0.01`, ""},
+		{[]string{outside, process}, 1, `before.p99 < 0.3`, "before.p99: another tool deploys to e0, before e1"},
+		{[]string{outside, process}, 1, `before.soaked > 60.0`, ""},
+		{[]string{process, process, outside, process}, 1, `before.requests > 10`, "before.requests: another tool deploys to e2, before e3"},
+		{[]string{process, process, process, outside}, 1, `before.requests > 10`, ""},
+	} {
+		p := events.DefaultProject("shop")
+		p.Environments = nil
+		for i, target := range test.targets {
+			p.Environments = append(p.Environments, events.Environment{Name: "e" + string(rune('0'+i)), Target: target})
+		}
+		p.Environments[test.at].Gate.Conditions = []events.Condition{{Name: "one", That: test.that}}
+		wrong := Check(p)
+		if (len(wrong) > 0) != (test.want != "") || len(wrong) > 0 && !strings.Contains(wrong[0].At(), test.want) {
+			t.Errorf("%s at %d of %v: %v", test.that, test.at, test.targets, wrong)
 		}
 	}
 }

@@ -174,10 +174,26 @@ type CanaryPolicy struct {
 // RuntimeTests bounds the tests that run in an environment; zero fields take the default.
 type RuntimeTests struct {
 	Paths    []string `json:"paths,omitempty"`    // have to answer 2xx; default /healthz
-	P99      Duration `json:"p99,omitempty"`      // of the latency test; default 1s
-	Requests int      `json:"requests,omitempty"` // of the latency test; default 50
+	P99      Duration `json:"p99,omitempty"`      // of the latency test; default 2s, 1s in the second environment, 500ms in later ones
+	Requests int      `json:"requests,omitempty"` // of the latency test; default 100, 200, 400
 	Licenses []string `json:"licenses,omitempty"` // SPDX ids that modules may have; default: the permissive ones
 	Headers  []string `json:"headers,omitempty"`  // response headers that have to be there
+
+	Contract string           `json:"contract,omitempty"` // path of the OpenAPI document; default /openapi.json where it serves one
+	TLS      []string         `json:"tls,omitempty"`      // host or host:port where users reach it by TLS
+	Policy   []Condition      `json:"policy,omitempty"`   // what the configuration has to be
+	Commands []RuntimeCommand `json:"commands,omitempty"` // tests of the project's own
+}
+
+// RuntimeCommand is a test of the project's own, run beside the deployer.
+type RuntimeCommand struct {
+	Name    string   `json:"name"`
+	Kind    string   `json:"kind"`              // quality, compliance, security
+	Run     string   `json:"run"`               // by /bin/sh, in a folder of its own, with URL, PORT, ARTIFACT, DIGEST
+	JUnit   string   `json:"junit,omitempty"`   // its report, in the folder; this or the next
+	SARIF   string   `json:"sarif,omitempty"`   // its report, in the folder
+	Level   string   `json:"level,omitempty"`   // of SARIF, the least that fails it: error, warning (default), note
+	Timeout Duration `json:"timeout,omitempty"` // default 5m
 }
 
 // Objective is what the users of a service may expect.

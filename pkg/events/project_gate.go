@@ -168,10 +168,20 @@ func timeOfDay(s string, missing time.Duration) (time.Duration, error) {
 func covers(later []Freeze, f Freeze) bool {
 	if len(f.Days) == 0 {
 		from, until, err := f.once()
-		return err != nil || slices.ContainsFunc(later, func(l Freeze) bool {
-			a, b, err := l.once()
-			return len(l.Days) == 0 && err == nil && !a.After(from) && !b.Before(until)
-		})
+		const steps = 4000 // ten years of days
+		for at, n := from, 0; err == nil && at.Before(until); n++ {
+			var end time.Time
+			for _, l := range later {
+				if e, in := l.Ends(at); in && e.After(end) {
+					end = e
+				}
+			}
+			if end.IsZero() || n == steps {
+				return false
+			}
+			at = end
+		}
+		return true
 	}
 	minutes := func(all ...Freeze) (in [week / time.Minute]bool) {
 		for _, one := range all {

@@ -3,7 +3,10 @@ package events
 import (
 	"fmt"
 	"math"
+	"net"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -146,6 +149,59 @@ func (v *validation) runtime(at string, r *RuntimeTests) {
 	for i, h := range r.Headers {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\"/[]?={}") {
 			v.add(fmt.Sprintf("%s.headers[%d]", at, i), "%q is no name of a header", h)
+		}
+	}
+	if r.Contract != "" {
+		v.urlPath(at+".contract", r.Contract)
+	}
+	for i, address := range r.TLS {
+		if !isAddress(address) {
+			v.add(fmt.Sprintf("%s.tls[%d]", at, i), "%q is no host and no host:port", address)
+		}
+	}
+	v.conditions(at+".policy", nil, r.Policy)
+	v.commands(at+".commands", r.Commands)
+}
+
+func isAddress(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = address, "443"
+	}
+	n, err := strconv.Atoi(port)
+	return err == nil && n > 0 && n < 1<<16 && host != "" && !strings.ContainsAny(host, " \t\r\n/@:?#")
+}
+
+func (v *validation) commands(at string, all []RuntimeCommand) {
+	const most, longest = 20, 4000
+	if len(all) > most {
+		v.add(at, "are %d; there may be %d", len(all), most)
+	}
+	seen := map[string]bool{}
+	for i, c := range all {
+		field := fmt.Sprintf("%s[%d]", at, i)
+		v.name(field+".name", c.Name, seen)
+		v.oneOf(field+".kind", c.Kind, "quality", "compliance", "security")
+		switch text := strings.TrimSpace(c.Run); {
+		case text == "":
+			v.add(field+".run", "is empty; it has to be a command for /bin/sh")
+		case len(text) > longest:
+			v.add(field+".run", "has %d bytes; %d at most", len(text), longest)
+		}
+		if (c.JUnit == "") == (c.SARIF == "") {
+			v.add(field, "has to say in which file its report is: junit or sarif, one of them")
+		}
+		for name, report := range map[string]string{"junit": c.JUnit, "sarif": c.SARIF} {
+			if report != "" && !filepath.IsLocal(report) {
+				v.add(field+"."+name, "%q is no path of a file within the folder that the command runs in", report)
+			}
+		}
+		if v.oneOf(field+".level", c.Level, "", "error", "warning", "note"); c.Level != "" && c.SARIF == "" {
+			v.add(field+".level", "is set, but only a report in SARIF has levels")
+		}
+		v.duration(field+".timeout", c.Timeout)
+		if d := time.Duration(c.Timeout); d > time.Hour {
+			v.add(field+".timeout", "is %s; it may be an hour", d)
 		}
 	}
 }

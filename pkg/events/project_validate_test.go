@@ -30,6 +30,11 @@ func shop() Project {
 	}
 }
 
+// command adds one to a good one.
+func command(p *Project, c RuntimeCommand) {
+	p.Environments[2].Runtime.Commands = []RuntimeCommand{{Name: "good", Kind: "security", Run: "scan > r.sarif", SARIF: "r.sarif", Level: "error"}, c}
+}
+
 func TestValidateAccepts(t *testing.T) {
 	for name, p := range map[string]Project{"whole": shop(), "default": DefaultProject("shop"), "least": {Name: "a"}} {
 		if err := p.Validate(); err != nil {
@@ -156,6 +161,32 @@ func TestValidateRefuses(t *testing.T) {
 		}},
 		{"environments[2].runtime.paths[0]", func(p *Project) { p.Environments[2].Runtime.Paths[0] = "http://elsewhere/" }},
 		{"environments[2].runtime.headers[0]", func(p *Project) { p.Environments[2].Runtime.Headers[0] = "X: y" }},
+		{"environments[2].runtime.contract", func(p *Project) { p.Environments[2].Runtime.Contract = "openapi.json" }},
+		{"environments[2].runtime.tls[1]", func(p *Project) {
+			p.Environments[2].Runtime.TLS = []string{"shop.example.org:8443", "https://shop.example.org"}
+		}},
+		{"environments[2].runtime.policy[1].name", func(p *Project) {
+			p.Environments[2].Runtime.Policy = []Condition{{"one", "true"}, {"one", "true"}}
+		}},
+		{"environments[2].runtime.policy[0].that", func(p *Project) { p.Environments[2].Runtime.Policy = []Condition{{"one", " "}} }},
+		{"environments[2].runtime.commands[1].name", func(p *Project) { command(p, RuntimeCommand{Name: "good", Kind: "quality", Run: "x", JUnit: "r.xml"}) }},
+		{"environments[2].runtime.commands[1].kind", func(p *Project) { command(p, RuntimeCommand{Name: "a", Kind: "speed", Run: "x", JUnit: "r.xml"}) }},
+		{"environments[2].runtime.commands[1].run", func(p *Project) { command(p, RuntimeCommand{Name: "a", Kind: "quality", JUnit: "r.xml"}) }},
+		{"environments[2].runtime.commands[1]", func(p *Project) { command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x"}) }},
+		{"environments[2].runtime.commands[1]", func(p *Project) {
+			command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", JUnit: "a", SARIF: "b"})
+		}},
+		{"environments[2].runtime.commands[1].junit", func(p *Project) { command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", JUnit: "../r.xml"}) }},
+		{"environments[2].runtime.commands[1].sarif", func(p *Project) { command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", SARIF: "/r.sarif"}) }},
+		{"environments[2].runtime.commands[1].level", func(p *Project) {
+			command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", SARIF: "r", Level: "grave"})
+		}},
+		{"environments[2].runtime.commands[1].level", func(p *Project) {
+			command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", JUnit: "r", Level: "note"})
+		}},
+		{"environments[2].runtime.commands[1].timeout", func(p *Project) {
+			command(p, RuntimeCommand{Name: "a", Kind: "quality", Run: "x", JUnit: "r", Timeout: Duration(2 * time.Hour)})
+		}},
 		{"environments[2].runtime.requests", func(p *Project) { p.Environments[2].Runtime.Requests = -1 }},
 		{"environments[2].gate.tests", func(p *Project) { p.Environments[2].Gate.Tests = "maybe" }},
 		{"environments[2].gate.coverage", func(p *Project) { p.Environments[2].Gate.Coverage = 700 }},
@@ -247,6 +278,26 @@ func TestFreezeEnds(t *testing.T) {
 		if in != (test.end != "") || in && !end.Equal(at(test.end)) {
 			t.Errorf("%s at %s: %s, %v", test.freeze, test.at, end, in)
 		}
+	}
+	holidays, days := Freeze{From: "2026-12-23", Until: "2027-01-02"}, []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+	for _, test := range []struct {
+		later []Freeze
+		want  bool
+	}{
+		{[]Freeze{{From: "2026-12-20", Until: "2027-01-02"}}, true},
+		{[]Freeze{{From: "2026-12-28", Until: "2027-02-01"}, {From: "2026-12-01", Until: "2026-12-28"}}, true},
+		{[]Freeze{{From: "2026-12-29", Until: "2027-02-01"}, {From: "2026-12-01", Until: "2026-12-28"}}, false},
+		{[]Freeze{{Days: days}}, true},
+		{[]Freeze{{Days: days[:6]}, {From: "2026-12-27", Until: "2026-12-28"}}, true},
+		{[]Freeze{{Days: days, Until: "23:59"}}, false},
+		{nil, false},
+	} {
+		if covers(test.later, holidays) != test.want {
+			t.Errorf("%s covers %s: %v", test.later, holidays, !test.want)
+		}
+	}
+	if covers([]Freeze{{Days: days}}, Freeze{From: "0001-01-01", Until: "9999-01-01"}) {
+		t.Error("all weeks until the end of time are not looked at one by one")
 	}
 	if !covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}, {Days: []string{"mon"}, Until: "09:00"}}, night) || covers([]Freeze{{Days: []string{"fri", "sat", "sun"}}}, night) {
 		t.Error("Sunday's night lasts until Monday")

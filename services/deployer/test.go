@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/condition"
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -53,18 +54,56 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
 	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment, r.Service))
+	compliant, err := s.compliance(ctx, job, r)
+	if err != nil {
+		return err
+	}
+	results = append(results, compliant...)
 	state, _ := d.wanted.get(where)
 	if fresh, is := compared(state, r); is {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is
 		// the version that serves.
 		if beside, ok, err := s.instance(ctx, where, fresh); err == nil && ok {
-			runtimetest.Run(ctx, beside, d.suite(job.Project, r.Environment, r.Service))
+			suite := d.suite(job.Project, r.Environment, r.Service)
+			suite.Commands = nil // they may take long, and have nothing to say of it
+			runtimetest.Run(ctx, beside, suite)
 		}
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return job.Report(ctx, service.Report{Content: finished(r, results), SubjectID: r.ID + "/runtime", Phase: events.Deploy})
+}
+
+// compliance are the tests of what the process itself does not show: the signature that the gate asks for, and the configuration.
+func (s *site) compliance(ctx context.Context, job *service.Job, r events.Rollout) (results []runtimetest.Result, err error) {
+	add := func(name, reason string, began time.Time, err error) {
+		one := runtimetest.Result{Kind: runtimetest.Compliance, Name: name, Passed: err == nil, Reason: reason, Took: time.Since(began)}
+		if err != nil {
+			one.Reason = err.Error()
+		}
+		results = append(results, one)
+	}
+	policy, _ := job.Project.Environment(r.Environment)
+	if policy.Gate.Signature != "" {
+		began, err := time.Now(), s.verify(ctx, job.Project, r.Environment, r.Artifact)
+		if err != nil && (ctx.Err() != nil || job.Tries < patience && !errors.Is(err, errArtifact)) {
+			return nil, err // the registry may be back soon
+		}
+		add("signature", "a key that the project trusts signed where it comes from", began, err)
+	}
+	if policy.Runtime == nil {
+		return results, nil
+	}
+	for _, c := range policy.Runtime.Policy {
+		began := time.Now()
+		holds, err := condition.Complies(ctx, c, job.Project, r)
+		if err == nil && !holds {
+			err = fmt.Errorf("it does not hold: %s", c.That)
+		}
+		add("policy."+c.Name, c.That, began, err)
+	}
+	return results, nil
 }
 
 // compared is the fresh baseline of a rollout, as one of its own; another rollout may have come while this one was tested.
@@ -142,6 +181,16 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 			name, value, _ := strings.Cut(h, ":")
 			suite.Headers.Require[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}
+	}
+	if chosen.Contract != "" {
+		suite.Contract = &runtimetest.Contract{Path: chosen.Contract, Must: true}
+	}
+	if len(chosen.TLS) > 0 {
+		suite.TLS = &runtimetest.TLS{Addresses: chosen.TLS}
+	}
+	for _, c := range chosen.Commands {
+		suite.Commands = append(suite.Commands, runtimetest.Command{Name: c.Name, Kind: runtimetest.Kind(c.Kind), Run: c.Run,
+			JUnit: c.JUnit, SARIF: c.SARIF, Level: c.Level, Timeout: time.Duration(c.Timeout)})
 	}
 	if counted := metered(p, environment, service); len(counted) > 0 {
 		suite.Metrics = &runtimetest.Metrics{Counted: counted}

@@ -69,6 +69,9 @@ func newJudge() *cobra.Command {
 			if j.metric.file != "" && len(args) == 0 {
 				return nil
 			}
+			if j.metric.file != "" {
+				return usage("--metric=%s and %s: there may be one file", j.metric.file, args[0])
+			}
 			return exactly("FILE")(c, args)
 		},
 		RunE: j.run,
@@ -104,9 +107,22 @@ func (j *judging) check(c *cobra.Command) error {
 		{"alpha", p.Alpha, 1}, {"beta", p.Beta, 1}, {"tolerance", p.Tolerance, 100}, {"objective", p.SLO, 1}, {"floor", p.Floor, 1},
 		{"regression", p.Regression, 1}, {"promote-weight", p.PromoteWeight, 1}, {"weight", j.counts.Weight, 1},
 	} {
-		zero := f.name == "tolerance" || f.name == "weight"
-		if c.Flags().Changed(f.name) && !(f.value >= 0 && f.value <= f.most && (zero || f.value > 0)) {
-			return usage("--%s %g: it may be more than 0, and %g at most", f.name, f.value, f.most)
+		if !c.Flags().Changed(f.name) {
+			continue
+		}
+		switch f.name {
+		case "tolerance", "weight":
+			if !(f.value >= 0 && f.value <= f.most) {
+				return usage("--%s %g: it may be 0 to %g", f.name, f.value, f.most)
+			}
+		case "alpha", "beta": // at 1 nothing would have to be shown
+			if !(f.value > 0 && f.value < f.most) {
+				return usage("--%s %g: it may be more than 0, and less than %g", f.name, f.value, f.most)
+			}
+		default:
+			if !(f.value > 0 && f.value <= f.most) {
+				return usage("--%s %g: it may be more than 0, and %g at most", f.name, f.value, f.most)
+			}
 		}
 	}
 	switch {

@@ -62,6 +62,12 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary jugde x.csv", `"judge"`},
 		{"canary judge", "FILE is missing"},
 		{"canary judge x.csv --alpha 2", "--alpha 2"},
+		{"canary judge x.csv --alpha 1", "less than 1"},
+		{"canary judge --metric x.csv --alpha 1", "less than 1"},
+		{"canary judge x.csv --beta 1", "less than 1"},
+		{"canary judge x.csv --weight -0.1", "it may be 0 to 1"},
+		{"canary judge x.csv --tolerance NaN", "it may be 0 to 100"},
+		{"canary judge --metric=x.csv y.csv", "there may be one file"},
 		{"canary judge x.csv --worse up", "higher, lower or either"},
 	}
 	for _, test := range tests {

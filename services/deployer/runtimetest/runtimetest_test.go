@@ -60,7 +60,7 @@ func TestSuitesAgainstRealInstances(t *testing.T) {
 				t.Errorf("%+v", r)
 			}
 		}
-		if len(named) != 6 {
+		if len(named) != 7 {
 			t.Errorf("ran %v", named)
 		}
 		return named

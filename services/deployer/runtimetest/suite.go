@@ -55,6 +55,10 @@ type Suite struct {
 
 	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
 	Metrics         *Metrics         `json:"metrics,omitempty"`
+	Contract        *Contract        `json:"contract,omitempty"`
+	Secrets         bool             `json:"secrets,omitempty"`
+	TLS             *TLS             `json:"tls,omitempty"`
+	Commands        []Command        `json:"commands,omitempty"`
 }
 
 // Smoke asks each path once by GET and wants 2xx.
@@ -118,6 +122,8 @@ func Dev(path string) Suite {
 		Licences: &Licences{Allow: append(slices.Clone(Permissive), "MPL-2.0"), AllowUnknown: true},
 		Headers:  &Headers{Paths: []string{path}, Require: map[string]string{"Content-Type": ""}, NoVersion: []string{"Server", "X-Powered-By"}},
 		Ports:    &Ports{},
+		Contract: &Contract{Path: "/openapi.json"},
+		Secrets:  true,
 	}
 }
 
@@ -157,16 +163,24 @@ func Run(ctx context.Context, instance Instance, suite Suite) []Result {
 		if err != nil {
 			r.Reason = err.Error()
 		}
-		results = append(results, r)
+		if !errors.Is(err, errNotThere) {
+			results = append(results, r)
+		}
 	}
 	run(suite.Smoke != nil, Quality, "smoke", func(r *Result) error { return smoke(ctx, client, instance, *suite.Smoke, r) })
 	run(suite.Latency != nil, Quality, "latency", func(r *Result) error { return latency(ctx, client, instance, *suite.Latency, r) })
 	run(suite.Metrics != nil, Quality, "metrics", func(r *Result) error { return metrics(ctx, client, instance, *suite.Metrics, r) })
+	run(suite.Contract != nil, Quality, "contract", func(r *Result) error { return contract(ctx, client, instance, *suite.Contract, r) })
 	run(suite.Digest, Compliance, "digest", func(r *Result) error { return digest(instance, r) })
 	run(suite.Licences != nil, Compliance, "licences", func(r *Result) error { return licences(instance, *suite.Licences, r) })
 	run(suite.Vulnerabilities != nil, Security, "vulnerabilities", func(r *Result) error { return vulnerabilities(ctx, instance, *suite.Vulnerabilities, r) })
 	run(suite.Headers != nil, Security, "headers", func(r *Result) error { return headers(ctx, client, instance, *suite.Headers, r) })
 	run(suite.Ports != nil, Security, "ports", func(r *Result) error { return ports(instance, *suite.Ports, r) })
+	run(suite.TLS != nil, Security, "tls", func(r *Result) error { return reachedByTLS(ctx, *suite.TLS, r) })
+	run(suite.Secrets, Security, "secrets", func(r *Result) error { return secrets(instance, r) })
+	for _, c := range suite.Commands {
+		run(true, c.Kind, "commands."+c.Name, func(r *Result) error { return command(ctx, instance, c, r) })
+	}
 	return results
 }
 
@@ -186,6 +200,8 @@ func (s Suite) AtLeast(before Suite) error {
 		lack(s.Latency == nil || looser(s.Latency.P50, b.P50) || looser(s.Latency.P99, b.P99), "latency: looser than p50 %s, p99 %s", b.P50, b.P99)
 	}
 	lack(before.Digest && !s.Digest, "digest: not tested")
+	lack(before.Secrets && !s.Secrets, "secrets: not looked for")
+	lack(before.Contract != nil && (s.Contract == nil || before.Contract.Must && !s.Contract.Must), "contract: not tested")
 	if b := before.Licences; b != nil {
 		lack(s.Licences == nil || !subset(s.Licences.Allow, b.Allow) || s.Licences.AllowUnknown && !b.AllowUnknown, "licences: allows more")
 	}

@@ -1,0 +1,381 @@
+//go:build linux
+
+package runtimetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+)
+
+// Contract holds the answers to the OpenAPI 3 document that the service itself serves.
+type Contract struct {
+	Path string `json:"path"`
+	// Must fails where there is no document; else nothing is tested there.
+	Must bool `json:"must,omitempty"`
+}
+
+// errNotThere: there is nothing to test.
+var errNotThere = errors.New("there is nothing to test")
+
+const mostAnswer = 8 << 20 // bytes of a document or of an answer that are looked at
+
+type answer struct {
+	status int
+	header http.Header
+	media  string
+	body   []byte
+}
+
+func ask(ctx context.Context, client *http.Client, address string, header http.Header) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return answer{}, err
+	}
+	request.Header = header
+	response, err := client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
+	if err == nil && len(body) > mostAnswer {
+		err = fmt.Errorf("GET %s answers more than %d bytes", request.URL.Path, mostAnswer)
+	}
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return answer{response.StatusCode, response.Header, media, body}, err
+}
+
+// contract asks each GET operation whose parameters the document gives values for: what others do might change something. An
+// answer has to have a status, a media type and, in JSON, a form that the document names.
+func contract(ctx context.Context, client *http.Client, instance Instance, test Contract, r *Result) error {
+	got, err := ask(ctx, client, instance.URL+test.Path, http.Header{})
+	if err != nil {
+		return err
+	}
+	d, err := openDocument(got)
+	switch {
+	case err != nil && !test.Must && (got.status != http.StatusOK || errors.Is(err, errNotThere)):
+		return errNotThere
+	case err != nil:
+		return fmt.Errorf("%s: %s", test.Path, strings.TrimSuffix(err.Error(), ": "+errNotThere.Error()))
+	}
+	var failed failures
+	var tested, skipped int
+	for _, o := range d.operations() {
+		request, header, err := d.request(o)
+		if err != nil {
+			skipped++
+			continue
+		}
+		tested++
+		got, err := ask(ctx, client, instance.URL+request, header)
+		if err == nil {
+			err = d.check(o, got)
+		}
+		if err != nil {
+			failed.add("GET "+request, err.Error())
+		}
+	}
+	r.Values["tested"], r.Values["skipped"], r.Values["failed"] = float64(tested), float64(skipped), float64(failed.count)
+	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
+	switch {
+	case failed.count > 0:
+		return fmt.Errorf("%d of %d operations answer otherwise than %s says: %s", failed.count, tested, test.Path, failed.text())
+	case tested == 0 && test.Must:
+		return fmt.Errorf("%s has no GET operation that can be asked: give their parameters examples", test.Path)
+	}
+	return nil
+}
+
+type object = map[string]any
+
+// document is an OpenAPI document; refs within it are followed.
+type document struct {
+	root     object
+	compiler *jsonschema.Compiler
+}
+
+const place = "lemnis:contract" // what the document is called among schemas
+
+func openDocument(got answer) (document, error) {
+	if got.status != http.StatusOK {
+		return document{}, fmt.Errorf("it answers %d", got.status)
+	}
+	text := got.body
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		asJSON, err := yaml.YAMLToJSON(text)
+		if err != nil {
+			return document{}, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+		}
+		text = asJSON
+	}
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return document{}, fmt.Errorf("it is no JSON: %w", errNotThere)
+	}
+	root, _ := parsed.(object)
+	version, _ := root["openapi"].(string)
+	if !strings.HasPrefix(version, "3.") {
+		return document{}, fmt.Errorf("it is no OpenAPI 3 document: %w", errNotThere)
+	}
+	if strings.HasPrefix(version, "3.0") {
+		modern(root)
+	}
+	d := document{root: root, compiler: jsonschema.NewCompiler()}
+	d.compiler.DefaultDraft(jsonschema.Draft2020)
+	d.compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
+	return d, d.compiler.AddResource(place, root)
+}
+
+type nothing struct{}
+
+func (nothing) Load(address string) (any, error) {
+	return nil, fmt.Errorf("%s is not within the document", address)
+}
+
+// modern writes what OpenAPI 3.0 had of its own as JSON Schema has it.
+func modern(node any) {
+	switch n := node.(type) {
+	case []any:
+		for _, one := range n {
+			modern(one)
+		}
+	case object:
+		for _, one := range n {
+			modern(one)
+		}
+		if kind, ok := n["type"].(string); ok && n["nullable"] == true {
+			n["type"] = []any{kind, "null"}
+			if all, ok := n["enum"].([]any); ok {
+				n["enum"] = append(slices.Clone(all), nil)
+			}
+		}
+		for exclusive, bound := range map[string]string{"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"} {
+			if is, ok := n[exclusive].(bool); ok {
+				if delete(n, exclusive); is {
+					n[exclusive] = n[bound]
+					delete(n, bound)
+				}
+			}
+		}
+	}
+}
+
+// at follows refs within the document, from a node that is at a JSON pointer.
+func (d document) at(pointer string, node any) (string, object) {
+	for range 10 {
+		o, _ := node.(object)
+		ref, ok := o["$ref"].(string)
+		if !ok {
+			return pointer, o
+		}
+		pointer, ok = strings.CutPrefix(ref, "#")
+		if !ok {
+			return "", nil
+		}
+		node = d.root
+		for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+			within, _ := node.(object)
+			part, _ = url.PathUnescape(part)
+			node = within[strings.NewReplacer("~1", "/", "~0", "~").Replace(part)]
+		}
+	}
+	return "", nil
+}
+
+func step(pointer, name string) string {
+	return pointer + "/" + url.PathEscape(strings.NewReplacer("~", "~0", "/", "~1").Replace(name))
+}
+
+type operation struct {
+	path, pointer string
+	item, get     object
+}
+
+func (d document) operations() (all []operation) {
+	paths, _ := d.root["paths"].(object)
+	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		pointer, item := d.at(step("/paths", path), paths[path])
+		if get, ok := item["get"].(object); ok {
+			all = append(all, operation{path, pointer + "/get", item, get})
+		}
+	}
+	return all
+}
+
+// request is the path of an operation with the values that the document gives its parameters.
+func (d document) request(o operation) (string, http.Header, error) {
+	path, query, header := d.base(o)+o.path, url.Values{}, http.Header{}
+	needed := map[string]object{} // those of the operation replace those of its path
+	for _, of := range []object{o.item, o.get} {
+		list, _ := of["parameters"].([]any)
+		for _, one := range list {
+			_, p := d.at("", one)
+			needed[fmt.Sprint(p["in"], " ", p["name"])] = p
+		}
+	}
+	for _, p := range needed {
+		name, _ := p["name"].(string)
+		if p["required"] != true && p["in"] != "path" {
+			continue
+		}
+		value, ok := d.example(p)
+		switch in, _ := p["in"].(string); {
+		case !ok:
+			return "", nil, fmt.Errorf("%s has no example", name)
+		case in == "path":
+			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value))
+		case in == "query":
+			query.Set(name, value)
+		case in == "header":
+			header.Set(name, value)
+		default:
+			return "", nil, fmt.Errorf("%s is in %s", name, in)
+		}
+	}
+	if strings.Contains(path, "{") {
+		return "", nil, errors.New("a parameter of the path is not described")
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	return path, header, nil
+}
+
+// base is the path of the first server that the document names.
+func (d document) base(o operation) string {
+	for _, of := range []object{o.get, o.item, d.root} {
+		servers, _ := of["servers"].([]any)
+		if len(servers) == 0 {
+			continue
+		}
+		first, _ := servers[0].(object)
+		address, _ := first["url"].(string)
+		variables, _ := first["variables"].(object)
+		for name, v := range variables {
+			of, _ := v.(object)
+			address = strings.ReplaceAll(address, "{"+name+"}", fmt.Sprint(of["default"]))
+		}
+		if u, err := url.Parse(address); err == nil {
+			return strings.TrimSuffix(u.EscapedPath(), "/")
+		}
+	}
+	return ""
+}
+
+// example is the value of a parameter that the document gives.
+func (d document) example(p object) (string, bool) {
+	_, schema := d.at("", p["schema"])
+	candidates := []any{p["example"]}
+	if named, _ := p["examples"].(object); len(named) > 0 {
+		_, one := d.at("", named[slices.Min(slices.Collect(maps.Keys(named)))])
+		candidates = append(candidates, one["value"])
+	}
+	candidates = append(candidates, schema["example"], schema["default"], schema["const"])
+	for _, list := range []string{"examples", "enum"} {
+		if all, _ := schema[list].([]any); len(all) > 0 {
+			candidates = append(candidates, all[0])
+		}
+	}
+	for _, c := range candidates {
+		switch c.(type) {
+		case nil, object, []any:
+		default:
+			return fmt.Sprint(c), true
+		}
+	}
+	return "", false
+}
+
+// check says how an answer differs from what the document says of the operation.
+func (d document) check(o operation, got answer) error {
+	responses, _ := o.get["responses"].(object)
+	code := fmt.Sprint(got.status)
+	if got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
+		if _, named := responses[code]; !named && d.secured(o) {
+			return nil // as it should be: the test has no credentials
+		}
+	}
+	key := ""
+	for _, candidate := range []string{code, code[:1] + "XX", "default"} {
+		if _, ok := responses[candidate]; ok && (candidate != "default" || got.status < 500) {
+			key = candidate
+			break
+		}
+	}
+	if key == "" {
+		return fmt.Errorf("answers %d, and it names %s", got.status, strings.Join(slices.Sorted(maps.Keys(responses)), ", "))
+	}
+	pointer, response := d.at(step(o.pointer+"/responses", key), responses[key])
+	headers, _ := response["headers"].(object)
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		if _, h := d.at("", headers[name]); h["required"] == true && got.header.Get(name) == "" {
+			return fmt.Errorf("answers %d without the header %s", got.status, name)
+		}
+	}
+	content, _ := response["content"].(object)
+	if len(content) == 0 {
+		return nil
+	}
+	kind, _, _ := strings.Cut(got.media, "/")
+	for name, of := range content {
+		media, _, _ := mime.ParseMediaType(name)
+		if media != got.media && media != kind+"/*" && media != "*/*" {
+			continue
+		}
+		shape, ok := of.(object)
+		if _, has := shape["schema"]; !ok || !has || got.media != "application/json" && !strings.HasSuffix(got.media, "+json") {
+			return nil
+		}
+		return d.shaped(step(pointer+"/content", name)+"/schema", got)
+	}
+	return fmt.Errorf("answers %d as %q, and it names %s", got.status, got.media, strings.Join(slices.Sorted(maps.Keys(content)), ", "))
+}
+
+func (d document) secured(o operation) bool {
+	asked, own := o.get["security"].([]any)
+	if !own {
+		asked, _ = d.root["security"].([]any)
+	}
+	return len(asked) > 0 && !slices.ContainsFunc(asked, func(one any) bool { o, ok := one.(object); return ok && len(o) == 0 })
+}
+
+func (d document) shaped(pointer string, got answer) error {
+	schema, err := d.compiler.Compile(place + "#" + pointer)
+	if err != nil {
+		return fmt.Errorf("its schema can not be read: %s", oneLine(err))
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(got.body))
+	if err != nil {
+		return fmt.Errorf("answers %d with a body that is no JSON", got.status)
+	}
+	if err := schema.Validate(value); err != nil {
+		return fmt.Errorf("answers %d with another body: %s", got.status, oneLine(err))
+	}
+	return nil
+}
+
+// oneLine leaves out which schema it was, which is a pointer into the document.
+func oneLine(err error) string {
+	first, rest, more := strings.Cut(err.Error(), "\n")
+	if !more {
+		return first
+	}
+	parts := strings.Split(rest, "\n")
+	for i := range parts {
+		parts[i] = strings.TrimPrefix(strings.TrimSpace(parts[i]), "- ")
+	}
+	return strings.Join(parts[:min(len(parts), 3)], ", ")
+}

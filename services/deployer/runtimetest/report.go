@@ -1,0 +1,214 @@
+//go:build linux
+
+package runtimetest
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// failures are what a report says went wrong; few of them are named.
+type failures struct {
+	count int
+	first []string
+}
+
+func (f *failures) add(name, reason string) {
+	if f.count++; len(f.first) < mostNamed {
+		reason, _, _ = strings.Cut(strings.TrimSpace(reason), "\n")
+		if len(reason) > 200 {
+			reason = strings.ToValidUTF8(reason[:200], "") + "…"
+		}
+		if reason != "" {
+			name += ": " + reason
+		}
+		f.first = append(f.first, name)
+	}
+}
+
+func (f *failures) text() string {
+	text := strings.Join(f.first, "; ")
+	if more := f.count - len(f.first); more > 0 {
+		text += fmt.Sprintf("; and %d more", more)
+	}
+	return text
+}
+
+// junit fails where a case of the report failed, where a suite says that one did, and where none ran.
+func junit(in io.Reader, r *Result) error {
+	type message struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	xmls := xml.NewDecoder(in)
+	var ran, skipped, said int
+	var failed failures
+	for root := true; ; {
+		token, err := xmls.Token()
+		if errors.Is(err, io.EOF) && !root {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("its report is no JUnit XML: %w", err)
+		}
+		element, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		name := element.Name.Local
+		if root && name != "testsuites" && name != "testsuite" {
+			return fmt.Errorf("its report is no JUnit XML: the root is <%s>", name)
+		}
+		root = false
+		switch name {
+		case "testsuites", "testsuite":
+			said = max(said, number(element.Attr, "failures")+number(element.Attr, "errors"))
+		case "testcase":
+			var c struct {
+				Name     string    `xml:"name,attr"`
+				Class    string    `xml:"classname,attr"`
+				Failures []message `xml:"failure"`
+				Errors   []message `xml:"error"`
+				Skipped  *message  `xml:"skipped"`
+			}
+			if err := xmls.DecodeElement(&c, &element); err != nil {
+				return fmt.Errorf("its report is no JUnit XML: %w", err)
+			}
+			switch bad := slices.Concat(c.Failures, c.Errors); {
+			case len(bad) > 0:
+				ran++
+				failed.add(strings.TrimPrefix(c.Class+"."+c.Name, "."), bad[0].Message+"\n"+bad[0].Text)
+			case c.Skipped != nil:
+				skipped++
+			default:
+				ran++
+			}
+		}
+	}
+	r.Values["tests"], r.Values["failed"], r.Values["skipped"] = float64(ran), float64(failed.count), float64(skipped)
+	r.Reason = fmt.Sprintf("%d tests passed, %d skipped", ran, skipped)
+	switch {
+	case failed.count > 0:
+		return fmt.Errorf("%d of %d tests failed: %s", failed.count, ran, failed.text())
+	case said > 0:
+		return fmt.Errorf("a suite of its report says that %d failed, and no case does", said)
+	case ran == 0:
+		return fmt.Errorf("no test ran, %d were skipped", skipped)
+	}
+	return nil
+}
+
+func number(all []xml.Attr, name string) int {
+	for _, a := range all {
+		if n, err := strconv.Atoi(a.Value); err == nil && a.Name.Local == name {
+			return n
+		}
+	}
+	return 0
+}
+
+// levels of SARIF, the gravest first.
+var levels = []string{"error", "warning", "note", "none"}
+
+type sarifLog struct {
+	Version string `json:"version"`
+	Runs    []struct {
+		Tool struct {
+			Driver struct {
+				Name  string `json:"name"`
+				Rules []struct {
+					ID      string `json:"id"`
+					Default struct {
+						Level string `json:"level"`
+					} `json:"defaultConfiguration"`
+				} `json:"rules"`
+			} `json:"driver"`
+		} `json:"tool"`
+		Invocations []struct {
+			Successful *bool `json:"executionSuccessful"`
+		} `json:"invocations"`
+		Results []struct {
+			RuleID string `json:"ruleId"`
+			Rule   struct {
+				ID string `json:"id"`
+			} `json:"rule"`
+			Index   *int   `json:"ruleIndex"`
+			Level   string `json:"level"`
+			Kind    string `json:"kind"`
+			Message struct {
+				Text string `json:"text"`
+			} `json:"message"`
+			Suppressions []struct {
+				Status string `json:"status"`
+			} `json:"suppressions"`
+		} `json:"results"`
+	} `json:"runs"`
+}
+
+// sarif fails where a result of the report is as grave as least, or a tool says that it did not come to its end.
+func sarif(in io.Reader, least string, r *Result) error {
+	if least == "" {
+		least = "warning"
+	}
+	var report sarifLog
+	if err := json.NewDecoder(in).Decode(&report); err != nil {
+		return fmt.Errorf("its report is no SARIF: %w", err)
+	}
+	if !strings.HasPrefix(report.Version, "2.") || len(report.Runs) == 0 {
+		return fmt.Errorf("its report is no SARIF 2 with runs: version %q, %d runs", report.Version, len(report.Runs))
+	}
+	counts := map[string]int{}
+	var grave failures
+	for _, run := range report.Runs {
+		for _, i := range run.Invocations {
+			if i.Successful != nil && !*i.Successful {
+				return fmt.Errorf("its report says that %s did not come to its end", run.Tool.Driver.Name)
+			}
+		}
+		for _, found := range run.Results {
+			if found.Kind != "" && found.Kind != "fail" {
+				continue // it passed, or nobody can tell
+			}
+			accepted := false
+			for _, s := range found.Suppressions {
+				accepted = accepted || s.Status == "" || s.Status == "accepted"
+			}
+			if accepted {
+				continue
+			}
+			id, level := found.RuleID, found.Level
+			if id == "" {
+				id = found.Rule.ID
+			}
+			for i, rule := range run.Tool.Driver.Rules {
+				if level == "" && (found.Index != nil && *found.Index == i || id != "" && rule.ID == id) {
+					level = rule.Default.Level
+				}
+				if id == "" && found.Index != nil && *found.Index == i {
+					id = rule.ID
+				}
+			}
+			if !slices.Contains(levels, level) {
+				level = "warning" // as the standard has it
+			}
+			counts[level]++
+			if slices.Index(levels, level) <= slices.Index(levels, least) {
+				grave.add(id+" ("+level+")", found.Message.Text)
+			}
+		}
+	}
+	for _, level := range levels[:3] {
+		r.Values[level] = float64(counts[level])
+	}
+	r.Reason = fmt.Sprintf("%d errors, %d warnings, %d notes", counts["error"], counts["warning"], counts["note"])
+	if grave.count > 0 {
+		return fmt.Errorf("%d found: %s", grave.count, grave.text())
+	}
+	return nil
+}

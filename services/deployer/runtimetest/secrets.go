@@ -1,0 +1,95 @@
+//go:build linux
+
+package runtimetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+type secretForm struct {
+	name  string
+	words []string
+	form  *regexp.Regexp
+}
+
+// secretForms are what keys look like that nobody writes by chance: each begins with a fixed word and has a fixed alphabet.
+// The words are looked for first, since that is quick.
+var secretForms = []secretForm{
+	{"a private key", []string{"-----BEGIN "}, regexp.MustCompile(`-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:,.\- \r\n]{60,}`)},
+	{"an access key of AWS", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z2-7]{16}\b`)},
+	{"a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"}, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b`)},
+	{"a token of GitLab", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[A-Za-z0-9_\-]{20}\b`)},
+	{"a token of Slack", []string{"xoxa-", "xoxb-", "xoxp-", "xoxr-"}, regexp.MustCompile(`\bxox[abpr]-[0-9]{8,}-[A-Za-z0-9\-]{20,}`)},
+	{"a key of Google", []string{"AIza"}, regexp.MustCompile(`\bAIza[A-Za-z0-9_\-]{35}\b`)},
+	{"a live key of Stripe", []string{"sk_live_", "rk_live_"}, regexp.MustCompile(`\b[sr]k_live_[A-Za-z0-9]{24,}\b`)},
+	{"a token of npm", []string{"npm_"}, regexp.MustCompile(`\bnpm_[A-Za-z0-9]{36}\b`)},
+}
+
+const (
+	secretChunk   = 1 << 20
+	secretOverlap = 1 << 10 // no form needs more bytes to be known by
+)
+
+// secrets looks for keys in the file that runs. The reason says what is where, not what it is.
+func secrets(instance Instance, r *Result) error {
+	f, err := os.Open(instance.file())
+	if err != nil {
+		return fmt.Errorf("the file that runs: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	var found []string
+	var at int64 // of the chunk in the file
+	buffer, kept := make([]byte, secretChunk+secretOverlap), 0
+	for {
+		n, err := io.ReadFull(f, buffer[kept:])
+		part := buffer[:kept+n]
+		for _, s := range secretForms {
+			for _, where := range s.in(part) {
+				if text := fmt.Sprintf("%s at byte %d", s.name, at+int64(where)); !slices.Contains(found, text) {
+					found = append(found, text) // one where two chunks meet is in both
+				}
+			}
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("the file that runs: %w", err)
+		}
+		kept = copy(buffer, part[len(part)-secretOverlap:])
+		at += int64(len(part) - kept)
+	}
+	r.Values["found"] = float64(len(found))
+	r.Reason = "no key of a known form is in the file that runs"
+	if len(found) > 0 {
+		return fmt.Errorf("it holds %s", strings.Join(found[:min(len(found), mostNamed)], ", "))
+	}
+	return nil
+}
+
+// in is where the form begins in a text.
+func (s secretForm) in(text []byte) (all []int) {
+	for _, word := range s.words {
+		for at := 0; ; {
+			i := bytes.Index(text[at:], []byte(word))
+			if i < 0 {
+				break
+			}
+			at += i
+			from := max(at-1, 0) // what stands before it says whether a word begins here
+			m := s.form.Find(text[from:min(at+secretOverlap, len(text))])
+			if i := bytes.Index(m, []byte(word)); i == 0 && bytes.HasPrefix(text[at:], m) && !bytes.HasSuffix(m, []byte("EXAMPLE")) { // AWS's documentation has one
+				all = append(all, at)
+			}
+			at += len(word)
+		}
+	}
+	return all
+}

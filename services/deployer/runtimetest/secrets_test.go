@@ -1,0 +1,40 @@
+//go:build linux
+
+package runtimetest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestSecretsInTheFileThatRuns(t *testing.T) {
+	// Written in two halves, so that no scanner takes this file for one that holds keys.
+	aws, github := "AKI"+"AQ3EGRXZ7LMNB4WPD", "gh"+"p_"+strings.Repeat("aB3d", 9)
+	block := "-----BEGIN " + "PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----"
+	for _, test := range []struct{ name, content, reason string }{
+		{"none", "ELF" + strings.Repeat("x", 1000), ""},
+		{"names alone", "-----BEGIN " + "PRIVATE KEY-----%s AKI" + "A ghp_ sk_live_ AKIA" + "IOSFODNN7EXAMPLE", ""},
+		{"within another word", "x" + aws + "Y", ""},
+		{"AWS", "\x00" + aws + "\x00", "an access key of AWS at byte 1"},
+		{"GitHub", " " + github + " ", "a token of GitHub at byte 1"},
+		{"a key", "abc\x00" + block, "a private key at byte 4"},
+		{"where two chunks meet", strings.Repeat("\x00", secretChunk+secretOverlap-10) + aws + "\x00", "an access key of AWS at byte 1049590"},
+		{"at the end of a later one", strings.Repeat("\x00", 5*secretChunk) + github, "a token of GitHub at byte 5242880"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "app")
+			if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			all := Run(t.Context(), Instance{Executable: file}, Suite{Secrets: true})
+			if len(all) != 1 || all[0].Passed != (test.reason == "") || !strings.Contains(all[0].Reason, test.reason) || strings.Count(all[0].Reason, " at byte ") > 1 {
+				t.Errorf("%+v", all)
+			}
+			if strings.Contains(all[0].Reason, aws) || strings.Contains(all[0].Reason, github) {
+				t.Errorf("it tells the secret: %s", all[0].Reason)
+			}
+		})
+	}
+}
