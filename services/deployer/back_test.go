@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -49,7 +50,8 @@ func TestTheWayBackDoesNotWaitForTheLastRequests(t *testing.T) {
 		}
 		if _, of, ok := strings.Cut(string(body), "v2 "); ok {
 			pid = of
-			defer ask("/long").Body.Close()
+			long := ask("/long")
+			t.Cleanup(func() { _ = long.Body.Close() })
 		}
 	}
 	d.stream.Put(events.Claim, "x", "bo", events.DeploymentAborted{Rollout: events.Rollout{Environment: "prod", Service: "api"}})
@@ -77,7 +79,8 @@ func TestTheWayBackDoesNotWaitForTheLastRequests(t *testing.T) {
 func TestTheWayBackDoesNotWaitForOtherStarts(t *testing.T) {
 	b := newBus(t, time.Minute)
 	const starting = 12 * time.Second
-	defer b.run(Options{Data: t.TempDir(), Grace: time.Second, StartTimeout: starting})()
+	data := t.TempDir()
+	defer b.run(Options{Data: data, Grace: time.Second, StartTimeout: starting})()
 	shelf := newShelf(t)
 	b.configure(testProject("dev"))
 	v1, v2 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "good")
@@ -91,7 +94,12 @@ func TestTheWayBackDoesNotWaitForOtherStarts(t *testing.T) {
 		b.publish(deaf)
 		b.await("start", is[events.DeploymentStarted])
 	}
-	time.Sleep(500 * time.Millisecond) // they are at it
+	if !poll(func() bool {
+		records, _ := filepath.Glob(filepath.Join(data, "processes", "*.json"))
+		return len(records) == 5
+	}) {
+		t.Fatal("they are not being started")
+	}
 	began := time.Now()
 	b.state(events.Event{Project: "shop", Phase: events.Operate, Key: "i-1", SubjectID: "i-1", Content: events.IncidentDetected{
 		Incident: events.Incident{Environment: events.Reference{ID: "dev"}, Service: &events.Reference{ID: "api"}},

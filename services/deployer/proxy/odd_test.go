@@ -46,7 +46,7 @@ func TestNothingIsReadBehindALengthAndChunks(t *testing.T) {
 			go func() {
 				for _, p := range c.pieces {
 					_, _ = io.WriteString(conn, p)
-					time.Sleep(5 * time.Millisecond)
+					<-time.After(5 * time.Millisecond) // it comes for itself
 				}
 			}()
 			var got []string
@@ -121,7 +121,7 @@ func TestHalfOfAnUpgradedConnection(t *testing.T) {
 		"the client ends": func(conn *net.TCPConn, in *bufio.Reader) {
 			all, _ := io.ReadAll(in)
 			for range 4 { // longer in all than it may stall
-				time.Sleep(50 * time.Millisecond)
+				<-time.After(50 * time.Millisecond)
 				_, _ = fmt.Fprintf(conn, "%d", len(all))
 			}
 		},

@@ -72,7 +72,7 @@ func (c *connection) upgrade(f *Front, w http.ResponseWriter, r *http.Request, r
 		}
 		ended <- whole
 	}
-	early, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	early, _ := buffered.Peek(buffered.Reader.Buffered())
 	// Not through buffered: at its end net/http would take the request for given up.
 	go join(c.Conn, client, io.MultiReader(bytes.NewReader(early), client))
 	go join(client, c.Conn, c.in)
