@@ -55,21 +55,7 @@ func hindered(err error, r events.Rollout) *startError {
 // drained. It may be called at any time, again, and after any crash. A candidate that does not start leaves all
 // users with the stable version, and is the error.
 func (s *site) converge(ctx context.Context, where at) error {
-	p, err := s.place(ctx, where)
-	if err != nil {
-		return err
-	}
-	var idle []idle
-	for err = errOther; errors.Is(err, errOther); {
-		var files map[string]file
-		if files, err = s.fetch(ctx, p); err == nil {
-			idle, err = s.arrange(ctx, p, files)
-		}
-	}
-	var started *startError
-	if err != nil && !errors.As(err, &started) {
-		return err
-	}
+	p, idle, err := s.move(ctx, where)
 	// Without the lock: users that have to be moved back do not wait for the last request of a version.
 	var wg sync.WaitGroup
 	failed := make([]error, len(idle)+1)
@@ -79,6 +65,51 @@ func (s *site) converge(ctx context.Context, where at) error {
 	}
 	wg.Wait()
 	return errors.Join(failed...)
+}
+
+// back is converge for who takes users back. What they leave is stopped beside it: a bad version may never answer its last requests,
+// and nobody else who goes back waits for them.
+func (s *site) back(ctx context.Context, where at) error {
+	p, idle, err := s.move(ctx, where)
+	for _, one := range idle {
+		go s.end(context.WithoutCancel(ctx), p, one)
+	}
+	return err
+}
+
+// end stops a version, until that has worked or the site is given up.
+func (s *site) end(ctx context.Context, p *place, one idle) {
+	for {
+		err := s.stop(ctx, p, one.id, one.instance)
+		s.mu.Lock()
+		closed := s.closed
+		s.mu.Unlock()
+		if err == nil || closed {
+			return
+		}
+		s.options.Log("a version that is needed no more could not be stopped; trying again", "at", p.at.String(), "rollout", one.id, "error", err.Error())
+		select {
+		case <-s.front.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// move is converge but for what is needed no more, which it returns.
+func (s *site) move(ctx context.Context, where at) (*place, []idle, error) {
+	p, err := s.place(ctx, where)
+	if err != nil {
+		return nil, nil, err
+	}
+	var idle []idle
+	for err = errOther; errors.Is(err, errOther); {
+		var files map[string]file
+		if files, err = s.fetch(ctx, p); err == nil {
+			idle, err = s.arrange(ctx, p, files)
+		}
+	}
+	return p, idle, err
 }
 
 type idle struct {

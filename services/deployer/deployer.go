@@ -101,6 +101,8 @@ func (d *deployer) definition() service.Definition {
 		Effects: []service.Effect{
 			{Name: "verify", On: types(events.GateEvaluated{}), Do: d.verify, Parallel: 4, OnOwner: true},
 			{Name: "place", On: types(events.DeploymentStarted{}), Do: d.place, Parallel: 4, OnOwner: true},
+			// What goes back waits for no start of another. The effect place has it in its turn all the same: whoever is first, is it.
+			{Name: "return", On: types(events.DeploymentStarted{}), Do: d.placeBack, Parallel: 4, OnOwner: true},
 			{Name: "test", On: types(events.ServiceDeployed{}, events.ServiceUpgraded{}), Do: d.test, Parallel: 4, OnOwner: true},
 			// A canary is watched for as long as it lasts, and who moves all users must not wait for that.
 			{Name: "shift", On: types(events.CanaryStepped{}), Do: d.shift, Parallel: shifts, OnOwner: true},

@@ -56,6 +56,24 @@ func (s *site) look(ctx context.Context, r *service.Reporter) {
 	}
 }
 
+// spareEvery is how often is tried to have what is kept to go back to once that could not be had: nobody is served by it, and each time
+// its registry is asked.
+const spareEvery = 5 * time.Minute
+
+// later reports whether a difference need not be mended yet.
+func (s *site) later(where at, state rollout.State, d drift.Difference) bool {
+	spare := s.wanted.running(where).onlySpare()
+	if d.Kind != events.DriftGone || spare == nil || spare.id != d.Version || !state.Drifted(events.DriftLost, d.Version) {
+		return false
+	}
+	now := time.Now()
+	if now.Sub(s.retried[where]) < spareEvery {
+		return true
+	}
+	s.retried[where] = now
+	return false
+}
+
 const endedForAnother = "another tool deploys here now: what ran before is ended"
 
 // compare returns what it found, for the look after it.
@@ -86,7 +104,9 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 				s.tell(ctx, r, where, sequence, d.Runs, events.DriftMended{Kind: d.Kind, Rollout: d.Runs})
 			}
 		}
-		mendable := slices.DeleteFunc(again, func(d drift.Difference) bool { return d.Kind == events.DriftFlapping || d.Kind == events.DriftLimit })
+		mendable := slices.DeleteFunc(again, func(d drift.Difference) bool {
+			return d.Kind == events.DriftFlapping || d.Kind == events.DriftLimit || s.later(where, state, d)
+		})
 		if len(mendable) == 0 {
 			continue
 		}

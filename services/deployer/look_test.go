@@ -6,13 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/pkg/events"
+	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/process"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
+	"github.com/lemnis/lemnis/services/deployer/rollout"
 )
 
 func drifted(kind string) func(events.Event) bool {
@@ -198,4 +201,37 @@ func TestAProcessThatIsGoneBeforeItsTests(t *testing.T) {
 	close(ready)
 	d.publish(v1)
 	d.await(t, "v1", published("dev", v1.Digest))
+}
+
+// What is kept to go back to and could not be had is asked for again, but not at every look: nobody is served by it.
+func TestWhatIsKeptIsNotAskedForAtEveryLook(t *testing.T) {
+	ctx, s, f := sickSite(t)
+	var asked atomic.Int64
+	shelf := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		http.Error(w, "it is not here", http.StatusNotFound)
+	}))
+	defer shelf.Close()
+	where := at{"shop", "prod/api"}
+	serves(s, where)
+	digest := "sha256:" + strings.Repeat("0", 64)
+	state := s.wanted.states[where]
+	state.Kept = &rollout.Kept{Instance: events.Instance{Rollout: "r0", Artifact: events.ArtifactDetail{Digest: digest, Reference: strings.TrimPrefix(shelf.URL, "http://") + "/shop/api@" + digest}}}
+	state.Drifts = []rollout.Drift{{Kind: events.DriftLost, Runs: "r0"}}
+	s.wanted.states[where] = state
+	s.wanted.started["shop/r0"] = true
+	f.mu.Lock()
+	f.state.Doors = []keeper.Door{{Name: where.String(), Routes: proxy.Routes{Stable: proxy.Upstream{Version: "r1", URL: "http://127.0.0.1:1"}}}}
+	f.state.Processes = []keeper.Process{{Door: where.String(), Version: "r1", Digest: "sha256:1", URL: "http://127.0.0.1:1"}}
+	f.mu.Unlock()
+	looking(ctx, t, s)
+	if !poll(func() bool { return asked.Load() > 0 }) {
+		t.Fatal("it is not tried again")
+	}
+	<-time.After(100 * time.Millisecond)
+	once := asked.Load() // of one mend
+	<-time.After(time.Second)
+	if now := asked.Load(); now != once {
+		t.Errorf("its registry was asked %d times, and then %d", once, now)
+	}
 }

@@ -18,6 +18,10 @@ const patience = 5
 // begin waits for the site and for the fact that asked, and makes the place what the facts say. A place that hangs does not hold up
 // the effects of others for longer than a turn lasts.
 func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, error) {
+	return d.beginBy(ctx, job, (*site).converge)
+}
+
+func (d *deployer) beginBy(ctx context.Context, job *service.Job, converge func(*site, context.Context, at) error) (*site, at, error) {
 	where := at{job.Event.Project, job.Event.Key}
 	s, err := d.use(ctx)
 	if err != nil {
@@ -28,7 +32,7 @@ func (d *deployer) begin(ctx context.Context, job *service.Job) (*site, at, erro
 	}
 	turn, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
-	err = s.converge(turn, where)
+	err = converge(s, turn, where)
 	return s, where, err
 }
 
@@ -94,6 +98,14 @@ func (d *deployer) place(ctx context.Context, job *service.Job) error {
 	return job.Report(ctx, service.Report{Content: content, SubjectID: c.Rollout.Service, Phase: events.Deploy})
 }
 
+// placeBack is place for what users are taken back to.
+func (d *deployer) placeBack(ctx context.Context, job *service.Job) error {
+	if c, ok := job.Event.Content.(events.DeploymentStarted); !ok || !c.Rollout.Back {
+		return nil
+	}
+	return d.place(ctx, job)
+}
+
 // letGo ends what was kept to go back to.
 func (d *deployer) letGo(ctx context.Context, job *service.Job) error {
 	if !job.Project.Runs(events.Deploy) {
@@ -106,7 +118,7 @@ func (d *deployer) letGo(ctx context.Context, job *service.Job) error {
 	return err
 }
 
-// undo takes a rollout back that ended badly: its users first, then its process.
+// undo takes a rollout back that ended badly: its users, and its process in its own time.
 func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 	var r events.Rollout
 	var reason string
@@ -130,7 +142,7 @@ func (d *deployer) undo(ctx context.Context, job *service.Job) error {
 		return nil
 	}
 	began := time.Now()
-	s, where, err := d.begin(ctx, job)
+	s, where, err := d.beginBy(ctx, job, (*site).back)
 	if s == nil {
 		return err
 	}

@@ -43,7 +43,8 @@ type site struct {
 
 	running map[string][]keeper.Process // by place: what the front ran when this owner came
 	noted   map[string]keeper.Door
-	tidying sync.Mutex // held while what nothing needs is removed
+	retried map[at]time.Time // of the look: when what is kept there was tried once more
+	tidying sync.Mutex       // held while what nothing needs is removed
 
 	patience time.Duration // how long a place may take to become what the facts say
 	share    time.Duration // how long one that is slow may hold up the others
@@ -220,7 +221,7 @@ func openSite(ctx context.Context, o Options, w *wanted) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, untried: map[at]bool{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}}
+	s := &site{options: o, wanted: w, lock: lock, places: map[at]*place{}, opening: map[at]chan struct{}{}, untried: map[at]bool{}, running: map[string][]keeper.Process{}, noted: map[string]keeper.Door{}, retried: map[at]time.Time{}}
 	if s.ports, err = openPorts(filepath.Join(o.Data, "ports.json"), o.Door); err == nil {
 		s.front, err = keeper.Attach(ctx, keeper.Config{Folder: o.Data, Grace: o.Grace, Alone: o.Alone, Patience: o.Patience}, o.Front, func(n keeper.Notice) { o.Log(n.Message, n.Fields...) })
 	}

@@ -144,6 +144,7 @@ func New(config Config) (*Front, error) {
 		ErrorLog:    log.New(io.Discard, "", 0),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 	}
+	f.server.DisableGeneralOptionsHandler = true // OPTIONS * asks the service
 	raw, err := listener.SyscallConn()
 	if err == nil {
 		f.loops, err = joinLoops()

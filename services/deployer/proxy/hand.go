@@ -90,6 +90,52 @@ type handedConn struct {
 	f      *Front
 	before []byte                // was read, and not used
 	begun  atomic.Pointer[begun] // for the handler to go on with
+
+	// What is read of lines that begin like a Content-Length, of a head or of what looks like one.
+	matched int          // of lengthLine
+	lengths atomic.Int64 // how many were read
+	told    int64        // of these, those of the requests before
+}
+
+const lengthLine = "\ncontent-length:"
+
+// scan looks for lengths in the next piece.
+func (h *handedConn) scan(p []byte) {
+	for len(p) > 0 {
+		if h.matched == 0 {
+			at := bytes.IndexByte(p, lengthLine[0])
+			if at < 0 {
+				return
+			}
+			p, h.matched = p[at+1:], 1
+			continue
+		}
+		c := p[0]
+		if p = p[1:]; c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		switch {
+		case c == lengthLine[0]:
+			h.matched = 1
+		case c != lengthLine[h.matched]:
+			h.matched = 0
+		default:
+			if h.matched++; h.matched == len(lengthLine) {
+				h.matched = 0
+				h.lengths.Add(1)
+			}
+		}
+	}
+}
+
+// twofold reports whether a request has come with chunks and may have had a length as well, which net/http does not tell: a proxy
+// between the user and the front may have taken it to end elsewhere. It is asked once for each request, in their order.
+func (h *handedConn) twofold(r *http.Request) bool {
+	if len(r.TransferEncoding) > 0 {
+		return h.lengths.Load() > h.told
+	}
+	h.told += int64(len(r.Header["Content-Length"]))
+	return false
 }
 
 // CloseWrite is net/http's, which so tells a client that nothing more comes while it still reads.
@@ -101,12 +147,12 @@ func (h *handedConn) CloseWrite() error {
 }
 
 func (h *handedConn) Read(p []byte) (int, error) {
-	if len(h.before) == 0 {
-		return h.Conn.Read(p)
+	n, err := copy(p, h.before), error(nil)
+	if h.before = h.before[n:]; n == 0 {
+		n, err = h.Conn.Read(p)
 	}
-	n := copy(p, h.before)
-	h.before = h.before[n:]
-	return n, nil
+	h.scan(p[:n])
+	return n, err
 }
 
 // Write bounds the wait for a client that takes no more of its answer.
@@ -133,10 +179,16 @@ type connKey struct{}
 
 // begunBefore is what the quick way has begun of a request; nil: nothing.
 func begunBefore(r *http.Request) *begun {
-	if h, is := r.Context().Value(connKey{}).(*handedConn); is {
+	if h := handedOf(r); h != nil {
 		return h.begun.Swap(nil)
 	}
 	return nil
+}
+
+// handedOf is the connection that a request came over.
+func handedOf(r *http.Request) *handedConn {
+	h, _ := r.Context().Value(connKey{}).(*handedConn)
+	return h
 }
 
 // handed are the connections that net/http goes on with: a listener to it.

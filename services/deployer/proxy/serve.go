@@ -22,8 +22,16 @@ type exchange struct {
 }
 
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) {
+	if h := handedOf(r); h != nil && r.ProtoMajor == 1 && h.twofold(r) {
+		w.Header().Set("Connection", "close") // what comes behind it may be no request
+	}
 	b := begunBefore(r)
 	if b == nil {
+		if r.Method == http.MethodConnect {
+			w.Header().Set("Connection", "close")
+			http.Error(w, "no tunnels are opened here", http.StatusNotImplemented)
+			return
+		}
 		user, cookie := identify(r)
 		to, ok := f.enter(user)
 		if !ok {

@@ -1,30 +1,36 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
-// upgradeOf is the protocol that a head wants to go on in; empty when it does not.
+// upgradeOf is the protocol that a head wants to go on in; empty when it does not. HTTP/2 is none: it would hold the requests of
+// several users, and the settings that it begins with mean one connection only.
 func upgradeOf(h http.Header) string {
-	if len(h["Upgrade"]) == 0 || !slices.Contains(listed(h["Connection"]), "Upgrade") {
+	protocol := h.Get("Upgrade")
+	if !slices.Contains(listed(h["Connection"]), "Upgrade") || strings.EqualFold(protocol, "h2c") {
 		return ""
 	}
-	return h.Get("Upgrade")
+	return protocol
 }
 
 var errClosing = errors.New("the front is closing")
 
-// upgrade joins the client's connection and the upstream's, until one of them ends, or the front cuts them.
+// upgrade joins the client's connection and the upstream's until both have said all, or the front cuts them. Where one has, the other
+// has to say something every stall.
 func (c *connection) upgrade(f *Front, w http.ResponseWriter, r *http.Request, response *http.Response) error {
 	wanted, got := upgradeOf(r.Header), upgradeOf(response.Header)
-	if !strings.EqualFold(wanted, got) {
+	if wanted == "" || !strings.EqualFold(wanted, got) {
 		return fmt.Errorf("the upstream goes on in %q, %q was asked for", got, wanted)
 	}
 	if !f.upgraded.add() {
@@ -48,16 +54,36 @@ func (c *connection) upgrade(f *Front, w http.ResponseWriter, r *http.Request, r
 	if err := buffered.Flush(); err != nil {
 		return &brokenError{errClient}
 	}
-	ended := make(chan struct{}, 2)
-	join := func(to io.Writer, from io.Reader) {
-		_, _ = copyBody(to, from, nil)
-		ended <- struct{}{}
+	var half atomic.Bool
+	ended := make(chan bool, 2)
+	join := func(to, from net.Conn, in io.Reader) {
+		patient := func() error {
+			if half.Load() {
+				return from.SetReadDeadline(time.Now().Add(f.stall))
+			}
+			return nil
+		}
+		read, written := copyBody(to, in, patient)
+		whole := read == nil && written == nil
+		if whole && !half.Swap(true) {
+			_ = to.SetReadDeadline(time.Now().Add(f.stall)) // the other way
+			closing, can := to.(interface{ CloseWrite() error })
+			whole = can && closing.CloseWrite() == nil
+		}
+		ended <- whole
 	}
-	go join(c.Conn, buffered)
-	go join(client, c.in)
-	<-ended
+	early, _ := buffered.Peek(buffered.Reader.Buffered())
+	// Not through buffered: at its end net/http would take the request for given up.
+	go join(c.Conn, client, io.MultiReader(bytes.NewReader(early), client))
+	go join(client, c.Conn, c.in)
+	first := <-ended
+	if first {
+		<-ended
+	}
 	_ = client.Close()
 	_ = c.Close()
-	<-ended
+	if !first {
+		<-ended
+	}
 	return nil
 }

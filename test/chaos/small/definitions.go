@@ -51,7 +51,7 @@ func Definitions(ctx context.Context, name string, h service.Host, o Options) ([
 		one := deployer.New(deployer.Options{Data: o.Data})
 		one.Duties, one.Projections = nil, nil // there is no site to converge
 		defs = []service.Definition{one}
-		if err := replace(defs, map[string]do{"verify": w.verify, "place": w.place, "test": w.test, "shift": w.shift, "undo": w.undo, "retire": w.retire}); err != nil {
+		if err := replace(defs, map[string]do{"verify": w.verify, "place": w.place, "return": w.again, "test": w.test, "shift": w.shift, "undo": w.undo, "retire": w.retire}); err != nil {
 			return nil, err
 		}
 	case "monitor":

@@ -39,6 +39,14 @@ func (w work) place(ctx context.Context, job *service.Job) error {
 	return job.Report(ctx, service.Report{Content: content, SubjectID: r.Service, Phase: events.Deploy})
 }
 
+// again runs what users are taken back to, beside place.
+func (w work) again(ctx context.Context, job *service.Job) error {
+	if c, ok := job.Event.Content.(events.DeploymentStarted); !ok || !c.Rollout.Back {
+		return nil
+	}
+	return w.place(ctx, job)
+}
+
 // test runs the runtime tests.
 func (w work) test(ctx context.Context, job *service.Job) error {
 	var r events.Rollout

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A request with a length and chunks is what another proxy before the front may have read in another way: what comes behind it on
+// its connection is not taken for a request (RFC 9112, 6.1), however the pieces arrive. One without is no reason to close.
+func TestNothingIsReadBehindALengthAndChunks(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, r.URL.Path)
+	})})
+	const (
+		chunked = "POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+		sized   = "PUT /sized HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+		both    = "POST /both HTTP/1.1\r\nHost: a\r\ncontent-LENGTH: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+		last    = "GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+		behind  = "GET /behind HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+	)
+	for name, c := range map[string]struct {
+		pieces []string
+		want   string
+	}{
+		"the first":         {[]string{both + behind}, "/both"},
+		"after others":      {[]string{chunked, sized, both + behind}, "/chunks /sized /both"},
+		"in single bytes":   {append([]string{chunked}, strings.Split(both+behind, "")...), "/chunks /both"},
+		"neither has both":  {[]string{chunked, sized, chunked, last}, "/chunks /sized /chunks /last"},
+		"both are for once": {[]string{sized, both, behind}, "/sized /both"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", f.Addr())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			go func() {
+				for _, p := range c.pieces {
+					_, _ = io.WriteString(conn, p)
+					<-time.After(5 * time.Millisecond) // it comes for itself
+				}
+			}()
+			var got []string
+			for in := bufio.NewReader(conn); ; {
+				response, err := http.ReadResponse(in, nil)
+				if err != nil {
+					break
+				}
+				if body, _ := io.ReadAll(response.Body); len(body) > 0 { // not that it may go on
+					got = append(got, string(body))
+				}
+			}
+			if s := strings.Join(got, " "); s != c.want {
+				t.Errorf("answered %q, not %q", s, c.want)
+			}
+		})
+	}
+}
+
+// Nobody is joined with an upstream who did not ask for it: what came next would be no one's answer.
+func TestAnUpstreamThatGoesOnUnasked(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		if _, err := http.ReadRequest(in); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad")
+			_, _ = io.Copy(io.Discard, in)
+		}
+	})})
+	answer := say(t, f, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 502 ") || strings.Contains(answer, "bad") {
+		t.Errorf("%q", answer)
+	}
+	if got := f.Snapshot().Versions["v1"]; got.Errors != 1 || got.Requests != 1 {
+		t.Errorf("counted %d errors of %d", got.Errors, got.Requests)
+	}
+}
+
+// No protocol is gone on in that holds requests of several users, and no tunnel opened; what is asked of the service as a whole
+// it is asked.
+func TestWhatTheFrontDoesNotHandOn(t *testing.T) {
+	got := make(chan string, 10)
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		for {
+			r, err := http.ReadRequest(in)
+			if err != nil {
+				return
+			}
+			got <- r.Method + " " + r.RequestURI + " " + r.Header.Get("Upgrade")
+			_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n")
+		}
+	})})
+	for text, want := range map[string]struct{ status, upstream string }{
+		"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n": {"200", "GET / "},
+		"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\nGET /within HTTP/1.1\r\nHost: a\r\n\r\n":                                                  {"501", ""},
+		"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n":                                                                          {"200", "OPTIONS * "},
+	} {
+		answer, upstream := say(t, f, text), ""
+		select {
+		case upstream = <-got:
+		default:
+		}
+		if !strings.HasPrefix(answer, "HTTP/1.1 "+want.status+" ") || upstream != want.upstream || strings.Count(answer, "HTTP/1.1") != 1 {
+			t.Errorf("%q: the upstream got %q, the client %q", text, upstream, answer)
+		}
+	}
+}
+
+// A side of an upgraded connection that has said all still hears the other, for as long as that does not stall.
+func TestHalfOfAnUpgradedConnection(t *testing.T) {
+	const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+	heard := make(chan string, 1)
+	sides := map[string]func(conn *net.TCPConn, in *bufio.Reader){
+		"the client ends": func(conn *net.TCPConn, in *bufio.Reader) {
+			all, _ := io.ReadAll(in)
+			for range 4 { // longer in all than it may stall
+				<-time.After(50 * time.Millisecond)
+				_, _ = fmt.Fprintf(conn, "%d", len(all))
+			}
+		},
+		"the upstream ends": func(conn *net.TCPConn, in *bufio.Reader) {
+			_ = conn.CloseWrite()
+			all, _ := io.ReadAll(in)
+			heard <- string(all)
+		},
+		"the upstream stalls": func(_ *net.TCPConn, in *bufio.Reader) {
+			_, _ = io.Copy(io.Discard, in)
+			<-heard
+		},
+	}
+	for name, side := range sides {
+		t.Run(name, func(t *testing.T) {
+			f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+				if _, err := http.ReadRequest(in); err == nil {
+					_, _ = io.WriteString(conn, head)
+					side(conn.(*net.TCPConn), in)
+				}
+			})})
+			f.stall = 150 * time.Millisecond
+			c := upgrade(t, f)
+			switch name {
+			case "the client ends":
+				fmt.Fprint(c, "hello")
+				_ = c.Conn.(*net.TCPConn).CloseWrite()
+				if all, err := io.ReadAll(c.in); string(all) != "5555" || err != nil {
+					t.Errorf("heard %q, %v", all, err)
+				}
+			case "the upstream ends":
+				if all, err := io.ReadAll(c.in); len(all) > 0 || err != nil {
+					t.Errorf("heard %q, %v", all, err)
+				}
+				fmt.Fprint(c, "farewell")
+				_ = c.Conn.(*net.TCPConn).CloseWrite()
+				if all := <-heard; all != "farewell" {
+					t.Errorf("the upstream heard %q", all)
+				}
+			default:
+				_ = c.Conn.(*net.TCPConn).CloseWrite()
+				if all, err := io.ReadAll(c.in); len(all) > 0 || err != nil {
+					t.Errorf("heard %q, %v", all, err)
+				}
+				heard <- "all"
+			}
+			eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
+		})
+	}
+}
