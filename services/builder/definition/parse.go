@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -32,8 +33,23 @@ const (
 var format = document.Format{Empty: "steps:", One: "pipeline"}
 
 // Load reads the pipeline of a checkout: its file, or what was detected where it has none, as [Detect] does. found says where
-// it comes from.
+// it comes from. The error is as of [Parse] and [Detect], [ErrUnread], or a fault.
 func Load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
+	p, found, err = load(tree, main)
+	var wrong document.Errors
+	if err == nil || errors.As(err, &wrong) || errors.Is(err, ErrNothing) || errors.Is(err, ErrNoMain) || slices.ContainsFunc(faults, func(f syscall.Errno) bool { return errors.Is(err, f) }) {
+		return p, found, err
+	}
+	return p, found, fmt.Errorf("%w: %w", ErrUnread, err)
+}
+
+// ErrUnread says that a checkout holds something that can not be read for what it is called: another time will not help.
+var ErrUnread = errors.New("the project can not be read")
+
+// faults are what the machine may have had no more of, or have lost, when something was read.
+var faults = []syscall.Errno{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR, syscall.ESTALE, syscall.ENODEV, syscall.ENXIO}
+
+func load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 	info, err := fs.Stat(tree, File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
