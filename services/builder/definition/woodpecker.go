@@ -60,7 +60,8 @@ func readWorkflow(text []byte) (whole yaml.MapSlice, err error) {
 	}
 	body := file.Docs[0].Body
 	ast.Walk(asWritten{}, body)
-	return whole, yaml.NodeToValue(body, &whole, yaml.UseOrderedMap())
+	err = yaml.NodeToValue(body, &whole, yaml.UseOrderedMap())
+	return whole, err
 }
 
 // asWritten makes texts of numbers.

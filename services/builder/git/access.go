@@ -3,7 +3,6 @@ package git
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"strings"
@@ -76,7 +75,7 @@ func (r *Repository) keyFile(key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = io.WriteString(file, strings.TrimSpace(key)+"\n") // without its end ssh does not read it
+	_, err = file.WriteString(strings.TrimSpace(key) + "\n") // without its end ssh does not read it
 	if err = errors.Join(err, file.Close()); err != nil {
 		_ = os.Remove(file.Name())
 		return "", err
