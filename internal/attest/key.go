@@ -18,7 +18,7 @@ import (
 
 // Names of the key that a builder makes for a project whose configuration names none, in the project's folder of secrets.
 const (
-	madeKey    = "signing.key" // PKCS #8
+	MadeKey    = "signing.key" // PKCS #8
 	madePublic = "signing.pub" // PKIX
 )
 
@@ -50,15 +50,15 @@ func ProjectKey(secrets, project, name string) (Signer, error) {
 	if err := MakeKey(folder); err != nil && !errors.Is(err, fs.ErrExist) {
 		return Signer{}, fmt.Errorf("make a signing key: %w", err)
 	}
-	return ProjectKey(secrets, project, madeKey)
+	return ProjectKey(secrets, project, MadeKey)
 }
 
 // MakeKey makes an Ed25519 key in a folder: signing.key, and signing.pub, its public half. The error is fs.ErrExist when there is
 // one already; two callers at once have to agree with each other.
 func MakeKey(folder string) error {
-	switch _, err := os.Lstat(filepath.Join(folder, madeKey)); {
+	switch _, err := os.Lstat(filepath.Join(folder, MadeKey)); {
 	case err == nil:
-		return fmt.Errorf("%s: %w", filepath.Join(folder, madeKey), fs.ErrExist)
+		return fmt.Errorf("%s: %w", filepath.Join(folder, MadeKey), fs.ErrExist)
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
@@ -78,7 +78,7 @@ func MakeKey(folder string) error {
 	if err := place(filepath.Join(folder, madePublic), "PUBLIC KEY", half); err != nil {
 		return err
 	}
-	return place(filepath.Join(folder, madeKey), "PRIVATE KEY", der)
+	return place(filepath.Join(folder, MadeKey), "PRIVATE KEY", der)
 }
 
 func place(path, kind string, der []byte) error {

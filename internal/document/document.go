@@ -9,10 +9,21 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
-const mostBytes = 64 << 10 // of a file; the parser's time grows faster than its input
+// Bounds of a file, and of what is said about it: files come from anybody, and what is said ends up in events.
+const (
+	mostBytes  = 64 << 10 // the parser's time grows faster than its input
+	mostNested = 50       // with that of what is nested in it, which takes it GiB of memory
+	mostErrors = 50
+	mostSaid   = 500 // bytes of one error's field, and of its reason
+)
+
+// What begins the text of some editors, and is none of it.
+const byteOrderMark = "\uFEFF"
 
 // Format is what a kind of file is like, beyond the Go type that it is read into.
 type Format struct {
@@ -41,7 +52,7 @@ func (f Format) Read(file string, text []byte, into any) *Document {
 	return d
 }
 
-// Err is all that is wrong, of type [Errors] and in the order of the file; nil when nothing is.
+// Err is all that is wrong, of type [Errors] and in the order of the file; nil when nothing is. Of very many only the first are told.
 func (d *Document) Err() error {
 	if len(d.errors) == 0 {
 		return nil
@@ -52,6 +63,10 @@ func (d *Document) Err() error {
 		}
 		return a.Column - b.Column
 	})
+	if more := len(d.errors) - mostErrors; more > 0 {
+		next := d.errors[mostErrors]
+		return append(slices.Clip(d.errors[:mostErrors]), Error{File: d.file, Line: next.Line, Column: next.Column, Reason: fmt.Sprintf("from here on there are %d more mistakes", more)})
+	}
 	return d.errors
 }
 
@@ -75,7 +90,14 @@ func (d *Document) Refuse(field, format string, args ...any) {
 }
 
 func (d *Document) add(at position, field, format string, args ...any) {
-	d.errors = append(d.errors, Error{File: d.file, Line: at.line, Column: at.column, Field: field, Reason: fmt.Sprintf(format, args...)})
+	d.errors = append(d.errors, Error{File: d.file, Line: at.line, Column: at.column, Field: short(field), Reason: short(fmt.Sprintf(format, args...))})
+}
+
+func short(text string) string {
+	if len(text) <= mostSaid {
+		return text
+	}
+	return strings.ToValidUTF8(text[:mostSaid], "") + "…"
 }
 
 // root is the one document of the text.
@@ -85,7 +107,12 @@ func (d *Document) root(text []byte) (ast.Node, bool) {
 		d.add(start, "", "the file has %d bytes; %d at most", len(text), mostBytes)
 		return nil, false
 	}
-	file, err := parser.ParseBytes(text, 0)
+	tokens := lexer.Tokenize(strings.TrimPrefix(string(text), byteOrderMark))
+	if deep := tooDeep(tokens); deep != nil {
+		d.add(position{deep.Position.Line, deep.Position.Column}, "", "is nested more than %d deep", mostNested)
+		return nil, false
+	}
+	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		var syntax *yaml.SyntaxError
 		if errors.As(err, &syntax) && syntax.Token != nil && syntax.Token.Position != nil {
@@ -110,6 +137,28 @@ func (d *Document) root(text []byte) (ast.Node, bool) {
 	}
 	d.add(place(docs[1].Body), "", "the file holds a second document; one %s a file", d.format.One)
 	return nil, false
+}
+
+// tooDeep is where a text is nested too deep within one line, or in brackets; what is nested by indentation is bounded by the text's length.
+func tooDeep(tokens token.Tokens) *token.Token {
+	brackets, entries, line := 0, 0, 0
+	for _, t := range tokens {
+		if t.Position != nil && t.Position.Line != line {
+			entries, line = 0, t.Position.Line
+		}
+		switch t.Type {
+		case token.SequenceStartType, token.MappingStartType:
+			brackets++
+		case token.SequenceEndType, token.MappingEndType:
+			brackets--
+		case token.SequenceEntryType, token.MappingKeyType:
+			entries++
+		}
+		if brackets > mostNested || entries > mostNested {
+			return t
+		}
+	}
+	return nil
 }
 
 // nearest is where a field stands, or the closest one around it.

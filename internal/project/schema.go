@@ -19,7 +19,7 @@ var notes = map[string]document.Note{
 	"repositories[].url":                        {Text: "Where git finds it: https, http, ssh, git or file, or an absolute path."},
 	"repositories[].branch":                     {Text: "The master copy; main when left out."},
 	"repositories[].main":                       {Text: "Package that becomes the executable; found when left out."},
-	"repositories[].credentials":                {Text: "Name of a secret: secret:<name>."},
+	"repositories[].credentials":                {Text: "What git asks for: secret:<name>. Over https a token or user:password, over ssh a private key."},
 	"repositories[].needs":                      {Text: "Services that it calls. What came to both of them together goes back together."},
 	"review":                                    {Text: "What a change needs before it may be integrated."},
 	"review.approvals":                          {Text: "Approvals by others than the author."},

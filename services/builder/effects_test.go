@@ -126,7 +126,7 @@ func TestPipelineRefusesWhatIsNotConfigured(t *testing.T) {
 	m := find(o.commit(t, "find", map[string]string{"more.go": "package main\n"}))
 	p := project(o)
 	p.Repositories[0].Credentials = "secret:git"
-	if got := newShift(t, builder.Options{}, p).pipeline(t, m); !has(got.Errors, "credentials") {
+	if got := newShift(t, builder.Options{}, p).pipeline(t, m); got.Outcome != events.Failure || !has(got.Errors, `repository "api": `) || !has(got.Errors, "no folder of secrets") {
 		t.Fatalf("errors %q", got.Errors)
 	}
 	p.Repositories = nil

@@ -2,14 +2,17 @@ package builder
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/attest"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
@@ -225,13 +228,32 @@ func (b *builder) spec(ctx context.Context, job *service.Job, repo *git.Reposito
 		Dir: tree, At: "/work", Main: ref.Main, Output: filepath.Join(room, "out"),
 		Occasion: occasion,
 		Host:     b.host, Image: b.engine,
-		Secret: func(name string) (string, error) {
-			return secret.Read(b.options.SecretsDir, job.Project.Name, name)
-		},
+		Secret:      b.secretOf(job.Project),
 		Hidden:      b.hidden(),
 		Quarantined: quarantined(job.Project, time.Now()),
 		Kept:        b.workshop.kept(job.Project.Name, m.Repository), Name: job.Event.Key,
 		Go: b.workshop.goCaches(job.Project.Name),
+	}
+}
+
+var namedSecret = regexp.MustCompile(`"secret:([^"]+)"`)
+
+// secretOf reads secrets for steps. What the project's configuration names, and the key that is made for it, is the services' own: a change
+// brings its pipeline along, which runs before anybody has to have read it.
+func (b *builder) secretOf(p events.Project) func(name string) (string, error) {
+	own := map[string]bool{attest.MadeKey: true}
+	text, err := json.Marshal(p)
+	for _, found := range namedSecret.FindAllSubmatch(text, -1) {
+		own[string(found[1])] = true
+	}
+	return func(name string) (string, error) {
+		if err != nil {
+			return "", err
+		}
+		if own[name] {
+			return "", fmt.Errorf("secret:%s is the services' own, by the project's configuration: no step is given it", name)
+		}
+		return secret.Read(b.options.SecretsDir, p.Name, name)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
@@ -53,11 +54,12 @@ func (b *builder) source(ctx context.Context, p events.Project, m events.MergeDe
 	if !known {
 		return nil, "", found("repository %q is not one of the project's", m.Repository)
 	}
-	if ref.Credentials != "" {
-		return nil, "", found("repository %q asks for credentials, which the builder cannot give to git yet", m.Repository)
+	var asked git.Secret
+	if name := strings.TrimPrefix(ref.Credentials, "secret:"); name != "" {
+		asked = func() (string, error) { return secret.Read(b.options.SecretsDir, p.Name, name) }
 	}
-	repo, err = b.workshop.open(ctx, p.Name, ref.URL)
-	if errors.Is(err, git.ErrBadName) {
+	repo, err = b.workshop.open(ctx, p.Name, ref.URL, asked)
+	if errors.Is(err, git.ErrBadName) || errors.Is(err, git.ErrNoSecret) {
 		return nil, "", found("repository %q: %v", m.Repository, err)
 	}
 	if err != nil {

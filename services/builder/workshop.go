@@ -152,8 +152,8 @@ func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), 
 	return dir, func() { go func() { _ = executor.RemoveAll(dir) }() }, err
 }
 
-// open opens the mirror of a repository, brought to where its origin stands.
-func (w *workshop) open(ctx context.Context, project, url string) (*git.Repository, error) {
+// open opens the mirror of a repository, brought to where its origin stands. secret is what the origin asks for; nil: nothing.
+func (w *workshop) open(ctx context.Context, project, url string, secret git.Secret) (*git.Repository, error) {
 	place, err := w.enter()
 	if err != nil {
 		return nil, err
@@ -169,9 +169,10 @@ func (w *workshop) open(ctx context.Context, project, url string) (*git.Reposito
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.repo != nil {
+		m.repo.Authorize(secret) // the project may name another by now
 		return m.repo, m.repo.Refresh(ctx)
 	}
-	repo, err := git.Open(ctx, dir, url)
+	repo, err := git.OpenWith(ctx, dir, url, secret)
 	if err != nil {
 		return nil, err
 	}

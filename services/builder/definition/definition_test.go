@@ -96,6 +96,15 @@ func TestParseRefuses(t *testing.T) {
 		{"steps:\n  - {name: a, run: x, environment: {TOKEN: \"secret:npm\"}}\n", "a secret is given under secrets"},
 		{"steps:\n  - {name: a, run: x, environment: {A-B: c}}\n", `"A-B" can not be the name of a variable`},
 		{"steps:\n  - {name: a, run: x, matrix: {V: []}}\n", "steps[0].matrix.V: has no values"},
+		{"steps:\n  - {name: a, run: x, matrix: {V: [\"1\", \"2\", \"1\"]}}\n", `f:2:46: steps[0].matrix.V[2]: "1" is there already`},
+		{"steps:\n  - {name: a, run: x, matrix: {V: [\"a\\0b\"]}}\n", "steps[0].matrix.V[0]: holds a NUL"},
+		{"steps:\n  - {name: a, run: \"a\\0b\"}\n", "f:2:20: steps[0].run: holds a NUL"},
+		{"steps:\n  - {name: a, run: x, image: \"a\\0b\"}\n", "is no image"},
+		{"steps:\n  - {name: a, run: x, image: \"golang:${G}\", matrix: {GO: [\"1\"]}}\n", `steps[0].image: "G" is no variable of the matrix; is "GO" meant?`},
+		{"steps:\n  - {name: a, run: x, services: [{name: db, image: \"pg:${V}\"}]}\n", `steps[0].services[0].image: "V" is no variable of the matrix`},
+		{"steps:\n  - {name: a, run: x, cache: [./]}\n", "steps[0].cache[0]: is the checkout itself"},
+		{"steps:\n  - {name: a, run: x, cache: [~/.npm]}\n", `steps[0].cache[0]: "~/.npm" leads out of the checkout`},
+		{"steps:\n  - {name: a, run: x, cache: [\"**/node_modules\"]}\n", "is a pattern; caches are folders"},
 		{"steps:\n  - {name: a, run: x, outputs: [../out]}\n", `f:2:33: steps[0].outputs[0]: "../out" leads out of the checkout`},
 		{"steps:\n  - {name: a, run: x, cache: [/root]}\n", `"/root" leads out of the checkout`},
 		{"steps:\n  - {name: a, run: x, inputs: [\"[a\"]}\n", `"[a" is no pattern`},
@@ -155,6 +164,18 @@ func TestTasks(t *testing.T) {
 	}
 	if got := names(left); got[len(got)-1] != "package <- "+strings.Join(four, ", ") {
 		t.Errorf("without lint: %v", got)
+	}
+}
+
+// Images may differ by the matrix, those of services too.
+func TestImagesOfAMatrix(t *testing.T) {
+	p, err := Parse(File, []byte("steps:\n  - {name: a, run: x, image: \"go:${GO}-${OS}\", services: [{name: db, image: \"pg:${GO}\"}], matrix: {GO: [\"1\", \"2\"], OS: [a]}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tasks, err := p.Tasks(t.Context(), Occasion{})
+	if err != nil || len(tasks) != 2 || tasks[0].Step.Image != "go:1-a" || tasks[1].Step.Image != "go:2-a" || tasks[0].Step.Services[0].Image != "pg:1" || tasks[1].Step.Services[0].Image != "pg:2" {
+		t.Errorf("%+v, %v", tasks, err)
 	}
 }
 

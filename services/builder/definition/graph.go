@@ -61,11 +61,25 @@ func (p Pipeline) Tasks(ctx context.Context, on Occasion) ([]Task, error) {
 				name, value, _ := strings.Cut(pair, "=")
 				t.Step.Environment[name] = value
 			}
+			t.Step.Image = imageOf(s.Image, choice)
+			t.Step.Services = slices.Clone(s.Services)
+			for n := range t.Step.Services {
+				t.Step.Services[n].Image = imageOf(s.Services[n].Image, choice)
+			}
 			tasks = append(tasks, t)
 			made[s.Name] = append(made[s.Name], t.Name)
 		}
 	}
 	return tasks, nil
+}
+
+// imageOf is the name of an image with a choice's values for its variables.
+func imageOf(name string, choice []string) string {
+	for _, pair := range choice {
+		variable, value, _ := strings.Cut(pair, "=")
+		name = strings.ReplaceAll(name, "${"+variable+"}", value)
+	}
+	return name
 }
 
 // choices are all combinations of the matrix, as NAME=value in the order of the names; one empty choice without a matrix.

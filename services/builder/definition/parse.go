@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/goccy/go-yaml"
@@ -30,8 +33,23 @@ const (
 var format = document.Format{Empty: "steps:", One: "pipeline"}
 
 // Load reads the pipeline of a checkout: its file, or what was detected where it has none, as [Detect] does. found says where
-// it comes from.
+// it comes from. The error is as of [Parse] and [Detect], [ErrUnread], or a fault.
 func Load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
+	p, found, err = load(tree, main)
+	var wrong document.Errors
+	if err == nil || errors.As(err, &wrong) || errors.Is(err, ErrNothing) || errors.Is(err, ErrNoMain) || slices.ContainsFunc(faults, func(f syscall.Errno) bool { return errors.Is(err, f) }) {
+		return p, found, err
+	}
+	return p, found, fmt.Errorf("%w: %w", ErrUnread, err)
+}
+
+// ErrUnread says that a checkout holds something that can not be read for what it is called: another time will not help.
+var ErrUnread = errors.New("the project can not be read")
+
+// faults are what the machine may have had no more of, or have lost, when something was read.
+var faults = []syscall.Errno{syscall.EIO, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EAGAIN, syscall.EINTR, syscall.ESTALE, syscall.ENODEV, syscall.ENXIO}
+
+func load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 	info, err := fs.Stat(tree, File)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -87,9 +105,10 @@ func same(a, b Pipeline) bool {
 }
 
 var (
-	nameForm     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	secretForm   = regexp.MustCompile(`^secret:[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
+	nameForm      = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+	variableForm  = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	imageVariable = regexp.MustCompile(`\$\{([^}]*)\}`)
+	secretForm    = regexp.MustCompile(`^secret:[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
 )
 
 // refuse says what is wrong with a field.
@@ -122,7 +141,7 @@ func (p Pipeline) check(no refuse) {
 			}
 		}
 	}
-	if circle := p.circle(); circle != nil {
+	if circle := p.circle(); circle != nil && len(seen) == len(p.Steps) { // of a name that is there twice it is said already
 		no(fmt.Sprintf("steps[%d].needs", seen[circle[0]]), "goes in a circle: %s", strings.Join(append(circle, circle[0]), " needs "))
 	}
 	if n := p.tasks(); n > mostTasks {
@@ -140,12 +159,13 @@ func (s Step) check(no refuse, at string) {
 	case !nameForm.MatchString(s.Name):
 		no(at+".name", "%q has to be 1 to 40 of a-z, 0-9 and '-', not '-' at its ends", s.Name)
 	}
-	if strings.TrimSpace(s.Run) == "" {
+	switch {
+	case strings.TrimSpace(s.Run) == "":
 		no(at+".run", "is missing: the script of the step")
+	case strings.ContainsRune(s.Run, 0):
+		no(at+".run", "holds a NUL")
 	}
-	if strings.ContainsAny(s.Image, " \t\n") {
-		no(at+".image", "%q is no image", s.Image)
-	}
+	image(no, at+".image", s.Image, s.Matrix)
 	if err := compile(s.When); err != nil {
 		no(at+".when", "%s", err)
 	}
@@ -156,6 +176,14 @@ func (s Step) check(no refuse, at string) {
 		}
 		if len(values) == 0 {
 			no(field, "has no values")
+		}
+		for i, value := range values {
+			switch {
+			case strings.ContainsRune(value, 0):
+				no(fmt.Sprintf("%s[%d]", field, i), "holds a NUL")
+			case slices.Index(values, value) < i:
+				no(fmt.Sprintf("%s[%d]", field, i), "%q is there already", value)
+			}
 		}
 	}
 	variables(no, at+".environment", s.Environment)
@@ -171,7 +199,7 @@ func (s Step) check(no refuse, at string) {
 	known := map[string]int{}
 	for i, service := range s.Services {
 		field := fmt.Sprintf("%s.services[%d]", at, i)
-		service.check(no, field)
+		service.check(no, field, s.Matrix)
 		if first, twice := known[service.Name]; twice {
 			no(field+".name", "services[%d] has this name already", first)
 		}
@@ -180,6 +208,16 @@ func (s Step) check(no refuse, at string) {
 	for list, patterns := range map[string][]string{"inputs": s.Inputs, "outputs": s.Outputs, "cache": s.Cache, "reports.tests": s.Reports.Tests, "reports.coverage": s.Reports.Coverage} {
 		for i, pattern := range patterns {
 			inside(no, fmt.Sprintf("%s.%s[%d]", at, list, i), pattern)
+		}
+	}
+	for i, folder := range s.Cache {
+		switch field := fmt.Sprintf("%s.cache[%d]", at, i); {
+		case path.Clean(folder) == ".":
+			no(field, "is the checkout itself; name folders in it")
+		case strings.HasPrefix(folder, "~"):
+			no(field, "%q leads out of the checkout; a step's home is empty", folder)
+		case strings.ContainsAny(folder, "*?"):
+			no(field, "%q is a pattern; caches are folders", folder)
 		}
 	}
 	if t := time.Duration(s.Timeout); t > mostTimeout {
@@ -191,17 +229,30 @@ func (s Step) check(no refuse, at string) {
 	s.Limits.check(no, at+".limits")
 }
 
-func (s Service) check(no refuse, at string) {
+func (s Service) check(no refuse, at string, matrix map[string][]string) {
 	if !nameForm.MatchString(s.Name) {
 		no(at+".name", "%q has to be 1 to 40 of a-z, 0-9 and '-', not '-' at its ends", s.Name)
 	}
-	if s.Image == "" || strings.ContainsAny(s.Image, " \t\n") {
+	if s.Image == "" {
 		no(at+".image", "has to name an image")
 	}
+	image(no, at+".image", s.Image, matrix)
 	if s.Port < 0 || s.Port > 65535 {
 		no(at+".port", "has to be 1 to 65535")
 	}
 	variables(no, at+".environment", s.Environment)
+}
+
+// image refuses what is none. It may be of variables of the matrix: golang:${GO}.
+func image(no refuse, field, name string, matrix map[string][]string) {
+	if strings.ContainsAny(name, " \t\n\x00") {
+		no(field, "%q is no image", name)
+	}
+	for _, named := range imageVariable.FindAllStringSubmatch(name, -1) {
+		if _, is := matrix[named[1]]; !is {
+			no(field, "%q is no variable of the matrix%s", named[1], document.Nearest(named[1], slices.Sorted(maps.Keys(matrix))))
+		}
+	}
 }
 
 func (p Package) check(no refuse) {

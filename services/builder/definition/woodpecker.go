@@ -6,9 +6,12 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 )
 
 // Woodpecker reads a workflow of Woodpecker CI. told lists what it holds that has no like here, each with its place; the
@@ -17,24 +20,28 @@ func Woodpecker(text []byte) (p Pipeline, told []string, err error) {
 	if len(text) > mostFile {
 		return Pipeline{}, nil, fmt.Errorf("the workflow has %d bytes; %d at most", len(text), mostFile)
 	}
-	var whole yaml.MapSlice
-	if err := yaml.UnmarshalWithOptions(text, &whole, yaml.UseOrderedMap()); err != nil {
+	whole, err := readWorkflow(text)
+	if err != nil {
 		return Pipeline{}, nil, fmt.Errorf("read the workflow: %s", yaml.FormatError(err, false, false))
 	}
 	w := members(whole)
-	i := importer{}
+	i := importer{names: map[string]string{}, left: map[string][]string{}}
 	i.matrix = i.choices(w.take("matrix"))
 	steps := named(w.take("steps"))
 	services := i.services(named(w.take("services")))
+	w.take("variables") // where anchors are kept, which stand in their places already
+	always := i.when("", w.take("when"))
 	i.refuse("", w)
+	i.name(steps)
 	graph := slices.ContainsFunc(steps, func(s foreign) bool { return s.members["depends_on"] != nil }) // then one that says nothing begins at once
 	for _, s := range steps {
-		i.step(s, graph, services)
+		i.step(s, graph, services, always)
 	}
 	if len(i.pipeline.Steps) == 0 {
 		return Pipeline{}, i.told, errors.New("the workflow has no step with commands")
 	}
 	i.needs()
+	i.unset()
 	made, err := Encode(i.pipeline)
 	if err == nil {
 		_, err = Parse("the pipeline made of it", made)
@@ -43,6 +50,42 @@ func Woodpecker(text []byte) (p Pipeline, told []string, err error) {
 		return Pipeline{}, i.told, err
 	}
 	return i.pipeline, i.told, nil
+}
+
+// readWorkflow reads YAML with all numbers as they are written: a version 1.10 is no 1.1.
+func readWorkflow(text []byte) (whole yaml.MapSlice, err error) {
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil || len(file.Docs) == 0 || file.Docs[0].Body == nil {
+		return nil, err
+	}
+	body := file.Docs[0].Body
+	ast.Walk(asWritten{}, body)
+	err = yaml.NodeToValue(body, &whole, yaml.UseOrderedMap())
+	return whole, err
+}
+
+// asWritten makes texts of numbers.
+type asWritten struct{}
+
+func (a asWritten) Visit(n ast.Node) ast.Visitor {
+	text := func(n ast.Node) ast.Node {
+		switch n.(type) {
+		case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+			return ast.String(n.GetToken())
+		}
+		return n
+	}
+	switch n := n.(type) {
+	case *ast.MappingValueNode:
+		n.Value = text(n.Value)
+	case *ast.SequenceNode:
+		for i := range n.Values {
+			n.Values[i] = text(n.Values[i])
+		}
+	case *ast.AnchorNode:
+		n.Value = text(n.Value)
+	}
+	return a
 }
 
 // mapping is what is left of a mapping to be looked at.
@@ -55,19 +98,35 @@ func (m mapping) take(name string) any {
 	return value
 }
 
-func (m mapping) text(name string) string {
-	if value := m.take(name); value != nil {
-		return fmt.Sprint(value)
+func (m mapping) text(name string) string { return word(m.take(name)) }
+
+// word is a scalar as Woodpecker has it: what it replaces by variables before all else knows $$ as a $.
+func word(value any) string {
+	if value == nil {
+		return ""
 	}
-	return ""
+	return strings.ReplaceAll(fmt.Sprint(value), "$$", "$")
 }
 
-// members are those of a mapping; none of anything else.
+// members are those of a mapping, and of what is merged into it; none of anything else.
 func members(value any) mapping {
 	all := mapping{}
-	if m, ok := value.(yaml.MapSlice); ok {
-		for _, item := range m {
+	m, _ := value.(yaml.MapSlice)
+	for _, item := range m {
+		if fmt.Sprint(item.Key) != "<<" {
 			all[fmt.Sprint(item.Key)] = item.Value
+			continue
+		}
+		from, many := item.Value.([]any)
+		if !many {
+			from = []any{item.Value}
+		}
+		for _, one := range from {
+			for name, value := range members(one) {
+				if _, own := all[name]; !own && !slices.ContainsFunc(m, func(i yaml.MapItem) bool { return i.Key == name }) {
+					all[name] = value
+				}
+			}
 		}
 	}
 	return all
@@ -95,18 +154,16 @@ func named(value any) (all []foreign) {
 	return all
 }
 
-// texts are one text, several, or those under include.
+// texts are one text, or several; those in a list within the list too, as an anchor makes them.
 func texts(value any) (all []string) {
 	switch v := value.(type) {
-	case nil:
+	case nil, yaml.MapSlice:
 	case []any:
 		for _, one := range v {
-			all = append(all, fmt.Sprint(one))
+			all = append(all, texts(one)...)
 		}
-	case yaml.MapSlice:
-		return texts(members(v)["include"])
 	default:
-		return []string{fmt.Sprint(v)}
+		return []string{word(v)}
 	}
 	return all
 }
@@ -114,6 +171,8 @@ func texts(value any) (all []string) {
 type importer struct {
 	pipeline Pipeline
 	matrix   map[string][]string
+	names    map[string]string   // of steps there to their names here
+	left     map[string][]string // what steps that are left out depend on
 	told     []string
 }
 
@@ -128,19 +187,65 @@ func (i *importer) refuse(at string, rest mapping) {
 	}
 }
 
+// name gives each step a name of its own.
+func (i *importer) name(steps []foreign) {
+	taken := map[string]bool{}
+	for _, s := range steps {
+		name := stepName(s.name)
+		for n := 2; taken[name]; n++ {
+			name = stepName(s.name[:min(len(s.name), 36)] + " " + strconv.Itoa(n))
+		}
+		taken[name], i.names[s.name] = true, name
+	}
+}
+
 func (i *importer) choices(value any) map[string][]string {
-	var all map[string][]string
-	for variable, values := range members(value) {
+	all := map[string][]string{}
+	m := members(value)
+	for _, variable := range slices.Sorted(maps.Keys(m)) {
 		if variable == "include" {
-			i.tell("matrix.include: has no like here, and is left out; write the variables with their values")
 			continue
 		}
-		if all == nil {
-			all = map[string][]string{}
+		for _, v := range texts(m[variable]) {
+			if !slices.Contains(all[variable], v) {
+				all[variable] = append(all[variable], v)
+			}
 		}
-		all[variable] = texts(values)
+	}
+	if m["include"] != nil {
+		i.include(all, m["include"])
+	}
+	if len(all) == 0 {
+		return nil
 	}
 	return all
+}
+
+// include adds combinations that are listed one by one, where they are all that their variables' values make.
+func (i *importer) include(all map[string][]string, value any) {
+	list, _ := value.([]any)
+	made, seen := map[string][]string{}, map[string]bool{}
+	for _, one := range list {
+		var words []string
+		m := members(one)
+		for _, variable := range slices.Sorted(maps.Keys(m)) {
+			v := word(m[variable])
+			words = append(words, variable+"="+v)
+			if !slices.Contains(made[variable], v) {
+				made[variable] = append(made[variable], v)
+			}
+		}
+		seen[strings.Join(words, "\n")] = true
+	}
+	product := 1
+	for _, values := range made {
+		product *= len(values)
+	}
+	if len(all) > 0 || len(made) == 0 || product != len(seen) || product > mostTasks {
+		i.tell("matrix.include: these combinations are not all that their values make, which has no like here, and are left out; write steps of their own")
+		return
+	}
+	maps.Copy(all, made)
 }
 
 func (i *importer) services(list []foreign) (all []Service) {
@@ -150,55 +255,115 @@ func (i *importer) services(list []foreign) (all []Service) {
 		if s.Environment, secrets = environment(f.members.take("environment")); len(secrets) > 0 {
 			i.tell("services.%s.environment: secrets of a service have no like here", f.name)
 		}
+		for _, port := range texts(f.members.take("ports")) { // the first one: it is waited for
+			number, _, _ := strings.Cut(port, "/")
+			if n, err := strconv.Atoi(number); err == nil && s.Port == 0 {
+				s.Port = n
+			}
+		}
 		i.refuse("services."+f.name+".", f.members)
 		all = append(all, s)
 	}
 	return all
 }
 
-func (i *importer) step(f foreign, graph bool, services []Service) {
+func (i *importer) step(f foreign, graph bool, services []Service, always string) {
 	at, m := "steps."+f.name, f.members
 	commands, image := texts(m.take("commands")), m.text("image")
+	needs := i.needsOf(at, m.take("depends_on"), graph)
 	if len(commands) == 0 || m["settings"] != nil {
+		i.left[i.names[f.name]] = deref(needs)
 		i.tell("%s: a plugin (%s) has no like here; write its commands", at, image)
 		return
 	}
-	if strings.Contains(image, "${") {
-		i.tell("%s.image: %s: variables in the name of an image are not replaced here", at, image)
+	for _, named := range imageVariable.FindAllStringSubmatch(image, -1) {
+		if _, is := i.matrix[named[1]]; !is {
+			i.tell("%s.image: %s: only variables of the matrix are replaced here", at, image)
+			image = strings.ReplaceAll(image, named[0], named[1])
+		}
 	}
-	s := Step{Name: stepName(f.name), Image: image, Run: strings.Join(commands, "\n") + "\n", Services: services, Network: true, Matrix: i.matrix}
+	if folder := m.text("directory"); folder != "" {
+		commands = append([]string{"cd '" + strings.ReplaceAll(folder, "'", `'\''`) + "'"}, commands...)
+	}
+	s := Step{Name: i.names[f.name], Image: image, Run: strings.Join(commands, "\n") + "\n", Services: services, Network: true, Matrix: i.matrix}
 	s.Environment, s.Secrets = environment(m.take("environment"))
-	for _, name := range texts(m.take("secrets")) {
-		if s.Secrets == nil {
-			s.Secrets = map[string]string{}
-		}
-		s.Secrets[strings.ToUpper(name)] = "secret:" + name
-	}
-	if needs := m.take("depends_on"); needs != nil {
-		names := []string{}
-		for _, need := range texts(needs) {
-			names = append(names, stepName(need))
-		}
-		s.Needs = &names
-	} else if graph {
-		s.Needs = &[]string{}
-	}
-	s.When = i.when(at, m.take("when"))
+	i.secrets(&s, m.take("secrets"))
+	s.Needs = needs
+	s.When = both(always, i.when(at+".", m.take("when")))
 	i.refuse(at+".", m)
 	i.pipeline.Steps = append(i.pipeline.Steps, s)
 }
 
-// needs drops those on steps that were left out.
-func (i *importer) needs() {
-	there := map[string]bool{}
-	for _, s := range i.pipeline.Steps {
-		there[s.Name] = true
+// needsOf are the steps that one depends on, by their names here; nil: the one before it.
+func (i *importer) needsOf(at string, value any, graph bool) *[]string {
+	if value == nil && !graph {
+		return nil
 	}
+	names := []string{}
+	for _, need := range texts(value) {
+		if name, there := i.names[need]; there {
+			names = append(names, name)
+		} else {
+			i.tell("%s.depends_on: there is no step %s", at, need)
+		}
+	}
+	return &names
+}
+
+// secrets takes names, as older files have them: each a variable of its own name, or of another under target.
+func (i *importer) secrets(s *Step, value any) {
+	list, _ := value.([]any)
+	for _, one := range list {
+		name, variable := word(one), ""
+		if m := members(one); len(m) > 0 {
+			name, variable = m.text("source"), m.text("target")
+		}
+		if variable == "" {
+			variable = name
+		}
+		if s.Secrets == nil {
+			s.Secrets = map[string]string{}
+		}
+		s.Secrets[strings.ToUpper(variable)] = "secret:" + name
+	}
+}
+
+var builtin = regexp.MustCompile(`\bCI_[A-Z_]+\b`)
+
+// unset tells of variables that Woodpecker sets and nobody sets here.
+func (i *importer) unset() {
+	for _, s := range i.pipeline.Steps {
+		text := s.Run + strings.Join(slices.Collect(maps.Values(s.Environment)), "\n")
+		for _, name := range slices.Compact(slices.Sorted(slices.Values(builtin.FindAllString(text, -1)))) {
+			if _, own := s.Environment[name]; !own {
+				i.tell("steps.%s: %s is not set here", s.Name, name)
+			}
+		}
+	}
+}
+
+// needs puts what a step that was left out depends on in the place of it.
+func (i *importer) needs() {
 	for n, s := range i.pipeline.Steps {
 		if s.Needs == nil {
 			continue
 		}
-		kept := slices.DeleteFunc(slices.Clone(*s.Needs), func(need string) bool { return !there[need] })
+		kept, seen := []string{}, map[string]bool{}
+		var add func(names []string)
+		add = func(names []string) {
+			for _, name := range names {
+				if seen[name] {
+					continue
+				}
+				seen[name] = true
+				if instead, left := i.left[name]; left {
+					add(instead)
+				} else {
+					kept = append(kept, name)
+				}
+			}
+		}
+		add(*s.Needs)
 		i.pipeline.Steps[n].Needs = &kept
 	}
 }
@@ -213,7 +378,7 @@ func environment(value any) (env, secrets map[string]string) {
 	}
 	if list, ok := value.([]any); ok {
 		for _, pair := range list {
-			name, value, _ := strings.Cut(fmt.Sprint(pair), "=")
+			name, value, _ := strings.Cut(word(pair), "=")
 			set(&env, name, value)
 		}
 	}
@@ -221,13 +386,13 @@ func environment(value any) (env, secrets map[string]string) {
 		if secret := members(value)["from_secret"]; secret != nil {
 			set(&secrets, name, fmt.Sprintf("secret:%v", secret))
 		} else {
-			set(&env, name, fmt.Sprint(value))
+			set(&env, name, word(value))
 		}
 	}
 	return env, secrets
 }
 
-// when makes a condition of event, branch and path; alternatives in a list are or-ed.
+// when makes a condition of event, branch, path and status; alternatives in a list are or-ed.
 func (i *importer) when(at string, when any) string {
 	list, many := when.([]any)
 	if !many {
@@ -236,40 +401,107 @@ func (i *importer) when(at string, when any) string {
 		}
 		list = []any{when}
 	}
+	list = flat(list)
 	var either []string
 	for _, one := range list {
-		var all []string
+		all := ""
 		conditions := members(one)
 		for _, name := range slices.Sorted(maps.Keys(conditions)) {
 			value := conditions[name]
 			switch name {
 			case "branch":
-				all = append(all, anyOf(texts(value), func(p string) string { return matches("branch", p) }))
+				all = both(all, i.sorted(at+"when.branch", value, func(p string) string { return matches("branch", p) }))
 			case "path":
-				all = append(all, anyOf(texts(value), func(p string) string { return "paths.exists(p, " + matches("p", p) + ")" }))
+				all = both(all, i.path(at, value))
 			case "event":
-				all = append(all, anyOf(texts(value), func(p string) string {
+				all = both(all, i.sorted(at+"when.event", value, func(p string) string {
 					switch p {
 					case "push", "manual":
 						return `change == ""`
 					case "pull_request":
 						return `change != ""`
 					}
-					i.tell("%s.when.event: %s does not happen here", at, p)
+					i.tell("%swhen.event: %s does not happen here", at, p)
 					return "false"
 				}))
+			case "status":
+				if on := texts(value); len(on) > 0 && !slices.Contains(on, "success") {
+					i.tell("%swhen.status: what is run after failures only has no like here: it is never run", at)
+					all = both(all, "false")
+				} else if len(on) > 1 {
+					i.tell("%swhen.status: what is run after failures too has no like here: it is run after success", at)
+				}
 			default:
-				i.tell("%s.when.%s: has no like here, and is left out", at, name)
+				i.tell("%swhen.%s: has no like here, and is left out", at, name)
 			}
 		}
-		if len(all) > 0 {
-			either = append(either, strings.Join(all, " && "))
+		if all == "" {
+			return "" // one of them is met always
 		}
+		either = append(either, all)
 	}
 	if len(either) == 1 {
 		return either[0]
 	}
 	return anyOf(either, func(s string) string { return s })
+}
+
+// flat is a list with the lists in it laid open, as an anchor makes them.
+func flat(list []any) (all []any) {
+	for _, one := range list {
+		if inner, is := one.([]any); is {
+			all = append(all, flat(inner)...)
+		} else {
+			all = append(all, one)
+		}
+	}
+	return all
+}
+
+// sorted is a condition of what a list includes, and what it excludes.
+func (i *importer) sorted(at string, value any, condition func(string) string) string {
+	m := members(value)
+	include, exclude := append(texts(value), texts(m.take("include"))...), texts(m.take("exclude"))
+	i.refuse(at+".", m)
+	all := anyOf(include, condition)
+	if len(exclude) > 0 {
+		all = both(all, "!("+anyOf(exclude, condition)+")")
+	}
+	return all
+}
+
+// path holds where a file that is included changes and not all are excluded, and where nothing is known to change, as for the master copy.
+func (i *importer) path(at string, value any) string {
+	m := members(value)
+	include, exclude := append(texts(value), texts(m.take("include"))...), texts(m.take("exclude"))
+	empty := m.text("on_empty")
+	i.refuse(at+"when.path.", m)
+	is := func(p string) string { return matches("p", p) }
+	all := ""
+	if len(include) > 0 {
+		all = "paths.exists(p, " + anyOf(include, is) + ")"
+	}
+	if len(exclude) > 0 {
+		all = both(all, "paths.exists(p, !("+anyOf(exclude, is)+"))")
+	}
+	switch {
+	case all == "":
+		return ""
+	case empty == "false":
+		return both("size(paths) > 0", all)
+	}
+	return "(size(paths) == 0 || " + all + ")"
+}
+
+// both is a condition for two; an empty one is met always.
+func both(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "":
+		return a
+	}
+	return a + " && " + b
 }
 
 func anyOf(all []string, condition func(string) string) string {
@@ -298,12 +530,16 @@ func matches(variable, pattern string) string {
 	if !strings.ContainsAny(pattern, "*?[{") {
 		return fmt.Sprintf("%s == %q", variable, pattern)
 	}
-	expression := regexp.QuoteMeta(pattern)
+	expression := alternatives.ReplaceAllStringFunc(regexp.QuoteMeta(pattern), func(all string) string {
+		return "(" + strings.ReplaceAll(all[2:len(all)-2], ",", "|") + ")"
+	})
 	for _, r := range [][2]string{{`\*\*/`, `(.*/)?`}, {`\*\*`, `.*`}, {`\*`, `[^/]*`}, {`\?`, `[^/]`}} {
 		expression = strings.ReplaceAll(expression, r[0], r[1])
 	}
 	return fmt.Sprintf("%s.matches(%q)", variable, "^"+expression+"$")
 }
+
+var alternatives = regexp.MustCompile(`\\\{[^{}]*\\\}`) // of a pattern that is quoted
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 

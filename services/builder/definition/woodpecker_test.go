@@ -1,13 +1,15 @@
 package definition
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 )
 
 const workflowText = `when:
-  - event: push
+  - event: [push, pull_request]
+labels: {size: large}
 matrix:
   GO: ["1.25", "1.26"]
 steps:
@@ -65,9 +67,128 @@ func TestWoodpecker(t *testing.T) {
 			t.Errorf("%+v: %v, %v by %s", *occasion, got, err, unit.When)
 		}
 	}
-	for _, want := range []string{"when: has no like", "steps.publish: a plugin", "steps.notify.failure: has no like"} {
+	for _, want := range []string{"labels: has no like", "steps.publish: a plugin", "steps.notify.failure: has no like"} {
 		if !slices.ContainsFunc(told, func(s string) bool { return strings.Contains(s, want) }) {
 			t.Errorf("%q is not told of: %q", want, told)
+		}
+	}
+}
+
+// What realistic files have: anchors, versions that look like numbers, conditions of the whole, what is excluded, escaped dollars.
+const workflowAtLarge = `when:
+  - event: pull_request
+  - event: push
+    branch: [main, "release/*"]
+variables:
+  - &image python:${PYTHON}
+  - &docs
+    - path: {exclude: ["docs/**", "*.{md,txt}"]}
+  - &env {DEBUG: on, LEVEL: 007, EMPTY: null}
+matrix:
+  PYTHON: [3.9, 3.10]
+services:
+  - {name: db, image: "postgres:${PYTHON}", ports: ["5432/tcp", 9]}
+steps:
+  - name: Unit tests
+    image: *image
+    directory: it's/sub
+    environment: {<<: *env, DEBUG: off, PRICE: 5$$}
+    commands:
+      - echo $${HOME} $$PATH ${PYTHON} $CI_COMMIT_SHA
+    when: *docs
+  - name: unit-tests
+    image: alpine:${OTHER}
+    depends_on: [Unit tests]
+    commands: [ls]
+    secrets: [docker_pw, {source: a, target: b}]
+    when:
+      - branch: {include: [main, "feature-{a,b}"], exclude: main-old}
+        event: {exclude: tag}
+      - evaluate: 'true'
+        status: [success, failure]
+        path: {include: [a], on_empty: false, ignore_message: x}
+  - name: publish
+    image: plugins/docker
+    settings: {repo: x}
+    depends_on: unit-tests
+  - name: deploy
+    image: alpine
+    commands: [ls]
+    depends_on: [publish, nobody]
+  - name: alarm
+    image: alpine
+    commands: [ls]
+    when: {status: failure}
+`
+
+func TestWoodpeckerAtLarge(t *testing.T) {
+	p, told, err := Woodpecker([]byte(workflowAtLarge))
+	if err != nil || len(p.Steps) != 4 {
+		t.Fatalf("%+v, %v", p.Steps, err)
+	}
+	unit, second, deploy, alarm := p.Steps[0], p.Steps[1], p.Steps[2], p.Steps[3]
+	if unit.Image != "python:${PYTHON}" || !slices.Equal(unit.Matrix["PYTHON"], []string{"3.9", "3.10"}) || unit.Services[0].Port != 5432 || unit.Services[0].Image != "postgres:${PYTHON}" ||
+		unit.Run != "cd 'it'\\''s/sub'\necho ${HOME} $PATH ${PYTHON} $CI_COMMIT_SHA\n" {
+		t.Errorf("unit tests: %+v", unit)
+	}
+	if e := unit.Environment; len(e) != 4 || e["DEBUG"] != "off" || e["LEVEL"] != "007" || e["EMPTY"] != "" || e["PRICE"] != "5$" {
+		t.Errorf("environment %v", e)
+	}
+	if unit.Name != "unit-tests" || second.Name != "unit-tests-2" || !slices.Equal(*second.Needs, []string{"unit-tests"}) || !slices.Equal(*deploy.Needs, []string{"unit-tests-2"}) {
+		t.Errorf("%s, %s needs %v, deploy needs %v", unit.Name, second.Name, *second.Needs, *deploy.Needs)
+	}
+	if second.Secrets["DOCKER_PW"] != "secret:docker_pw" || second.Secrets["B"] != "secret:a" || len(second.Secrets) != 2 {
+		t.Errorf("secrets %v", second.Secrets)
+	}
+	for _, c := range []struct {
+		step Step
+		on   Occasion
+		want bool
+	}{
+		{unit, Occasion{Branch: "main"}, true},
+		{unit, Occasion{Branch: "release/1"}, true},
+		{unit, Occasion{Branch: "next"}, false}, // of the whole workflow
+		{unit, Occasion{Branch: "next", Change: "7", Paths: []string{"docs/a", "a.py"}}, true},
+		{unit, Occasion{Branch: "next", Change: "7", Paths: []string{"docs/a", "README.md"}}, false},
+		{second, Occasion{Branch: "main"}, true},
+		{second, Occasion{Branch: "feature-b", Change: "7"}, true},
+		{second, Occasion{Branch: "feature-c", Change: "7"}, false},
+		{second, Occasion{Branch: "feature-c", Change: "7", Paths: []string{"a"}}, true},
+		{deploy, Occasion{Branch: "main"}, true},
+		{alarm, Occasion{Branch: "main"}, false},
+	} {
+		if got, err := c.on.meets(t.Context(), c.step.When); err != nil || got != c.want {
+			t.Errorf("%s on %+v: %v, %v by %s", c.step.Name, c.on, got, err, c.step.When)
+		}
+	}
+	want := []string{
+		"steps.unit-tests.image: alpine:${OTHER}: only variables of the matrix are replaced here",
+		"steps.unit-tests.when.event: tag does not happen here",
+		"steps.unit-tests.when.evaluate: has no like here, and is left out",
+		"steps.unit-tests.when.path.ignore_message: has no like here, and is left out",
+		"steps.unit-tests.when.status: what is run after failures too has no like here: it is run after success",
+		"steps.publish: a plugin (plugins/docker) has no like here; write its commands",
+		"steps.deploy.depends_on: there is no step nobody",
+		"steps.alarm.when.status: what is run after failures only has no like here: it is never run",
+		"steps.unit-tests: CI_COMMIT_SHA is not set here",
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestWoodpeckerIncludes(t *testing.T) {
+	const step = "\nsteps: [{name: a, image: 'go:${GO}', commands: x}]\n"
+	for matrix, want := range map[string]string{
+		"[{GO: 1.20}, {GO: 1.21}]": "map[GO:[1.20 1.21]]",
+		"[{GO: 1, OS: a}, {GO: 1, OS: b}, {GO: 2, OS: a}, {GO: 2, OS: b}]": "map[GO:[1 2] OS:[a b]]",
+		"[{GO: 1, OS: a}, {GO: 2, OS: b}]":                                 "map[]",
+		"[{GO: 1}, {OS: b}]":                                               "map[]",
+		"x":                                                                "map[]",
+	} {
+		p, told, err := Woodpecker([]byte("matrix: {include: " + matrix + "}" + step))
+		if err != nil || fmt.Sprint(p.Steps[0].Matrix) != want || (len(told) == 0) != (want != "map[]") {
+			t.Errorf("%s: %v, %v, %v", matrix, p.Steps[0].Matrix, told, err)
 		}
 	}
 }

@@ -127,8 +127,10 @@ func (r *Repository) Advance(ctx context.Context, branch, from, to string) error
 	} else {
 		// The lease is checked here against what the origin says; the origin checks it again
 		// under its own lock.
-		said, err = r.git(ctx, "push", "--quiet", "--porcelain", "--no-verify",
-			"--force-with-lease="+ref+":"+from, "--end-of-options", r.origin, to+":"+ref)
+		said, err = r.remote(func(env []string) (string, error) {
+			return run(ctx, r.dir, nil, append(r.env(), env...), "push", "--quiet", "--porcelain", "--no-verify",
+				"--force-with-lease="+ref+":"+from, "--end-of-options", r.origin, to+":"+ref)
+		})
 	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("advance %s: %w", branch, ctx.Err())

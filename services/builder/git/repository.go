@@ -22,17 +22,25 @@ type Repository struct {
 
 	fetching sync.Mutex // two fetches at once would fail on each other's ref locks
 	fetches  int
+
+	asking sync.Mutex // of secret
+	secret Secret
 }
 
 // Open opens a repository. With a url (anything git can clone: a path, file, https, ssh), dir is
 // where the bare mirror lives; it is made when it is not there, and fetched. Without a url, dir is
 // a local bare repository and the origin itself.
 func Open(ctx context.Context, dir, url string) (*Repository, error) {
+	return OpenWith(ctx, dir, url, nil)
+}
+
+// OpenWith is Open of an origin that asks for a secret.
+func OpenWith(ctx context.Context, dir, url string, secret Secret) (*Repository, error) {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	r := &Repository{dir: dir, origin: url, near: nearby(url)}
+	r := &Repository{dir: dir, origin: url, near: nearby(url), secret: secret}
 	if url == "" {
 		bare, err := r.git(ctx, "rev-parse", "--is-bare-repository")
 		if err != nil {
@@ -87,7 +95,8 @@ func (r *Repository) Fetch(ctx context.Context, refs ...string) error {
 	}
 	args = append(append(args, "--end-of-options", r.origin), specs...)
 	// Without what is nearby: the mirror is to have all itself, and tidying it takes nothing from it.
-	if _, err := run(ctx, r.dir, nil, nil, args...); err != nil {
+	_, err := r.remote(func(env []string) (string, error) { return run(ctx, r.dir, nil, env, args...) })
+	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
 	return nil

@@ -194,3 +194,52 @@ steps:
 		t.Errorf("%+v, %.0f of %d\n%s", r.Steps, r.Coverage, r.Statements, r.LogTail)
 	}
 }
+
+// What a repository holds that can not be read is the repository's, at once: tried again, it would hold up who comes after it.
+func TestAProjectThatCanNotBeReadIsAFinding(t *testing.T) {
+	t.Parallel()
+	link := func(to string) func(dir string) error {
+		return func(dir string) error { return os.Symlink(to, filepath.Join(dir, ".lemnis.yaml")) }
+	}
+	text := func(name, text string) func(dir string) error {
+		return func(dir string) error { return os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600) }
+	}
+	for name, c := range map[string]struct {
+		put  func(dir string) error
+		want string
+	}{
+		"no JSON":       {text("package.json", "{bad"), "package.json: invalid character"},
+		"another JSON":  {text("package.json", `{"scripts": {"test": 5}}`), "package.json: json: cannot unmarshal number"},
+		"a folder":      {func(dir string) error { return os.Mkdir(filepath.Join(dir, "Cargo.toml"), 0o700) }, "Cargo.toml is no file"},
+		"too large":     {text("pyproject.toml", strings.Repeat("#", 2<<20)), "pyproject.toml is no file of at most"},
+		"a loop":        {link(".lemnis.yaml"), "too many levels of symbolic links"},
+		"a link out":    {link("/etc/passwd"), "escapes"},
+		"no such thing": {link("nowhere"), "nothing that says how to build it"},
+	} {
+		dir := t.TempDir()
+		if err := c.put(dir); err != nil {
+			t.Fatal(err)
+		}
+		r, err := pipeline.Run(t.Context(), pipeline.Spec{Dir: dir, Output: t.TempDir()})
+		if failed, is := r.Failed(); err != nil || !is || failed.Cause != pipeline.CauseDefinition || !strings.Contains(failed.Reason, c.want) {
+			t.Errorf("%s: %v, %+v", name, err, failed)
+		}
+	}
+}
+
+// Reasons are parts of events, which have a bound, and tests name themselves.
+func TestReasonsAreBounded(t *testing.T) {
+	t.Parallel()
+	dir := defined(t, "steps: [{name: a, run: 'exit 1', reports: {tests: [r.xml]}}]\n")
+	name := strings.Repeat("é", 100_000)
+	script := "steps: [{name: a, run: 'cp in.xml r.xml; exit 1', reports: {tests: [r.xml]}}]\n"
+	for file, text := range map[string]string{".lemnis.yaml": script, "in.xml": `<testsuite><testcase name="` + name + `"><failure/></testcase></testsuite>`} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := run(t, pipeline.Spec{Dir: dir})
+	if failed, is := r.Failed(); !is || !strings.HasPrefix(failed.Reason, "1 failed: é") || len(failed.Reason) > 20_000 {
+		t.Errorf("%d bytes: %.100s", len(failed.Reason), failed.Reason)
+	}
+}

@@ -16,13 +16,27 @@ import (
 	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
-// pattern compiles a pattern over paths with slashes: ** is any folders, * and ? are within a name, and a folder's name is all
-// that is in it.
+// pattern compiles a pattern over paths with slashes: ** is any folders, * and ? are within a name, {a,b} is either, [abc] one of
+// them or this very text, since there are files of such names, and a folder's name is all that is in it.
 func pattern(text string) *regexp.Regexp {
 	var b strings.Builder
 	text = path.Clean(text)
+	end := 0 // of the braces that are open; 0: none are
 	for i := 0; i < len(text); i++ {
+		closes := strings.IndexAny(text[i+1:], "{}[]")
 		switch {
+		case text[i] == '{' && end == 0 && closes > 0 && text[i+1+closes] == '}' && strings.Contains(text[i:i+1+closes], ","):
+			b.WriteString("(?:")
+			end = i + 1 + closes
+		case i == end && end > 0:
+			b.WriteString(")")
+			end = 0
+		case text[i] == ',' && end > 0:
+			b.WriteString("|")
+		case text[i] == '[' && closes > 0 && text[i+1+closes] == ']' && class(text[i+1:i+1+closes]) != "":
+			inner := text[i+1 : i+1+closes]
+			b.WriteString("(?:" + regexp.QuoteMeta("["+inner+"]") + "|" + class(inner) + ")")
+			i += 1 + closes
 		case strings.HasPrefix(text[i:], "**/"):
 			b.WriteString("(?:.*/)?")
 			i += 2
@@ -40,6 +54,19 @@ func pattern(text string) *regexp.Regexp {
 	return regexp.MustCompile("^(?s:" + b.String() + ")(?:/.*)?$")
 }
 
+// class is one of the characters in brackets; empty where these say nothing of the kind.
+func class(inner string) string {
+	not, chars := "", inner
+	if inner[0] == '^' || inner[0] == '!' {
+		not, chars = "^/", inner[1:]
+	}
+	form := "[" + not + regexp.QuoteMeta(chars) + "]"
+	if _, err := regexp.Compile(form); err != nil || chars == "" || strings.Contains(chars, "/") {
+		return ""
+	}
+	return form
+}
+
 // glob lists the regular files of the checkout that one of the patterns names, and the links where they are asked for. What can
 // not be looked into is left out, and told: rights are the project's to set.
 func (r *run) glob(patterns []string, links bool) (files []string, unread error) {
@@ -47,7 +74,7 @@ func (r *run) glob(patterns []string, links bool) (files []string, unread error)
 	plain := true
 	for _, p := range patterns {
 		forms = append(forms, pattern(p))
-		plain = plain && !strings.ContainsAny(p, "*?")
+		plain = plain && !strings.ContainsAny(p, "*?{[")
 	}
 	seen := map[string]bool{}
 	visit := func(at string, entry fs.DirEntry, err error) error {

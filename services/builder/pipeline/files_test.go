@@ -150,3 +150,26 @@ func TestRightsThatStepsLeave(t *testing.T) {
 		})
 	}
 }
+
+func TestPattern(t *testing.T) {
+	t.Parallel()
+	for text, names := range map[string]map[string]bool{
+		"**/*.{ts,tsx}":       {"a.ts": true, "b/c/a.tsx": true, "a.t": false, "a.{ts,tsx}": false},
+		"{a,b/**}/c":          {"a/c": true, "b/x/y/c": true, "d/c": false},
+		"a{b}c":               {"a{b}c": true, "abc": false},
+		"a{b,c":               {"a{b,c": true, "ab": false},
+		"pages/[id].tsx":      {"pages/[id].tsx": true, "pages/i.tsx": true, "pages/x.tsx": false},
+		"[a-c].go":            {"b.go": true, "d.go": false, "[a-c].go": true},
+		"[!a].go":             {"b.go": true, "a.go": false, "/.go": false},
+		"[z-a].go":            {"[z-a].go": true, "b.go": false},
+		"[...slug]/(x)/a+b.c": {"[...slug]/(x)/a+b.c": true, "[...slug]/(x)/aab.c": false},
+		"a,b":                 {"a,b": true, "a": false},
+		"src":                 {"src/a/b": true, "srcs": false},
+	} {
+		for name, want := range names {
+			if got := pattern(text).MatchString(name); got != want {
+				t.Errorf("%s names %s: %v", text, name, got)
+			}
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -143,7 +144,7 @@ func (r *run) all(ctx context.Context) error {
 	p, tasks, err := r.load(ctx)
 	var wrong document.Errors
 	switch {
-	case errors.As(err, &wrong), errors.Is(err, definition.ErrNothing), errors.Is(err, definition.ErrNoMain), errors.Is(err, errDefinition):
+	case errors.As(err, &wrong), errors.Is(err, definition.ErrNothing), errors.Is(err, definition.ErrNoMain), errors.Is(err, definition.ErrUnread), errors.Is(err, errDefinition):
 		r.fail(StepDefinition, CauseDefinition, err.Error())
 		return nil
 	case err != nil:
@@ -223,8 +224,14 @@ func (r *run) fail(name string, cause Cause, reason string) {
 	r.end(Step{Name: name, Outcome: Failure, Cause: cause, Reason: reason, Started: now, Finished: now})
 }
 
+// mostReason is how many bytes the reason of a step has: it becomes part of an event, and tests name themselves.
+const mostReason = 16 << 10
+
 // end adds a step to the report, and to the log where it did not succeed.
 func (r *run) end(s Step) {
+	if len(s.Reason) > mostReason {
+		s.Reason = strings.ToValidUTF8(s.Reason[:mostReason], "") + "…"
+	}
 	r.report.Steps = append(r.report.Steps, s)
 	if s.Outcome != Success {
 		_, _ = fmt.Fprintf(r.log.of(s.Name), "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)

@@ -139,7 +139,10 @@ func (r *run) identify(ctx context.Context, tasks []definition.Task) (map[string
 		for _, need := range slices.Sorted(slices.Values(t.Needs)) {
 			say(sum, "after", need, keys[need])
 		}
-		r.sayInputs(sum, t.Step.Inputs, paths)
+		if !r.sayInputs(sum, t.Step.Inputs, paths) {
+			_, _ = fmt.Fprintf(r.log.of(t.Name), "= %s is run each time: its inputs name no file of the commit\n", t.Name)
+			continue
+		}
 		keys[t.Name] = hex.EncodeToString(sum.Sum(nil))
 	}
 	return keys, nil
@@ -188,7 +191,9 @@ func (r *run) sayImages(ctx context.Context, sum hash.Hash, s definition.Step) (
 	return true, nil
 }
 
-func (r *run) sayInputs(sum hash.Hash, inputs, paths []string) {
+// sayInputs adds the files that a step depends on. Patterns that name none at all are a mistake: whatever changed, the step would not be
+// run again.
+func (r *run) sayInputs(sum hash.Hash, inputs, paths []string) (some bool) {
 	forms := make([]*regexp.Regexp, len(inputs))
 	for i, input := range inputs {
 		forms[i] = pattern(input)
@@ -196,8 +201,10 @@ func (r *run) sayInputs(sum hash.Hash, inputs, paths []string) {
 	for _, at := range paths {
 		if len(forms) == 0 || slices.ContainsFunc(forms, func(f *regexp.Regexp) bool { return f.MatchString(at) }) {
 			say(sum, at, r.spec.Files[at])
+			some = true
 		}
 	}
+	return some || len(forms) == 0
 }
 
 var wordForm = regexp.MustCompile(`[A-Za-z0-9_][A-Za-z0-9_.+-]*`)

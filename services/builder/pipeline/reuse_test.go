@@ -276,3 +276,19 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 		t.Errorf("left %v", left)
 	}
 }
+
+// Inputs of which no file is there would hold for ever: the step is run each time, and the log says so.
+func TestInputsThatNameNoFile(t *testing.T) {
+	t.Parallel()
+	b := &builds{t: t, kept: filepath.Join(t.TempDir(), "steps")}
+	files := func(of string) map[string]string {
+		return map[string]string{"a.go": of, ".lemnis.yaml": "steps: [{name: test, run: 'cat a.go', inputs: ['src/**']}, {name: other, run: 'cat a.go', inputs: ['*.{go,mod}', 'go.work'], needs: []}]\n"}
+	}
+	b.run(files("1"))
+	if again := b.run(files("1")); !slices.Equal(again.Reused(), []string{"other"}) || !strings.Contains(again.LogTail, "= test is run each time: its inputs name no file of the commit\n") {
+		t.Errorf("%v\n%s", again.Reused(), again.LogTail)
+	}
+	if changed := b.run(files("2")); len(changed.Reused()) > 0 {
+		t.Errorf("changed: %v", changed.Reused())
+	}
+}
