@@ -71,6 +71,7 @@ var notes = map[string]document.Note{
 	"environments[].runtime.requests":           {Text: "Requests of the latency test; 100 when left out, 200 in the second environment, 400 in later ones."},
 	"environments[].runtime.licenses":           {Text: "SPDX ids that modules may have; the permissive ones when left out."},
 	"environments[].runtime.headers":            {Text: "Response headers that have to be there."},
+	"environments[].runtime.harmless":           {Text: "Fingerprints, as the test secrets tells them, of keys in the file that runs that open nothing."},
 	"environments[].runtime.contract":           {Text: "Path of the OpenAPI 3 document that the service serves; /openapi.json, where it serves one, when left out."},
 	"environments[].runtime.tls":                {Text: "Where users reach it by TLS, host or host:port."},
 	"environments[].runtime.policy":             {Text: "What the configuration has to be."},

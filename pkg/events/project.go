@@ -179,6 +179,7 @@ type RuntimeTests struct {
 	Licenses []string `json:"licenses,omitempty"` // SPDX ids that modules may have; default: the permissive ones
 	Headers  []string `json:"headers,omitempty"`  // response headers that have to be there
 
+	Harmless []string         `json:"harmless,omitempty"` // fingerprints of keys in the file that runs that open nothing
 	Contract string           `json:"contract,omitempty"` // path of the OpenAPI document; default /openapi.json where it serves one
 	TLS      []string         `json:"tls,omitempty"`      // host or host:port where users reach it by TLS
 	Policy   []Condition      `json:"policy,omitempty"`   // what the configuration has to be

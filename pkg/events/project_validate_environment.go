@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
 	"net"
@@ -149,6 +150,11 @@ func (v *validation) runtime(at string, r *RuntimeTests) {
 	for i, h := range r.Headers {
 		if h == "" || strings.ContainsAny(h, " \t\r\n:,;()<>@\"/[]?={}") {
 			v.add(fmt.Sprintf("%s.headers[%d]", at, i), "%q is no name of a header", h)
+		}
+	}
+	for i, fingerprint := range r.Harmless {
+		if b, err := hex.DecodeString(fingerprint); err != nil || len(b) != 8 || fingerprint != strings.ToLower(fingerprint) {
+			v.add(fmt.Sprintf("%s.harmless[%d]", at, i), "%q is no fingerprint of a key, as the test secrets tells it: 16 digits of hex", fingerprint)
 		}
 	}
 	if r.Contract != "" {

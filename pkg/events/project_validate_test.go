@@ -161,6 +161,7 @@ func TestValidateRefuses(t *testing.T) {
 		}},
 		{"environments[2].runtime.paths[0]", func(p *Project) { p.Environments[2].Runtime.Paths[0] = "http://elsewhere/" }},
 		{"environments[2].runtime.headers[0]", func(p *Project) { p.Environments[2].Runtime.Headers[0] = "X: y" }},
+		{"environments[2].runtime.harmless[0]", func(p *Project) { p.Environments[2].Runtime.Harmless = []string{"a private key"} }},
 		{"environments[2].runtime.contract", func(p *Project) { p.Environments[2].Runtime.Contract = "openapi.json" }},
 		{"environments[2].runtime.tls[1]", func(p *Project) {
 			p.Environments[2].Runtime.TLS = []string{"shop.example.org:8443", "https://shop.example.org"}

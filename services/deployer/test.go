@@ -182,6 +182,9 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 			suite.Headers.Require[strings.TrimSpace(name)] = strings.TrimSpace(value)
 		}
 	}
+	if len(chosen.Harmless) > 0 {
+		suite.Secrets = &runtimetest.Secrets{Harmless: chosen.Harmless}
+	}
 	if chosen.Contract != "" {
 		suite.Contract = &runtimetest.Contract{Path: chosen.Contract, Must: true}
 	}

@@ -5,6 +5,7 @@ package runtimetest
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -28,7 +29,7 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 			if err := os.WriteFile(file, []byte(test.content), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			all := Run(t.Context(), Instance{Executable: file}, Suite{Secrets: true})
+			all := Run(t.Context(), Instance{Executable: file}, Suite{Secrets: &Secrets{}})
 			if len(all) != 1 || all[0].Passed != (test.reason == "") || !strings.Contains(all[0].Reason, test.reason) || strings.Count(all[0].Reason, " at byte ") > 1 {
 				t.Errorf("%+v", all)
 			}
@@ -36,5 +37,27 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 				t.Errorf("it tells the secret: %s", all[0].Reason)
 			}
 		})
+	}
+}
+
+// Some keys open nothing: a project calls them by the fingerprints that the test tells, and is told of every other one.
+func TestAKeyThatOpensNothing(t *testing.T) {
+	one, other := "gh"+"p_"+strings.Repeat("aB3d", 9), "gh"+"p_"+strings.Repeat("zY9x", 9)
+	file := filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(file, []byte(one+"\x00"+other+"\x00"+one), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(harmless ...string) Result {
+		return Run(t.Context(), Instance{Executable: file}, Suite{Secrets: &Secrets{Harmless: harmless}})[0]
+	}
+	fingerprints := regexp.MustCompile(`[0-9a-f]{16}`).FindAllString(run().Reason, -1)
+	if len(fingerprints) != 3 || fingerprints[0] != fingerprints[2] || fingerprints[0] == fingerprints[1] {
+		t.Fatal(run().Reason)
+	}
+	if got := run(fingerprints[0]); got.Passed || strings.Contains(got.Reason, fingerprints[0]) || !strings.Contains(got.Reason, "byte 41 (fingerprint "+fingerprints[1]) {
+		t.Errorf("%+v", got)
+	}
+	if got := run(fingerprints...); !got.Passed || !strings.Contains(got.Reason, "but 3 that the project calls harmless") {
+		t.Errorf("%+v", got)
 	}
 }

@@ -56,7 +56,7 @@ type Suite struct {
 	Vulnerabilities *Vulnerabilities `json:"vulnerabilities,omitempty"`
 	Metrics         *Metrics         `json:"metrics,omitempty"`
 	Contract        *Contract        `json:"contract,omitempty"`
-	Secrets         bool             `json:"secrets,omitempty"`
+	Secrets         *Secrets         `json:"secrets,omitempty"`
 	TLS             *TLS             `json:"tls,omitempty"`
 	Commands        []Command        `json:"commands,omitempty"`
 }
@@ -123,7 +123,7 @@ func Dev(path string) Suite {
 		Headers:  &Headers{Paths: []string{path}, Require: map[string]string{"Content-Type": ""}, NoVersion: []string{"Server", "X-Powered-By"}},
 		Ports:    &Ports{},
 		Contract: &Contract{Path: "/openapi.json"},
-		Secrets:  true,
+		Secrets:  &Secrets{},
 	}
 }
 
@@ -177,7 +177,7 @@ func Run(ctx context.Context, instance Instance, suite Suite) []Result {
 	run(suite.Headers != nil, Security, "headers", func(r *Result) error { return headers(ctx, client, instance, *suite.Headers, r) })
 	run(suite.Ports != nil, Security, "ports", func(r *Result) error { return ports(instance, *suite.Ports, r) })
 	run(suite.TLS != nil, Security, "tls", func(r *Result) error { return reachedByTLS(ctx, *suite.TLS, r) })
-	run(suite.Secrets, Security, "secrets", func(r *Result) error { return secrets(instance, r) })
+	run(suite.Secrets != nil, Security, "secrets", func(r *Result) error { return secrets(instance, *suite.Secrets, r) })
 	for _, c := range suite.Commands {
 		run(true, c.Kind, "commands."+c.Name, func(r *Result) error { return command(ctx, instance, c, r) })
 	}
@@ -200,7 +200,9 @@ func (s Suite) AtLeast(before Suite) error {
 		lack(s.Latency == nil || looser(s.Latency.P50, b.P50) || looser(s.Latency.P99, b.P99), "latency: looser than p50 %s, p99 %s", b.P50, b.P99)
 	}
 	lack(before.Digest && !s.Digest, "digest: not tested")
-	lack(before.Secrets && !s.Secrets, "secrets: not looked for")
+	if b := before.Secrets; b != nil {
+		lack(s.Secrets == nil || !subset(s.Secrets.Harmless, b.Harmless), "secrets: not looked for, or more are called harmless")
+	}
 	lack(before.Contract != nil && (s.Contract == nil || before.Contract.Must && !s.Contract.Must), "contract: not tested")
 	if b := before.Licences; b != nil {
 		lack(s.Licences == nil || !subset(s.Licences.Allow, b.Allow) || s.Licences.AllowUnknown && !b.AllowUnknown, "licences: allows more")
