@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ const patience = 2 * time.Minute
 type lemnis struct {
 	t       *testing.T
 	program string
+	data    string
 	HTTP    string
 	NATS    string
 }
@@ -34,8 +36,8 @@ func startLemnis(t *testing.T) *lemnis {
 	if out, err := exec.Command("go", "build", "-o", l.program, "../../cmd/lemnis").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	data := filepath.Join(dir, "data")
-	up := exec.Command(l.program, "up", "--data", data, "--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0")
+	l.data = filepath.Join(dir, "data")
+	up := exec.Command(l.program, "up", "--data", l.data, "--http", "127.0.0.1:0", "--nats-listen", "127.0.0.1:0")
 	up.Stderr = os.Stderr
 	stdout, err := up.StdoutPipe()
 	if err != nil {
@@ -53,7 +55,7 @@ func startLemnis(t *testing.T) *lemnis {
 			t.Fatal("lemnis up ended")
 		}
 	}
-	addresses, err := os.ReadFile(filepath.Join(data, "addresses.json"))
+	addresses, err := os.ReadFile(filepath.Join(l.data, "addresses.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,13 +153,28 @@ func TestOutsideBuilder(t *testing.T) {
 	l := startLemnis(t)
 	url, heads := repository(t, map[string]string{"better": "42", "worse": "43"})
 	config := filepath.Join(t.TempDir(), "project.yaml")
-	text := fmt.Sprintf("project: shop\nowners: {integrate: local}\nrepositories: [{name: api, url: %s}]\nreview: {approvals: 0}\nenvironments: [{name: dev, target: process, gate: {tests: passed}}]\n", url)
+	keys, secrets := t.TempDir(), filepath.Join(l.data, "secrets", "shop")
+	l.do("keys", "signing", "--out", keys)
+	half, err := os.ReadFile(filepath.Join(keys, "signing.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(secrets, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(secrets, "ci.pub"), half, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("project: shop\nowners: {integrate: local}\nsigning: {trusted: [\"secret:ci.pub\"]}\nrepositories: [{name: api, url: %s}]\nreview: {approvals: 0}\nenvironments: [{name: dev, target: process, gate: {tests: passed, signature: verified}}]\n", url)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	l.do("apply", "-f", config)
 
 	b := &builder{project: "shop", repository: url, registry: strings.TrimPrefix(l.HTTP, "http://"), nats: l.NATS}
+	if err := b.read(filepath.Join(keys, "signing.key")); err != nil {
+		t.Fatal(err)
+	}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- b.run(ctx) }()
@@ -191,7 +208,11 @@ func TestOutsideBuilder(t *testing.T) {
 	}
 	resp.Body.Close()
 	// Everything behind goes on as always: the gate of the first environment finds the evidence.
-	if _, g := wait[events.GateEvaluated](t, facts); !g.Passed || g.Rollout.Artifact.Digest != p.Lemnis.Digest {
+	_, g := wait[events.GateEvaluated](t, facts)
+	for slices.ContainsFunc(g.Checks, func(c events.Check) bool { return c.Pending }) { // the deployer looks at the signature itself
+		_, g = wait[events.GateEvaluated](t, facts)
+	}
+	if !g.Passed || g.Rollout.Artifact.Digest != p.Lemnis.Digest {
 		t.Errorf("%+v", g)
 	}
 

@@ -4,12 +4,17 @@
 //	owners: {integrate: local}
 //
 // It follows the facts that a change is verified, and claims what it did: the change merged, the artifact packaged and
-// published. Lemnis adopts the claims of the phase's owner as facts, and everything behind them goes on as always.
+// published. Lemnis adopts the claims of the phase's owner as facts, those of an artifact once its registry has it and a key that the project trusts
+// signed it, and everything behind them goes on as always.
 package main
 
 import (
 	"cmp"
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -31,6 +36,7 @@ import (
 type builder struct {
 	client                              *events.Client
 	nats, project, repository, registry string
+	key                                 ed25519.PrivateKey
 }
 
 func main() {
@@ -39,13 +45,32 @@ func main() {
 	flag.StringVar(&b.project, "project", "shop", "project whose integrate phase is done here")
 	flag.StringVar(&b.repository, "repository", "", "where the git repository is")
 	flag.StringVar(&b.registry, "registry", "127.0.0.1:8080", "OCI registry that the executable goes to, `HOST:PORT`, without TLS")
+	key := flag.String("key", "signing.key", "`FILE` of the Ed25519 key (PKCS #8, PEM) that signs, as `lemnis keys signing` makes one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := b.run(ctx)
+	err := b.read(*key)
+	if err == nil {
+		err = b.run(ctx)
+	}
 	stop()
 	if err != nil {
 		log.Fatal(err)
 	}
+}
+
+func (b *builder) read(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if block, _ := pem.Decode(text); block != nil {
+		key, _ := x509.ParsePKCS8PrivateKey(block.Bytes)
+		b.key, _ = key.(ed25519.PrivateKey)
+	}
+	if b.key == nil {
+		return fmt.Errorf("%s holds no Ed25519 key", file)
+	}
+	return nil
 }
 
 // run builds until ctx ends.
@@ -149,9 +174,43 @@ func (b *builder) push(ctx context.Context, executable []byte, m events.MergeDet
 		Layers:              []ocispec.Descriptor{layer},
 		ManifestAnnotations: map[string]string{ocispec.AnnotationRevision: m.Commit, ocispec.AnnotationCreated: m.Committed},
 	})
+	if err == nil {
+		err = b.sign(ctx, to, manifest, layer, m)
+	}
 	return events.ArtifactDetail{
 		ID:      "pkg:oci/" + m.Repository + "@" + strings.ReplaceAll(manifest.Digest.String(), ":", "%3A") + "?repository_url=" + to.Reference.String(),
 		Service: m.Repository, Repository: m.Repository, Reference: to.Reference.String() + "@" + manifest.Digest.String(), Digest: layer.Digest.String(), Size: layer.Size,
 		Commit: m.Commit, Committed: m.Committed, Change: m.Change, Item: m.Item, Title: m.Title, Author: m.Author, Evidence: m.Evidence,
 	}, err
+}
+
+// sign attaches where the executable comes from (SLSA provenance in a DSSE envelope): Lemnis adopts nothing that a key which the project trusts did not sign.
+func (b *builder) sign(ctx context.Context, to *remote.Repository, manifest, layer ocispec.Descriptor, m events.MergeDetail) error {
+	type object = map[string]any
+	const kind, provenance = "application/vnd.in-toto+json", "application/vnd.in-toto.provenance+dsse"
+	statement, err := json.Marshal(object{
+		"_type": "https://in-toto.io/Statement/v1", "predicateType": "https://slsa.dev/provenance/v1",
+		"subject": []object{{"digest": object{"sha256": manifest.Digest.Encoded()}}, {"digest": object{"sha256": layer.Digest.Encoded()}}},
+		"predicate": object{
+			"buildDefinition": object{"buildType": "https://example.org/go-build", "externalParameters": object{"commit": m.Commit},
+				"resolvedDependencies": []object{{"uri": "git+" + b.repository, "digest": object{"gitCommit": m.Commit}}}},
+			"runDetails": object{"builder": object{"id": "https://example.org/builder"}},
+		},
+	})
+	if err != nil {
+		return err
+	}
+	signature := ed25519.Sign(b.key, fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(kind), kind, len(statement), statement))
+	envelope, err := json.Marshal(object{"payloadType": kind, "payload": statement, "signatures": []object{{"sig": signature}}})
+	if err != nil {
+		return err
+	}
+	at, err := oras.PushBytes(ctx, to, provenance, envelope)
+	if err != nil {
+		return err
+	}
+	_, err = oras.PackManifest(ctx, to, oras.PackManifestVersion1_1, provenance, oras.PackManifestOptions{
+		Subject: &manifest, Layers: []ocispec.Descriptor{at}, ManifestAnnotations: map[string]string{ocispec.AnnotationCreated: m.Committed},
+	})
+	return err
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
@@ -152,6 +153,30 @@ func (k Key) Verify(_ context.Context, data, signature []byte) error {
 		return ErrSignature
 	}
 	return nil
+}
+
+// SignatureOf is the first signature in an envelope, base64; empty when there is none.
+func SignatureOf(envelope []byte) string {
+	var e dsse.Envelope
+	if err := json.Unmarshal(envelope, &e); err != nil || len(e.Signatures) == 0 {
+		return ""
+	}
+	return e.Signatures[0].Sig
+}
+
+// Origin opens an envelope and holds what it states to an artifact: that it covers all of the digests, and is of the commit (of any, when
+// empty). The error says what is not so.
+func Origin(ctx context.Context, envelope []byte, trusted []Key, commit string, digests ...string) (Statement, string, error) {
+	statement, key, err := Open(ctx, envelope, trusted)
+	switch {
+	case err != nil:
+		return Statement{}, "", err
+	case slices.ContainsFunc(digests, func(digest string) bool { return !statement.Covers(digest) }):
+		return Statement{}, "", errors.New("what is signed is another artifact")
+	case commit != "" && statement.Commit() != commit:
+		return Statement{}, "", fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), commit)
+	}
+	return statement, key, nil
 }
 
 // Open verifies an envelope with the keys that are trusted, and returns its statement and the fingerprint of the key that

@@ -27,6 +27,7 @@ type Attachment struct {
 	Name        string // file name
 	Content     []byte
 	Annotations map[string]string
+	Digest      string // of its manifest, where it was fetched
 }
 
 // Attach pushes an attachment of what subject names, which has to be a reference that Push returned. The same attachment gives
@@ -129,7 +130,7 @@ func Attached(ctx context.Context, subject Reference, mediaType string, most int
 		if err := fetch(ctx, client, repo, "blobs", layer.Digest, layer.Size, &content); err != nil {
 			return nil, fmt.Errorf("attached: %w", err)
 		}
-		all = append(all, Attachment{MediaType: mediaType, Name: layer.Annotations[titleAnnotation], Content: content.Bytes(), Annotations: m.Annotations})
+		all = append(all, Attachment{MediaType: mediaType, Name: layer.Annotations[titleAnnotation], Content: content.Bytes(), Annotations: m.Annotations, Digest: d.Digest})
 	}
 	return all, nil
 }

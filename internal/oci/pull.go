@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -79,9 +80,42 @@ func Pull(ctx context.Context, ref Reference, dir string, options ...Option) (fi
 	return file, nil
 }
 
+// Contents are the digests of what a manifest names, verified: of its configuration and its layers. It may be of an executable or of
+// an image; an index of images names neither.
+func Contents(ctx context.Context, ref Reference, options ...Option) ([]string, error) {
+	_, _, body, err := manifestOf(ctx, ref, newSettings(options))
+	if err != nil {
+		return nil, fmt.Errorf("contents: %w", err)
+	}
+	var m manifest
+	if err := json.Unmarshal(body, &m); err != nil {
+		return nil, fmt.Errorf("contents: %w: %w", ErrNotExecutable, err)
+	}
+	if len(m.Layers) == 0 {
+		return nil, fmt.Errorf("contents: %w: no layers", ErrNotExecutable)
+	}
+	all := []string{m.Config.Digest}
+	for _, l := range m.Layers {
+		all = append(all, l.Digest)
+	}
+	return all, nil
+}
+
 func inspect(ctx context.Context, ref Reference, s settings) (name.Repository, *http.Client, Artifact, error) {
-	fail := func(err error) (name.Repository, *http.Client, Artifact, error) {
+	repo, client, body, err := manifestOf(ctx, ref, s)
+	if err != nil {
 		return name.Repository{}, nil, Artifact{}, err
+	}
+	artifact, err := readManifest(body)
+	if err != nil {
+		return name.Repository{}, nil, Artifact{}, err
+	}
+	return repo, client, artifact, nil
+}
+
+func manifestOf(ctx context.Context, ref Reference, s settings) (name.Repository, *http.Client, []byte, error) {
+	fail := func(err error) (name.Repository, *http.Client, []byte, error) {
+		return name.Repository{}, nil, nil, err
 	}
 	repo, err := parseRepository(ref.Repository, s)
 	if err != nil {
@@ -94,15 +128,11 @@ func inspect(ctx context.Context, ref Reference, s settings) (name.Repository, *
 	if err != nil {
 		return fail(err)
 	}
-	var body strings.Builder
+	var body bytes.Buffer
 	if err := fetch(ctx, client, repo, "manifests", ref.Digest, -1, &body); err != nil {
 		return fail(err)
 	}
-	artifact, err := readManifest([]byte(body.String()))
-	if err != nil {
-		return fail(err)
-	}
-	return repo, client, artifact, nil
+	return repo, client, body.Bytes(), nil
 }
 
 func readManifest(body []byte) (Artifact, error) {

@@ -99,6 +99,24 @@ type ArtifactPublished struct {
 	Lemnis ArtifactDetail `json:"-"`
 }
 
+// ArtifactOffered says that an outside builder claims an artifact. It is looked up: what was claimed is stated once the registry has it, and a key
+// that the project trusts signed where it comes from.
+type ArtifactOffered struct {
+	Claimed   string         `json:"claimed"` // packaged, signed or published
+	Change    *Reference     `json:"change,omitempty"`
+	SBOM      *SBOM          `json:"sbom,omitempty"`
+	User      string         `json:"user,omitempty" schema:"nonempty"`
+	Signature string         `json:"signature,omitempty" schema:"nonempty"` // of the claim
+	Artifact  ArtifactDetail `json:"artifact"`
+}
+
+// ArtifactRejected says that what was offered is not what the registry has, or that no key that the project trusts signed it.
+type ArtifactRejected struct {
+	Claimed  string         `json:"claimed"` // packaged, signed or published
+	Reason   string         `json:"reason"`
+	Artifact ArtifactDetail `json:"artifact"`
+}
+
 // ArtifactDownloaded says that somebody fetched an artifact.
 type ArtifactDownloaded struct {
 	User string `json:"user,omitempty" schema:"nonempty"`

@@ -273,6 +273,8 @@ func init() {
 	enter[ArtifactPublished]("dev.cdevents.artifact.published.0.3.0", Integrate)
 	enter[ArtifactDownloaded]("dev.cdevents.artifact.downloaded.0.2.0", Integrate, open)
 	enter[ArtifactDeleted]("dev.cdevents.artifact.deleted.0.2.0", Integrate, open)
+	enter[ArtifactOffered]("dev.cdeventsx.lemnis-artifact.offered.0.1.0", Integrate)
+	enter[ArtifactRejected]("dev.cdeventsx.lemnis-artifact.rejected.0.1.0", Integrate)
 	enter[QueueEntered]("dev.cdeventsx.lemnis-queue.entered.0.1.0", Integrate)
 	enter[QueueSurveyed]("dev.cdeventsx.lemnis-queue.surveyed.0.1.0", Integrate)
 	enter[QueuePlanned]("dev.cdeventsx.lemnis-queue.planned.0.1.0", Integrate)

@@ -35,7 +35,10 @@ type Options struct {
 
 	SecretsDir string // holds <project>/<name>: the keys that artifacts are signed with; empty: there are none
 	SigningKey string // file of the key that signs for projects that name none; empty: one is made for each, in SecretsDir
-	OSV        string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
+	// TrustedKeys is the file of the public keys whose signatures count for what outside builders offer, in projects that name none; empty: the one
+	// that was made for each.
+	TrustedKeys string
+	OSV         string // database of known vulnerabilities, a folder, a zip or the URL of a mirror; empty: none are known
 
 	Logs    *runlog.Store    // keeps what steps print; nil: nobody does, beside the end of it that says why a run failed
 	Cache   *stepcache.Store // shares what steps left with builders on other data; nil: nobody does
@@ -101,6 +104,7 @@ func New(o Options) []service.Definition {
 				{Name: "survey", On: []events.Type{events.TypeOf(events.QueueEntered{})}, Do: inside(b.survey)},
 				{Name: "land", On: []events.Type{events.TypeOf(events.QueuePlanned{})}, Do: inside(b.land)},
 				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.sharing(b.pack))},
+				{Name: "adopt", On: []events.Type{events.TypeOf(events.ArtifactOffered{})}, Do: b.adopt, Parallel: 4},
 			},
 			Projections: []service.Projection{
 				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{}), events.TypeOf(events.ChangeMerged{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},

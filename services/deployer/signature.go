@@ -35,7 +35,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 		return fmt.Errorf("%w: %w", errArtifact, err)
 	}
 	kept := filepath.Join(s.options.Data, "provenances", strings.TrimPrefix(ref.Digest, "sha256:")+".json")
-	if envelope, err := os.ReadFile(kept); err == nil && signed(ctx, envelope, keys, ref, a) == nil {
+	if envelope, err := os.ReadFile(kept); err == nil && origin(ctx, envelope, keys, ref, a) == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
@@ -46,7 +46,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 	}
 	reasons := []error{fmt.Errorf("%w: signature: %d are attached to %s", errArtifact, len(all), a.Reference)}
 	for _, attached := range all {
-		err := signed(ctx, attached.Content, keys, ref, a)
+		err := origin(ctx, attached.Content, keys, ref, a)
 		if err == nil {
 			return keep(kept, attached.Content)
 		}
@@ -70,18 +70,12 @@ func (s *site) trusted(p events.Project) ([]attest.Key, error) {
 	return attest.Trusted(s.options.SecretsDir, p.Name, names)
 }
 
-// signed says why an envelope does not show where the artifact comes from; nil when it does.
-func signed(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {
-	statement, _, err := attest.Open(ctx, envelope, keys)
-	switch {
-	case err != nil:
-		return err
-	case !statement.Covers(ref.Digest) || !statement.Covers(a.Digest):
-		return errors.New("what is signed is another artifact")
-	case statement.Commit() != a.Commit:
-		return fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), a.Commit)
+func origin(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {
+	statement, _, err := attest.Origin(ctx, envelope, keys, a.Commit, ref.Digest, a.Digest)
+	if err == nil && a.Commit == "" && statement.Commit() != "" {
+		err = fmt.Errorf("what is signed is of commit %s, and the artifact is said to be of none", statement.Commit())
 	}
-	return nil
+	return err
 }
 
 func keep(path string, content []byte) error {

@@ -125,6 +125,10 @@ func integrate(content any) string {
 		return artifact(c.Lemnis)
 	case events.ArtifactSigned:
 		return artifact(c.Lemnis)
+	case events.ArtifactOffered:
+		return c.Claimed + ", to be looked up: " + cmp.Or(c.Artifact.Reference, c.Artifact.ID)
+	case events.ArtifactRejected:
+		return "not " + c.Claimed + dash(c.Reason)
 	case events.ArtifactPublished:
 		return artifact(c.Lemnis)
 	case events.TestSuiteRunFinished:

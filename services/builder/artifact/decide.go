@@ -13,6 +13,8 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 	switch e.Kind {
 	case events.Claim:
 		return claim(key, s, p, e)
+	case events.Result:
+		return looked(p, e)
 	case events.Stated:
 		if p.Runs(events.Integrate) {
 			return step(key, s, e)
@@ -65,49 +67,56 @@ func bill(d events.ArtifactDetail) *events.SBOM {
 	return &events.SBOM{URI: "oci://" + d.Supply.SBOM}
 }
 
+// looked states what came of the look at what an outside builder offered.
+func looked(p events.Project, e events.Event) (events.Fact, bool) {
+	if p.Runs(events.Integrate) {
+		return events.Fact{}, false // the phase was handed on meanwhile
+	}
+	return events.Fact{SubjectID: e.SubjectID, Content: e.Content}, true
+}
+
 func claim(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
 	if Digest(e.SubjectID) == "" {
 		return events.Refuse(e, fmt.Sprintf("%q names no artifact: its subject has to be a package URL with a digest, like pkg:oci/api@sha256%%3A…", e.SubjectID))
 	}
-	fact := events.Fact{SubjectID: e.SubjectID, Content: e.Content}
+	var offer events.ArtifactOffered
 	switch c := e.Content.(type) {
 	case events.ArtifactDownloaded, events.ArtifactDeleted: // the registry says so, whoever does the phase
 		if !s.Packaged && !s.Published || s.Deleted {
 			return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s is published", key))
 		}
-		return fact, true
+		return events.Fact{SubjectID: e.SubjectID, Content: e.Content}, true
 	case events.ArtifactPackaged:
-		c.Lemnis = complete(c.Lemnis, key, e)
-		c.Lemnis.Change = cmp.Or(c.Lemnis.Change, c.Change.ID)
-		fact.Content = c
+		offer = events.ArtifactOffered{Claimed: Packaged, Change: &c.Change, SBOM: c.SBOM, Artifact: c.Lemnis}
+		offer.Artifact.Change = cmp.Or(c.Lemnis.Change, c.Change.ID)
 	case events.ArtifactPublished:
-		// What was said when it was packaged need not be said again.
-		c.Lemnis = complete(cmp.Or(c.Lemnis, s.Detail), key, e)
-		fact.Content = c
+		offer = events.ArtifactOffered{Claimed: Published, SBOM: c.SBOM, User: c.User, Artifact: s.known(c.Lemnis)}
 	case events.ArtifactSigned:
-		if !s.Packaged && !s.Published {
+		if !s.Packaged && !s.Published && s.Offered == (events.ArtifactDetail{}) {
 			return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s is known", key))
 		}
+		offer = events.ArtifactOffered{Claimed: Signed, Signature: c.Signature, Artifact: s.known(c.Lemnis)}
+	default:
+		return events.Refuse(e, fmt.Sprintf("%s follows from what is claimed of an artifact; it cannot be claimed", e.Type.Short()))
 	}
 	if p.Runs(events.Integrate) {
 		return events.Refuse(e, fmt.Sprintf("artifacts are packaged here; %s cannot be claimed", e.Type.Short()))
 	}
-	if other := another(fact.Content, key); other != "" {
+	offer.Artifact = complete(offer.Artifact, key, e)
+	if other := another(offer.Artifact, key); other != "" {
 		return events.Refuse(e, fmt.Sprintf("%q is another artifact than %q, which the claim is about", other, e.SubjectID))
 	}
-	return fact, true
+	return events.Fact{SubjectID: e.SubjectID, Content: offer}, true
+}
+
+// known is what was said of the artifact before, unless it is said again.
+func (s State) known(d events.ArtifactDetail) events.ArtifactDetail {
+	return cmp.Or(d, s.Detail, s.Offered)
 }
 
 // another is what a claim names as its artifact and is not the one with this digest: what is shown and gated has to be what is
 // deployed, which goes by the reference.
-func another(content any, digest string) string {
-	var d events.ArtifactDetail
-	switch c := content.(type) {
-	case events.ArtifactPackaged:
-		d = c.Lemnis
-	case events.ArtifactPublished:
-		d = c.Lemnis
-	}
+func another(d events.ArtifactDetail, digest string) string {
 	if _, of, is := strings.Cut(d.Reference, "@"); is && of != digest {
 		return d.Reference
 	}

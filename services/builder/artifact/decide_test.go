@@ -67,3 +67,51 @@ func TestPackagedPublished(t *testing.T) {
 		}
 	}
 }
+
+// What an outside builder claims is offered first, and stated once it was looked at.
+func TestOffered(t *testing.T) {
+	key := "sha256:" + strings.Repeat("ab", 32)
+	purl := "pkg:oci/api@" + key + "?repository_url=127.0.0.1:1/shop/api"
+	outside := events.DefaultProject("shop")
+	outside.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	s := State{}
+	decide := func(p events.Project, e events.Event) any {
+		t.Helper()
+		e.SubjectID = purl
+		if keys := Route(p, e); len(keys) != 1 || keys[0] != key {
+			t.Fatalf("%T goes to %v", e.Content, keys)
+		}
+		fact, ok := Decide(key, s, p, e)
+		if !ok {
+			return nil
+		}
+		s = Evolve(s, events.Event{Kind: events.Stated, Key: key, SubjectID: fact.SubjectID, Content: fact.Content})
+		return fact.Content
+	}
+	detail := events.ArtifactDetail{Reference: "127.0.0.1:1/shop/api@" + key, Commit: "c0"}
+	got, ok := decide(outside, events.Event{Kind: events.Claim, Content: events.ArtifactPackaged{Change: events.Reference{ID: "7"}, Lemnis: detail}}).(events.ArtifactOffered)
+	if !ok || got.Claimed != Packaged || got.Artifact.Change != "7" || got.Artifact.ID != purl || s.Packaged {
+		t.Fatalf("%+v", got)
+	}
+	// What was said when it was packaged need not be said again.
+	got, ok = decide(outside, events.Event{Kind: events.Claim, Content: events.ArtifactPublished{User: "ann"}}).(events.ArtifactOffered)
+	if !ok || got.Claimed != Published || got.Artifact.Commit != "c0" || got.User != "ann" || s.Published {
+		t.Fatalf("%+v", got)
+	}
+	rejected := events.ArtifactRejected{Claimed: Published, Reason: "not signed"}
+	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: rejected}); c != rejected || s.Published {
+		t.Errorf("%+v", c)
+	}
+	published := events.ArtifactPublished{Lemnis: got.Artifact}
+	if c := decide(events.DefaultProject("shop"), events.Event{Kind: events.Result, Key: key, Content: published}); c != nil {
+		t.Errorf("the phase was handed on: %+v", c)
+	}
+	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: published}); c != published || !s.Published {
+		t.Errorf("%+v", c)
+	}
+	for _, c := range []any{got, rejected} {
+		if _, refused := decide(outside, events.Event{Kind: events.Claim, Content: c}).(events.ClaimRefused); !refused {
+			t.Errorf("%T was claimed", c)
+		}
+	}
+}

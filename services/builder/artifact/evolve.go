@@ -9,14 +9,17 @@ type State struct {
 	Deleted   bool
 	Downloads int
 	Detail    events.ArtifactDetail
+	Offered   events.ArtifactDetail // by an outside builder, and not looked up yet
 }
 
 // Evolve folds a fact of the artifact.
 func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
+	case events.ArtifactOffered:
+		s.Offered = c.Artifact
 	case events.ArtifactPackaged:
 		// Packaged again, after it was deleted or from another commit, it is published again.
-		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads}
+		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads, Offered: s.Offered}
 	case events.ArtifactPublished:
 		s.Published, s.Deleted = true, false
 		if c.Lemnis != (events.ArtifactDetail{}) {

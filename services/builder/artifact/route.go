@@ -29,23 +29,19 @@ func Route(_ events.Project, e events.Event) []string {
 				return []string{digest}
 			}
 		}
-	case events.ArtifactPackaged:
-		if e.Kind == events.Claim {
+	case events.ArtifactPackaged, events.ArtifactSigned:
+		switch e.Kind {
+		case events.Claim:
 			return claimed(e)
-		}
-		if e.Kind == events.Stated {
+		case events.Stated, events.Result:
 			return []string{e.Key}
 		}
-	case events.ArtifactSigned:
-		if e.Kind == events.Claim {
+	case events.ArtifactPublished, events.ArtifactRejected, events.ArtifactOffered, events.ArtifactDownloaded, events.ArtifactDeleted:
+		switch e.Kind {
+		case events.Claim:
 			return claimed(e)
-		}
-		if e.Kind == events.Stated {
+		case events.Result:
 			return []string{e.Key}
-		}
-	case events.ArtifactPublished, events.ArtifactDownloaded, events.ArtifactDeleted:
-		if e.Kind == events.Claim {
-			return claimed(e)
 		}
 	}
 	return nil
@@ -58,6 +54,13 @@ func claimed(e events.Event) []string {
 	}
 	return []string{e.SubjectID}
 }
+
+// What may be claimed of an artifact.
+const (
+	Packaged  = "packaged"
+	Signed    = "signed"
+	Published = "published"
+)
 
 // Digest is the digest, "sha256:<hex>", in a package URL; empty when it has none.
 func Digest(purl string) string {

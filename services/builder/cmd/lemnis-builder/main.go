@@ -4,6 +4,7 @@
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pushed), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with publish:integrate@* and read@*),
 // LEMNIS_SIGNING_KEY_FILE (key that artifacts are signed with where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: what projects name; without
 // a key for all, one is made there for each project), LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL),
+// LEMNIS_TRUSTED_KEYS_FILE (public keys whose signatures count for what outside builders offer where a project names none),
 // LEMNIS_ISOLATION (of the steps of pipelines: auto, required or off), LEMNIS_PIPELINES (how many it runs at once; 1 when empty).
 package main
 
@@ -35,7 +36,7 @@ func main() {
 			return nil, fmt.Errorf("LEMNIS_PIPELINES: %w", err)
 		}
 		return builder.New(builder.Options{Data: filepath.Join(env.Data, "builder"), Registry: env.Registry, Push: push,
-			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), SigningKey: os.Getenv("LEMNIS_SIGNING_KEY_FILE"), TrustedKeys: os.Getenv("LEMNIS_TRUSTED_KEYS_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
 			Private: service.KeyFiles(os.Environ()), Logs: runlog.New(host.JS), Cache: stepcache.New(host.JS), Isolation: isolation, Parallel: pipelines, Log: host.Log.Sugar().Warnw}), nil
 	}))
 }
