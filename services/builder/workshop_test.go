@@ -23,7 +23,7 @@ func TestWhatIsShippedIsCopiedWhereThereAreNoLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer leave()
+		t.Cleanup(leave)
 		file := filepath.Join(room, "made")
 		if err := os.WriteFile(file, []byte("one"), 0o600); err != nil {
 			t.Fatal(err)
@@ -60,7 +60,7 @@ func TestWhatIsDamagedIsNotKept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer leave()
+		t.Cleanup(leave)
 		file := filepath.Join(room, "image.tar")
 		if err := os.WriteFile(file, damage, 0o600); err != nil {
 			t.Fatal(err)
@@ -88,7 +88,7 @@ func TestWhatIsKeptAlreadyStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer leave()
+		t.Cleanup(leave)
 		file := filepath.Join(room, "api")
 		must := func(err error) {
 			t.Helper()

@@ -131,7 +131,7 @@ func TestACacheIsNotTakenFromTheCommit(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "vendor"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "vendor/one"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "vendor", "one"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := run(t, pipeline.Spec{Dir: dir, Kept: t.TempDir(), Tree: "t", Files: map[string]string{".lemnis.yaml": "1", "vendor/one": "2"}})
