@@ -16,7 +16,7 @@ import (
 
 // Bounds of a file, and of what is said about it: files come from anybody, and what is said ends up in events.
 const (
-	mostBytes  = 64 << 10 // the parser's time grows faster than its input
+	MostBytes  = 64 << 10 // the parser's time grows faster than its input
 	mostNested = 50       // with that of what is nested in it, which takes it GiB of memory
 	mostErrors = 50
 	mostSaid   = 500 // bytes of one error's field, and of its reason
@@ -103,8 +103,8 @@ func short(text string) string {
 // root is the one document of the text.
 func (d *Document) root(text []byte) (ast.Node, bool) {
 	start := position{1, 1}
-	if len(text) > mostBytes {
-		d.add(start, "", "the file has %d bytes; %d at most", len(text), mostBytes)
+	if len(text) > MostBytes {
+		d.add(start, "", "the file has %d bytes; %d at most", len(text), MostBytes)
 		return nil, false
 	}
 	tokens := lexer.Tokenize(strings.TrimPrefix(string(text), byteOrderMark))

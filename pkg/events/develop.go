@@ -1,5 +1,7 @@
 package events
 
+import "regexp"
+
 // Content types of the develop phase.
 
 // Reference names something by id and, where it lives elsewhere, by source.
@@ -18,11 +20,18 @@ type BranchDeleted struct {
 	Repository *Reference `json:"repository,omitempty"`
 }
 
+// pullRef matches the refs under which forges offer the heads of pull requests (GitHub, Gitea, Forgejo) and merge requests (GitLab).
+var pullRef = regexp.MustCompile(`^refs/(pull|merge-requests)/[1-9][0-9]{0,17}/head$`)
+
+// IsPullRef says whether a ref is one under which a forge offers the head of a pull or merge request.
+func IsPullRef(ref string) bool { return pullRef.MatchString(ref) }
+
 // ChangeDetail describes a proposed change; subject.id is the change's id.
 type ChangeDetail struct {
 	Repository string `json:"repository,omitempty"` // name in the project's configuration
 	Title      string `json:"title,omitempty"`
 	Branch     string `json:"branch,omitempty"` // where the change is
+	Ref        string `json:"ref,omitempty"`    // of a change from a fork, where its repository offers it: refs/pull/7/head, refs/merge-requests/7/head
 	Base       string `json:"base,omitempty"`   // branch that it wants to go into
 	Head       string `json:"head,omitempty"`   // commit
 	Author     string `json:"author,omitempty"`

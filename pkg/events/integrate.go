@@ -40,6 +40,7 @@ type MergeDetail struct {
 	Change     string    `json:"change,omitempty"`
 	Repository string    `json:"repository,omitempty"`
 	Branch     string    `json:"branch,omitempty"` // of the change
+	Ref        string    `json:"ref,omitempty"`    // of a change from a fork, where its repository offers it
 	Base       string    `json:"base,omitempty"`   // branch that it goes into
 	Head       string    `json:"head,omitempty"`   // commit of the change
 	Onto       string    `json:"onto,omitempty"`   // commit of the base that it was tested on

@@ -145,7 +145,17 @@ func (b *builder) make(ctx context.Context, job *service.Job, m *events.MergeDet
 	}
 	log := b.log(ctx, job, runlog.Build)
 	defer log.close(false, nil)
-	report, evidence, leave, err := b.check(ctx, job, log, repo, *m, base, nil)
+	of := *m
+	if of.Ref != "" {
+		merged, err := repo.Ancestor(ctx, m.Commit, master)
+		if err != nil {
+			return product{}, none, err
+		}
+		if merged {
+			of.Ref = "" // it is no fork's any more, but the master copy's
+		}
+	}
+	report, evidence, leave, err := b.check(ctx, job, log, repo, of, base, nil)
 	if _, _, again := outcome(ctx, job, err); err == nil || again == nil {
 		log.close(true, evidence)
 	}

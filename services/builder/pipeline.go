@@ -96,33 +96,10 @@ func (b *builder) try(ctx context.Context, job *service.Job, d *events.RunDetail
 	if err != nil {
 		return err
 	}
-	if report.Packaged() == "" {
-		return nil // a library: it is merged, and its build will say that there is nothing to package
+	if report.Packaged() == "" || m.Ref != "" {
+		return nil // a library: it is merged, and its build will say that there is nothing to package; or a fork's, made anew once it is merged
 	}
 	return b.workshop.keep(productOf(job, *m, report))
-}
-
-// reviewed makes sure that the head that was reviewed is still what the change's branch offers.
-func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) error {
-	switch at, err := tip(ctx, repo, m.Branch); {
-	case errors.Is(err, git.ErrNotFound):
-		return found("the change's branch %q is gone", m.Branch)
-	case err != nil:
-		return err
-	case at == m.Head:
-		return nil
-	}
-	switch _, err := repo.Resolve(ctx, m.Head); {
-	case errors.Is(err, git.ErrNotFound):
-		return found("the repository has no commit %s", m.Head)
-	case err != nil:
-		return err
-	}
-	there, err := repo.Contains(ctx, m.Branch, m.Head)
-	if err == nil && !there {
-		return found("branch %q was rewritten: the reviewed head %s is not in it any more", m.Branch, m.Head)
-	}
-	return err
 }
 
 // check runs the pipeline on a commit in a room of its own; leave gives the room up, and with it
@@ -155,7 +132,10 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 	spec := b.spec(ctx, job, repo, m, room, tree)
 	spec.Created = commit.Committed
 	spec.Files = files
-	if spec.Tree = trees[0]; base != "" {
+	if spec.Tree = trees[0]; m.Ref != "" {
+		spec.Tree = "fork-" + spec.Tree // once it is merged, the master copy takes nothing of what a stranger's run left
+	}
+	if base != "" {
 		spec.Base = trees[1]
 	}
 	quarantined, red := spec.Quarantined, set(redBefore)
@@ -228,7 +208,7 @@ func (b *builder) spec(ctx context.Context, job *service.Job, repo *git.Reposito
 		Dir: tree, At: "/work", Main: ref.Main, Output: filepath.Join(room, "out"),
 		Occasion: occasion,
 		Host:     b.host, Image: b.engine,
-		Secret:      b.secretOf(job.Project),
+		Secret:      b.secretsFor(job.Project, m),
 		Hidden:      b.hidden(),
 		Quarantined: quarantined(job.Project, time.Now()),
 		Kept:        b.workshop.kept(job.Project.Name, m.Repository), Name: job.Event.Key,

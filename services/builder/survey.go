@@ -57,6 +57,9 @@ func (b *builder) touched(ctx context.Context, job *service.Job, m events.MergeD
 	if err != nil {
 		return survey.Touched{}, err
 	}
+	if err := bring(ctx, repo, m); err != nil {
+		return survey.Touched{}, err
+	}
 	m.Onto = master
 	made, err := mergeCommit(ctx, repo, m)
 	if errors.Is(err, git.ErrNotFound) {

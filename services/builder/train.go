@@ -73,6 +73,9 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 	}
 	at := master
 	for _, m := range d.Assumed {
+		if err := bring(ctx, repo, m); err != nil {
+			return ofChange(m, err)
+		}
 		there, err := repo.Contains(ctx, m.Base, m.Head)
 		if err != nil {
 			return err
@@ -80,6 +83,7 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 		if there { // merged meanwhile
 			continue
 		}
+		d.Merge.Ref = cmp.Or(d.Merge.Ref, m.Ref)
 		if at, _, err = couple(ctx, repo, at, m); err != nil {
 			return err
 		}
@@ -99,6 +103,7 @@ func (b *builder) tryTrain(ctx context.Context, job *service.Job, d *events.RunD
 			return err
 		}
 		own[i].Committed = committed.Format(time.RFC3339)
+		d.Merge.Ref = cmp.Or(d.Merge.Ref, m.Ref) // a fork's files are in all of it
 	}
 	d.Merge.Onto, d.Merge.Commit = onto, at
 	err = b.testTrain(ctx, job, repo, d, own, master, log)
@@ -183,7 +188,7 @@ func (b *builder) testOnce(ctx context.Context, job *service.Job, repo *git.Repo
 	if err != nil {
 		return failedTests(report), err
 	}
-	if report.Packaged() == "" {
+	if report.Packaged() == "" || m.Ref != "" {
 		return nil, nil
 	}
 	return nil, b.workshop.keep(productOf(job, m, report))

@@ -82,7 +82,7 @@ func create(key string, s State, p events.Project, e events.Event, c events.Chan
 	case d.Author == "":
 		return events.Refuse(e, "the change names no author, so that nobody could be told from its reviewers")
 	}
-	if reason := badHead(d.Head); reason != "" {
+	if reason := cmp.Or(badHead(d.Head), badRef(d.Ref)); reason != "" {
 		return events.Refuse(e, reason)
 	}
 	c.Lemnis, c.Repository = d, &events.Reference{ID: d.Repository}
@@ -100,6 +100,8 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 		return events.Refuse(e, fmt.Sprintf("the change is in repository %q and cannot move to %q", old.Repository, d.Repository))
 	case d.Base != "" && d.Base != old.Base:
 		return events.Refuse(e, fmt.Sprintf("the change wants to go into %q; propose another change for %q", old.Base, d.Base))
+	case d.Ref != "" && old.Ref != "" && d.Ref != old.Ref:
+		return events.Refuse(e, fmt.Sprintf("the change is offered under %s and cannot move to %.100q", old.Ref, d.Ref))
 	}
 	named := strings.TrimSpace(d.Author)
 	author := cmp.Or(e.Actor(named), old.Author)
@@ -108,13 +110,13 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 	}
 	next := events.ChangeDetail{
 		Repository: old.Repository, Base: old.Base, Author: old.Author,
-		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Head: cmp.Or(d.Head, old.Head),
+		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Ref: cmp.Or(d.Ref, old.Ref), Head: cmp.Or(d.Head, old.Head),
 		Item: cmp.Or(d.Item, old.Item), URL: cmp.Or(d.URL, old.URL),
 	}
 	if next == old {
 		return events.Refuse(e, "the change stands like that already")
 	}
-	if reason := badHead(next.Head); reason != "" {
+	if reason := cmp.Or(badHead(next.Head), badRef(next.Ref)); reason != "" {
 		return events.Refuse(e, reason)
 	}
 	if next.Head != old.Head {
@@ -198,6 +200,14 @@ func badHead(head string) string {
 		return fmt.Sprintf("head %q is no full commit id (40 or 64 hexadecimal digits)", head)
 	}
 	return ""
+}
+
+// badRef says what is wrong with the ref of a change from a fork; empty when nothing is.
+func badRef(ref string) string {
+	if ref == "" || events.IsPullRef(ref) {
+		return ""
+	}
+	return fmt.Sprintf("ref %.100q is none under which a forge offers changes: refs/pull/N/head or refs/merge-requests/N/head", ref)
 }
 
 func short(commit string) string {

@@ -32,6 +32,17 @@ func TestNestingIsBounded(t *testing.T) {
 	}
 }
 
+// Whoever is told a bound makes the file fit it.
+func TestTheBoundThatIsToldHolds(t *testing.T) {
+	const step = "steps: [{name: a, run: x}]\n#"
+	for size, wrong := range map[int]bool{1 << 16: false, 1<<16 + 1: true, 1 << 21: true} {
+		_, _, err := Load(tree(File+"|"+step+strings.Repeat("x", size-len(step))), "")
+		if (err != nil) != wrong || wrong && !strings.Contains(err.Error(), "65536") {
+			t.Errorf("%d bytes: %.300v", size, err)
+		}
+	}
+}
+
 // What is said of a file is part of an event, which has a bound.
 func TestMistakesAreBounded(t *testing.T) {
 	var many document.Errors

@@ -27,7 +27,7 @@ const (
 	mostSteps      = 200
 	mostTasks      = 500
 	mostRetries    = 10
-	mostFile       = 1 << 20
+	mostFile       = 1 << 20 // of other tools
 )
 
 var format = document.Format{Empty: "steps:", One: "pipeline"}
@@ -56,8 +56,8 @@ func load(tree fs.FS, main string) (p Pipeline, found []string, err error) {
 		return Detect(tree, main)
 	case err != nil:
 		return Pipeline{}, nil, fmt.Errorf("read %s: %w", File, err)
-	case !info.Mode().IsRegular() || info.Size() > mostFile:
-		return Pipeline{}, nil, document.Errors{{File: File, Line: 1, Column: 1, Reason: fmt.Sprintf("has to be a file of at most %d bytes", mostFile)}}
+	case !info.Mode().IsRegular() || info.Size() > document.MostBytes:
+		return Pipeline{}, nil, document.Errors{{File: File, Line: 1, Column: 1, Reason: fmt.Sprintf("has to be a file of at most %d bytes", document.MostBytes)}}
 	}
 	text, err := fs.ReadFile(tree, File)
 	if err != nil {

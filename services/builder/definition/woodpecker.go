@@ -42,7 +42,8 @@ func Woodpecker(text []byte) (p Pipeline, told []string, err error) {
 	}
 	i.needs()
 	i.unset()
-	made, err := Encode(i.pipeline)
+	i.spread()
+	made, err := Encode(i.checked())
 	if err == nil {
 		_, err = Parse("the pipeline made of it", made)
 	}
@@ -171,6 +172,7 @@ func texts(value any) (all []string) {
 type importer struct {
 	pipeline Pipeline
 	matrix   map[string][]string
+	listed   []map[string]string // combinations of variables that are no matrix
 	names    map[string]string   // of steps there to their names here
 	left     map[string][]string // what steps that are left out depend on
 	told     []string
@@ -197,55 +199,6 @@ func (i *importer) name(steps []foreign) {
 		}
 		taken[name], i.names[s.name] = true, name
 	}
-}
-
-func (i *importer) choices(value any) map[string][]string {
-	all := map[string][]string{}
-	m := members(value)
-	for _, variable := range slices.Sorted(maps.Keys(m)) {
-		if variable == "include" {
-			continue
-		}
-		for _, v := range texts(m[variable]) {
-			if !slices.Contains(all[variable], v) {
-				all[variable] = append(all[variable], v)
-			}
-		}
-	}
-	if m["include"] != nil {
-		i.include(all, m["include"])
-	}
-	if len(all) == 0 {
-		return nil
-	}
-	return all
-}
-
-// include adds combinations that are listed one by one, where they are all that their variables' values make.
-func (i *importer) include(all map[string][]string, value any) {
-	list, _ := value.([]any)
-	made, seen := map[string][]string{}, map[string]bool{}
-	for _, one := range list {
-		var words []string
-		m := members(one)
-		for _, variable := range slices.Sorted(maps.Keys(m)) {
-			v := word(m[variable])
-			words = append(words, variable+"="+v)
-			if !slices.Contains(made[variable], v) {
-				made[variable] = append(made[variable], v)
-			}
-		}
-		seen[strings.Join(words, "\n")] = true
-	}
-	product := 1
-	for _, values := range made {
-		product *= len(values)
-	}
-	if len(all) > 0 || len(made) == 0 || product != len(seen) || product > mostTasks {
-		i.tell("matrix.include: these combinations are not all that their values make, which has no like here, and are left out; write steps of their own")
-		return
-	}
-	maps.Copy(all, made)
 }
 
 func (i *importer) services(list []foreign) (all []Service) {
@@ -277,9 +230,8 @@ func (i *importer) step(f foreign, graph bool, services []Service, always string
 		return
 	}
 	for _, named := range imageVariable.FindAllStringSubmatch(image, -1) {
-		if _, is := i.matrix[named[1]]; !is {
-			i.tell("%s.image: %s: only variables of the matrix are replaced here", at, image)
-			image = strings.ReplaceAll(image, named[0], named[1])
+		if !i.variable(named[1]) {
+			i.tell("%s.image: %s: only variables of the matrix are replaced here; the file is refused until you write what %s stands for", at, image, named[0])
 		}
 	}
 	if folder := m.text("directory"); folder != "" {

@@ -162,7 +162,7 @@ func TestWoodpeckerAtLarge(t *testing.T) {
 		}
 	}
 	want := []string{
-		"steps.unit-tests.image: alpine:${OTHER}: only variables of the matrix are replaced here",
+		"steps.unit-tests.image: alpine:${OTHER}: only variables of the matrix are replaced here; the file is refused until you write what ${OTHER} stands for",
 		"steps.unit-tests.when.event: tag does not happen here",
 		"steps.unit-tests.when.evaluate: has no like here, and is left out",
 		"steps.unit-tests.when.path.ignore_message: has no like here, and is left out",
@@ -182,13 +182,46 @@ func TestWoodpeckerIncludes(t *testing.T) {
 	for matrix, want := range map[string]string{
 		"[{GO: 1.20}, {GO: 1.21}]": "map[GO:[1.20 1.21]]",
 		"[{GO: 1, OS: a}, {GO: 1, OS: b}, {GO: 2, OS: a}, {GO: 2, OS: b}]": "map[GO:[1 2] OS:[a b]]",
-		"[{GO: 1, OS: a}, {GO: 2, OS: b}]":                                 "map[]",
-		"[{GO: 1}, {OS: b}]":                                               "map[]",
-		"x":                                                                "map[]",
 	} {
 		p, told, err := Woodpecker([]byte("matrix: {include: " + matrix + "}" + step))
 		if err != nil || fmt.Sprint(p.Steps[0].Matrix) != want || (len(told) == 0) != (want != "map[]") {
 			t.Errorf("%s: %v, %v, %v", matrix, p.Steps[0].Matrix, told, err)
+		}
+	}
+}
+
+// Combinations that are no product of their values are steps of their own, a copy of all for each.
+func TestWoodpeckerIncludesThatAreNoProduct(t *testing.T) {
+	p, told, err := Woodpecker([]byte("matrix: {include: [{GO: 1.20, OS: a}, {GO: 1.21}], GO: [7]}\n" +
+		"steps:\n  - {name: build, image: 'go:${GO}', commands: x, environment: {GO: mine}}\n  - {name: test, image: alpine, commands: 'echo $GO'}\n"))
+	var got []string
+	for _, s := range p.Steps {
+		needs := "after the one before"
+		if s.Needs != nil {
+			needs = fmt.Sprint(*s.Needs)
+		}
+		got = append(got, fmt.Sprint(s.Name, " ", s.Image, " ", s.Environment, " ", s.Matrix, " ", needs))
+	}
+	want := []string{
+		"build-1 go:1.20 map[GO:mine OS:a] map[] []", "test-1 alpine map[GO:1.20 OS:a] map[] after the one before",
+		"build-2 go:1.21 map[GO:mine] map[] []", "test-2 alpine map[GO:1.21] map[] after the one before",
+	}
+	if err != nil || !slices.Equal(got, want) || len(told) != 1 || !strings.Contains(told[0], "a copy of all steps for each of the 2 combinations") {
+		t.Errorf("%v\n got %s\ntold %s", err, strings.Join(got, "\n     "), strings.Join(told, "\n"))
+	}
+	p, _, err = Woodpecker([]byte("matrix: {include: [{GO: 1, OS: a}, {GO: 2, OS: b}]}\n" +
+		"steps:\n  - {name: a, image: x, commands: x}\n  - {name: b, image: x, commands: x, depends_on: [a]}\n"))
+	if err != nil || len(p.Steps) != 4 || fmt.Sprint(*p.Steps[3].Needs, *p.Steps[2].Needs) != "[a-2] []" {
+		t.Errorf("%v, %+v", err, p.Steps)
+	}
+	// What can not be written at all is said, and the name is not taken for a value.
+	for text, want := range map[string]string{
+		"matrix: {include: x}\nsteps: [{name: a, image: 'go:${GO}', commands: x}]\n": "matrix.include: is no list of combinations",
+		"steps: [{name: a, image: 'go:${GO}', commands: x}]\n":                       "steps.a.image: go:${GO}: only variables of the matrix are replaced here",
+	} {
+		p, told, err := Woodpecker([]byte(text))
+		if err != nil || len(told) == 0 || !strings.Contains(told[0], want) || p.Steps[0].Image == "go:GO" {
+			t.Errorf("%v: %q, %+v", err, told, p.Steps)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func inTrain(key string, s State, e events.Event, c events.PipelineRunFinished) 
 func verified(key string, s State, p events.Project, c events.ChangeVerified) (events.Fact, bool) {
 	d := c.Change
 	m := events.MergeDetail{
-		Change: key, Repository: d.Repository, Branch: d.Branch, Base: d.Base, Head: d.Head,
+		Change: key, Repository: d.Repository, Branch: d.Branch, Ref: d.Ref, Base: d.Base, Head: d.Head,
 		Item: d.Item, Title: d.Title, Author: d.Author, Round: s.Merge.Round + 1,
 	}
 	if s.Stage != "" && s.Stage != Ejected && s.Merge.Head == m.Head {

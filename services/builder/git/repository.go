@@ -140,6 +140,36 @@ func (r *Repository) Resolve(ctx context.Context, rev string) (string, error) {
 	return id, err
 }
 
+// At is the commit at which a full ref stands at the origin now, also one beside branches and tags; ErrNotFound when the origin has none.
+func (r *Repository) At(ctx context.Context, ref string) (string, error) {
+	err := checkRef(ref)
+	if err == nil && !strings.HasPrefix(ref, "refs/") {
+		err = fmt.Errorf("%w: %q is no full ref", ErrBadName, clip(ref))
+	}
+	if err != nil {
+		return "", fmt.Errorf("at: %w", err)
+	}
+	if r.near != "" {
+		id, err := refAt(r.near, ref)
+		there := nearby(r.origin) != ""
+		if there && errors.Is(err, ErrNotFound) {
+			return "", fmt.Errorf("%w: %s", ErrNotFound, ref)
+		}
+		if there && err == nil {
+			if id, err = r.commitHere(ctx, id); !errors.Is(err, ErrNotFound) {
+				return id, err
+			}
+		}
+	}
+	var f *failure
+	if err := r.Fetch(ctx, ref); errors.As(err, &f) && strings.Contains(f.stderr, "couldn't find remote ref "+ref) {
+		return "", fmt.Errorf("%w: %s", ErrNotFound, ref)
+	} else if err != nil {
+		return "", err
+	}
+	return r.commitHere(ctx, ref)
+}
+
 func (r *Repository) commit(ctx context.Context, rev string) (string, error) {
 	if r.near == "" || !strings.HasPrefix(rev, "refs/") {
 		return r.commitHere(ctx, rev)

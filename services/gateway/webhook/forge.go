@@ -68,6 +68,7 @@ type change struct {
 	page               string // its address
 	title, description string
 	branch, base, head string
+	ref                string // where this repository offers it, if the branch is another's
 	author             string
 	merge              string    // commit that it was merged by
 	at                 time.Time // of the delivery's event
@@ -75,6 +76,11 @@ type change struct {
 
 // closing finds the ticket that a change answers, in the words that forges close issues by.
 var closing = regexp.MustCompile(`(?i)\b(?:close[sd]?|closing|fix(?:e[sd])?|fixing|resolve[sd]?|resolving):?\s+#([0-9]{1,15})\b`)
+
+// fork says that the change comes from another repository, and where this one offers it.
+func (c *change) fork(branch, kind string) {
+	c.branch, c.ref = branch, "refs/"+kind+"/"+strconv.FormatInt(c.number, 10)+"/head"
+}
 
 func (c change) ticket() (int64, bool) {
 	for _, text := range []string{c.title, c.description} {
@@ -97,7 +103,7 @@ func (c change) turn(r repository) (chain, item, ticket string) {
 
 func (c change) detail(r repository, item string) events.ChangeDetail {
 	return events.ChangeDetail{
-		Repository: r.ref.Name, Title: c.title, Branch: c.branch, Base: c.base, Head: c.head, Author: c.author, Item: item, URL: c.page,
+		Repository: r.ref.Name, Title: c.title, Branch: c.branch, Ref: c.ref, Base: c.base, Head: c.head, Author: c.author, Item: item, URL: c.page,
 	}
 }
 
@@ -132,7 +138,7 @@ func (d *delivery) changeAbandoned(r repository, c change) {
 func (d *delivery) changeMerged(r repository, c change) {
 	d.about(r, c, c.at, func(item string) any {
 		return events.ChangeMerged{Repository: r.reference(), Lemnis: events.MergeDetail{
-			Change: r.numbered(c.number), Repository: r.ref.Name, Branch: c.branch, Base: c.base, Head: c.head, Commit: c.merge, Item: item,
+			Change: r.numbered(c.number), Repository: r.ref.Name, Branch: c.branch, Ref: c.ref, Base: c.base, Head: c.head, Commit: c.merge, Item: item,
 			Title: c.title, Author: c.author,
 		}}
 	})

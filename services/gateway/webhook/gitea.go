@@ -105,7 +105,7 @@ func giteaPullRequest(d *delivery, r repository) error {
 		if p.Head.Repository != nil && p.Head.Repository.Owner != nil {
 			from = login(p.Head.Repository.Owner)
 		}
-		c.branch = from + ":" + c.branch
+		c.fork(from+":"+c.branch, "pull")
 	}
 	if of, ok := giteaReviews[d.event]; ok {
 		if e.Review == nil || !strings.HasSuffix(e.Review.Type, of.word) {

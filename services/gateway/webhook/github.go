@@ -82,7 +82,7 @@ func githubChange(p *gh.PullRequest) (change, error) {
 		c.author = nobody
 	}
 	if from, into := p.GetHead().GetRepo(), p.GetBase().GetRepo(); from.GetFullName() != into.GetFullName() {
-		c.branch = cmp.Or(p.GetHead().GetLabel(), "unknown:"+c.branch)
+		c.fork(cmp.Or(p.GetHead().GetLabel(), "unknown:"+c.branch), "pull")
 	}
 	return c, nil
 }

@@ -82,7 +82,7 @@ func gitlabMergeRequest(d *delivery, r repository) error {
 		if a.Source != nil && a.Source.PathWithNamespace != "" {
 			from = path.Dir(a.Source.PathWithNamespace)
 		}
-		c.branch = from + ":" + c.branch
+		c.fork(from+":"+c.branch, "merge-requests")
 	}
 	switch a.Action {
 	case "open", "reopen":

@@ -67,7 +67,11 @@ func line(e events.Event) string {
 }
 
 func detail(d events.ChangeDetail) string {
-	return fmt.Sprintf("%s %s %s<-%s by %s head %.4s item %s", d.Repository, d.Title, d.Base, d.Branch, d.Author, d.Head, d.Item)
+	from := d.Branch
+	if d.Ref != "" {
+		from += " (" + d.Ref + ")"
+	}
+	return fmt.Sprintf("%s %s %s<-%s by %s head %.4s item %s", d.Repository, d.Title, d.Base, from, d.Author, d.Head, d.Item)
 }
 
 func card(t events.Ticket) string {
@@ -122,7 +126,7 @@ func TestTranslate(t *testing.T) {
 		{events.GitHub, "pull_request", "github_pull_request_edited", nil, []string{"change.updated web#42 web Find by name main<-feature/find by  head b7c8 item web#7"}},
 		{events.GitHub, "pull_request", "github_pull_request_merged", nil, []string{"change.merged web#42 web Find by name main<-feature/find by ann head b7c8 as c0ff item web#7"}},
 		{events.GitHub, "pull_request", "github_pull_request_closed", nil, []string{"change.abandoned web#42 web"}},
-		{events.GitHub, "pull_request", "github_pull_request_fork", nil, []string{"change.created web#43 web Find by name main<-mallory:main by mallory head c0ff item"}},
+		{events.GitHub, "pull_request", "github_pull_request_fork", nil, []string{"change.created web#43 web Find by name main<-mallory:main (refs/pull/43/head) by mallory head c0ff item"}},
 		{events.GitHub, "pull_request_review", "github_pull_request_review", nil, []string{"change.reviewed web#42 approved by bo of b7c8: Looks right."}},
 		{events.GitHub, "pull_request_review", "github_pull_request_review", []string{`"approved"`, `"changes_requested"`}, []string{"change.reviewed web#42 changes-requested by bo of b7c8: Looks right."}},
 		{events.GitHub, "pull_request_review", "github_pull_request_review", []string{`"approved"`, `"commented"`}, []string{"change.reviewed web#42 commented by bo of b7c8: Looks right."}},
@@ -154,7 +158,7 @@ func TestTranslate(t *testing.T) {
 		{events.GitLab, "Push Hook", "gitlab_push", []string{`"before": "` + a, `"before": "` + zeros}, []string{"branch.created main cart"}},
 		{events.GitLab, "Push Hook", "gitlab_push", []string{`"after": "` + b, `"after": "` + zeros, `"checkout_sha": "` + b + `"`, `"checkout_sha": null`}, []string{"branch.deleted main cart"}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_open", nil, []string{"change.created cart#3 " + fmt.Sprintf(keep, "ann", "b7c8")}},
-		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_open", []string{`"source_project_id": 15`, `"source_project_id": 16`}, []string{"change.created cart#3 cart Keep the cart main<-acme/platform:keep by ann head b7c8 item cart#8"}},
+		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_open", []string{`"source_project_id": 15`, `"source_project_id": 16`}, []string{"change.created cart#3 cart Keep the cart main<-acme/platform:keep (refs/merge-requests/3/head) by ann head b7c8 item cart#8"}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_update", nil, []string{"change.updated cart#3 " + fmt.Sprintf(keep, "bo", "c0ff")}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_title", nil, []string{"change.updated cart#3 " + fmt.Sprintf(keep, "", "b7c8")}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_labels", nil, nil},
@@ -189,6 +193,9 @@ func TestTranslate(t *testing.T) {
 		{events.Gitea, "create", "gitea_create", nil, nil},
 		{events.Gitea, "delete", "gitea_delete", nil, []string{"branch.deleted names search"}},
 		{events.Gitea, "pull_request", "gitea_pull_request_opened", nil, []string{"change.created search#5 " + fmt.Sprintf(name, "ann", "b7c8")}},
+		{events.Gitea, "pull_request", "gitea_pull_request_opened", []string{`"sha": "` + b + `",
+      "repo_id": 21`, `"sha": "` + b + `",
+      "repo_id": 22`}, []string{"change.created search#5 search Index names main<-acme:names (refs/pull/5/head) by ann head b7c8 item search#4"}},
 		{events.Forgejo, "pull_request", "gitea_pull_request_synchronized", nil, []string{"change.updated search#5 " + fmt.Sprintf(name, "bo", "c0ff")}},
 		{events.Gitea, "pull_request", "gitea_pull_request_merged", nil, []string{"change.merged search#5 search Index names main<-names by ann head b7c8 as c0ff item search#4"}},
 		{events.Gitea, "pull_request", "gitea_pull_request_closed", nil, []string{"change.abandoned search#5 search"}},
