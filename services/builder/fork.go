@@ -55,7 +55,7 @@ func reviewed(ctx context.Context, repo *git.Repository, m events.MergeDetail) e
 	case err != nil:
 		return err
 	}
-	there := false
+	var there bool
 	if m.Ref == "" {
 		there, err = repo.Contains(ctx, m.Branch, m.Head)
 	} else {
