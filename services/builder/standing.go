@@ -102,6 +102,7 @@ const longestWords = 1024
 // follow says what a fact makes of a standing. What is about another round, or about another change with the same head, makes nothing of it.
 func (s standing) follow(e events.Event, m events.MergeDetail, there bool, together int) (standing, bool) {
 	same := there && s.Change == m.Change && s.Round == m.Round && !s.Over
+	goes := same && s.State != forge.Success // what passed is not tested any more
 	switch c := e.Content.(type) {
 	case events.QueueEntered:
 		words := "waits for its tests"
@@ -132,7 +133,7 @@ func (s standing) follow(e events.Event, m events.MergeDetail, there bool, toget
 	case events.ChangeMerged:
 		return standing{State: forge.Success, Words: fmt.Sprintf("merged as %.12s", m.Commit), Over: true}, true
 	}
-	return s, same && s.State != forge.Success
+	return s, goes
 }
 
 // forget forgets those that left first, half of them at once.
