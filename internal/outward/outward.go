@@ -1,5 +1,5 @@
-// Package outward is the rule for addresses that people name and the installation speaks to, as those of subscriptions and of whom alerts
-// go to: public ones by TLS, and what the operator has opened beside. It is asked of the very address that is dialled.
+// Package outward is the rule for addresses that people name and the installation speaks to, as those of subscriptions, of whom alerts
+// go to and of forges: public ones by TLS, and what the operator has opened beside. It is asked of the very address that is dialled.
 package outward
 
 import (

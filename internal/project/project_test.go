@@ -21,7 +21,7 @@ var write = flag.Bool("write", false, "write project.schema.json")
 const whole = `# The shop.
 project: shop
 owners: {integrate: builtin}
-repositories: [{name: api, url: https://git.example.org/shop/api.git, credentials: "secret:git"}]
+repositories: [{name: api, url: https://git.example.org/shop/api.git, credentials: "secret:git", forge: {kind: gitea, token: "secret:forge"}}]
 review: {approvals: 2}
 environments:
   - {name: dev, target: process, gate: {tests: passed}}
@@ -55,7 +55,7 @@ func TestParse(t *testing.T) {
 	want := events.Project{
 		Name:         "shop",
 		Owners:       map[events.Phase]string{events.Integrate: events.Builtin},
-		Repositories: []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git", Credentials: "secret:git"}},
+		Repositories: []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git", Credentials: "secret:git", Forge: &events.Forge{Kind: events.ForgeGitea, Token: "secret:forge"}}},
 		Review:       events.ReviewPolicy{Approvals: 2},
 		Environments: []events.Environment{
 			{Name: "dev", Target: "process", Gate: events.Gate{Tests: "passed"}},

@@ -61,6 +61,8 @@ type RepositoryRef struct {
 	Credentials string `json:"credentials,omitempty"`
 	// Needs are services that this one calls. What came to both of them together goes back together.
 	Needs []string `json:"needs,omitempty"`
+	// Forge is told what becomes of changes; nil: nobody is.
+	Forge *Forge `json:"forge,omitempty"`
 }
 
 // Quarantined is a test whose failures do not count until a day, since somebody mends it.

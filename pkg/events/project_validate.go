@@ -162,7 +162,9 @@ func (v *validation) repositories(p Project) {
 	for i, r := range p.Repositories {
 		at := fmt.Sprintf("repositories[%d]", i)
 		v.name(at+".name", r.Name, seen)
+		faults := len(v.errors)
 		v.repositoryURL(at+".url", r.URL)
+		v.forge(at+".forge", r, len(v.errors) == faults)
 		if b := r.Branch; b != "" && (strings.HasPrefix(b, "-") || strings.HasSuffix(b, "/") || strings.Contains(b, "..") || strings.ContainsAny(b, " \t\r\n~^:?*[\\")) {
 			v.add(at+".branch", "%q is no name of a branch", b)
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,7 +14,7 @@ func shop() Project {
 	return Project{
 		Name:         "shop",
 		Owners:       map[Phase]string{Integrate: Builtin},
-		Repositories: []RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git", Branch: "main", Main: "./cmd/api", Credentials: "secret:git"}},
+		Repositories: []RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git", Branch: "main", Main: "./cmd/api", Credentials: "secret:git", Forge: &Forge{Kind: ForgeGitHub, Token: "secret:forge"}}},
 		Review:       ReviewPolicy{Approvals: 1},
 		Environments: []Environment{
 			{Name: "dev", Target: "process", Gate: Gate{Tests: "passed"}},
@@ -44,6 +45,9 @@ func TestValidateAccepts(t *testing.T) {
 	for _, address := range []string{"/srv/git/api", "file:///srv/git/api", "git@example.org:shop/api.git", "ssh://git@example.org/shop/api.git"} {
 		p := shop()
 		p.Repositories[0].URL = address
+		if !strings.Contains(address, "example.org") {
+			p.Repositories[0].Forge = nil
+		}
 		if err := p.Validate(); err != nil {
 			t.Errorf("%s: %v", address, err)
 		}
@@ -113,6 +117,14 @@ func TestValidateRefuses(t *testing.T) {
 		{"repositories[0].needs[0]", func(p *Project) { p.Repositories[0].Needs = []string{"web"} }},
 		{"repositories[0].needs[0]", func(p *Project) { p.Repositories[0].Needs = []string{"api"} }},
 		{"repositories[0].credentials", func(p *Project) { p.Repositories[0].Credentials = "hunter2" }},
+		{"repositories[0].forge", func(p *Project) { p.Repositories[0].URL = "/srv/git/api.git" }},
+		{"repositories[0].forge", func(p *Project) { p.Repositories[0].URL = "https://git.example.org/api.git" }},
+		{"repositories[0].forge.kind", func(p *Project) { p.Repositories[0].Forge.Kind = "svn" }},
+		{"repositories[0].forge.kind", func(p *Project) { p.Repositories[0].Forge.Kind = "" }},
+		{"repositories[0].forge.api", func(p *Project) { p.Repositories[0].Forge.API = "git.example.org/api" }},
+		{"repositories[0].forge.api", func(p *Project) { p.Repositories[0].Forge.API = "https://ann:pw@git.example.org/api/v1" }},
+		{"repositories[0].forge.token", func(p *Project) { p.Repositories[0].Forge.Token = "hunter2" }},
+		{"repositories[0].forge.token", func(p *Project) { p.Repositories[0].Forge.Token = "" }},
 		{"review.approvals", func(p *Project) { p.Review.Approvals = -1 }},
 		{"quarantine[0].test", func(p *Project) { p.Quarantine = []Quarantined{{Owner: "bo", Until: "2026-12-24"}} }},
 		{"quarantine[0].owner", func(p *Project) { p.Quarantine = []Quarantined{{Test: "web.TestOnce", Until: "2026-12-24"}} }},

@@ -3,12 +3,15 @@ package builder
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/internal/stepcache"
@@ -44,6 +47,9 @@ type Options struct {
 	Cache   *stepcache.Store // shares what steps left with builders on other data; nil: nobody does
 	Private []string         // further files and folders that no step may read: credentials
 
+	Allow  outward.Allowed // ranges of addresses, closed to forges otherwise, that their APIs may have
+	Public string          // where people find the installation, which forges are told; empty: nowhere
+
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 
 	// Log is told what an operator has to know, with a message and keys and values in turn; nil: silent.
@@ -62,12 +68,23 @@ func ParsePipelines(text string) (int, error) {
 	return n, nil
 }
 
+// ParsePublic reads the address at which people find the installation; empty is none.
+func ParsePublic(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("%q is no address like https://lemnis.example.org", text)
+	}
+	return text, nil
+}
+
 // New is the builder: develop and integrate.
 func New(o Options) []service.Definition {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
+	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), standings: newStandings(), teller: newTeller(o), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
 		engine: executor.NewDocker(filepath.Join(o.Data, "engine")), sharer: sharer{log: o.Log}}
 	b.sweep()
 	return []service.Definition{
@@ -105,10 +122,12 @@ func New(o Options) []service.Definition {
 				{Name: "land", On: []events.Type{events.TypeOf(events.QueuePlanned{})}, Do: inside(b.land)},
 				{Name: "package", On: []events.Type{events.TypeOf(events.BuildQueued{})}, Do: inside(b.sharing(b.pack))},
 				{Name: "adopt", On: []events.Type{events.TypeOf(events.ArtifactOffered{})}, Do: b.adopt, Parallel: 4},
+				{Name: "status", On: toForges, Do: inside(b.status), Parallel: tellers, OnOwner: true}, // one process tells, in its order
 			},
 			Projections: []service.Projection{
 				{Name: "queue", On: []events.Type{events.TypeOf(events.QueueEntered{}), events.TypeOf(events.QueueEjected{}), events.TypeOf(events.ChangeMerged{})}, Apply: b.rounds.apply, Save: b.rounds.save, Load: b.rounds.load},
 				{Name: "runs", On: []events.Type{events.TypeOf(events.QueuePlanned{}), events.TypeOf(events.PipelineRunFinished{})}, Apply: b.runs.apply, Save: b.runs.save, Load: b.runs.load},
+				{Name: "standings", On: append(slices.Clone(toForges), events.TypeOf(events.PipelineRunFinished{})), Apply: b.standings.apply, Save: b.standings.save, Load: b.standings.load},
 				{Name: "tests", On: []events.Type{events.TypeOf(events.PipelineRunFinished{})}, Apply: b.tests.apply, Save: b.tests.save, Load: b.tests.load},
 			},
 		},
@@ -145,10 +164,14 @@ type builder struct {
 	workshop *workshop
 	rounds   *rounds
 	runs     *runs
-	tests    *tests
-	tips     tips              // what fails on master copies
-	host     executor.Executor // runs the steps of pipelines
-	engine   *executor.Docker  // runs those that ask for an image or a service
-	sharer   sharer            // puts what steps left where other builders find it
-	exposed  sync.Once         // said that steps are not kept apart
+
+	standings *standings
+	teller    *teller
+
+	tests   *tests
+	tips    tips              // what fails on master copies
+	host    executor.Executor // runs the steps of pipelines
+	engine  *executor.Docker  // runs those that ask for an image or a service
+	sharer  sharer            // puts what steps left where other builders find it
+	exposed sync.Once         // said that steps are not kept apart
 }

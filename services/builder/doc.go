@@ -17,8 +17,6 @@
 //
 // What the service does not do yet:
 //   - Code owners, pair programming and red-green evidence are not looked at.
-//   - Repositories that need credentials which git does not find by itself (an ssh agent) cannot
-//     be used.
 //   - What an outside owner of integrate says of its artifacts becomes a fact by who says it: the
 //     registry is asked for the digest, and the signature verified, when the artifact is deployed
 //     (gate signature: verified), and not before.

@@ -45,6 +45,9 @@ func newUp() *cobra.Command {
 			if o.Pipelines, err = builder.ParsePipelines(os.Getenv("LEMNIS_PIPELINES")); err != nil {
 				return usage("LEMNIS_PIPELINES: %v", err)
 			}
+			if o.Public, err = builder.ParsePublic(os.Getenv("LEMNIS_PUBLIC_URL")); err != nil {
+				return usage("LEMNIS_PUBLIC_URL: %v", err)
+			}
 			if o.Front, o.Alone, err = deployer.ReadFront(os.Getenv); err != nil {
 				return usage("%v", err)
 			}

@@ -38,7 +38,8 @@ type Options struct {
 	TLS    certs.Files   // of HTTP and NATS; none: without TLS
 	Limits access.Limits // of tokens and projects, with Auth
 
-	PrivateSinks outward.Allowed // ranges of addresses that subscriptions and alerts may go to although they are not public
+	PrivateSinks outward.Allowed // ranges of addresses that subscriptions, alerts and statuses of commits may go to although they are not public
+	Public       string          // where people find the installation, which forges are told; empty: nowhere
 
 	Front []string      // command that runs users' way to what is deployed as a process that outlives this one; empty: within this one
 	Alone time.Duration // how long that process goes on when no deployer is there; 10 min when zero

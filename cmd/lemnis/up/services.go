@@ -27,7 +27,7 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 	if o.NATS != "" { // else there is no other builder
 		cache = stepcache.New(host.JS)
 	}
-	return append(builder.New(builder.Options{Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder),
+	return append(builder.New(builder.Options{Allow: o.PrivateSinks, Public: o.Public, Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder),
 		SecretsDir: o.SecretsDir, OSV: o.OSV, Private: append(service.KeyFiles(os.Environ()), o.Data, o.NATSKey), Isolation: o.Isolation, Parallel: o.Pipelines, Logs: runlog.New(host.JS), Cache: cache, Log: host.Log.Named("builder").Sugar().Warnw}),
 		planner.New(),
 		deployer.New(deployer.Options{

@@ -1,0 +1,176 @@
+package forge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/outward"
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+const (
+	patience = 10 * time.Second // of one request
+	hops     = 3                // redirects within a host
+	longest  = time.Hour        // that a forge may ask to be left alone
+	heard    = 16 << 10         // bytes of an answer that are read
+)
+
+// Refusal is a forge's no, or what makes it useless to ask: the same request again would not help.
+type Refusal struct{ Reason string }
+
+func (r *Refusal) Error() string { return r.Reason }
+
+// Busy is a forge that wants to be left alone for a time.
+type Busy struct {
+	After  time.Duration
+	Reason string
+}
+
+func (b *Busy) Error() string { return b.Reason }
+
+// Client speaks to forges.
+type Client struct{ http *http.Client }
+
+// NewClient is one for the addresses that are open.
+func NewClient(open outward.Allowed) *Client {
+	return &Client{http: &http.Client{
+		Timeout:   patience,
+		Transport: byAddress{secure: transport(open, true), plain: transport(open, false)},
+		// A repository that was renamed is elsewhere on its host. A token is told to no other, and a status is no GET.
+		CheckRedirect: func(to *http.Request, via []*http.Request) error {
+			from := via[0].URL
+			if to.Method != http.MethodPost || to.URL.Scheme != from.Scheme || to.URL.Host != from.Host || len(via) > hops {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}}
+}
+
+// byAddress keeps what goes without TLS to the addresses that are open to it.
+type byAddress struct{ secure, plain *http.Transport }
+
+// RoundTrip is http.RoundTripper's.
+func (t byAddress) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "https" {
+		return t.secure.RoundTrip(r)
+	}
+	return t.plain.RoundTrip(r)
+}
+
+// transport dials what is open only. A proxy of the environment would dial in its place, without the check: it is not asked.
+func transport(open outward.Allowed, secure bool) *http.Transport {
+	return &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: 5 * time.Second, Control: open.Control(secure)}).DialContext,
+		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
+	}
+}
+
+// Tell sets the status of a commit. The error is a [Refusal] where it is of no use to try again, a [Busy] where the forge says when to, and
+// another where it may help at any time. None of them holds the token.
+func (c *Client) Tell(ctx context.Context, p Place, token string, s Status) error {
+	r, err := p.request(token, s)
+	if err != nil {
+		return &Refusal{err.Error()}
+	}
+	response, err := c.http.Do(r.WithContext(ctx))
+	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err
+		}
+		if errors.Is(err, outward.ErrClosed) {
+			return &Refusal{fmt.Sprintf("%s: %v", p.Host(), err)}
+		}
+		return fmt.Errorf("%s can not be reached: %w", p.Host(), err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, heard)) // of one that breaks off the status counts
+	return p.judge(response, said(body, token), time.Now())
+}
+
+// judge says what an answer means.
+func (p Place) judge(response *http.Response, words string, now time.Time) error {
+	status := response.StatusCode
+	reason := fmt.Sprintf("%s answers %d to the status of a commit of %s", p.Host(), status, p.path)
+	if words != "" {
+		reason += ": " + words
+	}
+	after, limited := pause(response.Header, now)
+	switch {
+	case status < 300:
+		return nil
+	case status < 400:
+		to := "nowhere"
+		if u, err := response.Location(); err == nil {
+			to = u.Host
+		}
+		return &Refusal{fmt.Sprintf("%s sends the status of a commit of %s on to %s (%d), which is not followed; mend the address", p.Host(), p.path, to, status)}
+	case status == http.StatusTooManyRequests, status == http.StatusForbidden && limited:
+		return &Busy{After: max(after, time.Second), Reason: reason}
+	case status >= 500 || status == http.StatusRequestTimeout:
+		if after > 0 {
+			return &Busy{After: after, Reason: reason}
+		}
+		return errors.New(reason)
+	case p.kind == events.ForgeGitLab && status == http.StatusBadRequest && strings.Contains(words, "Cannot transition status"):
+		return nil // it is so already
+	case status == http.StatusUnauthorized:
+		return &Refusal{reason + "; the token is none, or is no more"}
+	case status == http.StatusForbidden:
+		return &Refusal{reason + "; the token may not set the status of commits there"}
+	case status == http.StatusNotFound:
+		return &Refusal{reason + "; the token does not see the repository, or there is no such commit"}
+	}
+	return &Refusal{reason}
+}
+
+// pause is how long a forge wants to be left alone, by its headers, and whether it is for having been asked too often.
+func pause(h http.Header, now time.Time) (after time.Duration, limited bool) {
+	if text := h.Get("Retry-After"); text != "" {
+		if n, err := strconv.Atoi(text); err == nil {
+			after, limited = time.Duration(min(max(n, 0), int(longest/time.Second)))*time.Second, true
+		} else if at, err := http.ParseTime(text); err == nil {
+			after, limited = at.Sub(now), true
+		}
+	}
+	for _, who := range []string{"X-Ratelimit-", "Ratelimit-"} {
+		if h.Get(who+"Remaining") != "0" {
+			continue
+		}
+		limited = true
+		if at, err := strconv.ParseInt(h.Get(who+"Reset"), 10, 64); err == nil && after <= 0 {
+			after = time.Unix(at, 0).Sub(now)
+		}
+	}
+	return min(max(after, 0), longest), limited
+}
+
+// said is what a forge says is wrong: its message, or nothing.
+func said(body []byte, token string) string {
+	var answer struct {
+		Message json.RawMessage `json:"message"` // GitLab's may be an object
+		Error   string          `json:"error"`
+	}
+	if json.Unmarshal(body, &answer) != nil {
+		return ""
+	}
+	text := answer.Error
+	if len(answer.Message) > 0 {
+		var message string
+		if json.Unmarshal(answer.Message, &message) != nil {
+			message = string(answer.Message)
+		}
+		text = message
+	}
+	return bounded(strings.ReplaceAll(text, token, "***"), 300)
+}

@@ -1,0 +1,237 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/secret"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/forge"
+)
+
+const (
+	tellers  = 32            // statuses that are told at once, one of each project and forge
+	queueing = 4             // of a project and forge that wait for the one before; others come again later
+	loyalty  = 6 * time.Hour // how long a forge that is away is tried
+	mostRest = 5 * time.Minute
+	keptTold = 4096
+)
+
+// teller tells forges how changes fare.
+type teller struct {
+	client *forge.Client
+
+	mu    sync.Mutex
+	desks map[string]*desk        // by project and API
+	said  map[headAt]forge.Status // what a forge has taken, so that it is not told twice
+}
+
+// desk is where a project waits for a forge: one status at a time, as forges ask for, and none while it wants to be left alone. One that hangs
+// holds up nobody else.
+type desk struct {
+	turn chan struct{}
+
+	mu      sync.Mutex
+	waiting int
+	rest    time.Time // until when
+	failed  int       // in a row
+}
+
+func newTeller(o Options) *teller {
+	return &teller{client: forge.NewClient(o.Allow), desks: map[string]*desk{}, said: map[headAt]forge.Status{}}
+}
+
+// status tells the forge how the heads fare that a fact is about.
+func (b *builder) status(ctx context.Context, job *service.Job) error {
+	if b.standings.behind(job.Event.Sequence) {
+		return events.Retry(100*time.Millisecond, errors.New("the read model has not met the fact yet"))
+	}
+	var refused error
+	for _, m := range headsOf(job.Event.Content) {
+		err := b.tell(ctx, job, m)
+		var no *forge.Refusal
+		if errors.As(err, &no) {
+			b.options.Log("a forge is not told how a change fares", "project", job.Project.Name, "repository", m.Repository, "change", m.Change, "error", no.Reason)
+			refused = fmt.Errorf("the status of change %s in repository %q: %w", m.Change, m.Repository, no)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if refused != nil {
+		return events.Reject(refused)
+	}
+	return nil
+}
+
+func (b *builder) tell(ctx context.Context, job *service.Job, m events.MergeDetail) error {
+	ref, known := job.Project.Repository(m.Repository)
+	if !known || ref.Forge == nil {
+		return nil
+	}
+	place, err := forge.Locate(ref)
+	if err != nil {
+		return &forge.Refusal{Reason: err.Error()}
+	}
+	at := headAt{job.Project.Name, m.Repository, m.Head}
+	d := b.teller.desk(job.Project.Name + "\x00" + place.API())
+	for {
+		s, ok := b.wanted(at)
+		if !ok || b.teller.has(at, s) {
+			return nil
+		}
+		if err := d.begin(ctx); err != nil {
+			return err
+		}
+		s, ok = b.wanted(at) // it may have gone on meanwhile
+		if ok && !b.teller.has(at, s) {
+			err = b.say(ctx, job, ref, place, at, s)
+		}
+		err = d.end(ctx, job, err)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// say tells one status.
+func (b *builder) say(ctx context.Context, job *service.Job, ref events.RepositoryRef, place forge.Place, at headAt, s forge.Status) error {
+	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
+	token, err := secret.Read(b.options.SecretsDir, job.Project.Name, name)
+	if err != nil {
+		return &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name)}
+	}
+	b.teller.note(at, forge.Status{}) // what a request that breaks off does, nobody knows
+	if err := b.teller.client.Tell(ctx, place, token, s); err != nil {
+		return err
+	}
+	b.teller.note(at, s)
+	return nil
+}
+
+// wanted is what a forge has to be told of a head now.
+func (b *builder) wanted(at headAt) (forge.Status, bool) {
+	one, ok := b.standings.of(at)
+	if !ok {
+		return forge.Status{}, false
+	}
+	s := forge.Status{Commit: at.Head, State: one.State, Description: one.Words, Branch: one.Branch}
+	if b.options.Public != "" && one.Chain != "" {
+		s.Target = strings.TrimRight(b.options.Public, "/") + "/?chain=" + url.QueryEscape(one.Chain)
+	}
+	return s, true
+}
+
+func (t *teller) has(at headAt, s forge.Status) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.said[at] == s
+}
+
+func (t *teller) note(at headAt, s forge.Status) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s == (forge.Status{}) {
+		delete(t.said, at)
+		return
+	}
+	if len(t.said) >= keptTold {
+		clear(t.said) // told twice it does no harm
+	}
+	t.said[at] = s
+}
+
+func (t *teller) desk(key string) *desk {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	d := t.desks[key]
+	if d == nil {
+		d = &desk{turn: make(chan struct{}, 1)}
+		t.desks[key] = d
+	}
+	return d
+}
+
+// begin waits for the turn of a status, unless many do or the forge is left alone: then it is to come again.
+func (d *desk) begin(ctx context.Context) error {
+	if err := d.resting(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	if d.waiting >= queueing {
+		d.mu.Unlock()
+		return events.Retry(spread(time.Second), errors.New("other statuses of the project are told first"))
+	}
+	d.waiting++
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		d.waiting--
+		d.mu.Unlock()
+	}()
+	select {
+	case d.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := d.resting(); err != nil {
+		<-d.turn
+		return err
+	}
+	return nil
+}
+
+func (d *desk) resting() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if left := time.Until(d.rest); left > 0 {
+		return events.Retry(left+spread(time.Second), errors.New("the forge is left alone for a time"))
+	}
+	return nil
+}
+
+// end gives the turn on, and says what an attempt's error means.
+func (d *desk) end(ctx context.Context, job *service.Job, err error) error {
+	defer func() { <-d.turn }()
+	var no *forge.Refusal
+	if ctx.Err() != nil {
+		return unfinished(err, ctx.Err())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil || errors.As(err, &no) {
+		d.failed = 0
+		return err
+	}
+	d.failed++
+	after := min(time.Second<<min(d.failed-1, 16), mostRest)
+	var busy *forge.Busy
+	if errors.As(err, &busy) {
+		after = max(busy.After, after)
+	}
+	d.rest = time.Now().Add(after)
+	if job.Tries > patience && time.Since(job.Event.Stored) > loyalty {
+		return &forge.Refusal{Reason: fmt.Sprintf("given up after %s: %v", loyalty, err)}
+	}
+	return events.Retry(after+spread(time.Second), err)
+}
+
+// unfinished is nil where the work was done before it was stopped.
+func unfinished(err, stopped error) error {
+	if err == nil {
+		return nil
+	}
+	return stopped
+}
+
+// spread is a time about as long, so that those who wait do not come together.
+func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // it is no secret
