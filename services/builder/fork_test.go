@@ -229,7 +229,9 @@ func TestForksFromClaimToMerge(t *testing.T) {
 			say("9", events.ChangeCreated{Lemnis: events.ChangeDetail{Repository: "api", Title: "Change 9", Branch: "mallory:main", Ref: ref("9"), Head: slow, Author: "mallory"}})
 			say("9", approved("bo", slow))
 			go func() {
-				for until := time.Now().Add(time.Minute); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
+				poll := time.NewTicker(20 * time.Millisecond)
+				defer poll.Stop()
+				for until := time.Now().Add(time.Minute); time.Now().Before(until); <-poll.C {
 					if _, err := os.Stat(begun); err == nil {
 						break
 					}
