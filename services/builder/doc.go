@@ -8,7 +8,9 @@
 // result; the effect merge moves the master copy to exactly that commit, by compare-and-swap; the
 // effect package pushes the executable or image by digest, and the artifact is published. Where a project gives
 // its queue several slots, the aggregate queue plans trains of changes: the effect survey finds what a
-// change touches, pipeline tests trains, and land moves the master copy to the end of one.
+// change touches, pipeline tests trains, and land moves the master copy to the end of one. Where an
+// outside tool owns integrate, the effect adopt looks at the artifacts that it offers: they are stated
+// once the registry confirms them and a key that is configured signed them. The effect status tells forges.
 //
 // Effects happen at least once. Each can be ended at any moment and done again: a merge commit is
 // the same whoever makes it, a merge that happened is recognised in the master copy's history, and
@@ -17,7 +19,5 @@
 //
 // What the service does not do yet:
 //   - Code owners, pair programming and red-green evidence are not looked at.
-//   - What an outside owner of integrate says of its artifacts becomes a fact by who says it: the
-//     registry is asked for the digest, and the signature verified, when the artifact is deployed
-//     (gate signature: verified), and not before.
+//   - Open changes are not read from a forge's API: a forge that can not send webhooks has to be spoken for.
 package builder
