@@ -53,7 +53,11 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	case !ok: // it is started again when that is seen
 		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
-	results := runtimetest.Run(ctx, instance, d.suite(job.Project, r.Environment, r.Service))
+	suite := d.suite(job.Project, r.Environment, r.Service)
+	if supply := r.Artifact.Supply; supply != nil {
+		suite.Licences.Billed, suite.Licences.Unlicensed = supply.Licenses, supply.Unlicensed
+	}
+	results := runtimetest.Run(ctx, instance, suite)
 	compliant, err := s.compliance(ctx, job, r)
 	if err != nil {
 		return err
@@ -64,7 +68,6 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is
 		// the version that serves.
 		if beside, ok, err := s.instance(ctx, where, fresh); err == nil && ok {
-			suite := d.suite(job.Project, r.Environment, r.Service)
 			suite.Commands = nil // they may take long, and have nothing to say of it
 			runtimetest.Run(ctx, beside, suite)
 		}
@@ -170,6 +173,7 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 	}
 	if len(chosen.Licenses) > 0 {
 		suite.Licences.Allow = chosen.Licenses
+		suite.Licences.AllowUnknown = slices.Contains(chosen.Licenses, "NOASSERTION") || suite.Licences.AllowUnknown // SPDX's word for one that is not known
 	}
 	suite.Licences.ModuleCache = cmp.Or(d.options.ModuleCache, licence.Cache())
 	if d.options.OSV != "" && len(policy.Gate.Vulnerabilities) > 0 {

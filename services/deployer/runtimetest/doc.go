@@ -12,5 +12,5 @@
 // # What it does not do yet
 //
 // Licences are recognised by the wording of their files, for the licences common in Go modules; a text altered within keeps its
-// name. Non-Go executables carry no module list and fail the licence test. A contract is held to GET operations alone.
+// name. Of an executable that is not Go's the licences are those that its bill of materials names. A contract is held to GET operations alone.
 package runtimetest

@@ -50,7 +50,7 @@ func digest(instance Instance, r *Result) error {
 func licences(instance Instance, policy Licences, r *Result) error {
 	info, err := buildinfo.ReadFile(instance.file())
 	if err != nil {
-		return fmt.Errorf("no list of modules: %w", err)
+		return policy.billed(err, r)
 	}
 	if len(info.Deps) == 0 {
 		r.Reason = fmt.Sprintf("no modules beside its own: only the standard library of %s (BSD-3-Clause)", info.GoVersion)
@@ -93,6 +93,35 @@ func licences(instance Instance, policy Licences, r *Result) error {
 		r.Reason += "; licence unknown, which this environment allows: " + strings.Join(unknown, ", ")
 	}
 	return errors.Join(problems...)
+}
+
+// billed are the licences of a file that is not Go's, as its bill of materials has them. Without one they are not known.
+func (l Licences) billed(why error, r *Result) error {
+	if len(l.Billed) == 0 && len(l.Unlicensed) == 0 {
+		if !l.AllowUnknown {
+			return fmt.Errorf("licences unknown: %w, and no bill of materials names any", why)
+		}
+		r.Reason = "licences unknown, which this environment allows: no list of modules is in the file, and no bill of materials names any"
+		return nil
+	}
+	var refused []string
+	for _, licence := range l.Billed {
+		if !slices.Contains(l.Allow, licence) {
+			refused = append(refused, licence)
+		}
+	}
+	r.Values["unknown"], r.Values["refused"] = float64(len(l.Unlicensed)), float64(len(refused))
+	r.Reason = "by its bill of materials under " + strings.Join(l.Billed, ", ")
+	unknown := strings.Join(l.Unlicensed[:min(len(l.Unlicensed), mostNamed)], ", ")
+	switch {
+	case len(refused) > 0:
+		return fmt.Errorf("not allowed, by its bill of materials: %s", strings.Join(refused, ", "))
+	case unknown != "" && !l.AllowUnknown:
+		return fmt.Errorf("licence unknown of %d, by its bill of materials: %s", len(l.Unlicensed), unknown)
+	case unknown != "":
+		r.Reason += "; licence unknown, which this environment allows: " + unknown
+	}
+	return nil
 }
 
 func ports(instance Instance, policy Ports, r *Result) error {

@@ -61,3 +61,29 @@ func TestAKeyThatOpensNothing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A program that is not Go's is held to its bill of materials; without one nothing is known.
+func TestLicencesByTheBill(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "app")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		policy Licences
+		reason string
+		passed bool
+	}{
+		"allowed":            {Licences{Billed: []string{"MIT"}}, "under MIT", true},
+		"not allowed":        {Licences{Billed: []string{"GPL-3.0-only", "MIT"}}, "not allowed, by its bill of materials: GPL-3.0-only", false},
+		"one unknown":        {Licences{Billed: []string{"MIT"}, Unlicensed: []string{"left-pad"}}, "left-pad", false},
+		"one unknown, early": {Licences{Billed: []string{"MIT"}, Unlicensed: []string{"left-pad"}, AllowUnknown: true}, "left-pad", true},
+		"no bill":            {Licences{}, "no bill of materials", false},
+		"no bill, early":     {Licences{AllowUnknown: true}, "no bill of materials", true},
+	} {
+		test.policy.Allow = Permissive
+		got := Run(t.Context(), Instance{Executable: file}, Suite{Licences: &test.policy})[0]
+		if got.Passed != test.passed || !strings.Contains(got.Reason, test.reason) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}

@@ -84,6 +84,10 @@ type Licences struct {
 	Known map[string]string `json:"known,omitempty"`
 	// Own are path prefixes of modules of the project's own, which need no licence.
 	Own []string `json:"own,omitempty"`
+	// Billed and Unlicensed are what the artifact's bill of materials has, for a file that carries no list of modules: SPDX identifiers, and
+	// what has none that is known.
+	Billed     []string `json:"billed,omitempty"`
+	Unlicensed []string `json:"unlicensed,omitempty"`
 	// ModuleCache is the folder with the modules' files, as `go env GOMODCACHE` prints it.
 	ModuleCache string `json:"moduleCache,omitempty"`
 }
