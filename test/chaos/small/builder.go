@@ -67,6 +67,14 @@ func (w work) merge(ctx context.Context, job *service.Job) error {
 	return job.Report(ctx, service.Report{Content: events.ChangeMerged{Repository: &events.Reference{ID: m.Repository}, Lemnis: m}})
 }
 
+// adopt is for what outside builders offer: in the proof there is none.
+func (w work) adopt(_ context.Context, job *service.Job) error {
+	return events.Reject(fmt.Errorf("%T is an offer, which has no small form", job.Event.Content))
+}
+
+// status tells forges: the proof's projects have none.
+func (w work) status(context.Context, *service.Job) error { return nil }
+
 // pack packages a commit of the master copy.
 func (w work) pack(ctx context.Context, job *service.Job) error {
 	queued, ok := job.Event.Content.(events.BuildQueued)

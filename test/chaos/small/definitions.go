@@ -44,7 +44,7 @@ func Definitions(ctx context.Context, name string, h service.Host, o Options) ([
 		defs = []service.Definition{planner.New()}
 	case "builder":
 		defs = builder.New(builder.Options{Data: o.Data, Registry: "registry.invalid", Parallel: 4}) //nolint:contextcheck // it removes what a killed one left
-		if err := replace(defs, map[string]do{"pipeline": w.pipeline, "merge": w.merge, "survey": w.survey, "land": w.land, "package": w.pack}); err != nil {
+		if err := replace(defs, map[string]do{"pipeline": w.pipeline, "merge": w.merge, "survey": w.survey, "land": w.land, "package": w.pack, "adopt": w.adopt, "status": w.status}); err != nil {
 			return nil, err
 		}
 	case "deployer":
