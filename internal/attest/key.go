@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/lemnis/lemnis/internal/secret"
@@ -129,6 +130,19 @@ func TrustedFile(path string) ([]Key, error) {
 		keys, rest = append(keys, key), after
 	}
 	return keys, nil
+}
+
+// TrustedBy are the keys whose signatures count for a project: those that it names ("secret:<name>"), else the installation's, in a file
+// (empty: there is none), else the one that was made for it.
+func TrustedBy(secrets, project string, named []string, file string) ([]Key, error) {
+	names := make([]string, len(named))
+	for i, name := range named {
+		names[i] = strings.TrimPrefix(name, "secret:")
+	}
+	if len(names) == 0 && file != "" {
+		return TrustedFile(file)
+	}
+	return Trusted(secrets, project, names)
 }
 
 // Trusted are the keys whose signatures count for a project: those that its configuration names, which are secrets that hold

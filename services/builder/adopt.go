@@ -144,14 +144,9 @@ func schemeless(address string) string {
 
 // trusted are the keys whose signatures count: those that the project names, else the installation's, else the one that was made for it.
 func (b *builder) trusted(p events.Project) ([]attest.Key, error) {
-	var names []string
+	var named []string
 	if p.Signing != nil {
-		for _, name := range p.Signing.Trusted {
-			names = append(names, strings.TrimPrefix(name, "secret:"))
-		}
+		named = p.Signing.Trusted
 	}
-	if len(names) == 0 && b.options.TrustedKeys != "" {
-		return attest.TrustedFile(b.options.TrustedKeys)
-	}
-	return attest.Trusted(b.options.SecretsDir, p.Name, names)
+	return attest.TrustedBy(b.options.SecretsDir, p.Name, named, b.options.TrustedKeys)
 }

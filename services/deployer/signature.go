@@ -58,16 +58,11 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 // trusted are the keys whose signatures count for a project: those that it names, else the installation's, else the one that
 // was made for it.
 func (s *site) trusted(p events.Project) ([]attest.Key, error) {
-	var names []string
+	var named []string
 	if p.Signing != nil {
-		for _, name := range p.Signing.Trusted {
-			names = append(names, strings.TrimPrefix(name, "secret:"))
-		}
+		named = p.Signing.Trusted
 	}
-	if len(names) == 0 && s.options.TrustedKeys != "" {
-		return attest.TrustedFile(s.options.TrustedKeys)
-	}
-	return attest.Trusted(s.options.SecretsDir, p.Name, names)
+	return attest.TrustedBy(s.options.SecretsDir, p.Name, named, s.options.TrustedKeys)
 }
 
 func origin(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {

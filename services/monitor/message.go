@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,26 +30,7 @@ type messenger struct {
 }
 
 func newMessenger(o Options) *messenger {
-	return &messenger{options: o, client: noRedirects(byAddress{secure: transport(o.Allow, true), plain: transport(o.Allow, false)})}
-}
-
-// byAddress keeps what goes without TLS to the addresses that are open to it.
-type byAddress struct{ secure, plain *http.Transport }
-
-// RoundTrip is http.RoundTripper's.
-func (t byAddress) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "https" {
-		return t.secure.RoundTrip(r)
-	}
-	return t.plain.RoundTrip(r)
-}
-
-// transport dials what is open only. A proxy of the environment would dial in its place, without the check: it is not asked.
-func transport(open outward.Allowed, secure bool) *http.Transport {
-	return &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: 5 * time.Second, Control: open.Control(secure)}).DialContext,
-		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 2, ForceAttemptHTTP2: true,
-	}
+	return &messenger{options: o, client: noRedirects(outward.Transport(o.Allow))}
 }
 
 // message is the JSON that a webhook gets. It may come more than once: the header Idempotency-Key tells.

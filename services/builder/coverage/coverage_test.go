@@ -118,12 +118,12 @@ func TestLocated(t *testing.T) {
 	}
 	tree := []string{"main.py", "src/shop/main.py", "src/shop/cart.py", "src/pay/main.py", "web/src/a.js", "src/a.js"}
 	for name, c := range map[string]struct{ text, folder, want string }{
-		"from a source": {covered("cart.py", "/work/src/shop"), ".", "src/shop/cart.py"},
-		"from a source, where another is called so": {covered("main.py", "/work/src/shop"), ".", "src/shop/main.py"},
-		"from one of two":                     {covered("cart.py", "/work/src/pay", "/work/src/shop"), ".", "src/shop/cart.py"},
-		"from which of two is not told":       {covered("main.py", "/work/src/pay", "/work/src/shop"), ".", ""},
-		"from the root":                       {covered("main.py", "/work"), ".", "main.py"},
-		"absolute":                            {covered("/work/src/pay/main.py", "/work/src/shop"), ".", "src/pay/main.py"},
+		"from a source": {covered("cart.py", "/checkout/src/shop"), ".", "src/shop/cart.py"},
+		"from a source, where another is called so": {covered("main.py", "/checkout/src/shop"), ".", "src/shop/main.py"},
+		"from one of two":                     {covered("cart.py", "/checkout/src/pay", "/checkout/src/shop"), ".", "src/shop/cart.py"},
+		"from which of two is not told":       {covered("main.py", "/checkout/src/pay", "/checkout/src/shop"), ".", ""},
+		"from the root":                       {covered("main.py", "/checkout"), ".", "main.py"},
+		"absolute":                            {covered("/checkout/src/pay/main.py", "/checkout/src/shop"), ".", "src/pay/main.py"},
 		"on Windows":                          {covered(`shop\main.py`, `C:\work\src`), ".", "src/shop/main.py"},
 		"beside its report":                   {"SF:src/a.js\nDA:1,1\n", "web/coverage", "web/src/a.js"},
 		"from the root, its report elsewhere": {"SF:src/a.js\nDA:1,1\n", "out", "src/a.js"},
@@ -141,7 +141,7 @@ func TestLocated(t *testing.T) {
 
 // The same file in two reports counts once, wherever they lie.
 func TestAFileOfSeveralReports(t *testing.T) {
-	for name, text := range map[string]string{"go": goProfile, "absolute": "SF:/work/a.js\nDA:1,1\nDA:2,0\nend_of_record\n"} {
+	for name, text := range map[string]string{"go": goProfile, "absolute": "SF:/checkout/a.js\nDA:1,1\nDA:2,0\nend_of_record\n"} {
 		var all coverage.Profile
 		for _, folder := range []string{".", "a", "b/c"} {
 			p, err := coverage.Read(strings.NewReader(text), folder)

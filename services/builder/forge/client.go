@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -44,7 +43,7 @@ type Client struct{ http *http.Client }
 func NewClient(open outward.Allowed) *Client {
 	return &Client{http: &http.Client{
 		Timeout:   patience,
-		Transport: byAddress{secure: transport(open, true), plain: transport(open, false)},
+		Transport: outward.Transport(open),
 		// A repository that was renamed is elsewhere on its host. A token is told to no other, and a status is no GET.
 		CheckRedirect: func(to *http.Request, via []*http.Request) error {
 			from := via[0].URL
@@ -54,25 +53,6 @@ func NewClient(open outward.Allowed) *Client {
 			return nil
 		},
 	}}
-}
-
-// byAddress keeps what goes without TLS to the addresses that are open to it.
-type byAddress struct{ secure, plain *http.Transport }
-
-// RoundTrip is http.RoundTripper's.
-func (t byAddress) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "https" {
-		return t.secure.RoundTrip(r)
-	}
-	return t.plain.RoundTrip(r)
-}
-
-// transport dials what is open only. A proxy of the environment would dial in its place, without the check: it is not asked.
-func transport(open outward.Allowed, secure bool) *http.Transport {
-	return &http.Transport{
-		DialContext:     (&net.Dialer{Timeout: 5 * time.Second, Control: open.Control(secure)}).DialContext,
-		IdleConnTimeout: 30 * time.Second, MaxIdleConnsPerHost: 4, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 5 * time.Second,
-	}
 }
 
 // Tell sets the status of a commit. The error is a [Refusal] where it is of no use to try again, a [Busy] where the forge says when to, and
