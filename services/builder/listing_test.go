@@ -43,6 +43,7 @@ type house struct {
 	answer  int // status of everything; 0: as it should be
 	after   string
 	tags    bool
+	during  func() // before a list is sent that was made already
 }
 
 func newHouse(t *testing.T, kind events.ForgeKind, changes ...open) *house {
@@ -130,6 +131,9 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}
+	}
+	if h.during != nil {
+		h.during()
 	}
 	_, _ = io.WriteString(w, text)
 }
@@ -362,6 +366,22 @@ func TestAWebhookAndAListSayItOnce(t *testing.T) {
 	hook(events.ChangeAbandoned{})
 	h.change(func() { h.changes[0].state = "closed" })
 	x.until("abandoned", func() bool { return count[events.ChangeAbandoned](&world{log: x.events()}) == 1 })
+}
+
+// A list that was made before a head moved does not take back what the webhook said of it meanwhile.
+func TestAListThatIsLateSaysNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 1, title: "Find", head: commit("1"), state: "open"})
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+	x.stated("change.created api#1")
+	h.change(func() {
+		h.changes[0].title = "Find all" // so that the list is sent
+		h.during = func() {
+			h.during, h.changes[0].head = nil, commit("2")
+			x.say(events.Event{Kind: events.Claim, Key: "api#1", Principal: "webhook-github", Content: events.ChangeUpdated{Lemnis: events.ChangeDetail{Head: commit("2"), Title: "Find all"}}})
+		}
+	})
+	x.stated("change.created api#1", "change.updated api#1")
 }
 
 // What a person here has abandoned the list does not bring back, unless its author goes on.

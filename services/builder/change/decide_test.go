@@ -40,6 +40,7 @@ func TestDecide(t *testing.T) {
 	cases := map[string]struct {
 		given     []any
 		claim     any // or
+		listed    any // what a forge's API said
 		step      any // an own fact
 		approvals int // 1 when zero, none when negative
 		outside   bool
@@ -117,7 +118,15 @@ func TestDecide(t *testing.T) {
 			}},
 		"the latest word counts": {given: []any{created(detail), reviewed("bo", events.ChangesRequested, 1), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1),
 			check: func(c any) bool { _, ok := c.(events.ChangeVerified); return ok }},
-		"outside, nothing follows": {outside: true, given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1)},
+		"listed":            {listed: created(detail), check: func(c any) bool { return c.(events.ChangeCreated).Lemnis == detail }},
+		"listed, and known": {given: []any{created(detail)}, listed: created(detail)},
+		"listed with a new head": {given: []any{created(detail)}, listed: updated(events.ChangeDetail{Repository: "api", Head: head(2)}),
+			check: func(c any) bool { d := c.(events.ChangeUpdated).Lemnis; return d.Head == head(2) && d.Author == "Ann" }},
+		"listed as closed":           {given: []any{created(detail)}, listed: events.ChangeAbandoned{}, check: func(c any) bool { return c.(events.ChangeAbandoned).Repository.ID == "api" }},
+		"listed as closed, again":    {given: []any{created(detail), events.ChangeAbandoned{}}, listed: events.ChangeAbandoned{}},
+		"verified is not listed":     {given: []any{created(detail)}, listed: events.ChangeVerified{ID: "7"}},
+		"outside, nothing is listed": {outside: true, listed: created(detail)},
+		"outside, nothing follows":   {outside: true, given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1)},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +144,9 @@ func TestDecide(t *testing.T) {
 			e := events.Event{ID: "e", Kind: events.Stated, Phase: events.Develop, Key: "7", SubjectID: "7", Content: c.step, Principal: "local"}
 			if c.claim != nil {
 				e.Kind, e.Content = events.Claim, c.claim
+			}
+			if c.listed != nil {
+				e.Kind, e.Content, e.Principal = events.Result, c.listed, ""
 			}
 			e.Type = events.TypeOf(e.Content)
 			if keys := Route(p, e); !slices.Equal(keys, []string{"7"}) {

@@ -30,7 +30,7 @@ func outside(key string, s State, e events.Event) (events.Fact, bool) {
 	switch {
 	case e.Kind == events.Claim && again:
 		return events.Refuse(e, fmt.Sprintf("change %q is merged already", key))
-	case e.Kind == events.Claim, e.Kind == events.Result && merged && !again:
+	case e.Kind == events.Claim, merged && !again && e.Kind == events.Result && c.Lemnis.Round == 0: // no late word of the queue that was here
 		return adopt(key, e)
 	}
 	return events.Fact{}, false
