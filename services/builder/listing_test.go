@@ -384,6 +384,20 @@ func TestAListThatIsLateSaysNothing(t *testing.T) {
 	x.stated("change.created api#1", "change.updated api#1")
 }
 
+// What comes to nothing, as a change whose head is no commit, is not reported round after round.
+func TestWhatComesToNothingIsReportedOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitea, open{number: 1, title: "Find", head: "abc", state: "open"})
+	h.tags = false
+	x := newWatch(t, h, nil)
+	x.rounds(3)
+	if results := slices.DeleteFunc(x.events(), func(e events.Event) bool { return e.Kind != events.Result }); len(results) != 1 || len(x.facts()) > 0 {
+		t.Errorf("%d results; %q", len(results), x.facts())
+	}
+	h.change(func() { h.changes[0].head = commit("1") })
+	x.until("what changed", func() bool { return slices.Contains(x.facts(), "queue.entered api#1") })
+}
+
 // What a person here has abandoned the list does not bring back, unless its author goes on.
 func TestAListDoesNotUndoWhatSomebodyDid(t *testing.T) {
 	t.Parallel()

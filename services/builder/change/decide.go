@@ -127,13 +127,15 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Ref: cmp.Or(d.Ref, old.Ref), Head: cmp.Or(d.Head, old.Head),
 		Item: cmp.Or(d.Item, old.Item), URL: cmp.Or(d.URL, old.URL),
 	}
-	if next == old {
+	// A list says a head and not who pushed it; a webhook that comes after it does, and who pushed can not review.
+	pushed := named != "" && d.Head == old.Head && events.SpeaksForOthers(e.Principal) && !slices.Contains(s.Authors, person(named))
+	if next == old && !pushed {
 		return events.Refuse(e, "the change stands like that already")
 	}
 	if reason := cmp.Or(badHead(next.Head), badRef(next.Ref)); reason != "" {
 		return events.Refuse(e, reason)
 	}
-	if next.Head != old.Head {
+	if next.Head != old.Head || pushed {
 		next.Author = author // of the new head: Evolve keeps who proposed the change
 	}
 	c.Lemnis, c.Repository = next, &events.Reference{ID: next.Repository}

@@ -37,6 +37,8 @@ func updated(d events.ChangeDetail) events.ChangeUpdated { return events.ChangeU
 func TestDecide(t *testing.T) {
 	next := detail
 	next.Head, next.Author = head(2), "bo"
+	moved := detail // as a list says it
+	moved.Head = next.Head
 	cases := map[string]struct {
 		given     []any
 		claim     any // or
@@ -95,8 +97,13 @@ func TestDecide(t *testing.T) {
 			got, ok := c.(events.ChangeUpdated)
 			return ok && got.Lemnis == next
 		}},
-		"verified is not claimed": {given: []any{created(detail)}, claim: events.ChangeVerified{}, refused: "cannot be claimed"},
-		"outside, verified is":    {outside: true, claim: events.ChangeVerified{ID: "7"}, check: func(c any) bool { return c.(events.ChangeVerified).ID == "7" }},
+		"who pushed what was listed": {given: []any{created(detail), updated(moved)}, claim: updated(next),
+			check: func(c any) bool { return c.(events.ChangeUpdated).Lemnis == next }},
+		"who pushed what was listed, again":         {given: []any{created(detail), updated(next)}, claim: updated(next), refused: "already"},
+		"review by who pushed what was listed":      {given: []any{created(detail), updated(moved), updated(next)}, claim: reviewed("bo", events.Approved, 2), refused: "is an author"},
+		"approved by who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), updated(next)}, step: updated(next)},
+		"verified is not claimed":                   {given: []any{created(detail)}, claim: events.ChangeVerified{}, refused: "cannot be claimed"},
+		"outside, verified is":                      {outside: true, claim: events.ChangeVerified{ID: "7"}, check: func(c any) bool { return c.(events.ChangeVerified).ID == "7" }},
 
 		"approved": {given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1), check: func(c any) bool {
 			got, ok := c.(events.ChangeVerified)
