@@ -36,7 +36,7 @@ var (
 
 // proposals is where a forge has the proposals of a repository, and how it is asked for those that are open.
 func (p Place) proposals() (path string, open url.Values) {
-	path, open = dialects[p.kind].project(p.path), url.Values{}
+	path = dialects[p.kind].project(p.path)
 	switch p.kind {
 	case events.ForgeGitLab:
 		path += "/merge_requests"

@@ -41,12 +41,12 @@ func TestLists(t *testing.T) {
 					return
 				}
 				if number, single := strings.CutPrefix(r.URL.EscapedPath(), is.path+"/"); single {
-					if n, err := strconv.Atoi(number); err != nil || n > open {
+					n, err := strconv.Atoi(number)
+					if err != nil || n > open {
 						w.WriteHeader(http.StatusNotFound)
 						return
-					} else {
-						fmt.Fprintf(w, is.one, n)
 					}
+					fmt.Fprintf(w, is.one, n)
 					return
 				}
 				q := r.URL.Query()
