@@ -100,12 +100,18 @@ func giteaPullRequest(d *delivery, r repository) error {
 		number: cmp.Or(p.Index, e.Index), page: p.HTMLURL, title: p.Title, description: p.Body, branch: p.Head.Ref, base: p.Base.Ref, head: p.Head.Sha,
 		author: login(p.Poster), at: moment(p.Updated),
 	}
-	if p.Head.RepoID != p.Base.RepoID {
-		from := "unknown"
+	gone := events.IsPullRef(c.branch) // the ref stands in for a branch that is gone, or never was
+	if gone && p.Head.Name != "" {
+		c.branch = p.Head.Name
+	}
+	switch from := "unknown"; {
+	case p.Head.RepoID != p.Base.RepoID:
 		if p.Head.Repository != nil && p.Head.Repository.Owner != nil {
 			from = login(p.Head.Repository.Owner)
 		}
 		c.fork(from+":"+c.branch, "pull")
+	case gone && p.Head.Name == "": // pushed to refs/for (AGit): by anybody who may read, and to no branch
+		c.fork(c.author+":"+c.branch, "pull")
 	}
 	if of, ok := giteaReviews[d.event]; ok {
 		if e.Review == nil || !strings.HasSuffix(e.Review.Type, of.word) {
