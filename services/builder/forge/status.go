@@ -34,7 +34,7 @@ type Status struct {
 	State       State
 	Description string // any text; it is cut to what the forge takes
 	Target      string // URL where there is more; empty: nowhere
-	Branch      string // where the commit is; empty: not known. GitLab shows the status there
+	Branch      string // where the commit is, or the ref of a change from a fork; empty: not known. GitLab puts the status there
 }
 
 // dialect is what is different from forge to forge.
