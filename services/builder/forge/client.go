@@ -24,7 +24,10 @@ const (
 )
 
 // Refusal is a forge's no, or what makes it useless to ask: the same request again would not help.
-type Refusal struct{ Reason string }
+type Refusal struct {
+	Reason string
+	Token  bool // it is the token's fault: with another one the same request may be taken
+}
 
 func (r *Refusal) Error() string { return r.Reason }
 
@@ -58,9 +61,12 @@ func NewClient(open outward.Allowed) *Client {
 // Tell sets the status of a commit. The error is a [Refusal] where it is of no use to try again, a [Busy] where the forge says when to, and
 // another where it may help at any time. None of them holds the token.
 func (c *Client) Tell(ctx context.Context, p Place, token string, s Status) error {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return &Refusal{Reason: "the token is not one word on one line", Token: true}
+	}
 	r, err := p.request(token, s)
 	if err != nil {
-		return &Refusal{err.Error()}
+		return &Refusal{Reason: err.Error()}
 	}
 	response, err := c.http.Do(r.WithContext(ctx))
 	if err != nil {
@@ -69,7 +75,7 @@ func (c *Client) Tell(ctx context.Context, p Place, token string, s Status) erro
 			err = u.Err
 		}
 		if errors.Is(err, outward.ErrClosed) {
-			return &Refusal{fmt.Sprintf("%s: %v", p.Host(), err)}
+			return &Refusal{Reason: fmt.Sprintf("%s: %v", p.Host(), err)}
 		}
 		return fmt.Errorf("%s can not be reached: %w", p.Host(), err)
 	}
@@ -94,8 +100,11 @@ func (p Place) judge(response *http.Response, words string, now time.Time) error
 		if u, err := response.Location(); err == nil {
 			to = u.Host
 		}
-		return &Refusal{fmt.Sprintf("%s sends the status of a commit of %s on to %s (%d), which is not followed; mend the address", p.Host(), p.path, to, status)}
-	case status == http.StatusTooManyRequests, status == http.StatusForbidden && limited:
+		return &Refusal{Reason: fmt.Sprintf("%s sends the status of a commit of %s on to %s (%d), which is not followed; mend the address", p.Host(), p.path, to, status)}
+	case status == http.StatusTooManyRequests, status == http.StatusForbidden && (limited || scolds(words)):
+		if after == 0 && p.kind == events.ForgeGitHub {
+			after = scolded
+		}
 		return &Busy{After: max(after, time.Second), Reason: reason}
 	case status >= 500 || status == http.StatusRequestTimeout:
 		if after > 0 {
@@ -105,13 +114,21 @@ func (p Place) judge(response *http.Response, words string, now time.Time) error
 	case p.kind == events.ForgeGitLab && status == http.StatusBadRequest && strings.Contains(words, "Cannot transition status"):
 		return nil // it is so already
 	case status == http.StatusUnauthorized:
-		return &Refusal{reason + "; the token is none, or is no more"}
+		return &Refusal{Reason: reason + "; the token is none, or is no more", Token: true}
 	case status == http.StatusForbidden:
-		return &Refusal{reason + "; the token may not set the status of commits there"}
+		return &Refusal{Reason: reason + "; the token may not set the status of commits there"}
 	case status == http.StatusNotFound:
-		return &Refusal{reason + "; the token does not see the repository, or there is no such commit"}
+		return &Refusal{Reason: reason + "; the token does not see the repository, or there is no such commit"}
 	}
-	return &Refusal{reason}
+	return &Refusal{Reason: reason}
+}
+
+// scolded is how long GitHub wants to be left alone, at least, where it does not say.
+const scolded = time.Minute
+
+// scolds says that a 403 is no matter of rights: GitHub's secondary rate limits may come without a header that says so.
+func scolds(words string) bool {
+	return strings.Contains(words, "secondary rate limit") || strings.Contains(words, "abuse detection")
 }
 
 // pause is how long a forge wants to be left alone, by its headers, and whether it is for having been asked too often.

@@ -84,9 +84,6 @@ func (p Place) request(token string, s Status) (*http.Request, error) {
 	if !commitName.MatchString(s.Commit) {
 		return nil, errors.New("the head is no full name of a commit")
 	}
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the token is not one word on one line")
-	}
 	said := map[string]string{"state": d.states[s.State], d.field: Context, "description": bounded(s.Description, d.longest)}
 	if s.Target != "" && len(s.Target) <= 255 {
 		said["target_url"] = s.Target
