@@ -86,14 +86,22 @@ func readPull(text []byte) (Proposal, error) {
 	if w.Base.Repo != nil {
 		p.Project = strings.TrimRight(w.Base.Repo.HTMLURL, "/")
 	}
-	if w.foreign() {
-		owner := ""
-		if label, _, named := strings.Cut(w.Head.Label, ":"); named {
-			owner = label
-		} else if w.Head.Repo != nil {
+	owner, label, named := strings.Cut(w.Head.Label, ":") // Gitea's has no owner
+	if !named {
+		owner, label = "", w.Head.Label
+	}
+	gone := events.IsPullRef(p.Branch) // Gitea's ref stands in for a branch that is gone, or never was
+	if gone && label != "" {
+		p.Branch = label
+	}
+	switch {
+	case w.foreign():
+		if owner == "" && w.Head.Repo != nil {
 			owner = w.Head.Repo.Owner.Login
 		}
 		p.fork(owner, "pull")
+	case gone && label == "": // pushed to refs/for (AGit): by anybody who may read, and to no branch
+		p.fork(p.Author, "pull")
 	}
 	switch {
 	case w.Merged || w.MergedAt != nil && *w.MergedAt != "":

@@ -24,7 +24,10 @@ const (
 )
 
 // Refusal is a forge's no, or what makes it useless to ask: the same request again would not help.
-type Refusal struct{ Reason string }
+type Refusal struct {
+	Reason string
+	Token  bool // it is the token's fault: with another one the same request may be taken
+}
 
 func (r *Refusal) Error() string { return r.Reason }
 
@@ -60,7 +63,7 @@ func NewClient(open outward.Allowed) *Client {
 func (c *Client) Tell(ctx context.Context, p Place, token string, s Status) error {
 	r, err := p.request(token, s)
 	if err != nil {
-		return &Refusal{err.Error()}
+		return refusal(err)
 	}
 	response, err := c.do(ctx, p, r)
 	if err != nil {
@@ -81,9 +84,18 @@ func (c *Client) do(ctx context.Context, p Place, r *http.Request) (*http.Respon
 		err = u.Err
 	}
 	if errors.Is(err, outward.ErrClosed) {
-		return nil, &Refusal{fmt.Sprintf("%s: %v", p.Host(), err)}
+		return nil, &Refusal{Reason: fmt.Sprintf("%s: %v", p.Host(), err)}
 	}
 	return nil, fmt.Errorf("%s can not be reached: %w", p.Host(), err)
+}
+
+// refusal is an error of a request that can not be made.
+func refusal(err error) error {
+	var no *Refusal
+	if errors.As(err, &no) {
+		return no
+	}
+	return &Refusal{Reason: err.Error()}
 }
 
 // asked is what a forge was asked for, and what a no to it may mean.
@@ -110,8 +122,11 @@ func (p Place) judge(response *http.Response, token string, a asked) error {
 		if u, err := response.Location(); err == nil {
 			to = u.Host
 		}
-		return &Refusal{fmt.Sprintf("%s sends %s of %s on to %s (%d), which is not followed; mend the address", p.Host(), a.what, p.path, to, status)}
-	case status == http.StatusTooManyRequests, status == http.StatusForbidden && limited:
+		return &Refusal{Reason: fmt.Sprintf("%s sends %s of %s on to %s (%d), which is not followed; mend the address", p.Host(), a.what, p.path, to, status)}
+	case status == http.StatusTooManyRequests, status == http.StatusForbidden && (limited || scolds(words)):
+		if after == 0 && p.kind == events.ForgeGitHub {
+			after = scolded
+		}
 		return &Busy{After: max(after, time.Second), Reason: reason}
 	case status >= 500 || status == http.StatusRequestTimeout:
 		if after > 0 {
@@ -121,13 +136,21 @@ func (p Place) judge(response *http.Response, token string, a asked) error {
 	case p.kind == events.ForgeGitLab && status == http.StatusBadRequest && strings.Contains(words, "Cannot transition status"):
 		return nil // it is so already
 	case status == http.StatusUnauthorized:
-		return &Refusal{reason + "; the token is none, or is no more"}
+		return &Refusal{Reason: reason + "; the token is none, or is no more", Token: true}
 	case status == http.StatusForbidden:
-		return &Refusal{reason + "; " + a.forbidden}
+		return &Refusal{Reason: reason + "; " + a.forbidden}
 	case status == http.StatusNotFound:
-		return &Refusal{reason + "; " + a.missing}
+		return &Refusal{Reason: reason + "; " + a.missing}
 	}
-	return &Refusal{reason}
+	return &Refusal{Reason: reason}
+}
+
+// scolded is how long GitHub wants to be left alone, at least, where it does not say.
+const scolded = time.Minute
+
+// scolds says that a 403 is no matter of rights: GitHub's secondary rate limits may come without a header that says so.
+func scolds(words string) bool {
+	return strings.Contains(words, "secondary rate limit") || strings.Contains(words, "abuse detection")
 }
 
 // pause is how long a forge wants to be left alone, by its headers, and whether it is for having been asked too often.

@@ -57,7 +57,7 @@ func (c *Client) List(ctx context.Context, p Place, token string, page int, tag 
 	query.Set("page", strconv.Itoa(page))
 	r, err := p.ask(http.MethodGet, path+"?"+query.Encode(), token, nil)
 	if err != nil {
-		return Page{}, &Refusal{err.Error()}
+		return Page{}, refusal(err)
 	}
 	if tag != "" {
 		r.Header.Set("If-None-Match", tag)
@@ -125,7 +125,7 @@ func (c *Client) Get(ctx context.Context, p Place, token string, number int64) (
 	path, _ := p.proposals()
 	r, err := p.ask(http.MethodGet, path+"/"+strconv.FormatInt(number, 10), token, nil)
 	if err != nil {
-		return proposal.Proposal{}, false, &Refusal{err.Error()}
+		return proposal.Proposal{}, false, refusal(err)
 	}
 	response, err := c.do(ctx, p, r)
 	if err != nil {

@@ -35,7 +35,7 @@ type Status struct {
 	State       State
 	Description string // any text; it is cut to what the forge takes
 	Target      string // URL where there is more; empty: nowhere
-	Branch      string // where the commit is; empty: not known. GitLab shows the status there
+	Branch      string // where the commit is, or the ref of a change from a fork; empty: not known. GitLab puts the status there
 }
 
 // dialect is what is different from forge to forge.
@@ -106,7 +106,7 @@ func (p Place) request(token string, s Status) (*http.Request, error) {
 // ask is a request of the API.
 func (p Place) ask(method, path, token string, body io.Reader) (*http.Request, error) {
 	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the token is not one word on one line")
+		return nil, &Refusal{Reason: "the token is not one word on one line", Token: true}
 	}
 	r, err := http.NewRequest(method, p.API()+path, body) //nolint:noctx // do gives it one
 	if err != nil {
