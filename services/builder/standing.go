@@ -32,7 +32,7 @@ type headAt struct {
 type standing struct {
 	Change string      `json:"change"`
 	Round  int         `json:"round,omitempty"`
-	Branch string      `json:"branch,omitempty"`
+	Branch string      `json:"branch,omitempty"` // the ref of a change from a fork
 	State  forge.State `json:"state"`
 	Words  string      `json:"words,omitempty"`
 	Chain  string      `json:"chain,omitempty"`
@@ -87,7 +87,7 @@ func (s *standings) apply(e events.Event) {
 			continue
 		}
 		now.Change, now.Round, now.At = m.Change, m.Round, e.Sequence
-		now.Branch, now.Chain = cmp.Or(m.Branch, old.Branch), cmp.Or(e.Chain, old.Chain)
+		now.Branch, now.Chain = cmp.Or(m.Ref, m.Branch, old.Branch), cmp.Or(e.Chain, old.Chain)
 		if len(now.Words) > longestWords {
 			now.Words = strings.ToValidUTF8(now.Words[:longestWords], "")
 		}

@@ -212,6 +212,15 @@ func (d *desk) end(ctx context.Context, job *service.Job, err error) error {
 		d.failed = 0
 		return err
 	}
+	after := d.fault(err)
+	if job.Tries > patience && time.Since(job.Event.Stored) > loyalty {
+		return &forge.Refusal{Reason: fmt.Sprintf("given up after %s: %v", loyalty, err)}
+	}
+	return events.Retry(after+spread(time.Second), err)
+}
+
+// fault notes that the forge is away or busy, and says for how long it is left alone.
+func (d *desk) fault(err error) time.Duration {
 	d.failed++
 	after := min(time.Second<<min(d.failed-1, 16), mostRest)
 	var busy *forge.Busy
@@ -219,10 +228,7 @@ func (d *desk) end(ctx context.Context, job *service.Job, err error) error {
 		after = max(busy.After, after)
 	}
 	d.rest = time.Now().Add(after)
-	if job.Tries > patience && time.Since(job.Event.Stored) > loyalty {
-		return &forge.Refusal{Reason: fmt.Sprintf("given up after %s: %v", loyalty, err)}
-	}
-	return events.Retry(after+spread(time.Second), err)
+	return after
 }
 
 // unfinished is nil where the work was done before it was stopped.

@@ -143,6 +143,28 @@ func (s *shift) met(sequence uint64, key string, content any) {
 	s.meet(events.Event{Project: s.project.Name, Key: key, Content: content, Kind: events.Stated, Sequence: sequence})
 }
 
+// GitLab knows the head of a change from a fork by a ref only, since it is on no branch there: without one it answers 404.
+func TestAForgeIsToldOfAFork(t *testing.T) {
+	t.Parallel()
+	var body map[string]string
+	lab := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil || body["ref"] == "" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	defer lab.Close()
+	p := shop(1)
+	p.Repositories[0].URL = lab.URL + "/shop/api.x.git"
+	p.Repositories[0].Forge = &events.Forge{Kind: events.ForgeGitLab, Token: "secret:forge"}
+	s := newShift(t, telling(t), p)
+	m := find(commit("head"))
+	m.Branch, m.Ref = "mallory:main", "refs/merge-requests/7/head"
+	s.met(1, "7", events.QueueEntered{Merge: m})
+	if err := s.tell(t, 1, "7", events.QueueEntered{Merge: m}); err != nil || body["ref"] != m.Ref {
+		t.Errorf("%v, %v", body, err)
+	}
+}
+
 // What comes late says how the change fares by then; a fact that the read model has not met waits for it; nothing is told twice.
 func TestALateStatusSaysWhatIsTrue(t *testing.T) {
 	t.Parallel()

@@ -134,7 +134,7 @@ func TestDialects(t *testing.T) {
 			wrong := token + "x"
 			err := c.Tell(t.Context(), place(t, kind, f.URL), wrong, forge.Status{Commit: head, State: forge.Success})
 			var no *forge.Refusal
-			if !errors.As(err, &no) || !strings.Contains(no.Reason, "401") || strings.Contains(no.Reason, wrong) || !strings.Contains(no.Reason, "Bad credentials of") {
+			if !errors.As(err, &no) || !no.Token || !strings.Contains(no.Reason, "401") || strings.Contains(no.Reason, wrong) || !strings.Contains(no.Reason, "Bad credentials of") {
 				t.Errorf("a wrong token: %v", err)
 			}
 		})
@@ -186,6 +186,24 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("left alone for %s", busy.After)
 			}
 		})
+	}
+}
+
+// GitHub's secondary limits may say so in words only; a minute is what it asks for then.
+func TestALimitInWords(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusForbidden, http.StatusTooManyRequests} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Ratelimit-Remaining", "4000")
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"message":"You have exceeded a secondary rate limit. Please wait a few minutes before you try again."}`)
+		}))
+		err := forge.NewClient(loopback).Tell(t.Context(), place(t, "github", s.URL), token, forge.Status{Commit: head, State: forge.Success})
+		s.Close()
+		var busy *forge.Busy
+		if !errors.As(err, &busy) || busy.After != time.Minute {
+			t.Errorf("%d: %#v", status, err)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -34,7 +35,7 @@ type Status struct {
 	State       State
 	Description string // any text; it is cut to what the forge takes
 	Target      string // URL where there is more; empty: nowhere
-	Branch      string // where the commit is; empty: not known. GitLab shows the status there
+	Branch      string // where the commit is, or the ref of a change from a fork; empty: not known. GitLab puts the status there
 }
 
 // dialect is what is different from forge to forge.
@@ -84,9 +85,6 @@ func (p Place) request(token string, s Status) (*http.Request, error) {
 	if !commitName.MatchString(s.Commit) {
 		return nil, errors.New("the head is no full name of a commit")
 	}
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return nil, errors.New("the token is not one word on one line")
-	}
 	said := map[string]string{"state": d.states[s.State], d.field: Context, "description": bounded(s.Description, d.longest)}
 	if s.Target != "" && len(s.Target) <= 255 {
 		said["target_url"] = s.Target
@@ -98,13 +96,24 @@ func (p Place) request(token string, s Status) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequest(http.MethodPost, p.API()+d.project(p.path)+"/statuses/"+s.Commit, bytes.NewReader(body)) //nolint:noctx // Tell gives it one
+	r, err := p.ask(http.MethodPost, d.project(p.path)+"/statuses/"+s.Commit, token, bytes.NewReader(body))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return r, err
+}
+
+// ask is a request of the API.
+func (p Place) ask(method, path, token string, body io.Reader) (*http.Request, error) {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &Refusal{Reason: "the token is not one word on one line", Token: true}
+	}
+	r, err := http.NewRequest(method, p.API()+path, body) //nolint:noctx // do gives it one
 	if err != nil {
 		return nil, errors.New("the address of the API is none")
 	}
-	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "lemnis")
-	d.prove(r.Header, token)
+	dialects[p.kind].prove(r.Header, token)
 	return r, nil
 }
 
