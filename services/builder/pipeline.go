@@ -21,7 +21,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // pipeline tests what the master copy would be with the change in it.

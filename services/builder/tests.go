@@ -12,7 +12,7 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // mostTold is how many test cases the end of a run lists.

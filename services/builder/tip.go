@@ -14,7 +14,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // tipHolds is how long what was found out about a commit of the master copy is believed: what fails there since depends on the time.

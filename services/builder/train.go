@@ -16,7 +16,7 @@ import (
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 	"github.com/lemnis/lemnis/services/builder/queue"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // tries is how often the pipeline is run on a commit whose tests fail before they are believed.

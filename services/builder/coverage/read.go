@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/lemnis/lemnis/services/builder/lines"
+	"github.com/lemnis/lemnis/internal/lines"
 )
 
 var errMany = fmt.Errorf("more than %d lines or blocks", Most)

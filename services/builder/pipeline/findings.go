@@ -14,8 +14,8 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/lines"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/lines"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // findings are what the reports of a step say.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // What failed within another is told in its place, however many there are, and however they are named.

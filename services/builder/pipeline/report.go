@@ -7,7 +7,7 @@ import (
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
 	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // Outcome is how a step ended, in the words of CDEvents.

@@ -17,7 +17,7 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/demo/shop"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 func TestCreateIsDeterministic(t *testing.T) {

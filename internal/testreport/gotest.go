@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lemnis/lemnis/services/builder/lines"
+	"github.com/lemnis/lemnis/internal/lines"
 )
 
 // goEvent is a line of go test -json.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/lines"
+	"github.com/lemnis/lemnis/internal/lines"
 )
 
 // Outcome is how a test case ended.
@@ -34,6 +34,9 @@ type Case struct {
 
 // Package is the name of a case that is a Go package as a whole: it does not build, or failed beside its cases.
 const Package = "package"
+
+// Suite is the name of a case that is a suite of JUnit's as a whole: it could not begin, say.
+const Suite = "suite"
 
 const (
 	longestReason = 2000

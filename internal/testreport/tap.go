@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/lines"
+	"github.com/lemnis/lemnis/internal/lines"
 )
 
 var (

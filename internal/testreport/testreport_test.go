@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/testreport"
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // line is a case in short.
@@ -69,6 +69,10 @@ func TestRead(t *testing.T) {
 		"junit of GoogleTest": {`<testsuites><testsuite name="s"><testcase name="DISABLED_a" status="notrun" result="suppressed" time="0."/><testcase name="b" status="run" time="0.5"/></testsuite></testsuites>`, []string{
 			"s DISABLED_a: skip", "s b: pass 500ms",
 		}},
+		"junit of a suite that could not begin": {`<testsuites errors="1"><testsuite name="s" errors="1"><testcase name="a"/></testsuite></testsuites>`, []string{
+			"s a: pass", `suite: fail "a suite says that 1 failed, and no case does"`,
+		}},
+		"junit of surefire, of a class that could not begin": {`<testsuite name="s" errors="1"><testcase name="" classname="x.B"><error message="oh"/></testcase></testsuite>`, []string{`x.B suite: fail "oh"`}},
 		"junit in Latin-1": {"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n<testsuite name=\"s\"><testcase name=\"gr\xfcn\"/></testsuite>", []string{"s grün: pass"}},
 		"junit with what a terminal shows": {"<testsuite name=\"s\"><testcase name=\"grün\"><failure>\x1b[31mred\x1b[0m \xff</failure></testcase></testsuite>", []string{
 			"s grün: fail \"\ufffd[31mred\ufffd[0m \ufffd\"",
@@ -208,7 +212,7 @@ func TestUnreadable(t *testing.T) {
 		"<!DOCTYPE t [<!ENTITY a \"b\"><!ENTITY c \"&a;&a;\">]>\n<testsuite><testcase name='&c;'/></testsuite>": "line 2:",
 		"<?xml version='1.0' encoding='UTF-16'?><testsuite/>":                                                   `not "UTF-16"`,
 		strings.Repeat("<testsuite>", 20_000):                                                                   "line 1:",
-		"<testsuite>\n\n<testcase classname='a'/></testsuite>":                                                  "line 3: a testcase without name",
+		"<testsuite>\n\n<testcase time='1'/></testsuite>":                                                       "line 3: a testcase without name",
 		"<testsuite>\n<testcase name='a' time='soon'/></testsuite>":                                             `line 2: testcase "a": time="soon"`,
 		"{\"Action\":\"run\"}\n{\"Action\":":                                                                    "line 2: no event",
 		"1..2\n1..3\n":                                                                                          "line 2: a second plan",
