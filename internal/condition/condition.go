@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +33,7 @@ type Facts struct {
 	Before      Before
 
 	unlisted bool // nobody listed the licences
+	unasked  bool // what users met before can not be asked for
 }
 
 // Artifact is what wants to enter.
@@ -86,7 +86,7 @@ func Of(r events.Rollout, at time.Time) Facts {
 	f := Facts{
 		Environment: r.Environment, Service: r.Service, Time: at,
 		Artifact: Artifact{ID: a.ID, Digest: a.Digest, Repository: a.Repository, Size: a.Size, Commit: a.Commit, Change: a.Change, Item: a.Item, Title: a.Title, Author: a.Author},
-		Contents: Contents{Critical: -1, High: -1, Medium: -1, Low: -1, Unrated: -1},
+		Tests:    Tests{Changed: -1}, Contents: Contents{Critical: -1, High: -1, Medium: -1, Low: -1, Unrated: -1},
 	}
 	if e := a.Evidence; e != nil {
 		f.Tests = Tests{true, int64(e.Tests), int64(e.Failed), int64(e.Skipped), e.Coverage, -1}
@@ -146,26 +146,22 @@ func Check(p events.Project) (all []mapping.Error) {
 	return append(all, checkPolicies(p)...)
 }
 
-// Holds evaluates one condition. What is not known makes none true: where something is missing, the worst has to make it true too.
+// Holds evaluates one condition. What is not known makes none true.
 func Holds(ctx context.Context, c events.Condition, f Facts) (bool, error) {
-	holds, err := evaluated(ctx, c, f)
-	if worst, missing := f.worst(c.That); holds && err == nil && len(missing) > 0 {
-		if sure, err := evaluated(ctx, c, worst); err != nil || !sure {
-			return false, fmt.Errorf("not known: %s", strings.Join(missing, ", "))
-		}
-	}
-	return holds, err
-}
-
-func evaluated(ctx context.Context, c events.Condition, f Facts) (bool, error) {
 	program, wrong := compile(c.That)
 	if len(wrong) > 0 { // it was applied past `lemnis apply`
 		return false, errors.New(wrong[0].At())
 	}
-	out, _, err := program.ContextEval(ctx, map[string]any{
-		"environment": f.Environment, "service": f.Service, "time": f.Time,
-		"artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents, "before": f.Before,
+	return f.sure(c.That, func(f Facts) (bool, error) {
+		return truth(ctx, program, map[string]any{
+			"environment": f.Environment, "service": f.Service, "time": f.Time,
+			"artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents, "before": f.Before,
+		})
 	})
+}
+
+func truth(ctx context.Context, program cel.Program, of map[string]any) (bool, error) {
+	out, _, err := program.ContextEval(ctx, of)
 	if err != nil {
 		return false, err
 	}

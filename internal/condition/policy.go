@@ -38,7 +38,7 @@ var configured = sync.OnceValues(func() (*cel.Env, error) {
 	)
 })
 
-// Complies evaluates a policy of the environment that a rollout is in.
+// Complies evaluates a policy of the environment that a rollout is in. What is not known of the artifact makes none true.
 func Complies(ctx context.Context, c events.Condition, p events.Project, r events.Rollout) (bool, error) {
 	env, err := configured()
 	if err != nil {
@@ -58,17 +58,12 @@ func Complies(ctx context.Context, c events.Condition, p events.Project, r event
 		return false, err
 	}
 	f := Of(r, time.Time{})
-	out, _, err := program.ContextEval(ctx, map[string]any{
-		"project": project, "environment": own, "service": r.Service, "artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents,
+	f.unasked = true
+	return f.sure(c.That, func(f Facts) (bool, error) {
+		return truth(ctx, program, map[string]any{
+			"project": project, "environment": own, "service": r.Service, "artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents,
+		})
 	})
-	if err != nil {
-		return false, err
-	}
-	holds, ok := out.Value().(bool)
-	if !ok {
-		return false, fmt.Errorf("it made %v, which is neither true nor false", out.Value())
-	}
-	return holds, nil
 }
 
 func written(of any) (out map[string]any, err error) {

@@ -42,3 +42,25 @@ func TestPoliciesOfTheConfiguration(t *testing.T) {
 		}
 	}
 }
+
+// A policy is no way around what a gate would not believe.
+func TestWhatIsNotKnownMakesNoPolicyTrue(t *testing.T) {
+	p := events.DefaultProject("shop")
+	bare := events.Rollout{Environment: p.Environments[0].Name, Service: "api", Artifact: events.ArtifactDetail{ID: "pkg:oci/api@1"}}
+	for _, test := range []struct {
+		that string
+		want bool
+		err  string
+	}{
+		{that: `contents.critical < 1`, err: "not known: contents.critical"},
+		{that: `tests.failed == 0`, err: "not known"},
+		{that: `size(contents.unlicensed) == 0`, err: "contents.licenses, contents.low, contents.medium, contents.unrated, tests"},
+		{that: `contents.critical == -1 || contents.critical < 1`, want: true},
+		{that: `project.project == "shop"`, want: true},
+	} {
+		got, err := Complies(t.Context(), events.Condition{That: test.that}, p, bare)
+		if got != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+			t.Errorf("%s: %v, %v", test.that, got, err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
@@ -13,8 +14,19 @@ import (
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// asksIfKnown is an expression that compares with the −1 that stands for a count which is not known.
-var asksIfKnown = regexp.MustCompile(`[=<>]\s*-\s*1\b|-\s*1\s*[=<>!]`)
+// asksIfKnown finds the counts that an expression compares with the −1 that stands for one which is not known.
+var asksIfKnown = regexp.MustCompile(`\bcontents\.(\w+)\s*[=<>!]=?\s*-\s*1\b|-\s*1\s*[=<>!]=?\s*contents\.(\w+)`)
+
+// sure evaluates an expression. Where something is not known, the worst has to make it true too.
+func (f Facts) sure(text string, evaluate func(Facts) (bool, error)) (bool, error) {
+	holds, err := evaluate(f)
+	if worst, missing := f.worst(text); holds && err == nil && len(missing) > 0 {
+		if sure, err := evaluate(worst); err != nil || !sure {
+			return false, fmt.Errorf("not known: %s", strings.Join(missing, ", "))
+		}
+	}
+	return holds, err
+}
 
 // worst is what may be true of an artifact of which not everything is known, and names what is not.
 func (f Facts) worst(text string) (Facts, []string) {
@@ -23,9 +35,13 @@ func (f Facts) worst(text string) (Facts, []string) {
 		t.Failed, t.Skipped = math.MaxInt64, math.MaxInt64
 		missing = append(missing, "tests")
 	}
+	asked := map[string]bool{}
+	for _, m := range asksIfKnown.FindAllStringSubmatch(text, -1) {
+		asked[m[1]], asked[m[2]] = true, true
+	}
 	c := &f.Contents
 	for name, count := range map[string]*int64{"critical": &c.Critical, "high": &c.High, "medium": &c.Medium, "low": &c.Low, "unrated": &c.Unrated} {
-		if *count < 0 && !asksIfKnown.MatchString(text) {
+		if *count < 0 && !asked[name] {
 			*count = math.MaxInt64
 			missing = append(missing, "contents."+name)
 		}
@@ -34,7 +50,7 @@ func (f Facts) worst(text string) (Facts, []string) {
 		c.Licenses, c.Unlicensed = []string{"not known"}, []string{"not known"}
 		missing = append(missing, "contents.licenses")
 	}
-	if b := &f.Before; b.Requests == 0 {
+	if b := &f.Before; b.Requests == 0 && !f.unasked {
 		b.Errors, b.P99 = 1, math.Inf(1)
 		missing = append(missing, "before")
 	}

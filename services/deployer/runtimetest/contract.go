@@ -14,8 +14,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -26,10 +29,17 @@ type Contract struct {
 	Must bool `json:"must,omitempty"`
 }
 
+// errRefused: what an operation answers to who may see it is not known.
+var errRefused = errors.New("it wants credentials")
+
 // errNotThere: there is nothing to test.
 var errNotThere = errors.New("there is nothing to test")
 
-const mostAnswer = 8 << 20 // bytes of a document or of an answer that are looked at
+const (
+	mostAnswer     = 8 << 20         // bytes of a document or of an answer that are looked at
+	mostOperations = 1000            // that are asked
+	contractTime   = 2 * time.Minute // that all of them may take
+)
 
 type answer struct {
 	status int
@@ -38,7 +48,8 @@ type answer struct {
 	body   []byte
 }
 
-func ask(ctx context.Context, client *http.Client, address string, header http.Header) (answer, error) {
+// ask reads the body of an answer where it is wanted: others may have no end.
+func ask(ctx context.Context, client *http.Client, address string, header http.Header, wanted func(answer) bool) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return answer{}, err
@@ -49,18 +60,28 @@ func ask(ctx context.Context, client *http.Client, address string, header http.H
 		return answer{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
-	if err == nil && len(body) > mostAnswer {
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	got := answer{response.StatusCode, response.Header, media, nil}
+	if !wanted(got) {
+		return got, nil
+	}
+	got.body, err = io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
+	if err == nil && len(got.body) > mostAnswer {
 		err = fmt.Errorf("GET %s answers more than %d bytes", request.URL.Path, mostAnswer)
 	}
-	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	return answer{response.StatusCode, response.Header, media, body}, err
+	return got, err
+}
+
+func (a answer) isJSON() bool {
+	return a.media == "application/json" || strings.HasSuffix(a.media, "+json")
 }
 
 // contract asks each GET operation whose parameters the document gives values for: what others do might change something. An
 // answer has to have a status, a media type and, in JSON, a form that the document names.
 func contract(ctx context.Context, client *http.Client, instance Instance, test Contract, r *Result) error {
-	got, err := ask(ctx, client, instance.URL+test.Path, http.Header{})
+	ctx, cancel := context.WithTimeout(ctx, contractTime)
+	defer cancel()
+	got, err := ask(ctx, client, instance.URL+test.Path, http.Header{}, func(a answer) bool { return a.status == http.StatusOK })
 	if err != nil {
 		return err
 	}
@@ -72,29 +93,43 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		return fmt.Errorf("%s: %s", test.Path, strings.TrimSuffix(err.Error(), ": "+errNotThere.Error()))
 	}
 	var failed failures
-	var tested, skipped int
-	for _, o := range d.operations() {
+	all, err := d.operations()
+	if err != nil {
+		return fmt.Errorf("%s: %w", test.Path, err)
+	}
+	var tested, skipped, refused int
+	for _, o := range all {
 		request, header, err := d.request(o)
 		if err != nil {
 			skipped++
 			continue
 		}
-		tested++
-		got, err := ask(ctx, client, instance.URL+request, header)
+		got, err := ask(ctx, client, instance.URL+request, header, answer.isJSON)
+		if ctx.Err() != nil {
+			return fmt.Errorf("not all of its %d operations answered within %s, %d did", len(all), contractTime, tested)
+		}
 		if err == nil {
 			err = d.check(o, got)
 		}
+		if errors.Is(err, errRefused) {
+			refused++
+			continue
+		}
+		tested++
 		if err != nil {
 			failed.add("GET "+request, err.Error())
 		}
 	}
-	r.Values["tested"], r.Values["skipped"], r.Values["failed"] = float64(tested), float64(skipped), float64(failed.count)
+	r.Values["tested"], r.Values["skipped"], r.Values["failed"], r.Values["refused"] = float64(tested), float64(skipped), float64(failed.count), float64(refused)
 	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
+	if refused > 0 {
+		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
+	}
 	switch {
 	case failed.count > 0:
 		return fmt.Errorf("%d of %d operations answer otherwise than %s says: %s", failed.count, tested, test.Path, failed.text())
 	case tested == 0 && test.Must:
-		return fmt.Errorf("%s has no GET operation that can be asked: give their parameters examples", test.Path)
+		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
 	}
 	return nil
 }
@@ -115,9 +150,9 @@ func openDocument(got answer) (document, error) {
 	}
 	text := got.body
 	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		asJSON, err := yaml.YAMLToJSON(text)
+		asJSON, err := fromYAML(text)
 		if err != nil {
-			return document{}, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+			return document{}, err
 		}
 		text = asJSON
 	}
@@ -133,10 +168,32 @@ func openDocument(got answer) (document, error) {
 	if strings.HasPrefix(version, "3.0") {
 		modern(root)
 	}
+	answered(root)
 	d := document{root: root, compiler: jsonschema.NewCompiler()}
 	d.compiler.DefaultDraft(jsonschema.Draft2020)
 	d.compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
 	return d, d.compiler.AddResource(place, root)
+}
+
+const mostYAML = 1 << 20 // bytes: reading it takes a hundred times as many
+
+// fromYAML takes no aliases: few of them unfold to more than there is memory for.
+func fromYAML(text []byte) ([]byte, error) {
+	if len(text) > mostYAML {
+		return nil, fmt.Errorf("it has %d bytes and is no JSON; in YAML there may be %d: %w", len(text), mostYAML, errNotThere)
+	}
+	parsed, err := parser.ParseBytes(text, 0)
+	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
+		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+	}
+	if len(ast.Filter(ast.AliasType, parsed.Docs[0].Body)) > 0 {
+		return nil, errors.New("aliases of YAML are not taken: write it out")
+	}
+	asJSON, err := yaml.YAMLToJSON(text)
+	if err != nil {
+		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+	}
+	return asJSON, nil
 }
 
 type nothing struct{}
@@ -173,6 +230,28 @@ func modern(node any) {
 	}
 }
 
+// answered takes out of required what is for requests alone.
+func answered(node any) {
+	switch n := node.(type) {
+	case []any:
+		for _, one := range n {
+			answered(one)
+		}
+	case object:
+		for _, one := range n {
+			answered(one)
+		}
+		if all, ok := n["required"].([]any); ok {
+			properties, _ := n["properties"].(object)
+			n["required"] = slices.DeleteFunc(all, func(name any) bool {
+				text, _ := name.(string)
+				p, _ := properties[text].(object)
+				return p["writeOnly"] == true
+			})
+		}
+	}
+}
+
 // at follows refs within the document, from a node that is at a JSON pointer.
 func (d document) at(pointer string, node any) (string, object) {
 	for range 10 {
@@ -204,15 +283,26 @@ type operation struct {
 	item, get     object
 }
 
-func (d document) operations() (all []operation) {
+func (d document) operations() (all []operation, err error) {
 	paths, _ := d.root["paths"].(object)
 	for _, path := range slices.Sorted(maps.Keys(paths)) {
+		if strings.HasPrefix(path, "x-") {
+			continue // somebody's own
+		}
 		pointer, item := d.at(step("/paths", path), paths[path])
-		if get, ok := item["get"].(object); ok {
+		switch get, ok := item["get"].(object); {
+		case !strings.HasPrefix(path, "/"): // behind the address of the service it would make another one
+			return nil, fmt.Errorf("the path %q does not begin with /", path)
+		case item == nil:
+			return nil, fmt.Errorf("what %s refers to is not within the document", path)
+		case ok:
 			all = append(all, operation{path, pointer + "/get", item, get})
 		}
 	}
-	return all
+	if len(all) > mostOperations {
+		return nil, fmt.Errorf("it has %d GET operations; there may be %d", len(all), mostOperations)
+	}
+	return all, nil
 }
 
 // request is the path of an operation with the values that the document gives its parameters.
@@ -269,7 +359,7 @@ func (d document) base(o operation) string {
 			address = strings.ReplaceAll(address, "{"+name+"}", fmt.Sprint(of["default"]))
 		}
 		if u, err := url.Parse(address); err == nil {
-			return strings.TrimSuffix(u.EscapedPath(), "/")
+			return strings.TrimSuffix("/"+strings.TrimPrefix(u.EscapedPath(), "/"), "/")
 		}
 	}
 	return ""
@@ -305,7 +395,7 @@ func (d document) check(o operation, got answer) error {
 	code := fmt.Sprint(got.status)
 	if got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
 		if _, named := responses[code]; !named && d.secured(o) {
-			return nil // as it should be: the test has no credentials
+			return errRefused // as it should be
 		}
 	}
 	key := ""
@@ -319,6 +409,9 @@ func (d document) check(o operation, got answer) error {
 		return fmt.Errorf("answers %d, and it names %s", got.status, strings.Join(slices.Sorted(maps.Keys(responses)), ", "))
 	}
 	pointer, response := d.at(step(o.pointer+"/responses", key), responses[key])
+	if response == nil {
+		return fmt.Errorf("answers %d, and what it refers to for that is not within the document", got.status)
+	}
 	headers, _ := response["headers"].(object)
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		if _, h := d.at("", headers[name]); h["required"] == true && got.header.Get(name) == "" {
@@ -330,16 +423,16 @@ func (d document) check(o operation, got answer) error {
 		return nil
 	}
 	kind, _, _ := strings.Cut(got.media, "/")
-	for name, of := range content {
-		media, _, _ := mime.ParseMediaType(name)
-		if media != got.media && media != kind+"/*" && media != "*/*" {
-			continue
+	for _, as := range []string{got.media, kind + "/*", "*/*"} { // what says most goes first
+		for _, name := range slices.Sorted(maps.Keys(content)) {
+			if media, _, _ := mime.ParseMediaType(name); media != as {
+				continue
+			}
+			if shape, _ := content[name].(object); shape["schema"] == nil || !got.isJSON() {
+				return nil
+			}
+			return d.shaped(step(pointer+"/content", name)+"/schema", got)
 		}
-		shape, ok := of.(object)
-		if _, has := shape["schema"]; !ok || !has || got.media != "application/json" && !strings.HasSuffix(got.media, "+json") {
-			return nil
-		}
-		return d.shaped(step(pointer+"/content", name)+"/schema", got)
 	}
 	return fmt.Errorf("answers %d as %q, and it names %s", got.status, got.media, strings.Join(slices.Sorted(maps.Keys(content)), ", "))
 }

@@ -30,7 +30,7 @@ func TestContractOfAService(t *testing.T) {
 		must, none, passed          bool
 		reason                      string
 	}{
-		{name: "as it says", document: nullable, body: `{"id": 7, "name": null}`, passed: true, reason: "2 operations answer as /openapi.json says, 1 were not asked"},
+		{name: "as it says", document: nullable, body: `{"id": 7, "name": null}`, passed: true, reason: "1 operations answer as /openapi.json says, 1 were not asked: they have no example of a parameter; 1 want credentials"},
 		{name: "a newer version", document: fmt.Sprintf(shopContract, "3.1.0", ""), body: `{"id": 7, "name": null}`, reason: "/name"},
 		{name: "YAML", document: "openapi: 3.0.0\npaths:\n  /api/hidden:\n    get:\n      responses:\n        '200': {description: fine}\n", hidden: 200, passed: true, reason: "1 operations"},
 		{name: "a field is missing", document: nullable, body: `{"name": "x"}`, reason: "GET /api/things/7?lang=de: answers 200 with another body"},
@@ -38,12 +38,12 @@ func TestContractOfAService(t *testing.T) {
 		{name: "no JSON", document: nullable, body: `oops`, reason: "a body that is no JSON"},
 		{name: "another media type", document: nullable, body: `{"id": 7}`, media: "text/html", reason: `as "text/html", and it names application/json`},
 		{name: "a status that is not named", document: nullable, body: `{"id": 7}`, status: 202, reason: "answers 202, and it names 200, 404"},
-		{name: "one that is", document: nullable, status: 404, passed: true, reason: "2 operations"},
+		{name: "one that is", document: nullable, status: 404, passed: true, reason: "1 operations"},
 		{name: "broken", document: nullable, status: 500, reason: "answers 500"},
 		{name: "a header is missing", document: nullable, body: `{"id": 7}`, media: "application/json; v=none", reason: "without the header ETag"},
 		{name: "secured, and open", document: nullable, body: `{"id": 7}`, hidden: 302, reason: "GET /api/hidden: answers 302"},
 		{name: "refs that are elsewhere", document: strings.Replace(nullable, "#/components/schemas/thing", "file:///etc/passwd", 1), body: `{"id": 7}`, reason: "its schema can not be read"},
-		{name: "refs in a circle", document: strings.Replace(nullable, `"#/components/responses/thing"`, `"#/paths/~1things~1{id}/get/responses/200"`, 1), body: `{"id": 7}`, passed: true, reason: "2 operations"},
+		{name: "refs in a circle", document: strings.Replace(nullable, `"#/components/responses/thing"`, `"#/paths/~1things~1{id}/get/responses/200"`, 1), body: `{"id": 7}`, reason: "what it refers to for that is not within the document"},
 		{name: "none, which may be", none: true},
 		{name: "none, which may not be", none: true, must: true, reason: "/openapi.json: it answers 404"},
 		{name: "a page for everything", document: "<html>hello</html>"},
@@ -87,6 +87,69 @@ func TestContractOfAService(t *testing.T) {
 	}
 }
 
+// What a document can say is bounded in where it leads, in time and in memory; what it says is read as the standard has it.
+func TestOddContracts(t *testing.T) {
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("it was led to %s", r.URL) }))
+	defer elsewhere.Close()
+	away := strings.TrimPrefix(elsewhere.URL, "http://")
+	get := func(path, responses string) string {
+		return fmt.Sprintf(`{"openapi": "3.0.3", "security": [{"token": []}], "paths": {%q: {"get": {"responses": %s}}}}`, path, responses)
+	}
+	many := strings.Builder{}
+	for i := range mostOperations + 1 {
+		fmt.Fprintf(&many, `"/%d": {"get": {}}, `, i)
+	}
+	bomb := strings.Builder{}
+	bomb.WriteString("openapi: 3.0.3\na0: &a0 [x]\n")
+	for i := range 9 {
+		fmt.Fprintf(&bomb, "a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 10))
+	}
+	const written = `{"200": {"content": {"application/json": {"schema": {"required": ["id", "secret"], "properties": {"secret": {"writeOnly": true}}}}}}}`
+	for name, test := range map[string]struct {
+		document string
+		passed   bool
+		reason   string
+	}{
+		"a path that is another address":    {get("@"+away+"/x", `{"200": {}}`), false, "does not begin with /"},
+		"a server that is another address":  {`{"servers": [{"url": "@` + away + `"}], ` + get("/x", `{"404": {}}`)[1:], true, "1 operations"},
+		"a path whose item is elsewhere":    {`{"openapi": "3.1.0", "paths": {"/x": {"$ref": "https://example.org/x"}}}`, false, "what /x refers to is not within the document"},
+		"an answer that is elsewhere":       {get("/json", `{"200": {"$ref": "#/components/responses/none"}}`), false, "what it refers to for that is not within the document"},
+		"an answer without an end":          {get("/stream", `{"200": {"content": {"text/event-stream": {}}}}`), true, "1 operations"},
+		"too many operations":               {`{"openapi": "3.1.0", "paths": {` + many.String() + `"/x": {}}}`, false, "it has 1001 GET operations"},
+		"aliases":                           {bomb.String(), false, "aliases of YAML are not taken"},
+		"more YAML than may be":             {"openapi: 3.0.3\n" + strings.Repeat("#\n", mostYAML), false, "in YAML there may be"},
+		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
+		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
+		"what is for requests alone":        {get("/json", written), true, "1 operations"},
+		"what is for requests, and another": {get("/json", strings.ReplaceAll(written, `"id"`, `"uid"`)), false, "uid"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/openapi":
+					fmt.Fprint(w, test.document)
+				case "/json":
+					w.Header().Set("Content-Type", "application/json")
+					fmt.Fprint(w, `{"id": 1}`)
+				case "/stream":
+					w.Header().Set("Content-Type", "text/event-stream")
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+				case "/closed":
+					w.WriteHeader(http.StatusUnauthorized)
+				default:
+					http.NotFound(w, r)
+				}
+			}))
+			defer server.Close()
+			got := Run(t.Context(), Instance{URL: server.URL}, Suite{Contract: &Contract{Path: "/openapi", Must: true}})[0]
+			if got.Passed != test.passed || !strings.Contains(got.Reason, test.reason) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
 func btoi(b bool) int {
 	if b {
 		return 1
@@ -102,7 +165,8 @@ func FuzzContract(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, o := range d.operations() {
+		all, _ := d.operations()
+		for _, o := range all {
 			_, _, _ = d.request(o)
 			_ = d.check(o, answer{200, http.Header{}, "application/json", []byte(body)})
 		}
