@@ -274,6 +274,46 @@ func TestVariablesAreRead(t *testing.T) {
 	}
 }
 
+// What an operator may set, by the table of the documentation, reaches each service that reads it.
+func TestSettingsReachTheirServices(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operate.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := build(t, overlays[0])
+	for _, setting := range []string{"LEMNIS_OSV", "LEMNIS_PUBLIC_URL", "LEMNIS_ALLOW_PRIVATE_SINKS"} {
+		row := regexp.MustCompile("(?m)^\\| `" + setting + "` \\| ([^|]+) \\|").FindSubmatch(text)
+		if row == nil {
+			t.Fatalf("docs/operate.md does not say who reads %s", setting)
+		}
+		for reader := range strings.SplitSeq(string(row[1]), ", ") {
+			if strings.HasPrefix(reader, "`") {
+				continue // a program that no stack runs
+			}
+			if !given(c, reader, setting) {
+				t.Errorf("the %s of the cluster is not given %s", reader, setting)
+			}
+			if got := compose(t, composeFiles[0]).Services[reader].Environment[setting]; got != "${"+setting+":-}" {
+				t.Errorf("compose gives %s of the %s as %v", setting, reader, got)
+			}
+		}
+	}
+}
+
+// given reports whether a workload has a variable out of its ConfigMap.
+func given(c cluster, workload, variable string) bool {
+	for _, w := range c.workloads {
+		for _, one := range w.pod.Spec.Containers {
+			for _, from := range one.EnvFrom {
+				if _, ok := c.configs[from.ConfigMapRef.Name].Data[variable]; ok && w.name == workload {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
 // sources are all Go files of the programs, without tests.
 func sources(t *testing.T) []byte {
 	t.Helper()

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -80,10 +81,10 @@ func TestSealAndOpen(t *testing.T) {
 		if err != nil {
 			t.Fatal(name, err)
 		}
-		got, key, err := attest.Open(t.Context(), envelope.JSON, trusted)
-		if err != nil || key != envelope.Key || got.Commit() != "c0ffee" || !got.Covers("sha256:"+strings.Repeat("cd", 32)) || got.Covers("sha256:"+strings.Repeat("ef", 32)) ||
+		got, by, err := attest.Open(t.Context(), envelope.JSON, trusted)
+		if err != nil || by.Key != envelope.Key || by.Text != envelope.Signature || got.Commit() != "c0ffee" || !got.Covers("sha256:"+strings.Repeat("cd", 32)) || got.Covers("sha256:"+strings.Repeat("ef", 32)) ||
 			got.Byproduct("application/vnd.cyclonedx+json") != "sha256:"+strings.Repeat("ef", 32) {
-			t.Errorf("%s: %+v, %s, %v", name, got, key, err)
+			t.Errorf("%s: %+v, %+v, %v", name, got, by, err)
 		}
 		other := trusted[1:]
 		if name != "ed25519" {
@@ -95,12 +96,38 @@ func TestSealAndOpen(t *testing.T) {
 		}{
 			"no key": {envelope.JSON, nil}, "another key": {envelope.JSON, other}, "no envelope": {[]byte("{"), trusted}, "nothing": {[]byte("{}"), trusted},
 			"another payload": {changed(t, envelope.JSON, "payload", "eyJhIjoxfQ=="), trusted}, "another type": {changed(t, envelope.JSON, "payloadType", "text/plain"), trusted},
-			"no signature": {changed(t, envelope.JSON, "signatures", []any{}), trusted},
+			"many signatures": {changed(t, envelope.JSON, "signatures", slices.Repeat([]any{map[string]any{"sig": envelope.Signature}}, 21)), trusted},
+			"no signature":    {changed(t, envelope.JSON, "signatures", []any{}), trusted},
 		} {
 			if s, _, err := attest.Open(t.Context(), bad.text, bad.keys); !errors.Is(err, attest.ErrSignature) || s.Type != "" {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
+	}
+}
+
+// Others may sign too: told is the signature that counts.
+func TestOneOfSeveralSignatures(t *testing.T) {
+	half, edwards, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := attest.ParsePublic(public(t, half))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := attest.ParsePrivate(private(t, edwards))
+	if err != nil {
+		t.Fatal(err)
+	}
+	envelope, err := signer.Seal(t.Context(), statement())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both := []any{map[string]any{"sig": "c3RyYW5nZXI="}, map[string]any{"sig": envelope.Signature}}
+	_, by, err := attest.Open(t.Context(), changed(t, envelope.JSON, "signatures", both), []attest.Key{key})
+	if err != nil || by != (attest.Signature{Text: envelope.Signature, Key: envelope.Key}) {
+		t.Errorf("%+v, %v", by, err)
 	}
 }
 
@@ -230,8 +257,8 @@ func TestInstallationKey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, by, err := attest.Open(t.Context(), envelope.JSON, keys); err != nil || by != envelope.Key {
-			t.Errorf("%s, %v", by, err)
+		if _, by, err := attest.Open(t.Context(), envelope.JSON, keys); err != nil || by.Key != envelope.Key {
+			t.Errorf("%+v, %v", by, err)
 		}
 	}
 	for name, text := range map[string]string{"": "", "no PEM": "key", "behind a key": string(texts) + "key", "a private one": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {

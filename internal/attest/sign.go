@@ -155,45 +155,48 @@ func (k Key) Verify(_ context.Context, data, signature []byte) error {
 	return nil
 }
 
-// SignatureOf is the first signature in an envelope, base64; empty when there is none.
-func SignatureOf(envelope []byte) string {
-	var e dsse.Envelope
-	if err := json.Unmarshal(envelope, &e); err != nil || len(e.Signatures) == 0 {
-		return ""
-	}
-	return e.Signatures[0].Sig
+// Signature is one that a trusted key made.
+type Signature struct {
+	Text string // base64
+	Key  string // the key's fingerprint
 }
 
 // Origin opens an envelope and holds what it states to an artifact: that it covers all of the digests, and is of the commit (of any, when
 // empty). The error says what is not so.
-func Origin(ctx context.Context, envelope []byte, trusted []Key, commit string, digests ...string) (Statement, string, error) {
-	statement, key, err := Open(ctx, envelope, trusted)
+func Origin(ctx context.Context, envelope []byte, trusted []Key, commit string, digests ...string) (Statement, Signature, error) {
+	statement, by, err := Open(ctx, envelope, trusted)
 	switch {
 	case err != nil:
-		return Statement{}, "", err
+		return Statement{}, Signature{}, err
 	case slices.ContainsFunc(digests, func(digest string) bool { return !statement.Covers(digest) }):
-		return Statement{}, "", errors.New("what is signed is another artifact")
+		return Statement{}, Signature{}, errors.New("what is signed is another artifact")
 	case commit != "" && statement.Commit() != commit:
-		return Statement{}, "", fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), commit)
+		return Statement{}, Signature{}, fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), commit)
 	}
-	return statement, key, nil
+	return statement, by, nil
 }
 
-// Open verifies an envelope with the keys that are trusted, and returns its statement and the fingerprint of the key that
-// signed. The error wraps ErrSignature.
-func Open(ctx context.Context, envelope []byte, trusted []Key) (Statement, string, error) {
-	none := func(err error) (Statement, string, error) {
-		return Statement{}, "", fmt.Errorf("%w: %w", ErrSignature, err)
+// mostSignatures of one envelope: for each the whole payload is hashed, and whoever may push to the registry writes envelopes.
+const mostSignatures = 20
+
+// Open verifies an envelope with the keys that are trusted, and returns its statement and the signature of one of them, whatever
+// else signed it. The error wraps ErrSignature.
+func Open(ctx context.Context, envelope []byte, trusted []Key) (Statement, Signature, error) {
+	none := func(err error) (Statement, Signature, error) {
+		return Statement{}, Signature{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var e dsse.Envelope
 	if err := json.Unmarshal(envelope, &e); err != nil {
 		return none(err)
 	}
 	if e.PayloadType != StatementType {
-		return none(fmt.Errorf("it holds %q", e.PayloadType))
+		return none(fmt.Errorf("it holds %.100q", e.PayloadType))
 	}
 	if len(trusted) == 0 {
 		return none(errors.New("no key is trusted"))
+	}
+	if len(e.Signatures) > mostSignatures {
+		return none(fmt.Errorf("it has %d signatures; %d are looked at", len(e.Signatures), mostSignatures))
 	}
 	verifiers := make([]dsse.Verifier, len(trusted))
 	for i, k := range trusted {
@@ -212,7 +215,7 @@ func Open(ctx context.Context, envelope []byte, trusted []Key) (Statement, strin
 		return none(err)
 	}
 	if s.Type != statementSchema || s.PredicateType != ProvenanceType {
-		return none(fmt.Errorf("it states %q of %q", s.PredicateType, s.Type))
+		return none(fmt.Errorf("it states %.100q of %.100q", s.PredicateType, s.Type))
 	}
-	return s, accepted[0].KeyID, nil
+	return s, Signature{Text: accepted[0].Sig.Sig, Key: accepted[0].KeyID}, nil
 }

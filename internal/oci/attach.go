@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// MaxAttachment is how many bytes the largest attachment has that is fetched.
+// MaxAttachment is how many bytes the largest attachment has, and how many all have together that are fetched at once.
 const MaxAttachment = 64 << 20
 
 // Attachment is what is said of an artifact beside it: a bill of materials, a signature. It is a manifest whose subject is the
@@ -77,8 +77,8 @@ func Attach(ctx context.Context, subject Reference, a Attachment, options ...Opt
 }
 
 // Attached fetches what of one media type is attached to an artifact, in the order of its digests; each is verified to be what
-// its digest says and to have the artifact as its subject (ErrDigest). None is no error. Where more than most are there, the
-// rest is left: whoever may push can attach any number.
+// its digest says and to have the artifact as its subject (ErrDigest). None is no error. Where more than most are there, or
+// more than MaxAttachment bytes, the rest is left: whoever may push can attach anything.
 func Attached(ctx context.Context, subject Reference, mediaType string, most int, options ...Option) ([]Attachment, error) {
 	s := newSettings(options)
 	repo, err := parseRepository(subject.Repository, s)
@@ -101,6 +101,7 @@ func Attached(ctx context.Context, subject Reference, mediaType string, most int
 		return nil, fmt.Errorf("attached: %w", err)
 	}
 	var all []Attachment
+	left := int64(MaxAttachment)
 	for _, d := range index.Manifests {
 		if len(all) == most {
 			break
@@ -123,9 +124,10 @@ func Attached(ctx context.Context, subject Reference, mediaType string, most int
 			return nil, fmt.Errorf("attached: %w: %s is no referrer of %s", ErrDigest, d.Digest, subject.Digest)
 		}
 		layer := m.Layers[0]
-		if layer.Size < 0 || layer.Size > MaxAttachment || !isDigest(layer.Digest) {
-			return nil, fmt.Errorf("attached: %w: an attachment of %d bytes", ErrBadReference, layer.Size)
+		if layer.Size < 0 || layer.Size > left || !isDigest(layer.Digest) {
+			continue
 		}
+		left -= layer.Size
 		var content bytes.Buffer
 		if err := fetch(ctx, client, repo, "blobs", layer.Digest, layer.Size, &content); err != nil {
 			return nil, fmt.Errorf("attached: %w", err)

@@ -200,6 +200,32 @@ func FuzzParsePURL(f *testing.F) {
 	})
 }
 
+// Whoever may push can attach anything: what is large is left, and what is beside it is had.
+func TestAttachedHasABound(t *testing.T) {
+	ctx, kind := t.Context(), "application/x"
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
+	defer server.Close()
+	ref, err := oci.Push(ctx, strings.TrimPrefix(server.URL, "http://")+"/shop/api", executable(t, "api"), oci.Metadata{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half := bytes.Repeat([]byte("x"), oci.MaxAttachment/2)
+	half = half[:len(half):len(half)]
+	for _, content := range [][]byte{append(half, half...), append(half, '1'), append(half, '2'), []byte("small")} {
+		if _, err := oci.Attach(ctx, ref, oci.Attachment{MediaType: kind, Content: content}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := oci.Attached(ctx, ref, kind, 10)
+	total := 0
+	for _, one := range all {
+		total += len(one.Content)
+	}
+	if err != nil || len(all) == 0 || total > oci.MaxAttachment {
+		t.Errorf("%d attachments of %d bytes: %v", len(all), total, err)
+	}
+}
+
 // A registry that takes connections and says nothing, or stops in the middle, is given up.
 func TestARegistryThatHangs(t *testing.T) {
 	ref := oci.Reference{Digest: "sha256:" + strings.Repeat("0", 64)}

@@ -80,25 +80,28 @@ func Pull(ctx context.Context, ref Reference, dir string, options ...Option) (fi
 	return file, nil
 }
 
-// Contents are the digests of what a manifest names, verified: of its configuration and its layers. It may be of an executable or of
-// an image; an index of images names neither.
-func Contents(ctx context.Context, ref Reference, options ...Option) ([]string, error) {
+// Contents are the digests of what a manifest names, verified: of its configuration and its layers. It may be of an executable, which is
+// told beside them, or of an image (nil); an index of images names neither.
+func Contents(ctx context.Context, ref Reference, options ...Option) ([]string, *Artifact, error) {
 	_, _, body, err := manifestOf(ctx, ref, newSettings(options))
 	if err != nil {
-		return nil, fmt.Errorf("contents: %w", err)
+		return nil, nil, fmt.Errorf("contents: %w", err)
 	}
 	var m manifest
 	if err := json.Unmarshal(body, &m); err != nil {
-		return nil, fmt.Errorf("contents: %w: %w", ErrNotExecutable, err)
+		return nil, nil, fmt.Errorf("contents: %w: %w", ErrNotExecutable, err)
 	}
 	if len(m.Layers) == 0 {
-		return nil, fmt.Errorf("contents: %w: no layers", ErrNotExecutable)
+		return nil, nil, fmt.Errorf("contents: %w: no layers", ErrNotExecutable)
 	}
 	all := []string{m.Config.Digest}
 	for _, l := range m.Layers {
 		all = append(all, l.Digest)
 	}
-	return all, nil
+	if executable, err := readManifest(body); err == nil {
+		return all, &executable, nil
+	}
+	return all, nil, nil
 }
 
 func inspect(ctx context.Context, ref Reference, s settings) (name.Repository, *http.Client, Artifact, error) {

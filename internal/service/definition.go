@@ -133,9 +133,9 @@ type Job struct {
 // come from the fact that asked.
 type Report struct {
 	Content   any
-	Key       string // of the aggregate that it is for; the fact's key when empty
-	SubjectID string // subject.id; the key when empty
-	Phase     events.Phase
+	Key       string       // of the aggregate that it is for; the fact's key when empty
+	SubjectID string       // subject.id; the key when empty
+	Phase     events.Phase // that decides on it, of those of the process; the service's own when empty
 	// Once tells apart several results of one type within one attempt (a tick's number).
 	Once string
 }

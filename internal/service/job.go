@@ -12,3 +12,8 @@ import (
 func NewJob(fact events.Event, p events.Project, attempt uint64, report func(context.Context, Report) error) *Job {
 	return &Job{Event: fact, Project: p, Attempt: attempt, Tries: attempt, report: report}
 }
+
+// NewReporter is what a duty reports with. The runtime makes them; a service's tests do too.
+func NewReporter(report func(ctx context.Context, project, chain, once string, r Report) error) *Reporter {
+	return &Reporter{report: report}
+}

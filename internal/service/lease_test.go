@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -179,4 +180,24 @@ func TestACleanStopHandsTheLeaseBack(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// What a duty reports is for the phase that it names, or for its own.
+func TestADutyReportsToAPhase(t *testing.T) {
+	b := newBus(t)
+	done := make(chan error, 1)
+	_, _ = running(t, b.host, Definition{Phase: events.Develop, Duties: []Duty{{Name: "look", Run: func(ctx context.Context, r *Reporter) error {
+		err := r.Report(ctx, "shop", "", "1", Report{Content: events.ChangeAbandoned{}, Key: "7"})
+		done <- errors.Join(err, r.Report(ctx, "shop", "", "1", Report{Content: events.ChangeMerged{}, Key: "7", Phase: events.Integrate}))
+		<-ctx.Done()
+		return nil
+	}}}})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	awaitEvent(t, b.js, "the change's end", "results.shop.develop.>", func(e events.Event) bool { return e.Phase == events.Develop && e.Key == "7" })
+	awaitEvent(t, b.js, "the merge", "results.shop.integrate.>", func(e events.Event) bool {
+		_, merged := e.Content.(events.ChangeMerged)
+		return merged && e.Phase == events.Integrate
+	})
 }

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -34,7 +35,7 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	}
 	e := events.Event{
 		ID: o.id, Source: "/lemnis/" + string(r.phase) + "/" + r.source, Type: typ, Time: r.host.Clock.Now(),
-		Project: o.project, Phase: r.phase, Key: o.Key, Cause: o.cause, Chain: o.chain, Attempt: o.attempt,
+		Project: o.project, Phase: cmp.Or(o.Phase, r.phase), Key: o.Key, Cause: o.cause, Chain: o.chain, Attempt: o.attempt,
 		SubjectID: o.SubjectID, Content: o.Content,
 	}
 	if e.Chain == "" {

@@ -294,14 +294,14 @@ func (t *term) state(f events.Fact, k task) events.Event {
 
 // perform runs a duty again whenever it ends, until the term does.
 func (t *term) perform(ctx context.Context, d Duty) error {
-	r := &Reporter{report: func(ctx context.Context, project, chain, once string, rep Report) error {
+	r := NewReporter(func(ctx context.Context, project, chain, once string, rep Report) error {
 		out := resulter{host: t.host, phase: t.def.Phase, source: d.Name}
 		_, err := out.publish(ctx, outcome{
 			project: project, chain: chain, Report: rep,
 			id: events.FactID(t.host.Stream, 0, d.Name, project, rep.Key+"/"+once, events.TypeOf(rep.Content)),
 		})
 		return err
-	}}
+	})
 	for backoff := t.host.Timing.BackoffMin; ; backoff = min(2*backoff, t.host.Timing.BackoffMax) {
 		began := time.Now()
 		err := protect(func() error { return d.Run(ctx, r) })

@@ -21,6 +21,7 @@ const (
 	adopting        = 30 * time.Second // one look at the registry
 	adoptPatience   = 8                // looks, where the registry does not answer: some minutes, since somebody waits for it
 	mostProvenances = 20               // of one artifact that are looked at: each attempt to build it may have attached one
+	mostRejected    = 4 << 10          // bytes of why: it quotes what whoever may push wrote, and becomes part of an event
 )
 
 // adopt looks at what an outside builder offers: it is stated once the registry has it by its digest, and a key that the project trusts
@@ -42,7 +43,12 @@ func (b *builder) adopt(ctx context.Context, job *service.Job) error {
 		err = fmt.Errorf("given up after %d attempts: %w", job.Tries, err)
 	}
 	if err != nil {
-		return job.Report(ctx, service.Report{SubjectID: subject, Content: events.ArtifactRejected{Claimed: offer.Claimed, Reason: err.Error(), Artifact: offer.Artifact}})
+		reason := err.Error()
+		if len(reason) > mostRejected {
+			reason = reason[:mostRejected] + "…"
+		}
+		reason = strings.ToValidUTF8(reason, "\uFFFD")
+		return job.Report(ctx, service.Report{SubjectID: subject, Content: events.ArtifactRejected{Claimed: offer.Claimed, Reason: reason, Artifact: offer.Artifact}})
 	}
 	r := service.Report{SubjectID: subject}
 	switch offer.Claimed {
@@ -53,7 +59,7 @@ func (b *builder) adopt(ctx context.Context, job *service.Job) error {
 		}
 		r.Content = c
 	case artifact.Signed:
-		r.Content = events.ArtifactSigned{Signature: offer.Signature, Lemnis: confirmed}
+		r.Content = events.ArtifactSigned{Signature: confirmed.Supply.Signature, Lemnis: confirmed} // not the claim's, which nobody looked at
 	case artifact.Published:
 		r.Content = events.ArtifactPublished{SBOM: offer.SBOM, User: offer.User, Lemnis: confirmed}
 	default:
@@ -66,7 +72,7 @@ func (b *builder) adopt(ctx context.Context, job *service.Job) error {
 func (b *builder) confirm(ctx context.Context, p events.Project, a events.ArtifactDetail) (events.ArtifactDetail, error) {
 	keys, err := b.trusted(p)
 	if err != nil {
-		return a, found("%v", err)
+		return a, fmt.Errorf("the keys that are trusted: %w", err)
 	}
 	if len(keys) == 0 {
 		return a, found("no key is configured that could have signed it: name public keys under signing.trusted")
@@ -77,18 +83,18 @@ func (b *builder) confirm(ctx context.Context, p events.Project, a events.Artifa
 	}
 	ctx, cancel := context.WithTimeout(ctx, adopting)
 	defer cancel()
-	within, err := oci.Contents(ctx, ref, b.options.Push...)
+	within, executable, err := oci.Contents(ctx, ref, b.options.Push...)
 	switch {
 	case errors.Is(err, oci.ErrDigest), errors.Is(err, oci.ErrNotFound), errors.Is(err, oci.ErrNotExecutable), errors.Is(err, oci.ErrBadReference):
 		return a, found("the registry does not confirm %s: %v", ref, err)
 	case err != nil:
 		return a, fmt.Errorf("ask the registry for %s: %w", ref, err)
 	}
-	if one, err := oci.Inspect(ctx, ref, b.options.Push...); err == nil {
+	if executable != nil {
 		if a.Digest == ref.Digest {
-			a.Digest = one.Layer // the claim named the manifest alone
+			a.Digest = executable.Layer // the claim named the manifest alone
 		}
-		a.Size = one.Size
+		a.Size = executable.Size
 	}
 	if a.Digest != ref.Digest && !slices.Contains(within, a.Digest) {
 		return a, found("the registry does not confirm %s: it holds %s, not %s", ref, strings.Join(within, ", "), a.Digest)
@@ -99,7 +105,7 @@ func (b *builder) confirm(ctx context.Context, p events.Project, a events.Artifa
 	}
 	reasons := []string{fmt.Sprintf("none of the %d provenances (%s) that are attached to %s is signed by a key that the project trusts", len(attached), attest.ProvenanceMediaType, ref)}
 	for _, one := range attached {
-		statement, key, err := attest.Origin(ctx, one.Content, keys, a.Commit, ref.Digest, a.Digest)
+		statement, by, err := attest.Origin(ctx, one.Content, keys, a.Commit, ref.Digest, a.Digest)
 		if err != nil {
 			reasons = append(reasons, err.Error())
 			continue
@@ -109,8 +115,8 @@ func (b *builder) confirm(ctx context.Context, p events.Project, a events.Artifa
 		if a.Supply != nil {
 			supply = *a.Supply
 		}
-		supply.Signature, supply.Key, supply.Provenance = attest.SignatureOf(one.Content), key, schemeless(oci.Reference{Repository: ref.Repository, Digest: one.Digest}.String())
-		a.Reference, a.Supply = cmp.Or(a.Reference, schemeless(ref.String())), &supply
+		supply.Signature, supply.Key, supply.Provenance = by.Text, by.Key, schemeless(oci.Reference{Repository: ref.Repository, Digest: one.Digest}.String())
+		a.Reference, a.Supply = schemeless(ref.String()), &supply // where it was found: the claim may name another registry, which a deployer without one of its own would ask
 		return a, nil
 	}
 	return a, found("%s", strings.Join(reasons, "; "))

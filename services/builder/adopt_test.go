@@ -86,15 +86,20 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 		outsider outsider
 		refused  string // empty: adopted
 	}{
-		"signed":              {outsider{signer: trusted}, ""},
-		"the manifest alone":  {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { _, d.Digest, _ = strings.Cut(d.Reference, "@") }}, ""},
-		"by its package URL":  {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference = "" }}, ""},
+		"signed":             {outsider{signer: trusted}, ""},
+		"the manifest alone": {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { _, d.Digest, _ = strings.Cut(d.Reference, "@") }}, ""},
+		"by its package URL": {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference = "" }}, ""},
+		"another registry": {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) {
+			d.Reference = "198.51.100.7/" + d.Reference[strings.Index(d.Reference, "/")+1:]
+		}}, ""},
+		"by a tag":            {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference = "198.51.100.7/shop/api:latest" }}, ""},
 		"no commit":           {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "" }}, ""},
 		"not signed":          {outsider{}, "none of the 0 provenances"},
 		"another's key":       {outsider{signer: stranger}, "signed by a key that the project trusts"},
 		"another commit":      {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "beef" }}, "is of commit c0ffee, not beef"},
 		"another is stated":   {outsider{signer: trusted, change: func(b *attest.Build) { b.Executable.Digest["sha256"] = none[7:] }}, "what is signed is another artifact"},
 		"another file":        {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Digest = none }}, "not " + none},
+		"named at length":     {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Digest = strings.Repeat("é", 100_000) }}, "not é"},
 		"not in the registry": {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference = registry + "/shop/api@" + none }}, "does not confirm"},
 		"another project's":   {outsider{signer: trusted, project: "other"}, "is none of the project's"},
 		"nowhere":             {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference, d.ID = "", "pkg:generic/api@1" }}, "says where it is in the registry"},
@@ -111,8 +116,8 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c, ok := got.(events.ArtifactRejected); test.refused != "" && (!ok || !strings.Contains(c.Reason, test.refused) || c.Claimed != artifact.Published) {
-				t.Errorf("%+v", got)
+			if c, ok := got.(events.ArtifactRejected); test.refused != "" && (!ok || !strings.Contains(c.Reason, test.refused) || c.Claimed != artifact.Published || len(c.Reason) > 5000) {
+				t.Errorf("%.5000v", got)
 			}
 			at := strings.TrimPrefix(registry, "http://") + "/shop/api@sha256:"
 			if c, ok := got.(events.ArtifactPublished); test.refused == "" &&
@@ -121,6 +126,46 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// What is stated of a signature is the one that was looked at, whatever the claim says.
+func TestASignatureThatIsClaimed(t *testing.T) {
+	t.Parallel()
+	registry, secrets := ociRegistry(t), t.TempDir()
+	signer, err := attest.ProjectKey(secrets, "shop", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
+	offer.Claimed, offer.Signature = artifact.Signed, "c3RyYW5nZXI="
+	p := project(emptyOrigin(t))
+	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	got, err := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p).work(t, "adopt", "a", 1, offer)
+	if c, ok := got.(events.ArtifactSigned); err != nil || !ok || c.Signature == offer.Signature || c.Signature != c.Lemnis.Supply.Signature {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A key may be put there after the project has named it: as long as it can not be read, nobody can say that it did not sign.
+func TestAKeyThatIsNotThereYet(t *testing.T) {
+	t.Parallel()
+	registry, secrets := ociRegistry(t), t.TempDir()
+	signer, err := attest.ProjectKey(secrets, "shop", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
+	p := project(emptyOrigin(t))
+	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	p.Signing = &events.Signing{Trusted: []string{"secret:ci.pub"}}
+	s := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p)
+	if got, err := s.work(t, "adopt", "a", 1, offer); err == nil || got != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	got, err := s.work(t, "adopt", "a", 50, offer)
+	if c, ok := got.(events.ArtifactRejected); err != nil || !ok || !strings.Contains(c.Reason, "ci.pub") {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -166,3 +166,19 @@ func TestModulesHaveABound(t *testing.T) {
 		t.Errorf("%d, %v", len(made.Materials), many.supply.Missing)
 	}
 }
+
+// Tests name themselves, and any number of them may be in quarantine at once: what a fact lists of them has a bound.
+func TestTestsThatDoNotCountAreListedWithABound(t *testing.T) {
+	t.Parallel()
+	names := make([]string, mostListed+7)
+	for i := range names {
+		names[i] = strings.Repeat("é", mostText)
+	}
+	got := listed(names)
+	if len(got) != mostListed+1 || got[mostListed] != "and 7 more" || len(got[0]) > mostText+len("…") {
+		t.Errorf("%d, the first of %d bytes, the last %q", len(got), len(got[0]), got[len(got)-1])
+	}
+	if few := listed([]string{"a"}); len(few) != 1 || few[0] != "a" || listed(nil) != nil {
+		t.Errorf("%q", few)
+	}
+}

@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -47,8 +48,9 @@ type Options struct {
 	Cache   *stepcache.Store // shares what steps left with builders on other data; nil: nobody does
 	Private []string         // further files and folders that no step may read: credentials
 
-	Allow  outward.Allowed // ranges of addresses, closed to forges otherwise, that their APIs may have
-	Public string          // where people find the installation, which forges are told; empty: nowhere
+	Allow   outward.Allowed // ranges of addresses, closed to forges otherwise, that their APIs may have
+	Listing time.Duration   // between two looks at the changes that are open at a forge; a minute when zero
+	Public  string          // where people find the installation, which forges are told; empty: nowhere
 
 	Isolation executor.Isolation // of the steps of a pipeline; executor.Auto when empty
 
@@ -84,9 +86,10 @@ func New(o Options) []service.Definition {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), standings: newStandings(), teller: newTeller(o), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
+	b := &builder{options: o, workshop: newWorkshop(o.Data), rounds: newRounds(), standings: newStandings(), teller: newTeller(o), proposals: newProposals(), runs: newRuns(), tests: newTests(), host: executor.NewProcess(o.Isolation),
 		engine: executor.NewDocker(filepath.Join(o.Data, "engine")), sharer: sharer{log: o.Log}}
 	b.sweep()
+	reads := &lister{builder: b, every: cmp.Or(o.Listing, listEvery)}
 	return []service.Definition{
 		{
 			Phase: events.Develop,
@@ -98,6 +101,8 @@ func New(o Options) []service.Definition {
 				service.Of(service.Rules[loop.State]{Kind: loop.Kind, Version: loop.Version, Takes: loop.Takes,
 					Route: loop.Route, Evolve: loop.Evolve, Decide: loop.Decide}),
 			},
+			Duties:      []service.Duty{{Name: "listing", Run: reads.run}},
+			Projections: []service.Projection{{Name: "proposals", On: proposalTypes, Apply: b.proposals.apply, Save: b.proposals.save, Load: b.proposals.load}},
 		},
 		{
 			Phase: events.Integrate,
@@ -167,6 +172,7 @@ type builder struct {
 
 	standings *standings
 	teller    *teller
+	proposals *proposals
 
 	tests   *tests
 	tips    tips              // what fails on master copies

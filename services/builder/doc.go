@@ -10,7 +10,8 @@
 // its queue several slots, the aggregate queue plans trains of changes: the effect survey finds what a
 // change touches, pipeline tests trains, and land moves the master copy to the end of one. Where an
 // outside tool owns integrate, the effect adopt looks at the artifacts that it offers: they are stated
-// once the registry confirms them and a key that is configured signed them. The effect status tells forges.
+// once the registry confirms them and a key that is configured signed them. The effect status tells forges,
+// and the duty listing asks them: what is new among the changes that are open there it reports as their webhooks claim it.
 //
 // Effects happen at least once. Each can be ended at any moment and done again: a merge commit is
 // the same whoever makes it, a merge that happened is recognised in the master copy's history, and
@@ -19,5 +20,5 @@
 //
 // What the service does not do yet:
 //   - Code owners, pair programming and red-green evidence are not looked at.
-//   - Open changes are not read from a forge's API: a forge that can not send webhooks has to be spoken for.
+//   - Of changes at forges only heads, words and ends are listed: reviews come by webhook, or are claimed.
 package builder

@@ -22,7 +22,7 @@ import (
 const (
 	// mostFound is how many vulnerabilities a fact lists; all are counted.
 	mostFound = 50
-	// mostListed is how many licences, things without one, and things that are missing a fact lists; the bill has all.
+	// mostListed is how many licences, things without one, things that are missing, and tests that do not count a fact lists; the bill has all.
 	mostListed = 200
 	// mostModules is how many modules of an artifact are looked up and stand in its provenance: an image's programs may name any.
 	mostModules = 10_000
@@ -187,6 +187,21 @@ func bound(s *events.Supply) {
 	if more := len(s.Unlicensed) - mostListed; more > 0 {
 		s.Unlicensed = append(s.Unlicensed[:mostListed:mostListed], fmt.Sprintf("and %d more", more))
 	}
+}
+
+// listed are names as a fact has them.
+func listed(names []string) []string {
+	more := len(names) - mostListed
+	if more > 0 {
+		names = names[:mostListed:mostListed]
+	}
+	for i, name := range names {
+		names[i] = shortened(name)
+	}
+	if more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return names
 }
 
 func shortened(text string) string {

@@ -101,8 +101,8 @@ func TestProjectSignsWithItsOwnKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	statement, by, err := attest.Open(t.Context(), attached[0].Content, trusted)
-	if err != nil || by != made.Supply.Key || !statement.Covers(digest) || !statement.Covers(made.Digest) || statement.Commit() != o.head(t, "main") {
-		t.Errorf("%+v, %s, %v", statement, by, err)
+	if err != nil || by.Key != made.Supply.Key || !statement.Covers(digest) || !statement.Covers(made.Digest) || statement.Commit() != o.head(t, "main") {
+		t.Errorf("%+v, %+v, %v", statement, by, err)
 	}
 	if _, err := os.Stat(filepath.Join(secrets, "shop", "signing.key")); err == nil {
 		t.Error("another key was made")

@@ -169,6 +169,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 			evidence.Quarantined = append(evidence.Quarantined, test)
 		}
 	}
+	evidence.RedBefore, evidence.Quarantined = listed(evidence.RedBefore), listed(evidence.Quarantined)
 	if report.Unisolated != "" {
 		b.exposed.Do(func() {
 			b.options.Log("steps of pipelines are NOT kept apart from this machine: they run with the builder's rights and see its files and credentials; "+

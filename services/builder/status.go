@@ -227,6 +227,11 @@ func (d *desk) end(ctx context.Context, err error) error {
 		d.failed = 0
 		return err
 	}
+	return events.Retry(d.fault(err)+spread(time.Second), err)
+}
+
+// fault notes that the forge is away or busy, and says for how long it is left alone.
+func (d *desk) fault(err error) time.Duration {
 	d.failed++
 	after := min(time.Second<<min(d.failed-1, 16), mostRest)
 	var busy *forge.Busy
@@ -234,7 +239,7 @@ func (d *desk) end(ctx context.Context, err error) error {
 		after = max(busy.After, after)
 	}
 	d.rest, d.why = time.Now().Add(after), err
-	return events.Retry(after+spread(time.Second), err)
+	return after
 }
 
 // unfinished is nil where the work was done before it was stopped.

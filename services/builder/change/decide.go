@@ -21,6 +21,10 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 			return events.Fact{Content: e.Content, SubjectID: e.SubjectID}, true
 		}
 		return claim(key, s, p, e)
+	case events.Result:
+		if p.Runs(events.Develop) {
+			return listed(key, s, p, e)
+		}
 	case events.Stated:
 		if p.Runs(events.Develop) {
 			return judge(key, s, p, e)
@@ -52,6 +56,16 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		return events.Fact{Content: c}, true
 	}
 	return events.Refuse(e, fmt.Sprintf("%s is decided here, from the reviews of a change; it cannot be claimed", e.Type.Short()))
+}
+
+// listed meets what the API of a forge says of the change, which is what its webhook claims. Nobody waits for an answer: what is known already, or
+// may not be, comes to nothing.
+func listed(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
+	f, ok := claim(key, s, p, e)
+	if _, refused := f.Content.(events.ClaimRefused); refused {
+		return events.Fact{}, false
+	}
+	return f, ok
 }
 
 func create(key string, s State, p events.Project, e events.Event, c events.ChangeCreated) (events.Fact, bool) {
@@ -113,13 +127,15 @@ func update(s State, e events.Event, c events.ChangeUpdated) (events.Fact, bool)
 		Title: cmp.Or(d.Title, old.Title), Branch: cmp.Or(d.Branch, old.Branch), Ref: cmp.Or(d.Ref, old.Ref), Head: cmp.Or(d.Head, old.Head),
 		Item: cmp.Or(d.Item, old.Item), URL: cmp.Or(d.URL, old.URL),
 	}
-	if next == old {
+	// A list says a head and not who pushed it; a webhook that comes after it does, and who pushed can not review.
+	pushed := named != "" && d.Head == old.Head && events.SpeaksForOthers(e.Principal) && !slices.Contains(s.Authors, person(named))
+	if next == old && !pushed {
 		return events.Refuse(e, "the change stands like that already")
 	}
 	if reason := cmp.Or(badHead(next.Head), badRef(next.Ref)); reason != "" {
 		return events.Refuse(e, reason)
 	}
-	if next.Head != old.Head {
+	if next.Head != old.Head || pushed {
 		next.Author = author // of the new head: Evolve keeps who proposed the change
 	}
 	c.Lemnis, c.Repository = next, &events.Reference{ID: next.Repository}

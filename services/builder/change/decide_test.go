@@ -37,9 +37,12 @@ func updated(d events.ChangeDetail) events.ChangeUpdated { return events.ChangeU
 func TestDecide(t *testing.T) {
 	next := detail
 	next.Head, next.Author = head(2), "bo"
+	moved := detail // as a list says it
+	moved.Head = next.Head
 	cases := map[string]struct {
 		given     []any
 		claim     any // or
+		listed    any // what a forge's API said
 		step      any // an own fact
 		approvals int // 1 when zero, none when negative
 		outside   bool
@@ -94,8 +97,13 @@ func TestDecide(t *testing.T) {
 			got, ok := c.(events.ChangeUpdated)
 			return ok && got.Lemnis == next
 		}},
-		"verified is not claimed": {given: []any{created(detail)}, claim: events.ChangeVerified{}, refused: "cannot be claimed"},
-		"outside, verified is":    {outside: true, claim: events.ChangeVerified{ID: "7"}, check: func(c any) bool { return c.(events.ChangeVerified).ID == "7" }},
+		"who pushed what was listed": {given: []any{created(detail), updated(moved)}, claim: updated(next),
+			check: func(c any) bool { return c.(events.ChangeUpdated).Lemnis == next }},
+		"who pushed what was listed, again":         {given: []any{created(detail), updated(next)}, claim: updated(next), refused: "already"},
+		"review by who pushed what was listed":      {given: []any{created(detail), updated(moved), updated(next)}, claim: reviewed("bo", events.Approved, 2), refused: "is an author"},
+		"approved by who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), updated(next)}, step: updated(next)},
+		"verified is not claimed":                   {given: []any{created(detail)}, claim: events.ChangeVerified{}, refused: "cannot be claimed"},
+		"outside, verified is":                      {outside: true, claim: events.ChangeVerified{ID: "7"}, check: func(c any) bool { return c.(events.ChangeVerified).ID == "7" }},
 
 		"approved": {given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1), check: func(c any) bool {
 			got, ok := c.(events.ChangeVerified)
@@ -117,7 +125,15 @@ func TestDecide(t *testing.T) {
 			}},
 		"the latest word counts": {given: []any{created(detail), reviewed("bo", events.ChangesRequested, 1), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1),
 			check: func(c any) bool { _, ok := c.(events.ChangeVerified); return ok }},
-		"outside, nothing follows": {outside: true, given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1)},
+		"listed":            {listed: created(detail), check: func(c any) bool { return c.(events.ChangeCreated).Lemnis == detail }},
+		"listed, and known": {given: []any{created(detail)}, listed: created(detail)},
+		"listed with a new head": {given: []any{created(detail)}, listed: updated(events.ChangeDetail{Repository: "api", Head: head(2)}),
+			check: func(c any) bool { d := c.(events.ChangeUpdated).Lemnis; return d.Head == head(2) && d.Author == "Ann" }},
+		"listed as closed":           {given: []any{created(detail)}, listed: events.ChangeAbandoned{}, check: func(c any) bool { return c.(events.ChangeAbandoned).Repository.ID == "api" }},
+		"listed as closed, again":    {given: []any{created(detail), events.ChangeAbandoned{}}, listed: events.ChangeAbandoned{}},
+		"verified is not listed":     {given: []any{created(detail)}, listed: events.ChangeVerified{ID: "7"}},
+		"outside, nothing is listed": {outside: true, listed: created(detail)},
+		"outside, nothing follows":   {outside: true, given: []any{created(detail), reviewed("bo", events.Approved, 1)}, step: reviewed("bo", events.Approved, 1)},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -135,6 +151,9 @@ func TestDecide(t *testing.T) {
 			e := events.Event{ID: "e", Kind: events.Stated, Phase: events.Develop, Key: "7", SubjectID: "7", Content: c.step, Principal: "local"}
 			if c.claim != nil {
 				e.Kind, e.Content = events.Claim, c.claim
+			}
+			if c.listed != nil {
+				e.Kind, e.Content, e.Principal = events.Result, c.listed, ""
 			}
 			e.Type = events.TypeOf(e.Content)
 			if keys := Route(p, e); !slices.Equal(keys, []string{"7"}) {

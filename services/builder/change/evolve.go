@@ -54,6 +54,7 @@ func Evolve(s State, fact events.Event) State {
 func (s State) update(d events.ChangeDetail) State {
 	if author := person(d.Author); author != "" && !slices.Contains(s.Authors, author) {
 		s.Authors = append(slices.Clone(s.Authors), author)
+		s.Opinions = slices.DeleteFunc(slices.Clone(s.Opinions), func(o Opinion) bool { return o.Reviewer == author })
 	}
 	if d.Head != s.Detail.Head {
 		s.Opinions = nil

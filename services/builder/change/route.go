@@ -25,7 +25,7 @@ func Route(_ events.Project, e events.Event) []string {
 	case events.ChangeCreated, events.ChangeUpdated, events.ChangeReviewed:
 		return []string{e.Key}
 	case events.ChangeAbandoned, events.ChangeVerified, events.ChangeRejected:
-		if e.Kind == events.Claim {
+		if e.Kind != events.Stated {
 			return []string{e.Key}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lemnis/lemnis/services/builder/coverage"
 )
@@ -166,6 +167,23 @@ func TestReportsHaveABound(t *testing.T) {
 	}
 	if _, err := coverage.Read(strings.NewReader(b.String()), "."); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A name is as long as a report says: to look for it takes no longer than to read it.
+func TestALongNameIsLookedForAtOnce(t *testing.T) {
+	p := read(t, "SF:"+strings.Repeat("a/", 1<<18)+"b.js\nDA:1,1\n")
+	tree := []string{"a/b.js"}
+	for n := range 100 {
+		tree = append(tree, fmt.Sprintf("%d.js", n))
+	}
+	began := time.Now()
+	located := p.Located(tree)
+	if got := located.Files(); !slices.Equal(got, []string{"a/b.js"}) {
+		t.Errorf("%q", got)
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %s", took)
 	}
 }
 

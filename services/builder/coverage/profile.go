@@ -154,10 +154,13 @@ func (p place) in(tree map[string]bool) string {
 	return longest(name, 0, tree)
 }
 
+// longestPath of a file in a tree, in bytes. Longer ends of names need not be looked up, each of which would be read as a whole for that.
+const longestPath = 4096
+
 // longest is the longest end of a name that a tree has, and that is longer than least.
 func longest(name string, least int, tree map[string]bool) string {
 	for len(name) > least {
-		if tree[name] {
+		if len(name) <= longestPath && tree[name] {
 			return name
 		}
 		_, rest, more := strings.Cut(name, "/")

@@ -12,10 +12,7 @@ import (
 // Decide says what an event makes of the change's entry in the queue.
 func Decide(key string, s State, p events.Project, e events.Event) (events.Fact, bool) {
 	if !p.Runs(events.Integrate) {
-		if e.Kind == events.Claim {
-			return adopt(key, e)
-		}
-		return events.Fact{}, false
+		return outside(key, s, e)
 	}
 	switch e.Kind {
 	case events.Claim:
@@ -24,6 +21,19 @@ func Decide(key string, s State, p events.Project, e events.Event) (events.Fact,
 		return result(s, p, e)
 	}
 	return step(key, s, p, e)
+}
+
+// outside meets what is said of a change that is merged elsewhere: by a claim, or by the API of its forge. Both may say that it is merged.
+func outside(key string, s State, e events.Event) (events.Fact, bool) {
+	c, merged := e.Content.(events.ChangeMerged)
+	again := merged && s.Stage == Merged && s.Merge.Head == c.Lemnis.Head && s.Merge.Commit == c.Lemnis.Commit
+	switch {
+	case e.Kind == events.Claim && again:
+		return events.Refuse(e, fmt.Sprintf("change %q is merged already", key))
+	case e.Kind == events.Claim, merged && !again && e.Kind == events.Result && c.Lemnis.Round == 0: // no late word of the queue that was here
+		return adopt(key, e)
+	}
+	return events.Fact{}, false
 }
 
 // adopt takes over what the outside tool that owns the phase says.

@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -131,5 +132,32 @@ func TestDecide(t *testing.T) {
 				t.Fatalf("for an outside owner: decided %v %+v", ok, got.Content)
 			}
 		})
+	}
+}
+
+// Where another tool merges, its forge says so by a webhook or its list, and it is stated once.
+func TestMergedElsewhere(t *testing.T) {
+	p := shop()
+	p.Owners = map[events.Phase]string{events.Integrate: "github"}
+	said := func(kind events.Kind, commit string) events.Event {
+		return events.Event{ID: "e", Kind: kind, Phase: events.Integrate, Key: "7", SubjectID: "7", Type: events.TypeOf(events.ChangeMerged{}),
+			Content: events.ChangeMerged{Repository: &events.Reference{ID: "api"}, Lemnis: events.MergeDetail{Head: "h1", Commit: commit}}}
+	}
+	for _, kind := range []events.Kind{events.Claim, events.Result} {
+		f, ok := Decide("7", State{}, p, said(kind, "c1"))
+		c, is := f.Content.(events.ChangeMerged)
+		if !ok || !is || c.Lemnis.Change != "7" || c.Lemnis.Repository != "api" {
+			t.Fatalf("%s: %v %+v", kind, ok, f.Content)
+		}
+		s := Evolve(State{}, events.Event{Content: f.Content})
+		if f, ok := Decide("7", s, p, said(events.Result, "c1")); ok {
+			t.Errorf("%s, then listed: %+v", kind, f.Content)
+		}
+		if f, _ := Decide("7", s, p, said(events.Claim, "c1")); !strings.Contains(fmt.Sprint(f.Content), "merged already") {
+			t.Errorf("%s, then claimed: %+v", kind, f.Content)
+		}
+		if f, ok := Decide("7", s, p, said(events.Claim, "c2")); !ok {
+			t.Errorf("%s, then another commit: %+v", kind, f.Content)
+		}
 	}
 }

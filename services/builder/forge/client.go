@@ -47,10 +47,10 @@ func NewClient(open outward.Allowed) *Client {
 	return &Client{http: &http.Client{
 		Timeout:   patience,
 		Transport: outward.Transport(open),
-		// A repository that was renamed is elsewhere on its host. A token is told to no other, and a status is no GET.
+		// A repository that was renamed is elsewhere on its host. A token is told to no other, and what is told is not made a question.
 		CheckRedirect: func(to *http.Request, via []*http.Request) error {
 			from := via[0].URL
-			if to.Method != http.MethodPost || to.URL.Scheme != from.Scheme || to.URL.Host != from.Host || len(via) > hops {
+			if to.Method != via[0].Method || to.URL.Scheme != from.Scheme || to.URL.Host != from.Host || len(via) > hops {
 				return http.ErrUseLastResponse
 			}
 			return nil
@@ -61,46 +61,68 @@ func NewClient(open outward.Allowed) *Client {
 // Tell sets the status of a commit. The error is a [Refusal] where it is of no use to try again, a [Busy] where the forge says when to, and
 // another where it may help at any time. None of them holds the token.
 func (c *Client) Tell(ctx context.Context, p Place, token string, s Status) error {
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return &Refusal{Reason: "the token is not one word on one line", Token: true}
-	}
 	r, err := p.request(token, s)
 	if err != nil {
-		return &Refusal{Reason: err.Error()}
+		return refusal(err)
 	}
-	response, err := c.http.Do(r.WithContext(ctx))
+	response, err := c.do(ctx, p, r)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		if errors.Is(err, outward.ErrClosed) {
-			return &Refusal{Reason: fmt.Sprintf("%s: %v", p.Host(), err)}
-		}
-		return fmt.Errorf("%s can not be reached: %w", p.Host(), err)
+		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, _ := io.ReadAll(io.LimitReader(response.Body, heard)) // of one that breaks off the status counts
-	return p.judge(response, said(body, token), time.Now())
+	return p.judge(response, token, telling)
 }
 
+// do sends a request. Its error is no answer.
+func (c *Client) do(ctx context.Context, p Place, r *http.Request) (*http.Response, error) {
+	response, err := c.http.Do(r.WithContext(ctx))
+	if err == nil {
+		return response, nil
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	if errors.Is(err, outward.ErrClosed) {
+		return nil, &Refusal{Reason: fmt.Sprintf("%s: %v", p.Host(), err)}
+	}
+	return nil, fmt.Errorf("%s can not be reached: %w", p.Host(), err)
+}
+
+// refusal is an error of a request that can not be made.
+func refusal(err error) error {
+	var no *Refusal
+	if errors.As(err, &no) {
+		return no
+	}
+	return &Refusal{Reason: err.Error()}
+}
+
+// asked is what a forge was asked for, and what a no to it may mean.
+type asked struct{ what, forbidden, missing string }
+
+var telling = asked{"the status of a commit", "the token may not set the status of commits there", "the token does not see the repository, or there is no such commit"}
+
 // judge says what an answer means.
-func (p Place) judge(response *http.Response, words string, now time.Time) error {
+func (p Place) judge(response *http.Response, token string, a asked) error {
 	status := response.StatusCode
-	reason := fmt.Sprintf("%s answers %d to the status of a commit of %s", p.Host(), status, p.path)
+	if status < 300 {
+		return nil
+	}
+	body, _ := io.ReadAll(io.LimitReader(response.Body, heard)) // of one that breaks off the status counts
+	words := said(body, token)
+	reason := fmt.Sprintf("%s answers %d to %s of %s", p.Host(), status, a.what, p.path)
 	if words != "" {
 		reason += ": " + words
 	}
-	after, limited := pause(response.Header, now)
+	after, limited := pause(response.Header, time.Now())
 	switch {
-	case status < 300:
-		return nil
 	case status < 400:
 		to := "nowhere"
 		if u, err := response.Location(); err == nil {
 			to = u.Host
 		}
-		return &Refusal{Reason: fmt.Sprintf("%s sends the status of a commit of %s on to %s (%d), which is not followed; mend the address", p.Host(), p.path, to, status)}
+		return &Refusal{Reason: fmt.Sprintf("%s sends %s of %s on to %s (%d), which is not followed; mend the address", p.Host(), a.what, p.path, to, status)}
 	case status == http.StatusTooManyRequests, status == http.StatusForbidden && (limited || scolds(words)):
 		if after == 0 && p.kind == events.ForgeGitHub {
 			after = scolded
@@ -116,9 +138,9 @@ func (p Place) judge(response *http.Response, words string, now time.Time) error
 	case status == http.StatusUnauthorized:
 		return &Refusal{Reason: reason + "; the token is none, or is no more", Token: true}
 	case status == http.StatusForbidden:
-		return &Refusal{Reason: reason + "; the token may not set the status of commits there"}
+		return &Refusal{Reason: reason + "; " + a.forbidden}
 	case status == http.StatusNotFound:
-		return &Refusal{Reason: reason + "; the token does not see the repository, or there is no such commit"}
+		return &Refusal{Reason: reason + "; " + a.missing}
 	}
 	return &Refusal{Reason: reason}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -95,13 +96,24 @@ func (p Place) request(token string, s Status) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := http.NewRequest(http.MethodPost, p.API()+d.project(p.path)+"/statuses/"+s.Commit, bytes.NewReader(body)) //nolint:noctx // Tell gives it one
+	r, err := p.ask(http.MethodPost, d.project(p.path)+"/statuses/"+s.Commit, token, bytes.NewReader(body))
+	if err == nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	return r, err
+}
+
+// ask is a request of the API.
+func (p Place) ask(method, path, token string, body io.Reader) (*http.Request, error) {
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return nil, &Refusal{Reason: "the token is not one word on one line", Token: true}
+	}
+	r, err := http.NewRequest(method, p.API()+path, body) //nolint:noctx // do gives it one
 	if err != nil {
 		return nil, errors.New("the address of the API is none")
 	}
-	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("User-Agent", "lemnis")
-	d.prove(r.Header, token)
+	dialects[p.kind].prove(r.Header, token)
 	return r, nil
 }
 

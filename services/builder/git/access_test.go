@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lemnis/lemnis/services/builder/git"
@@ -35,8 +36,10 @@ func says(secret string) git.Secret { return func() (string, error) { return sec
 
 func TestOriginThatAsksForAPassword(t *testing.T) {
 	f := newFixture(t)
-	password := "hunter2 'and' $more"
-	url := forge(t, f.dir, func(user, given string) bool { return user == "ann" && given == password })
+	const password = "hunter2 'and' $more"
+	var known atomic.Value // the password of today
+	known.Store(password)
+	url := forge(t, f.dir, func(user, given string) bool { return user == "ann" && given == known.Load() })
 	mirror := filepath.Join(t.TempDir(), "mirror.git")
 	if _, err := git.Open(t.Context(), mirror, url); err == nil {
 		t.Fatal("without a secret it is open")
@@ -65,7 +68,7 @@ func TestOriginThatAsksForAPassword(t *testing.T) {
 	if found {
 		t.Error("the mirror's files have the password")
 	}
-	password = "hunter3"
+	known.Store("hunter3")
 	if _, err := r.Head(t.Context(), "main"); err == nil {
 		t.Error("the old password is taken")
 	}

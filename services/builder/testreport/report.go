@@ -37,9 +37,12 @@ const Package = "package"
 
 const (
 	longestReason = 2000
-	mostCases     = 500_000 // of one report
-	mostDepth     = 100     // of levels of TAP within one another
+	mostCases     = 500_000   // of one report
+	mostDepth     = 100       // of levels of TAP within one another
+	longestNames  = 256 << 20 // bytes of the names of cases of TAP, with those that they are within
 )
+
+var errLong = fmt.Errorf("the names of its test cases, with those that they are within, have more than %d bytes", longestNames)
 
 var errMany = fmt.Errorf("more than %d test cases", mostCases)
 

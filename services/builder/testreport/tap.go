@@ -44,11 +44,12 @@ type tapReader struct {
 	point  int // how deep the test point stands that the line before was; -1: it was none
 	bailed bool
 	count  int
+	long   int      // bytes that names may still get from the levels around them
 	opened []string // names of test points whose levels come behind them, in braces, by depth; empty: of none
 }
 
 func readTAP(in io.Reader) ([]Case, error) {
-	r := &tapReader{levels: []*tapLevel{{planned: -1}}, yaml: -1, point: -1}
+	r := &tapReader{levels: []*tapLevel{{planned: -1}}, yaml: -1, point: -1, long: longestNames}
 	if err := lines.Each(in, r.line); err != nil {
 		return nil, err
 	}
@@ -56,8 +57,14 @@ func readTAP(in io.Reader) ([]Case, error) {
 		r.close("")
 	}
 	top := r.levels[0]
+	if r.long < 0 {
+		return nil, errLong
+	}
 	if !r.bailed {
 		top.keepPlan()
+		if top.planned < 0 {
+			top.cases = append(top.cases, Case{Name: "plan", Outcome: Failed, Reason: "no plan came, as 1..N: the program may have ended before it was done"})
+		}
 	}
 	return top.cases, nil
 }
@@ -89,6 +96,9 @@ func (r *tapReader) line(line string) error {
 		r.levels[0].cases = append(r.levels[0].cases, Case{Name: "Bail out!", Outcome: Failed, Reason: shortened(reason)})
 		r.bailed = true
 		return nil
+	}
+	if r.long < 0 {
+		return errLong
 	}
 	r.yaml = -1 // a block that was not ended
 	plan, point := tapPlan.FindStringSubmatch(text), tapPoint.FindStringSubmatch(text)
@@ -131,6 +141,9 @@ func (r *tapReader) close(name string) {
 	last.keepPlan()
 	around := r.levels[len(r.levels)-1]
 	for _, c := range last.cases {
+		if r.long -= len(name) + len(c.Name); r.long < 0 { // a long name around many
+			return
+		}
 		if name != "" {
 			c.Name = name + "/" + c.Name
 		}

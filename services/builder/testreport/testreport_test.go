@@ -156,6 +156,7 @@ not ok 1 - cart
 `, []string{"cart/adds: pass", "cart/removes/the last one: fail", "cart/removes: fail", "cart: fail"}},
 		"tap, fewer than planned": {"1..3\nok 1 - a\nok 2 - b\n", []string{"a: pass", "b: pass", `plan: fail "3 planned, 2 came"`}},
 		"tap, all skipped":        {"1..0 # SKIP no database\n", nil},
+		"tap, cut off":            {"TAP version 13\nok 1 - a\n", []string{"a: pass", `plan: fail "no plan came, as 1..N: the program may have ended before it was done"`}},
 		"tap, given up":           {"1..3\nok 1 - a\nBail out! no database\nok 2 - b\n", []string{"a: pass", `Bail out!: fail "no database"`}},
 	} {
 		cases, err := testreport.Read(strings.NewReader(c.text), nil)
@@ -284,4 +285,13 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A long name around many cases is not written out for each of them.
+func TestNamesOfTAPHaveABound(t *testing.T) {
+	t.Parallel()
+	text := "TAP version 14\n" + strings.Repeat("    ok 1\n", 2000) + "ok 1 - " + strings.Repeat("a", 1<<19) + "\n1..1\n"
+	if _, err := testreport.Read(strings.NewReader(text), nil); err == nil || !strings.Contains(err.Error(), "names of its test cases") {
+		t.Error(err)
+	}
 }

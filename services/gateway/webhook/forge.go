@@ -2,21 +2,19 @@ package webhook
 
 import (
 	"cmp"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // What all forges have in common, in their words: pushes, changes, tickets, runs, deployments.
 
 const (
-	longestDescription = 16 << 10 // bytes of a description that a claim carries
-	longestComment     = 4 << 10
-	nobody             = "ghost" // whose account is gone
+	longestComment = 4 << 10 // bytes of a comment that a claim carries
+	nobody         = proposal.Nobody
 )
 
 // push moves a ref from one commit to another; a commit of zeros is none.
@@ -62,95 +60,47 @@ func (d *delivery) push(r repository, p push) error {
 	return nil
 }
 
-// change is a pull or merge request.
-type change struct {
-	number             int64
-	page               string // its address
-	title, description string
-	branch, base, head string
-	ref                string // where this repository offers it, if the branch is another's
-	author             string
-	merge              string    // commit that it was merged by
-	at                 time.Time // of the delivery's event
-}
-
-// closing finds the ticket that a change answers, in the words that forges close issues by.
-var closing = regexp.MustCompile(`(?i)\b(?:close[sd]?|closing|fix(?:e[sd])?|fixing|resolve[sd]?|resolving):?\s+#([0-9]{1,15})\b`)
-
-// fork says that the change comes from another repository, and where this one offers it.
-func (c *change) fork(branch, kind string) {
-	c.branch, c.ref = branch, "refs/"+kind+"/"+strconv.FormatInt(c.number, 10)+"/head"
-}
-
-func (c change) ticket() (int64, bool) {
-	for _, text := range []string{c.title, c.description} {
-		if m := closing.FindStringSubmatch(text); m != nil {
-			n, err := strconv.ParseInt(m[1], 10, 64)
-			return n, err == nil
-		}
+// read reads the pull or merge request that a member of the body is.
+func (d *delivery) read(kind events.ForgeKind, text []byte) (proposal.Proposal, error) {
+	c, err := proposal.Read(kind, text)
+	if err != nil {
+		return c, malformed("the pull or merge request: %v", err)
 	}
-	return 0, false
-}
-
-// turn is the ticket that the change answers, where it names one, else the change itself; item is the ticket's key.
-func (c change) turn(r repository) (chain, item, ticket string) {
-	if n, ok := c.ticket(); ok {
-		ticket = r.issues + strconv.FormatInt(n, 10)
-		return ticket, r.numbered(n), ticket
-	}
-	return c.page, "", ""
-}
-
-func (c change) detail(r repository, item string) events.ChangeDetail {
-	return events.ChangeDetail{
-		Repository: r.ref.Name, Title: c.title, Branch: c.branch, Ref: c.ref, Base: c.base, Head: c.head, Author: c.author, Item: item, URL: c.page,
-	}
+	return c, nil
 }
 
 // about says something of a change.
-func (d *delivery) about(r repository, c change, at time.Time, content func(item string) any) {
-	c.page = cmp.Or(c.page, r.changes+strconv.FormatInt(c.number, 10))
-	chain, item, ticket := c.turn(r)
+func (d *delivery) about(r repository, c proposal.Proposal, at time.Time, content any) {
+	chain, _, ticket := c.Turn(r.numbers())
 	d.claim(claim{
-		subject: r.numbered(c.number), content: content(item), at: at, chain: chain, cause: c.page, concerns: []concern{{"TICKET", ticket}},
+		subject: r.numbered(c.Number), content: content, at: at, chain: chain, cause: cmp.Or(c.Page, r.changes+strconv.FormatInt(c.Number, 10)),
+		concerns: []concern{{"TICKET", ticket}},
 	})
 }
 
-func (d *delivery) changeCreated(r repository, c change) {
-	d.about(r, c, c.at, func(item string) any {
-		return events.ChangeCreated{Description: shorten(c.description, longestDescription), Repository: r.reference(), Lemnis: c.detail(r, item)}
-	})
+func (d *delivery) changeCreated(r repository, c proposal.Proposal) {
+	d.about(r, c, c.At, c.Created(r.numbers()))
 }
 
-// changeUpdated names as its author whoever pushed the new head, or nobody when only words changed: an author can not
-// review.
-func (d *delivery) changeUpdated(r repository, c change, pushedBy string) {
-	c.author = pushedBy
-	d.about(r, c, c.at, func(item string) any {
-		return events.ChangeUpdated{Repository: r.reference(), Lemnis: c.detail(r, item)}
-	})
+func (d *delivery) changeUpdated(r repository, c proposal.Proposal, pushedBy string) {
+	d.about(r, c, c.At, c.Updated(r.numbers(), pushedBy))
 }
 
-func (d *delivery) changeAbandoned(r repository, c change) {
-	d.about(r, c, c.at, func(string) any { return events.ChangeAbandoned{Repository: r.reference()} })
+func (d *delivery) changeAbandoned(r repository, c proposal.Proposal) {
+	d.about(r, c, c.At, c.Abandoned(r.numbers()))
 }
 
-func (d *delivery) changeMerged(r repository, c change) {
-	d.about(r, c, c.at, func(item string) any {
-		return events.ChangeMerged{Repository: r.reference(), Lemnis: events.MergeDetail{
-			Change: r.numbered(c.number), Repository: r.ref.Name, Branch: c.branch, Ref: c.ref, Base: c.base, Head: c.head, Commit: c.merge, Item: item,
-			Title: c.title, Author: c.author,
-		}}
-	})
+func (d *delivery) changeMerged(r repository, c proposal.Proposal) {
+	d.about(r, c, c.At, c.Merged(r.numbers()))
 	last := &d.claims[len(d.claims)-1]
-	if commit := r.commit(c.merge); commit != "" {
+	if commit := r.commit(c.Merge); commit != "" {
 		last.Links = append(last.Links, events.Link{Type: events.Relation, Kind: "COMMIT", Context: commit})
 	}
 }
 
-func (d *delivery) changeReviewed(r repository, c change, at time.Time, review events.Review) {
-	review.Comment = shorten(review.Comment, longestComment)
-	d.about(r, c, at, func(string) any { return events.ChangeReviewed{Repository: r.reference(), Lemnis: review} })
+func (d *delivery) changeReviewed(r repository, c proposal.Proposal, at time.Time, review events.Review) {
+	review.Comment = proposal.Shorten(review.Comment, longestComment)
+	d.about(r, c, at, events.ChangeReviewed{Repository: r.reference(), Lemnis: review})
 }
 
 // ticket is an issue.
@@ -293,15 +243,4 @@ func (d *delivery) deployment(r repository, x deployment) error {
 	}
 	d.claim(said)
 	return nil
-}
-
-// shorten cuts a text between two characters.
-func shorten(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	for most > 0 && !utf8.RuneStart(s[most]) {
-		most--
-	}
-	return s[:most] + "…"
 }

@@ -8,6 +8,7 @@ import (
 
 	gt "github.com/go-playground/webhooks/v6/gitea"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -92,32 +93,15 @@ func giteaPullRequest(d *delivery, r repository) error {
 	if err := d.decode(&e); err != nil {
 		return err
 	}
-	p := e.PullRequest
-	if p == nil || cmp.Or(p.Index, e.Index) <= 0 || p.Head == nil || p.Base == nil {
-		return malformed("pull_request has no number, no head or no base")
-	}
-	c := change{
-		number: cmp.Or(p.Index, e.Index), page: p.HTMLURL, title: p.Title, description: p.Body, branch: p.Head.Ref, base: p.Base.Ref, head: p.Head.Sha,
-		author: login(p.Poster), at: moment(p.Updated),
-	}
-	gone := events.IsPullRef(c.branch) // the ref stands in for a branch that is gone, or never was
-	if gone && p.Head.Name != "" {
-		c.branch = p.Head.Name
-	}
-	switch from := "unknown"; {
-	case p.Head.RepoID != p.Base.RepoID:
-		if p.Head.Repository != nil && p.Head.Repository.Owner != nil {
-			from = login(p.Head.Repository.Owner)
-		}
-		c.fork(from+":"+c.branch, "pull")
-	case gone && p.Head.Name == "": // pushed to refs/for (AGit): by anybody who may read, and to no branch
-		c.fork(c.author+":"+c.branch, "pull")
+	c, err := d.read(events.ForgeGitea, d.members["pull_request"])
+	if err != nil {
+		return err
 	}
 	if of, ok := giteaReviews[d.event]; ok {
 		if e.Review == nil || !strings.HasSuffix(e.Review.Type, of.word) {
 			return fmt.Errorf("%w: the header says %q, and the type of the review does not", ErrMismatch, d.event)
 		}
-		d.changeReviewed(r, c, c.at, events.Review{Reviewer: login(e.Sender), Head: c.head, Verdict: of.verdict, Comment: e.Review.Content})
+		d.changeReviewed(r, c, c.At, events.Review{Reviewer: login(e.Sender), Head: c.Head, Verdict: of.verdict, Comment: e.Review.Content})
 		return nil
 	}
 	switch e.Action {
@@ -128,14 +112,10 @@ func giteaPullRequest(d *delivery, r repository) error {
 	case "edited":
 		d.changeUpdated(r, c, "")
 	case "closed":
-		if !p.HasMerged {
+		if c.State != proposal.Merged {
 			d.changeAbandoned(r, c)
 			break
 		}
-		if p.MergedCommitID != nil {
-			c.merge = *p.MergedCommitID
-		}
-		c.at = cmpTime(moment(p.Merged), c.at)
 		d.changeMerged(r, c)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	gh "github.com/google/go-github/v88/github"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -68,32 +69,12 @@ func githubPush(d *delivery, r repository) error {
 	return d.push(r, p)
 }
 
-// githubChange is a pull request. One from another repository has a branch that is not of this one, and is named
-// owner:branch as GitHub does, so that nobody takes it for a branch of the same name here.
-func githubChange(p *gh.PullRequest) (change, error) {
-	c := change{
-		number: int64(p.GetNumber()), page: p.GetHTMLURL(), title: p.GetTitle(), description: p.GetBody(), branch: p.GetHead().GetRef(),
-		base: p.GetBase().GetRef(), head: p.GetHead().GetSHA(), author: p.GetUser().GetLogin(), at: p.GetUpdatedAt().Time,
-	}
-	if c.number <= 0 {
-		return c, malformed("pull_request.number is missing")
-	}
-	if c.author == "" {
-		c.author = nobody
-	}
-	if from, into := p.GetHead().GetRepo(), p.GetBase().GetRepo(); from.GetFullName() != into.GetFullName() {
-		c.fork(cmp.Or(p.GetHead().GetLabel(), "unknown:"+c.branch), "pull")
-	}
-	return c, nil
-}
-
 func githubPullRequest(d *delivery, r repository) error {
 	var e gh.PullRequestEvent
 	if err := d.decode(&e); err != nil {
 		return err
 	}
-	p := e.GetPullRequest()
-	c, err := githubChange(p)
+	c, err := d.read(events.ForgeGitHub, d.members["pull_request"])
 	if err != nil {
 		return err
 	}
@@ -105,11 +86,10 @@ func githubPullRequest(d *delivery, r repository) error {
 	case "edited":
 		d.changeUpdated(r, c, "")
 	case "closed":
-		if !p.GetMerged() {
+		if c.State != proposal.Merged {
 			d.changeAbandoned(r, c)
 			break
 		}
-		c.merge, c.at = p.GetMergeCommitSHA(), p.GetMergedAt().Time
 		d.changeMerged(r, c)
 	}
 	return nil
@@ -120,7 +100,7 @@ func githubReview(d *delivery, r repository) error {
 	if err := d.decode(&e); err != nil {
 		return err
 	}
-	c, err := githubChange(e.GetPullRequest())
+	c, err := d.read(events.ForgeGitHub, d.members["pull_request"])
 	if err != nil {
 		return err
 	}

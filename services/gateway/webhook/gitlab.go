@@ -11,6 +11,7 @@ import (
 
 	gl "gitlab.com/gitlab-org/api/client-go"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -69,21 +70,12 @@ func gitlabMergeRequest(d *delivery, r repository) error {
 		return err
 	}
 	a := e.ObjectAttributes
-	if a.IID <= 0 {
-		return malformed("object_attributes.iid is missing")
-	}
 	actor := actorOf(e.User)
-	c := change{
-		number: a.IID, page: a.URL, title: a.Title, description: a.Description, branch: a.SourceBranch, base: a.TargetBranch,
-		head: a.LastCommit.ID, author: gitlabUser(a.AuthorID, e.User), at: gitlabTime(a.UpdatedAt),
+	c, err := d.read(events.ForgeGitLab, d.members["object_attributes"])
+	if err != nil {
+		return err
 	}
-	if a.SourceProjectID != a.TargetProjectID {
-		from := "unknown"
-		if a.Source != nil && a.Source.PathWithNamespace != "" {
-			from = path.Dir(a.Source.PathWithNamespace)
-		}
-		c.fork(from+":"+c.branch, "merge-requests")
-	}
+	c.Author = gitlabUser(a.AuthorID, e.User)
 	switch a.Action {
 	case "open", "reopen":
 		d.changeCreated(r, c)
@@ -97,10 +89,9 @@ func gitlabMergeRequest(d *delivery, r repository) error {
 	case "close":
 		d.changeAbandoned(r, c)
 	case "merge":
-		c.merge = a.MergeCommitSHA
 		d.changeMerged(r, c)
 	case "approval", "approved", "unapproval", "unapproved":
-		review := events.Review{Reviewer: actor, Head: c.head, Verdict: events.Approved}
+		review := events.Review{Reviewer: actor, Head: c.Head, Verdict: events.Approved}
 		switch {
 		case strings.HasPrefix(a.Action, "un"):
 			// Taking an approval back is a word against the change: nothing else keeps it from counting.
@@ -109,7 +100,7 @@ func gitlabMergeRequest(d *delivery, r repository) error {
 			// The author may be known here by number only, so that nobody else could tell.
 			review.Verdict, review.Comment = events.Commented, "the author approved; that does not count"
 		}
-		d.changeReviewed(r, c, c.at, review)
+		d.changeReviewed(r, c, c.At, review)
 	}
 	return nil
 }
@@ -141,7 +132,7 @@ func gitlabIssue(d *delivery, r repository) error {
 	if a.IID <= 0 {
 		return malformed("object_attributes.iid is missing")
 	}
-	t := ticket{number: a.IID, by: actorOf(e.User), at: gitlabTime(a.UpdatedAt)}
+	t := ticket{number: a.IID, by: actorOf(e.User), at: proposal.Time(a.UpdatedAt)}
 	for _, l := range e.Labels {
 		if l != nil {
 			t.Labels = append(t.Labels, l.Title)
@@ -183,7 +174,7 @@ func gitlabPipeline(d *delivery, r repository) error {
 	id := strconv.FormatInt(a.ID, 10)
 	x := run{
 		id: id, name: cmp.Or(a.Name, "pipeline"), page: cmp.Or(a.URL, r.page+"/-/pipelines/"+id), branch: a.Ref, commit: a.SHA,
-		change: e.MergeRequest.IID, at: gitlabTime(a.CreatedAt), seconds: float64(a.Duration),
+		change: e.MergeRequest.IID, at: proposal.Time(a.CreatedAt), seconds: float64(a.Duration),
 	}
 	switch a.Status {
 	case "created", "waiting_for_resource", "preparing", "pending":
@@ -199,7 +190,7 @@ func gitlabPipeline(d *delivery, r repository) error {
 		return nil
 	}
 	if x.state == finished {
-		x.at = gitlabTime(a.FinishedAt)
+		x.at = proposal.Time(a.FinishedAt)
 	}
 	d.run(r, x)
 	return nil
@@ -222,7 +213,7 @@ func gitlabDeployment(d *delivery, r repository) error {
 	}
 	x := deployment{
 		id: strconv.FormatInt(e.DeploymentID, 10), environment: e.Environment, commit: commit, artifact: r.purl("gitlab", commit), by: actorOf(e.User),
-		url: e.EnvironmentExternalURL, page: e.DeployableURL, at: gitlabTime(e.StatusChangedAt),
+		url: e.EnvironmentExternalURL, page: e.DeployableURL, at: proposal.Time(e.StatusChangedAt),
 	}
 	switch e.Status {
 	case "running":
@@ -253,7 +244,7 @@ func gitlabRelease(d *delivery, r repository) error {
 	}
 	d.released(cmp.Or(e.URL, r.page+"/-/releases/"+e.Tag), events.ArtifactDetail{
 		ID: r.purl("gitlab", e.Tag), Service: r.ref.Name, Repository: r.ref.Name, Reference: e.URL, Commit: e.Commit.ID, Title: cmp.Or(e.Name, e.Tag),
-	}, "", gitlabTime(e.ReleasedAt), e.Action == "delete")
+	}, "", proposal.Time(e.ReleasedAt), e.Action == "delete")
 	return nil
 }
 
@@ -270,14 +261,4 @@ func gitlabUser(id int64, acts *gl.EventUser) string {
 		return acts.Username
 	}
 	return "user-" + strconv.FormatInt(id, 10)
-}
-
-// gitlabTime reads the forms that GitLab writes times in.
-func gitlabTime(s string) time.Time {
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05 -0700"} {
-		if t, err := time.Parse(layout, s); err == nil {
-			return t
-		}
-	}
-	return time.Time{}
 }

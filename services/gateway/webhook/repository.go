@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -22,8 +23,11 @@ type repository struct {
 
 func (r repository) reference() *events.Reference { return &events.Reference{ID: r.ref.Name} }
 
-// numbered is the key of a change or a ticket: <repository>#<number>. The numbers of two repositories are not confused.
-func (r repository) numbered(n int64) string { return fmt.Sprintf("%s#%d", r.ref.Name, n) }
+func (r repository) numbered(n int64) string { return r.numbers().Numbered(n) }
+
+func (r repository) numbers() proposal.Repository {
+	return proposal.Repository{Name: r.ref.Name, Issues: r.issues, Changes: r.changes}
+}
 
 func (r repository) commit(sha string) string {
 	if sha == "" {

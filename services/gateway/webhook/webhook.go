@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -199,14 +200,5 @@ type claim struct {
 // concern is something else that a claim is about.
 type concern struct{ kind, address string }
 
-// chain names a turn of the loop after an address at the sender, so that every delivery about it finds the same one.
-func (d *delivery) chain(address string) string {
-	if address == "" {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("lemnis webhook chain\x00" + d.project.Name + "\x00" + strings.ToLower(strings.TrimRight(address, "/"))))
-	u := sum[:16]
-	u[6], u[8] = u[6]&0x0f|0x80, u[8]&0x3f|0x80 // a UUID of version 8: made as its author likes
-	x := hex.EncodeToString(u)
-	return strings.Join([]string{x[:8], x[8:12], x[12:16], x[16:20], x[20:]}, "-")
-}
+// chain names a turn of the loop after an address at the sender.
+func (d *delivery) chain(address string) string { return proposal.Chain(d.project.Name, address) }

@@ -1,0 +1,353 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lemnis/lemnis/internal/proposal"
+	"github.com/lemnis/lemnis/internal/secret"
+	"github.com/lemnis/lemnis/internal/service"
+	"github.com/lemnis/lemnis/pkg/events"
+
+	"github.com/lemnis/lemnis/services/builder/forge"
+)
+
+// What a webhook would have claimed of changes is read from the APIs of forges too: the changes that are open there are held beside those that
+// are open here, and each difference is reported (docs/adr/0020-listing.md).
+
+const (
+	listEvery  = time.Minute
+	listAtOnce = 8                // projects
+	listLonger = time.Minute      // than that no project is read at a time
+	afterNo    = 10 * time.Minute // before a forge is asked again that has said no
+	mostPages  = 40
+	mostLooked = 20 // changes that are looked at one by one in a round, as they are not in the list any more
+)
+
+// lister is the duty that reads the changes that are open at forges.
+type lister struct {
+	*builder
+	every time.Duration
+
+	mu    sync.Mutex
+	lists map[place]*list // by project and repository
+}
+
+// list is what is remembered of the list of a repository.
+type list struct {
+	revision uint64
+	pages    []page
+	said     map[int64]string // of each change what was reported last, so that what comes to nothing is not reported for ever
+	over     map[int64]uint64 // changes that are open here only, with the fact that they stand by
+	next     int64            // the number from which on those that are not listed are looked at
+	failure  string           // that was logged last
+	after    time.Time        // when the forge is asked again
+}
+
+// page is a page of a list as it was read.
+type page struct {
+	tag     string
+	last    bool
+	numbers []int64
+}
+
+func (l *lister) run(ctx context.Context, r *service.Reporter) error {
+	l.mu.Lock()
+	l.lists = map[place]*list{} // what an earlier term has read may have changed since
+	l.mu.Unlock()
+	tick := time.NewTicker(l.every)
+	defer tick.Stop()
+	for {
+		l.round(ctx, r)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// round reads all lists once: those of a project one after the other, as forges ask for.
+func (l *lister) round(ctx context.Context, r *service.Reporter) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, listAtOnce)
+	known := map[place]bool{}
+	for _, p := range l.proposals.configured() {
+		if !p.Runs(events.Develop) {
+			continue
+		}
+		for _, ref := range p.Repositories {
+			known[place{p.Name, ref.Name}] = ref.Forge != nil
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			within, cancel := context.WithTimeout(ctx, listLonger)
+			defer cancel()
+			for _, ref := range p.Repositories {
+				if ref.Forge != nil && ctx.Err() == nil {
+					l.repository(within, r, p, ref)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for at := range l.lists {
+		if !known[at] {
+			delete(l.lists, at)
+		}
+	}
+}
+
+// repository reads the list of one, and says what went wrong with it, once.
+func (l *lister) repository(ctx context.Context, r *service.Reporter, p events.Project, ref events.RepositoryRef) {
+	at := place{p.Name, ref.Name}
+	l.mu.Lock()
+	one := l.lists[at]
+	if one == nil || one.revision != p.Revision {
+		one = &list{revision: p.Revision, said: map[int64]string{}, over: map[int64]uint64{}}
+		l.lists[at] = one
+	}
+	l.mu.Unlock()
+	if time.Now().Before(one.after) {
+		return
+	}
+	err := l.read(ctx, r, p, ref, one)
+	var no *forge.Refusal
+	switch {
+	case errors.Is(err, errLeftAlone) || errors.Is(err, context.Canceled):
+		return
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("the forges of the project take longer than %s", listLonger)
+	case errors.As(err, &no):
+		one.after = time.Now().Add(afterNo)
+	}
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	if failure != one.failure {
+		if err != nil {
+			l.options.Log("the open changes of a repository are not read from its forge", "project", p.Name, "repository", ref.Name, "error", failure)
+		} else {
+			l.options.Log("the open changes of a repository are read from its forge again", "project", p.Name, "repository", ref.Name)
+		}
+		one.failure = failure
+	}
+}
+
+// errLeftAlone says that a forge is not asked now: why was said by whoever asked it last.
+var errLeftAlone = errors.New("the forge is left alone for a time")
+
+// reading is a list that is being read.
+type reading struct {
+	*lister
+	reporter *service.Reporter
+	project  events.Project
+	ref      events.RepositoryRef
+	list     *list
+	place    forge.Place
+	token    string
+	desk     *desk
+}
+
+// read holds the list of a repository beside what is known here.
+func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project, ref events.RepositoryRef, one *list) error {
+	where, err := forge.Locate(ref)
+	if err != nil {
+		return &forge.Refusal{Reason: err.Error()}
+	}
+	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
+	token, err := secret.Read(l.options.SecretsDir, p.Name, name)
+	if err != nil {
+		return &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name)}
+	}
+	x := reading{l, r, p, ref, one, where, token, l.teller.desk(p.Name + "\x00" + where.API())}
+	open, whole, err := x.pages(ctx)
+	if err != nil {
+		return err
+	}
+	looked, err := x.missing(ctx, open)
+	if err != nil {
+		return err
+	}
+	for n := range one.said {
+		if !open[n] && !looked[n] {
+			delete(one.said, n)
+		}
+	}
+	if !whole {
+		return fmt.Errorf("more than %d changes are open in %s; the oldest of them are not read", len(open), ref.Name)
+	}
+	return nil
+}
+
+// pages reads the list, page by page, and reports what is new in each at once. A page is known again by its tag if all that was new in it was
+// reported.
+func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, err error) {
+	open = map[int64]bool{}
+	for n := range mostPages {
+		var was page
+		if n < len(x.list.pages) {
+			was = x.list.pages[n]
+		}
+		before := x.proposals.now()
+		var got forge.Page
+		if err := x.ask(ctx, func() (err error) {
+			got, err = x.teller.client.List(ctx, x.place, x.token, n+1, was.tag)
+			return err
+		}); err != nil {
+			return nil, false, err
+		}
+		if !got.Same {
+			was = page{tag: got.Tag, last: got.Last}
+			for _, p := range got.Proposals {
+				was.numbers = append(was.numbers, p.Number)
+				settled, err := x.compare(ctx, p, before)
+				if err != nil {
+					return nil, false, err
+				}
+				if !settled {
+					was.tag = ""
+				}
+			}
+			x.list.pages = append(x.list.pages[:min(n, len(x.list.pages))], was)
+		}
+		for _, number := range was.numbers {
+			open[number] = true
+			delete(x.list.over, number)
+		}
+		if was.last {
+			x.list.pages = x.list.pages[:n+1]
+			return open, true, nil
+		}
+	}
+	return open, false, nil
+}
+
+// missing looks at changes that are open here and not in the list, some in each round.
+func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[int64]bool, err error) {
+	ours := proposal.Repository{Name: x.ref.Name}
+	numbers := slices.DeleteFunc(x.proposals.open(x.project.Name, ours), func(n int64) bool {
+		known, _ := x.proposals.of(x.project.Name, ours.Numbered(n))
+		return open[n] || x.list.over[n] == known.At
+	})
+	looked = map[int64]bool{}
+	from, _ := slices.BinarySearch(numbers, x.list.next)
+	for _, n := range slices.Concat(numbers[from:], numbers[:from]) {
+		if len(looked) == mostLooked {
+			break
+		}
+		before := x.proposals.now()
+		known, _ := x.proposals.of(x.project.Name, ours.Numbered(n))
+		var p proposal.Proposal
+		var there bool
+		if err := x.ask(ctx, func() (err error) {
+			p, there, err = x.teller.client.Get(ctx, x.place, x.token, n)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		looked[n], x.list.next = true, n+1
+		if there {
+			if _, err := x.compare(ctx, p, before); err != nil {
+				return nil, err
+			}
+		}
+		if !there || p.State == proposal.Merged && x.project.Runs(events.Integrate) {
+			x.list.over[n] = known.At // nothing follows from it
+		}
+	}
+	return looked, nil
+}
+
+// compare reports what is new of a change. It is not settled where that can not be said yet.
+func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) (settled bool, err error) {
+	r, err := p.Repository(x.ref.Forge.Kind, x.ref.Name)
+	if err != nil {
+		return false, err
+	}
+	key := r.Numbered(p.Number)
+	known, there := x.proposals.of(x.project.Name, key)
+	if there && known.At > before {
+		return false, nil // it went on while the forge was asked: what that says may be older
+	}
+	if p.State == proposal.Open && p.Head == "" {
+		return false, nil // GitLab makes it still
+	}
+	report := service.Report{Key: key, SubjectID: key, Content: x.news(p, r, known, there)}
+	if report.Content == nil {
+		delete(x.list.said, p.Number)
+		return true, nil
+	}
+	if _, merged := report.Content.(events.ChangeMerged); merged {
+		report.Phase = events.Integrate
+	}
+	said := fmt.Sprintf("%s %s %x %x", events.TypeOf(report.Content).Short(), p.Head, digest(p.Title), p.Ticket)
+	if x.list.said[p.Number] == said {
+		return true, nil
+	}
+	address, _, _ := p.Turn(r)
+	once := fmt.Sprintf("%s %d", said, p.At.UnixNano())
+	if err := x.reporter.Report(ctx, x.project.Name, proposal.Chain(x.project.Name, address), once, report); err != nil {
+		return false, err
+	}
+	x.list.said[p.Number] = said
+	return true, nil
+}
+
+// news is what a forge's webhook would have said, as far as it is not known; nil: nothing.
+func (x reading) news(p proposal.Proposal, r proposal.Repository, known proposed, there bool) any {
+	if p.Base != cmp.Or(x.ref.Branch, "main") {
+		return nil // it is of no concern here, also where its webhook would be refused
+	}
+	open := there && known.Stage == proposedOpen
+	_, item, _ := p.Turn(r)
+	switch {
+	case p.State == proposal.Open && !there, p.State == proposal.Open && known.Stage == proposedAbandoned && (!known.ByHand || p.Head != known.Head):
+		return p.Created(r)
+	case p.State == proposal.Open && known.Stage == proposedAbandoned:
+		return nil
+	case p.State == proposal.Open && (p.Head != known.Head || open && (digest(p.Title) != known.Title || item != "" && digest(item) != known.Item)):
+		p.Branch = "" // GitLab's list does not say whose it is
+		return p.Updated(r, "")
+	case p.State == proposal.Closed && open:
+		return p.Abandoned(r)
+	case p.State == proposal.Merged && open && !x.project.Runs(events.Integrate):
+		return p.Merged(r)
+	}
+	return nil
+}
+
+// ask asks a forge in the project's turn, which it shares with the statuses that are told.
+func (x reading) ask(ctx context.Context, do func() error) error {
+	d := x.desk
+	if err := d.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return errLeftAlone
+	}
+	defer func() { <-d.turn }()
+	err := do()
+	if ctx.Err() != nil {
+		return unfinished(err, ctx.Err())
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var no *forge.Refusal
+	if err == nil || errors.As(err, &no) {
+		d.failed = 0
+		return err
+	}
+	d.fault(err)
+	return err
+}
