@@ -38,7 +38,7 @@ type standing struct {
 	Chain  string      `json:"chain,omitempty"`
 	Faulty bool        `json:"faulty,omitempty"` // its last run met a fault of the machinery
 	Over   bool        `json:"over,omitempty"`   // it has left the queue
-	At     uint64      `json:"at"`               // sequence of the fact
+	At     uint64      `json:"at"`               // sequence of the last fact that forges are told of
 }
 
 func newStandings() *standings { return &standings{heads: map[headAt]standing{}} }
@@ -86,7 +86,10 @@ func (s *standings) apply(e events.Event) {
 		if !changed || m.Head == "" {
 			continue
 		}
-		now.Change, now.Round, now.At = m.Change, m.Round, e.Sequence
+		now.Change, now.Round = m.Change, m.Round
+		if slices.Contains(toForges, events.TypeOf(e.Content)) {
+			now.At = e.Sequence
+		}
 		now.Branch, now.Chain = cmp.Or(m.Ref, m.Branch, old.Branch), cmp.Or(e.Chain, old.Chain)
 		if len(now.Words) > longestWords {
 			now.Words = strings.ToValidUTF8(now.Words[:longestWords], "")
@@ -161,6 +164,12 @@ func (s *standings) of(at headAt) (standing, bool) {
 	defer s.mu.Unlock()
 	one, ok := s.heads[at]
 	return one, ok
+}
+
+// beyond reports whether forges are told of a head by a later fact too.
+func (s *standings) beyond(at headAt, sequence uint64) bool {
+	one, ok := s.of(at)
+	return ok && one.At > sequence
 }
 
 // behind reports whether a fact was not met yet.

@@ -42,6 +42,7 @@ type desk struct {
 	mu      sync.Mutex
 	waiting int
 	rest    time.Time // until when
+	why     error     // it rests
 	failed  int       // in a row
 }
 
@@ -63,7 +64,8 @@ func (b *builder) status(ctx context.Context, job *service.Job) error {
 			refused = fmt.Errorf("the status of change %s in repository %q: %w", m.Change, m.Repository, no)
 			continue
 		}
-		if err != nil {
+		overtaken := b.standings.beyond(headAt{job.Project.Name, m.Repository, m.Head}, job.Event.Sequence) // a later fact tells what is true
+		if err != nil && (!overtaken || ctx.Err() != nil) {
 			return err
 		}
 	}
@@ -90,15 +92,14 @@ func (b *builder) tell(ctx context.Context, job *service.Job, m events.MergeDeta
 			return nil
 		}
 		if err := d.begin(ctx); err != nil {
-			return err
+			return late(ctx, job, err)
 		}
 		s, ok = b.wanted(at) // it may have gone on meanwhile
 		if ok && !b.teller.has(at, s) {
 			err = b.say(ctx, job, ref, place, at, s)
 		}
-		err = d.end(ctx, job, err)
-		if err != nil {
-			return err
+		if err = d.end(ctx, err); err != nil {
+			return late(ctx, job, err)
 		}
 	}
 }
@@ -108,14 +109,28 @@ func (b *builder) say(ctx context.Context, job *service.Job, ref events.Reposito
 	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
 	token, err := secret.Read(b.options.SecretsDir, job.Project.Name, name)
 	if err != nil {
-		return &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name)}
+		err = &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name), Token: true}
+	} else {
+		b.teller.note(at, forge.Status{}) // what a request that breaks off does, nobody knows
+		err = b.teller.client.Tell(ctx, place, token, s)
 	}
-	b.teller.note(at, forge.Status{}) // what a request that breaks off does, nobody knows
-	if err := b.teller.client.Tell(ctx, place, token, s); err != nil {
-		return err
+	var no *forge.Refusal
+	switch {
+	case err == nil:
+		b.teller.note(at, s)
+	case errors.As(err, &no) && no.Token: // of the forge, not of the status: whoever mends it has time to
+		b.options.Log("a forge's token has to be mended", "project", job.Project.Name, "repository", ref.Name, "secret", name, "error", no.Reason)
+		return errors.New(no.Reason)
 	}
-	b.teller.note(at, s)
-	return nil
+	return err
+}
+
+// late gives up what has been tried for long enough.
+func late(ctx context.Context, job *service.Job, err error) error {
+	if ctx.Err() == nil && job.Tries > patience && time.Since(job.Event.Stored) > loyalty {
+		return &forge.Refusal{Reason: fmt.Sprintf("given up after %s: %v", loyalty, err)}
+	}
+	return err
 }
 
 // wanted is what a forge has to be told of a head now.
@@ -194,13 +209,13 @@ func (d *desk) resting() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if left := time.Until(d.rest); left > 0 {
-		return events.Retry(left+spread(time.Second), errors.New("the forge is left alone for a time"))
+		return events.Retry(left+spread(time.Second), fmt.Errorf("the forge is left alone for a time: %w", d.why))
 	}
 	return nil
 }
 
 // end gives the turn on, and says what an attempt's error means.
-func (d *desk) end(ctx context.Context, job *service.Job, err error) error {
+func (d *desk) end(ctx context.Context, err error) error {
 	defer func() { <-d.turn }()
 	var no *forge.Refusal
 	if ctx.Err() != nil {
@@ -212,11 +227,7 @@ func (d *desk) end(ctx context.Context, job *service.Job, err error) error {
 		d.failed = 0
 		return err
 	}
-	after := d.fault(err)
-	if job.Tries > patience && time.Since(job.Event.Stored) > loyalty {
-		return &forge.Refusal{Reason: fmt.Sprintf("given up after %s: %v", loyalty, err)}
-	}
-	return events.Retry(after+spread(time.Second), err)
+	return events.Retry(d.fault(err)+spread(time.Second), err)
 }
 
 // fault notes that the forge is away or busy, and says for how long it is left alone.
@@ -227,7 +238,7 @@ func (d *desk) fault(err error) time.Duration {
 	if errors.As(err, &busy) {
 		after = max(busy.After, after)
 	}
-	d.rest = time.Now().Add(after)
+	d.rest, d.why = time.Now().Add(after), err
 	return after
 }
 

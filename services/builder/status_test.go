@@ -236,20 +236,69 @@ func TestAForgeThatTakesNoStatus(t *testing.T) {
 	if asked != 2 {
 		t.Errorf("the forge was asked %d times; the last two had to leave it alone", asked)
 	}
-	s.project.Repositories[0].Forge.Token = "secret:none"
-	s.project.Name = "shop"
-	poll := time.NewTicker(50 * time.Millisecond)
-	defer poll.Stop()
-	for until := time.Now().Add(time.Minute); ; <-poll.C {
-		err := s.tell(t, 1, "7", events.QueueEntered{Merge: m})
-		if _, rests := events.RetryAfter(err); rests && time.Now().Before(until) {
-			continue // the forge is still left alone
-		}
-		if !events.Rejected(err) || !has(err.Error(), "secret:none, can not be read") {
-			t.Errorf("no secret: %v", err)
-		}
-		break
+}
+
+// A token that is refused, or is not there, is waited for like a forge that is away; what a later fact tells too waits no longer. What has
+// waited for too long is given up, also while the forge is left alone.
+func TestATokenThatIsRefused(t *testing.T) {
+	t.Parallel()
+	h := newHub(t, http.NotFoundHandler())
+	options := telling(t)
+	var logged []string
+	options.Log = func(message string, _ ...any) { logged = append(logged, message) }
+	s := newShift(t, options, toldOf(shop(1), h))
+	file := filepath.Join(options.SecretsDir, "shop", "forge")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
 	}
+	m, other := find(commit("head")), find(commit("other"))
+	entered, started := events.QueueEntered{Merge: m}, events.PipelineRunStarted{Lemnis: events.RunDetail{Merge: m}}
+	s.met(1, "7", entered)
+	waits := func(err error, why string) {
+		t.Helper()
+		if _, again := events.RetryAfter(err); !again || events.Rejected(err) || !has(err.Error(), why) {
+			t.Errorf("%v, and no %q to be tried again", err, why)
+		}
+	}
+	waits(s.tell(t, 1, "7", entered), "secret:forge, can not be read")
+	s.met(2, "7#1", started)
+	s.met(3, "7#1", events.PipelineRunFinished{Lemnis: events.RunDetail{Merge: m}}) // which forges are not told of
+	if err := s.tell(t, 1, "7", entered); err != nil {
+		t.Errorf("what is told by a later fact: %v", err)
+	}
+	waits(s.tell(t, 2, "7#1", started), "secret:forge, can not be read")
+	if err := os.WriteFile(file, []byte("wr0ng\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	patiently := func(until string, told int) {
+		t.Helper()
+		poll := time.NewTicker(50 * time.Millisecond)
+		defer poll.Stop()
+		for end := time.Now().Add(time.Minute); ; <-poll.C {
+			err := s.tell(t, 2, "7#1", started)
+			if until == "" && err == nil && len(h.heard()) == told || until != "" && err != nil && has(err.Error(), until) && !events.Rejected(err) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%v, %q", err, h.heard())
+			}
+		}
+	}
+	patiently("answers 401", 0)
+	if len(logged) != 2 {
+		t.Errorf("logged %q", logged)
+	}
+	fact := events.Event{Project: "shop", Key: "8", Content: events.QueueEntered{Merge: other}, Kind: events.Stated, Sequence: 4, Stored: time.Now().Add(-7 * time.Hour)}
+	s.meet(fact)
+	job := service.NewJob(fact, s.project, 100, nil)
+	job.Tries = 100
+	if err := s.do["status"](t.Context(), job); !events.Rejected(err) || !has(err.Error(), "given up") || !has(err.Error(), "answers 401") {
+		t.Errorf("too late: %v", err)
+	}
+	if err := os.WriteFile(file, []byte("t0ken\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	patiently("", 1)
 }
 
 // A forge that hangs holds up no other project, and its own project's facts do not pile up behind it.
@@ -265,7 +314,7 @@ func TestAForgeThatHangs(t *testing.T) {
 	for i := range 40 {
 		m := find(commit(string(rune('a' + i))))
 		s.met(uint64(i+1), "7", events.QueueEntered{Merge: m})
-		busy.Go(func() { later <- s.tell(t, 1, "7", events.QueueEntered{Merge: m}) })
+		busy.Go(func() { later <- s.tell(t, uint64(i+1), "7", events.QueueEntered{Merge: m}) })
 	}
 	for range 35 { // one is told, four wait
 		if err := <-later; err == nil {
