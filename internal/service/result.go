@@ -60,7 +60,11 @@ func (r resulter) publish(ctx context.Context, o outcome) (uint64, error) {
 	ack, err := r.host.JS.PublishMsg(ctx, msg)
 	if r.host.Noted(err) != nil {
 		r.host.metrics.notPublished()
-		return 0, fmt.Errorf("publish result %s: %w", typ.Short(), err)
+		err = fmt.Errorf("publish result %s: %w", typ.Short(), err)
+		if tooLarge(err) { // at each attempt again
+			err = events.Reject(err)
+		}
+		return 0, err
 	}
 	if !ack.Duplicate {
 		r.host.Trace.Result(e, ack.Sequence, began)

@@ -269,6 +269,20 @@ func TestRejectedEffectGoesToTheDeadLetter(t *testing.T) {
 	}
 }
 
+// A result that the stream takes from nobody is tried once: whatever is done again, it stays too large.
+func TestAResultThatIsTooLargeGoesToTheDeadLetter(t *testing.T) {
+	b := newBus(t)
+	b.host.Timing = Timing{BackoffMin: 10 * time.Millisecond, AckWait: time.Second}
+	_, _ = running(t, b.host, workDefinition(func(ctx context.Context, j *Job) error {
+		return j.Report(ctx, Report{Content: update(strings.Repeat("x", 2<<20))})
+	}))
+	mustClaim(t, b, "a", ticket("a"), "a")
+	letter := awaitLetters(t, b.js, 1)[0].Headers()
+	if letter.Get(HeaderAggregate) != "effect/enrich" || letter.Get(HeaderTries) != "1" || !strings.Contains(letter.Get(HeaderReason), "publish result ticket.updated: ") {
+		t.Errorf("%v", letter)
+	}
+}
+
 // timerDefinition gives each new item a deadline and closes it when that is reached.
 func timerDefinition() Definition {
 	rules := itemRules()
