@@ -143,6 +143,7 @@ func ensureEffectConsumer(ctx context.Context, h Host, phase events.Phase, e Eff
 	want := jetstream.ConsumerConfig{
 		Durable:   effectName(phase, e),
 		AckPolicy: jetstream.AckExplicitPolicy, AckWait: h.Timing.AckWait, MaxDeliver: -1, Replicas: h.Replicas,
+		MaxAckPending: -1, // what waits for one that is away shall hold up no other; workers ask for no more than they do at once
 	}
 	for _, t := range e.On {
 		want.FilterSubjects = append(want.FilterSubjects, events.Filter(events.Stated, "", phase, t))
@@ -181,7 +182,7 @@ func sameWork(have, want jetstream.ConsumerConfig) bool {
 		filters = []string{have.FilterSubject}
 	}
 	return slices.Equal(filters, want.FilterSubjects) && have.AckPolicy == want.AckPolicy && have.AckWait == want.AckWait &&
-		have.MaxDeliver == want.MaxDeliver && have.Replicas == want.Replicas
+		have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending && have.Replicas == want.Replicas
 }
 
 // floorOf is the sequence below which the owners of a phase have handled everything, 0 before the first.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -211,4 +212,24 @@ func count(t *testing.T, b *bus, filter string) uint64 {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// As many facts as the bus delivers by default without a verdict may wait for what is away: the next one is met all the same.
+func TestWhatWaitsHoldsUpNothing(t *testing.T) {
+	b := newBus(t)
+	const waiting = 1000
+	met := make(chan string, 1)
+	_, _ = running(t, b.host, workDefinition(func(_ context.Context, j *Job) error {
+		if j.Event.Key == "last" {
+			met <- j.Event.Key
+			return nil
+		}
+		return events.Retry(time.Hour, errors.New("the other side is away"))
+	}))
+	for i := range waiting {
+		id := fmt.Sprintf("waits-%d", i)
+		mustClaim(t, b, id, ticket(id), id)
+	}
+	mustClaim(t, b, "last", ticket("last"), "last")
+	expectMet(t, met, "last")
 }
