@@ -22,17 +22,24 @@ type secretForm struct {
 }
 
 // secretForms are what keys look like that nobody writes by chance: each begins with a fixed word and has a fixed alphabet.
-// The words are looked for first, since that is quick.
+// The words are looked for first, since that is quick. What stands before and behind says nothing: compilers pack constants without
+// anything between them. So each form ends by itself, and a key has one fingerprint wherever it stands.
 var secretForms = []secretForm{
-	{"a private key", []string{"-----BEGIN "}, regexp.MustCompile(`-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:,.\- \r\n]{60,}`)},
-	{"an access key of AWS", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z2-7]{16}\b`)},
-	{"a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"}, regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})\b`)},
-	{"a token of GitLab", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[A-Za-z0-9_\-]{20}\b`)},
-	{"a token of Slack", []string{"xoxa-", "xoxb-", "xoxp-", "xoxr-"}, regexp.MustCompile(`\bxox[abpr]-[0-9]{8,}-[A-Za-z0-9\-]{20,}`)},
-	{"a key of Google", []string{"AIza"}, regexp.MustCompile(`\bAIza[A-Za-z0-9_\-]{35}\b`)},
-	{"a live key of Stripe", []string{"sk_live_", "rk_live_"}, regexp.MustCompile(`\b[sr]k_live_[A-Za-z0-9]{24,}\b`)},
-	{"a token of npm", []string{"npm_"}, regexp.MustCompile(`\bnpm_[A-Za-z0-9]{36}\b`)},
+	{"a private key", []string{"-----BEGIN "}, regexp.MustCompile(`\A-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z0-9+/=:,.\- \r\n]|\\[nr]){60,}`)},
+	{"an access key of AWS", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\A(?:AKIA|ASIA)[A-Z2-7]{16}`)},
+	{"a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"}, regexp.MustCompile(`\A(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})`)},
+	{"a token of GitLab", []string{"glpat-"}, regexp.MustCompile(`\Aglpat-[A-Za-z0-9_\-]{20}`)},
+	{"a token of Slack", []string{"xoxa-", "xoxb-", "xoxp-", "xoxr-"}, regexp.MustCompile(`\Axox[abpr]-[0-9]{8,}-[A-Za-z0-9\-]{20}`)},
+	{googles, []string{"AIza"}, regexp.MustCompile(`\AAIza[A-Za-z0-9_\-]{35}`)},
+	{"a live key of Stripe", []string{"sk_live_", "rk_live_"}, regexp.MustCompile(`\A[sr]k_live_[A-Za-z0-9]{24}`)},
+	{"a token of npm", []string{"npm_"}, regexp.MustCompile(`\Anpm_[A-Za-z0-9]{36}`)},
 }
+
+// googles has four letters that tell it: it comes by chance in a long run of base64.
+const googles = "a key of Google"
+
+// longRun is how many bytes of base64 on either side make a run long.
+const longRun = 64
 
 const (
 	secretChunk   = 1 << 20
@@ -113,9 +120,9 @@ func (s secretForm) in(text []byte) (all []keyFound) {
 				break
 			}
 			at += i
-			from := max(at-1, 0) // what stands before it says whether a word begins here
-			m := s.form.Find(text[from:min(at+secretOverlap, len(text))])
-			if i := bytes.Index(m, []byte(word)); i == 0 && bytes.HasPrefix(text[at:], m) && !bytes.HasSuffix(m, []byte("EXAMPLE")) { // AWS's documentation has one
+			m := s.form.Find(text[at:min(at+secretOverlap, len(text))])
+			m, _, _ = bytes.Cut(m, []byte("-----END"))
+			if len(m) > 0 && !bytes.HasSuffix(m, []byte("EXAMPLE")) && !(s.name == googles && inRun(text, at, at+len(m))) { // AWS's documentation has one
 				sum := sha256.Sum256(m)
 				all = append(all, keyFound{at, hex.EncodeToString(sum[:8])})
 			}
@@ -123,4 +130,17 @@ func (s secretForm) in(text []byte) (all []keyFound) {
 		}
 	}
 	return all
+}
+
+// inRun reports whether a place of a text lies within a long run of base64.
+func inRun(text []byte, from, to int) bool {
+	if from < longRun || len(text)-to < longRun {
+		return false
+	}
+	other := func(r rune) bool { return !isBase64(r) }
+	return !bytes.ContainsFunc(text[from-longRun:from], other) && !bytes.ContainsFunc(text[to:to+longRun], other)
+}
+
+func isBase64(r rune) bool {
+	return r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.ContainsRune("+/-_", r)
 }

@@ -3,7 +3,10 @@
 package runtimetest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,11 +16,15 @@ import (
 func TestSecretsInTheFileThatRuns(t *testing.T) {
 	// Written in two halves, so that no scanner takes this file for one that holds keys.
 	aws, github := "AKI"+"AQ3EGRXZ7LMNB4WPD", "gh"+"p_"+strings.Repeat("aB3d", 9)
+	google := "AI" + "za" + strings.Repeat("Sy-_7", 7)
 	block := "-----BEGIN " + "PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n-----END PRIVATE KEY-----"
 	for _, test := range []struct{ name, content, reason string }{
 		{"none", "ELF" + strings.Repeat("x", 1000), ""},
 		{"names alone", "-----BEGIN " + "PRIVATE KEY-----%s AKI" + "A ghp_ sk_live_ AKIA" + "IOSFODNN7EXAMPLE", ""},
-		{"within another word", "x" + aws + "Y", ""},
+		{"between other constants", "headers" + aws + "WPD3725", "an access key of AWS at byte 7"},
+		{"Google", "of" + google + "and", "a key of Google at byte 2"},
+		{"within base64", strings.Repeat("dG9v", 100) + google + strings.Repeat("bG9u", 100), ""},
+		{"a key in JSON", `"private_key": "` + strings.ReplaceAll(block, "\n", `\n`) + `\n"`, "a private key at byte 16"},
 		{"AWS", "\x00" + aws + "\x00", "an access key of AWS at byte 1"},
 		{"GitHub", " " + github + " ", "a token of GitHub at byte 1"},
 		{"a key", "abc\x00" + block, "a private key at byte 4"},
@@ -37,6 +44,52 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 				t.Errorf("it tells the secret: %s", all[0].Reason)
 			}
 		})
+	}
+}
+
+// Constants of this very program lie side by side in its file, as those of any program of Go.
+func TestSecretsOfACompiledProgram(t *testing.T) {
+	const one, other = "AKI" + "AZ7Q2NNXW5LMC3EVB", "gh" + "p_" + "7vKq2LmX9sTbR4wYzA1dF6gH8jN3pQ5uC0eI"
+	name, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{} // fingerprints
+	for _, form := range secretForms {
+		for _, key := range form.in(file) {
+			found[key.fingerprint] = true
+		}
+	}
+	for _, key := range []string{one, other} {
+		if sum := sha256.Sum256([]byte(key)); !found[hex.EncodeToString(sum[:8])] {
+			t.Errorf("%s… is not found", key[:4])
+		}
+	}
+	for _, program := range []string{"go", "git"} {
+		file, err := exec.LookPath(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if all := Run(t.Context(), Instance{Executable: file}, Suite{Secrets: &Secrets{}}); !all[0].Passed {
+			t.Errorf("%s: %s", program, all[0].Reason)
+		}
+	}
+}
+
+// A key has one fingerprint, whatever stands behind it.
+func TestAFingerprintIsTheKeysAlone(t *testing.T) {
+	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjE\n", 12) + "-----END OPENSSH PRIVATE KEY-----"
+	slack := "xo" + "xb-123456789012-" + strings.Repeat("aB3d", 5)
+	for _, form := range []int{0, 4} {
+		text := []string{key, "", "", "", slack}[form]
+		alone, among := secretForms[form].in([]byte(text)), secretForms[form].in([]byte(text+"\nmore"))
+		if len(alone) != 1 || len(among) != 1 || alone[0] != among[0] {
+			t.Errorf("%s: %v alone, %v among others", secretForms[form].name, alone, among)
+		}
 	}
 }
 
