@@ -128,13 +128,19 @@ func (s Statement) Covers(digest string) bool {
 }
 
 // Commit is the commit of the source that the statement names; empty when it names none.
-func (s Statement) Commit() string {
+func (s Statement) Commit() string { return s.source().Digest["gitCommit"] }
+
+// Repository is where the statement says that the commit is from, as git takes it; empty when it does not say.
+func (s Statement) Repository() string { return strings.TrimPrefix(s.source().URI, "git+") }
+
+// source is the first dependency that is a commit.
+func (s Statement) source() Resource {
 	for _, r := range s.Predicate.BuildDefinition.ResolvedDependencies {
-		if c := r.Digest["gitCommit"]; c != "" {
-			return c
+		if r.Digest["gitCommit"] != "" {
+			return r
 		}
 	}
-	return ""
+	return Resource{}
 }
 
 // Byproduct is the digest, sha256:<hex>, of what came of the build beside the artifact, by its media type; empty when there is none.

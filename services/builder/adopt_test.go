@@ -78,7 +78,7 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(secrets, "shop", "ci.pub"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := project(emptyOrigin(t))
+	p := shop(1)
 	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
 	p.Signing = &events.Signing{Trusted: []string{"secret:ci.pub"}}
 	none := "sha256:" + strings.Repeat("0", 64)
@@ -94,6 +94,10 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 		}}, ""},
 		"by a tag":            {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Reference = "198.51.100.7/shop/api:latest" }}, ""},
 		"no commit":           {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "" }}, ""},
+		"over ssh":            {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "git@git.example.org:shop/api.git" }}, ""},
+		"of a branch":         {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://Git.example.org/shop/api@refs/heads/main" }}, ""},
+		"of nowhere":          {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "" }}, ""},
+		"of another project":  {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://git.example.org/other/api.git" }}, "https://git.example.org/other/api.git"},
 		"not signed":          {outsider{}, "none of the 0 provenances"},
 		"another's key":       {outsider{signer: stranger}, "signed by a key that the project trusts"},
 		"another commit":      {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "beef" }}, "is of commit c0ffee, not beef"},
@@ -139,7 +143,7 @@ func TestASignatureThatIsClaimed(t *testing.T) {
 	}
 	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
 	offer.Claimed, offer.Signature = artifact.Signed, "c3RyYW5nZXI="
-	p := project(emptyOrigin(t))
+	p := shop(1)
 	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
 	got, err := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p).work(t, "adopt", "a", 1, offer)
 	if c, ok := got.(events.ArtifactSigned); err != nil || !ok || c.Signature == offer.Signature || c.Signature != c.Lemnis.Supply.Signature {
@@ -156,7 +160,7 @@ func TestAKeyThatIsNotThereYet(t *testing.T) {
 		t.Fatal(err)
 	}
 	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
-	p := project(emptyOrigin(t))
+	p := shop(1)
 	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
 	p.Signing = &events.Signing{Trusted: []string{"secret:ci.pub"}}
 	s := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p)
@@ -183,7 +187,7 @@ func TestARegistryThatIsAwayWhileItIsAsked(t *testing.T) {
 		_, _ = io.WriteString(w, "{}")
 	}))
 	defer broken.Close()
-	p := project(emptyOrigin(t))
+	p := shop(1)
 	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
 	s := newShift(t, builder.Options{Registry: strings.TrimPrefix(broken.URL, "http://"), SecretsDir: secrets}, p)
 	if got, err := s.work(t, "adopt", "a", 1, offer); err == nil || got != nil {
@@ -204,7 +208,7 @@ func TestNothingIsAdoptedWithoutAKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
-	p := project(emptyOrigin(t))
+	p := shop(1)
 	s := newShift(t, builder.Options{Registry: registry, SecretsDir: t.TempDir()}, p)
 	if got, err := s.work(t, "adopt", "a", 1, offer); got != nil || err != nil {
 		t.Errorf("%+v, %v", got, err)

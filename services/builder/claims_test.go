@@ -54,6 +54,8 @@ var otherClaims = map[string]struct {
 		claim: events.ArtifactPublished{Lemnis: events.ArtifactDetail{Reference: "127.0.0.1:1/shop/api@" + digestOf("b")}}},
 	"outside: packaged with another id": {outside: true, key: purl("a"), refused: "is another artifact",
 		claim: events.ArtifactPackaged{Lemnis: events.ArtifactDetail{ID: purl("b")}}},
+	"outside: packaged with an id without digest": {outside: true, key: purl("a"), refused: "leave it out",
+		claim: events.ArtifactPackaged{Lemnis: events.ArtifactDetail{ID: "pkg:generic/other@1"}}},
 	"outside: published by its reference": {outside: true, key: purl("a"), fact: "artifact.offered artifact/" + digestOf("a"),
 		claim: events.ArtifactPublished{Lemnis: events.ArtifactDetail{Reference: "127.0.0.1:1/shop/api@" + digestOf("a"), ID: purl("a")}}},
 	"outside: signed, unknown": {outside: true, key: purl("a"), claim: events.ArtifactSigned{}, refused: "no artifact"},

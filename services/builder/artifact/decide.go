@@ -103,8 +103,8 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		return events.Refuse(e, fmt.Sprintf("artifacts are packaged here; %s cannot be claimed", e.Type.Short()))
 	}
 	offer.Artifact = complete(offer.Artifact, key, e)
-	if other := another(offer.Artifact, key); other != "" {
-		return events.Refuse(e, fmt.Sprintf("%q is another artifact than %q, which the claim is about", other, e.SubjectID))
+	if reason := another(offer.Artifact, key, e.SubjectID); reason != "" {
+		return events.Refuse(e, reason)
 	}
 	return events.Fact{SubjectID: e.SubjectID, Content: offer}, true
 }
@@ -114,16 +114,20 @@ func (s State) known(d events.ArtifactDetail) events.ArtifactDetail {
 	return cmp.Or(d, s.Detail, s.Offered)
 }
 
-// another is what a claim names as its artifact and is not the one with this digest: what is shown and gated has to be what is
-// deployed, which goes by the reference.
-func another(d events.ArtifactDetail, digest string) string {
-	if _, of, is := strings.Cut(d.Reference, "@"); is && of != digest {
-		return d.Reference
+// another says why what a claim names is not the artifact with this digest: what is shown and gated has to be what is deployed, which
+// goes by the reference.
+func another(d events.ArtifactDetail, digest, subject string) string {
+	named := d.ID
+	_, of, is := strings.Cut(d.Reference, "@")
+	switch {
+	case is && of != digest:
+		named = d.Reference
+	case Digest(d.ID) == "":
+		return fmt.Sprintf("the id %q names no artifact: leave it out, or write a package URL with the digest of %q", d.ID, subject)
+	case Digest(d.ID) == digest:
+		return ""
 	}
-	if of := Digest(d.ID); of != "" && of != digest {
-		return d.ID
-	}
-	return ""
+	return fmt.Sprintf("%q is another artifact than %q, which the claim is about", named, subject)
 }
 
 // complete fills in what the package URL says.

@@ -99,14 +99,19 @@ func TestOffered(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	rejected := events.ArtifactRejected{Claimed: Published, Reason: "not signed"}
-	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: rejected}); c != rejected || s.Published {
+	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: rejected}); c != rejected || s.Offered != got.Artifact {
+		t.Errorf("of another offer: %+v, %+v", c, s)
+	}
+	rejected.Artifact = got.Artifact
+	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: rejected}); c != rejected || s.Published || s.Offered != (events.ArtifactDetail{}) {
 		t.Errorf("%+v", c)
 	}
+	s.Offered = got.Artifact
 	published := events.ArtifactPublished{Lemnis: got.Artifact}
 	if c := decide(events.DefaultProject("shop"), events.Event{Kind: events.Result, Key: key, Content: published}); c != nil {
 		t.Errorf("the phase was handed on: %+v", c)
 	}
-	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: published}); c != published || !s.Published {
+	if c := decide(outside, events.Event{Kind: events.Result, Key: key, Content: published}); c != published || !s.Published || s.Offered != (events.ArtifactDetail{}) {
 		t.Errorf("%+v", c)
 	}
 	for _, c := range []any{got, rejected} {

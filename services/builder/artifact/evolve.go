@@ -1,6 +1,10 @@
 package artifact
 
-import "github.com/lemnis/lemnis/pkg/events"
+import (
+	"reflect"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
 
 // State is what is known of an artifact.
 type State struct {
@@ -9,7 +13,7 @@ type State struct {
 	Deleted   bool
 	Downloads int
 	Detail    events.ArtifactDetail
-	Offered   events.ArtifactDetail // by an outside builder, and not looked up yet
+	Offered   events.ArtifactDetail // by an outside builder, and not looked at yet
 }
 
 // Evolve folds a fact of the artifact.
@@ -19,9 +23,13 @@ func Evolve(s State, fact events.Event) State {
 		s.Offered = c.Artifact
 	case events.ArtifactPackaged:
 		// Packaged again, after it was deleted or from another commit, it is published again.
-		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads, Offered: s.Offered}
+		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads}
+	case events.ArtifactRejected:
+		if reflect.DeepEqual(c.Artifact, s.Offered) { // else another was offered meanwhile, which is looked at too
+			s.Offered = events.ArtifactDetail{}
+		}
 	case events.ArtifactPublished:
-		s.Published, s.Deleted = true, false
+		s.Published, s.Deleted, s.Offered = true, false, events.ArtifactDetail{}
 		if c.Lemnis != (events.ArtifactDetail{}) {
 			s.Detail = c.Lemnis
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -167,6 +168,42 @@ func TestReportsHaveABound(t *testing.T) {
 	}
 	if _, err := coverage.Read(strings.NewReader(b.String()), "."); err == nil || !strings.Contains(err.Error(), "more than") {
 		t.Errorf("%v", err)
+	}
+}
+
+// Folders are kept once, whatever files there are beside them, and only so many.
+func TestSourcesOfManyFiles(t *testing.T) {
+	const files = 5000
+	source := "<source>/checkout/" + strings.Repeat("x", 100) + "%d</source>\n"
+	var b strings.Builder
+	b.WriteString("<coverage><sources>\n")
+	for n := range files {
+		fmt.Fprintf(&b, source+"<class filename='%d.py'><line number='1' hits='1'/></class>\n", n%100, n)
+	}
+	b.WriteString("</sources></coverage>")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p, err := coverage.Read(strings.NewReader(b.String()), "reports")
+	runtime.ReadMemStats(&after)
+	if err != nil || p.Parts() != files {
+		t.Fatalf("%v, %d lines", err, p.Parts())
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 40<<20 {
+		t.Errorf("%d MiB for a report of %d KiB", took>>20, b.Len()>>10)
+	}
+	if located := p.Located([]string{"4999.py"}); !slices.Equal(located.Files(), []string{"4999.py"}) {
+		t.Errorf("%v", located.Files())
+	}
+
+	many := "<coverage>\n"
+	for n := range 101 {
+		many += fmt.Sprintf(source, n)
+	}
+	long := "<coverage>\n<source>" + strings.Repeat("x", 17<<10) + "</source></coverage>"
+	for text, want := range map[string]string{many + "</coverage>": "line 102: more than 100 sources", long: "line 2: more than"} {
+		if _, err := coverage.Read(strings.NewReader(text), "."); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
 	}
 }
 

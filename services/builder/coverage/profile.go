@@ -11,7 +11,8 @@ type Profile struct {
 	files map[place]map[span]part
 	parts int
 
-	relative bool // names are from some folder: not Go's import paths, which are the same in every report
+	relative bool     // names are from some folder: not Go's import paths, which are the same in every report
+	sources  []string // while it is read: folders that the tool says its names are of
 }
 
 // place is a file: its name as the tool wrote it, or its path in the tree once it was located.

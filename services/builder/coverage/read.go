@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,17 +21,21 @@ var errMany = fmt.Errorf("more than %d lines or blocks", Most)
 // Read reads a report of any of the formats, that lies in a folder of the tree. Errors name the line.
 func Read(r io.Reader, folder string) (Profile, error) {
 	p, err := read(r)
-	if folder = path.Clean(folder); err != nil || folder == "." {
+	if err != nil || !p.relative {
 		return p, err
+	}
+	sources := strings.Join(p.sources, "\n") // one text for all files: a report may have as many of them as lines
+	if folder = path.Clean(folder); folder != "." {
+		sources += reported + folder
 	}
 	files := make(map[place]map[span]part, len(p.files))
 	for file, parts := range p.files {
-		if p.relative && !path.IsAbs(slashed(file.name)) {
-			file.sources += reported + folder
+		if !path.IsAbs(slashed(file.name)) {
+			file.sources = sources
 		}
 		files[file] = parts
 	}
-	p.files = files
+	p.files, p.sources = files, nil
 	return p, nil
 }
 
@@ -61,7 +66,7 @@ func ReadFile(name string) (Profile, error) {
 		return Profile{}, err
 	}
 	defer func() { _ = f.Close() }()
-	p, err := read(f)
+	p, err := Read(f, ".")
 	if err != nil {
 		return Profile{}, fmt.Errorf("%s: %w", filepath.Base(name), err)
 	}
@@ -94,8 +99,11 @@ func readGo(in io.Reader) (p Profile, err error) {
 	return p, err
 }
 
-// mostSources is how many bytes of names of folders are taken of a report.
-const mostSources = 64 << 10
+// Of a report's names of folders, in which each of its files is looked for: how many there are, and how many bytes in all.
+const (
+	mostSources    = 100
+	longestSources = 16 << 10
+)
 
 // longestFile bounds line numbers, so that a report can not make the reader count for ever.
 const longestFile = 10_000_000
@@ -143,7 +151,7 @@ func readLCOV(in io.Reader) (p Profile, err error) {
 func readCobertura(in io.Reader) (p Profile, err error) {
 	xmls := lines.XML(in)
 	p.relative = true
-	file, sources, root := "", "", true
+	file, named, root := "", 0, true
 	fail := func(format string, args ...any) (Profile, error) {
 		line, _ := xmls.InputPos()
 		return Profile{}, fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
@@ -170,8 +178,13 @@ func readCobertura(in io.Reader) (p Profile, err error) {
 			if err := xmls.DecodeElement(&source, &element); err != nil {
 				return fail("%w", err)
 			}
-			if source = strings.TrimSpace(source); source != "" && len(sources) < mostSources {
-				sources += strings.NewReplacer("\n", " ", reported, " ").Replace(source) + "\n"
+			source = strings.NewReplacer("\n", " ", reported, " ").Replace(strings.TrimSpace(source))
+			if source == "" || slices.Contains(p.sources, source) {
+				continue
+			}
+			p.sources = append(p.sources, source)
+			if named += len(source); len(p.sources) > mostSources || named > longestSources {
+				return fail("more than %d sources, or %d bytes of them", mostSources, longestSources)
 			}
 		case "class":
 			if file = attribute(element, "filename"); file == "" {
@@ -186,7 +199,7 @@ func readCobertura(in io.Reader) (p Profile, err error) {
 			case errN != nil || errH != nil || !oneLine(n).valid():
 				return fail("number=%q hits=%q", attribute(element, "number"), attribute(element, "hits"))
 			}
-			if p.add(place{file, sources}, oneLine(n), 1, hits > 0); p.parts > Most {
+			if p.add(place{name: file}, oneLine(n), 1, hits > 0); p.parts > Most {
 				return fail("%w", errMany)
 			}
 		}

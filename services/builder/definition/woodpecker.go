@@ -1,6 +1,7 @@
 package definition
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,14 +21,20 @@ func Woodpecker(text []byte) (p Pipeline, told []string, err error) {
 	if len(text) > mostFile {
 		return Pipeline{}, nil, fmt.Errorf("the workflow has %d bytes; %d at most", len(text), mostFile)
 	}
-	whole, err := readWorkflow(text)
+	whole, more, err := readWorkflow(text)
 	if err != nil {
 		return Pipeline{}, nil, fmt.Errorf("read the workflow: %s", yaml.FormatError(err, false, false))
 	}
 	w := members(whole)
 	i := importer{names: map[string]string{}, left: map[string][]string{}}
+	if more {
+		i.tell("only the first of the file's documents is read")
+	}
 	i.matrix = i.choices(w.take("matrix"))
 	steps := named(w.take("steps"))
+	if steps == nil {
+		steps = named(w.take("pipeline")) // as it was called before version 1
+	}
 	services := i.services(named(w.take("services")))
 	w.take("variables") // where anchors are kept, which stand in their places already
 	always := i.when("", w.take("when"))
@@ -54,15 +61,16 @@ func Woodpecker(text []byte) (p Pipeline, told []string, err error) {
 }
 
 // readWorkflow reads YAML with all numbers as they are written: a version 1.10 is no 1.1.
-func readWorkflow(text []byte) (whole yaml.MapSlice, err error) {
+func readWorkflow(text []byte) (whole yaml.MapSlice, more bool, err error) {
 	file, err := parser.ParseBytes(text, 0)
 	if err != nil || len(file.Docs) == 0 || file.Docs[0].Body == nil {
-		return nil, err
+		return nil, false, err
 	}
+	more = slices.ContainsFunc(file.Docs[1:], func(d *ast.DocumentNode) bool { return d.Body != nil })
 	body := file.Docs[0].Body
 	ast.Walk(asWritten{}, body)
 	err = yaml.NodeToValue(body, &whole, yaml.UseOrderedMap())
-	return whole, err
+	return whole, more, err
 }
 
 // asWritten makes texts of numbers.
@@ -192,8 +200,12 @@ func (i *importer) refuse(at string, rest mapping) {
 // name gives each step a name of its own.
 func (i *importer) name(steps []foreign) {
 	taken := map[string]bool{}
-	for _, s := range steps {
-		name := stepName(s.name)
+	for at := range steps {
+		s := &steps[at]
+		if s.name == "" {
+			s.name = "step-" + strconv.Itoa(at+1)
+		}
+		name := cmp.Or(stepName(s.name), "step-"+strconv.Itoa(at+1))
 		for n := 2; taken[name]; n++ {
 			name = stepName(s.name[:min(len(s.name), 36)] + " " + strconv.Itoa(n))
 		}
@@ -214,6 +226,10 @@ func (i *importer) services(list []foreign) (all []Service) {
 				s.Port = n
 			}
 		}
+		if s.Name != f.name {
+			i.tell("services.%s: is reached as %s here", f.name, s.Name)
+		}
+		i.replaced("services."+f.name, s.Image, s.Environment)
 		i.refuse("services."+f.name+".", f.members)
 		all = append(all, s)
 	}
@@ -229,16 +245,16 @@ func (i *importer) step(f foreign, graph bool, services []Service, always string
 		i.tell("%s: a plugin (%s) has no like here; write its commands", at, image)
 		return
 	}
-	for _, named := range imageVariable.FindAllStringSubmatch(image, -1) {
-		if !i.variable(named[1]) {
-			i.tell("%s.image: %s: only variables of the matrix are replaced here; the file is refused until you write what %s stands for", at, image, named[0])
-		}
-	}
 	if folder := m.text("directory"); folder != "" {
-		commands = append([]string{"cd '" + strings.ReplaceAll(folder, "'", `'\''`) + "'"}, commands...)
+		quoted := "'" + strings.ReplaceAll(folder, "'", `'\''`) + "'"
+		if strings.Contains(folder, "${") && !strings.ContainsAny(folder, "\"`\\") {
+			quoted = `"` + folder + `"` // the shell knows the variables of the matrix
+		}
+		commands = append([]string{"cd " + quoted}, commands...)
 	}
 	s := Step{Name: i.names[f.name], Image: image, Run: strings.Join(commands, "\n") + "\n", Services: services, Network: true, Matrix: i.matrix}
 	s.Environment, s.Secrets = environment(m.take("environment"))
+	i.replaced(at, image, s.Environment)
 	i.secrets(&s, m.take("secrets"))
 	s.Needs = needs
 	s.When = both(always, i.when(at+".", m.take("when")))
@@ -282,10 +298,29 @@ func (i *importer) secrets(s *Step, value any) {
 
 var builtin = regexp.MustCompile(`\bCI_[A-Z_]+\b`)
 
+// replaced tells of variables that Woodpecker replaces by their values and nobody does here.
+func (i *importer) replaced(at, image string, environment map[string]string) {
+	for _, v := range imageVariable.FindAllStringSubmatch(image, -1) {
+		if !i.variable(v[1]) {
+			i.tell("%s.image: %s: only variables of the matrix are replaced here; the file is refused until you write what %s stands for", at, image, v[0])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(environment)) {
+		for _, v := range imageVariable.FindAllStringSubmatch(environment[name], -1) {
+			if !slices.ContainsFunc(i.listed, func(c map[string]string) bool { _, is := c[v[1]]; return is }) {
+				i.tell("%s.environment.%s: %s is not replaced here", at, name, v[0])
+			}
+		}
+	}
+}
+
 // unset tells of variables that Woodpecker sets and nobody sets here.
 func (i *importer) unset() {
 	for _, s := range i.pipeline.Steps {
-		text := s.Run + strings.Join(slices.Collect(maps.Values(s.Environment)), "\n")
+		text := s.Run
+		for _, value := range s.Environment {
+			text += "\n" + imageVariable.ReplaceAllString(value, "") // of which it is told
+		}
 		for _, name := range slices.Compact(slices.Sorted(slices.Values(builtin.FindAllString(text, -1)))) {
 			if _, own := s.Environment[name]; !own {
 				i.tell("steps.%s: %s is not set here", s.Name, name)
@@ -413,7 +448,7 @@ func flat(list []any) (all []any) {
 // sorted is a condition of what a list includes, and what it excludes.
 func (i *importer) sorted(at string, value any, condition func(string) string) string {
 	m := members(value)
-	include, exclude := append(texts(value), texts(m.take("include"))...), texts(m.take("exclude"))
+	include, exclude := i.known(at, append(texts(value), texts(m.take("include"))...)), i.known(at, texts(m.take("exclude")))
 	i.refuse(at+".", m)
 	all := anyOf(include, condition)
 	if len(exclude) > 0 {
@@ -422,10 +457,21 @@ func (i *importer) sorted(at string, value any, condition func(string) string) s
 	return all
 }
 
+// known are the patterns that hold no variable: what that stands for is not known when the condition is written.
+func (i *importer) known(at string, patterns []string) []string {
+	return slices.DeleteFunc(patterns, func(p string) bool {
+		if !strings.Contains(p, "${") {
+			return false
+		}
+		i.tell("%s: %s is not known here, and is left out; write what it stands for", at, p)
+		return true
+	})
+}
+
 // path holds where a file that is included changes and not all are excluded, and where nothing is known to change, as for the master copy.
 func (i *importer) path(at string, value any) string {
 	m := members(value)
-	include, exclude := append(texts(value), texts(m.take("include"))...), texts(m.take("exclude"))
+	include, exclude := i.known(at+"when.path", append(texts(value), texts(m.take("include"))...)), i.known(at+"when.path", texts(m.take("exclude")))
 	empty := m.text("on_empty")
 	i.refuse(at+"when.path.", m)
 	is := func(p string) string { return matches("p", p) }
@@ -485,13 +531,26 @@ func matches(variable, pattern string) string {
 	expression := alternatives.ReplaceAllStringFunc(regexp.QuoteMeta(pattern), func(all string) string {
 		return "(" + strings.ReplaceAll(all[2:len(all)-2], ",", "|") + ")"
 	})
+	expression = classes.ReplaceAllStringFunc(expression, func(all string) string {
+		inner := all[2 : len(all)-2]
+		if rest := strings.TrimPrefix(strings.TrimPrefix(inner, "!"), `\^`); rest != inner {
+			inner = "^/" + rest
+		}
+		if _, err := regexp.Compile("[" + inner + "]"); err != nil {
+			return all
+		}
+		return "[" + inner + "]"
+	})
 	for _, r := range [][2]string{{`\*\*/`, `(.*/)?`}, {`\*\*`, `.*`}, {`\*`, `[^/]*`}, {`\?`, `[^/]`}} {
 		expression = strings.ReplaceAll(expression, r[0], r[1])
 	}
 	return fmt.Sprintf("%s.matches(%q)", variable, "^"+expression+"$")
 }
 
-var alternatives = regexp.MustCompile(`\\\{[^{}]*\\\}`) // of a pattern that is quoted
+var ( // of a pattern that is quoted
+	alternatives = regexp.MustCompile(`\\\{[^{}]*\\\}`)
+	classes      = regexp.MustCompile(`\\\[[^][*?{}]+\\\]`)
+)
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
 

@@ -92,11 +92,16 @@ func (i *importer) spread() {
 				}
 			}
 			environment := maps.Clone(combination)
-			maps.Copy(environment, s.Environment)
+			maps.Copy(environment, filled(s.Environment, combination))
 			for name := range s.Secrets {
 				delete(environment, name)
 			}
 			s.Environment = environment
+			s.Services = slices.Clone(s.Services)
+			for at := range s.Services {
+				service := &s.Services[at]
+				service.Image, service.Environment = fill(service.Image, combination), filled(service.Environment, combination)
+			}
 			switch {
 			case s.Needs != nil:
 				needs := []string{}
@@ -113,15 +118,40 @@ func (i *importer) spread() {
 	i.pipeline.Steps = all
 }
 
+// fill puts the values of a combination in the places of its variables.
+func fill(text string, combination map[string]string) string {
+	return imageVariable.ReplaceAllStringFunc(text, func(v string) string {
+		if value, is := combination[imageVariable.FindStringSubmatch(v)[1]]; is {
+			return value
+		}
+		return v
+	})
+}
+
+func filled(environment, combination map[string]string) map[string]string {
+	all := maps.Clone(environment)
+	for name, value := range all {
+		all[name] = fill(value, combination)
+	}
+	return all
+}
+
 // checked is the pipeline with a value for each variable of an image that nobody knows: that it is to be written has been told.
 func (i *importer) checked() Pipeline {
 	p := i.pipeline
 	p.Steps = slices.Clone(p.Steps)
 	for n, s := range p.Steps {
-		for _, v := range imageVariable.FindAllStringSubmatch(s.Image, -1) {
-			if _, is := s.Matrix[v[1]]; !is {
-				p.Steps[n].Image = strings.ReplaceAll(p.Steps[n].Image, v[0], "x")
-			}
+		known := func(image string) string {
+			return imageVariable.ReplaceAllStringFunc(image, func(v string) string {
+				if _, is := s.Matrix[imageVariable.FindStringSubmatch(v)[1]]; is {
+					return v
+				}
+				return "x"
+			})
+		}
+		p.Steps[n].Image, p.Steps[n].Services = known(s.Image), slices.Clone(s.Services)
+		for at := range p.Steps[n].Services {
+			p.Steps[n].Services[at].Image = known(s.Services[at].Image)
 		}
 	}
 	return p

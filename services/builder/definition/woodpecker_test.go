@@ -233,12 +233,58 @@ func TestWoodpeckerByNames(t *testing.T) {
 	}
 }
 
+// What files of before version 1 and of matrices have. Whatever has no like here is told of.
+func TestWoodpeckerOfAllKinds(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want string // in the pipeline
+		told string
+	}{
+		"before version 1":       {"pipeline: {a: {image: x, commands: make}}\n", "name: a\n", ""},
+		"steps without names":    {"steps: [{commands: x}, {name: 测试, commands: y}]\n", "name: step-2\n", ""},
+		"several documents":      {"steps: [{name: a, commands: x}]\n---\nsteps: [{name: b, commands: x}]\n", "name: a\n", "only the first of the file's documents is read"},
+		"a name that is no host": {"services: [{name: my_db, image: x}]\nsteps: [{name: a, image: x, commands: x}]\n", "name: my-db\n", "services.my_db: is reached as my-db here"},
+		"services of combinations": {"matrix: {include: [{DB: 'a:1', N: 1}, {DB: 'b:1', N: 2}]}\nservices: [{name: db, image: '${DB}', environment: {A: 'n${N}'}}]\nsteps: [{name: a, image: x, environment: {V: 'v${N}'}, commands: x}]\n",
+			"      V: v2\n    services:\n      - name: db\n        image: b:1\n        environment:\n          A: n2\n", "a copy of all steps"},
+		"a service of this run":   {"services: [{name: db, image: 'db:${CI_PIPELINE_NUMBER}'}]\nsteps: [{name: a, image: x, commands: x}]\n", "db:${CI_PIPELINE_NUMBER}", "services.db.image: db:${CI_PIPELINE_NUMBER}: only variables"},
+		"variables in values":     {"matrix: {GO: [1, 2]}\nsteps: [{name: a, image: 'go:${GO}', environment: {V: 'v${GO}'}, commands: x}]\n", "V: v${GO}\n", "steps.a.environment.V: ${GO} is not replaced here"},
+		"variables in folders":    {"matrix: {GO: [1, 2]}\nsteps: [{name: a, directory: 'go/${GO}', commands: x}]\n", `cd "go/${GO}"`, ""},
+		"variables in conditions": {"steps: [{name: a, commands: x, when: {event: push, branch: '${CI_REPO_DEFAULT_BRANCH}'}}]\n", "when: change == \"\"\n", "steps.a.when.branch: ${CI_REPO_DEFAULT_BRANCH} is not known here"},
+		"variables in exceptions": {"steps: [{name: a, commands: x, when: {branch: {exclude: ['${X}', next]}}}]\n", "when: \"!(branch == \\\"next\\\")\"\n", "steps.a.when.branch: ${X} is not known here"},
+	} {
+		p, told, err := Woodpecker([]byte(c.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		made, err := Encode(p)
+		if err != nil || !strings.Contains(string(made), c.want) {
+			t.Errorf("%s: %v\n%s\nwant %s", name, err, made, c.want)
+		}
+		if all := strings.Join(told, "\n"); !strings.Contains(all, c.told) || c.told == "" && all != "" {
+			t.Errorf("%s: told %q, want %q", name, told, c.told)
+		}
+	}
+}
+
+func TestWoodpeckerClasses(t *testing.T) {
+	p, _, err := Woodpecker([]byte("steps: [{name: a, commands: x, when: {path: ['v[0-9].txt', '[!a]/x', 'b[', '[z-a]']}}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"v1.txt": true, "va.txt": false, "b/x": true, "a/x": false, "//x": false, "b[": true, "[z-a]": true} {
+		occasion := Occasion{Change: "7", Paths: []string{path}}
+		if got, err := occasion.meets(t.Context(), p.Steps[0].When); err != nil || got != want {
+			t.Errorf("%s: %v, %v by %s", path, got, err, p.Steps[0].When)
+		}
+	}
+}
+
 func TestWoodpeckerRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                          "no step",
-		"steps: [":                  "read the workflow",
-		"steps: [{name: a}]":        "no step with commands",
-		"steps:\n  - commands: x\n": "name",
+		"":                   "no step",
+		"steps: [":           "read the workflow",
+		"steps: [{name: a}]": "no step with commands",
 	} {
 		if _, _, err := Woodpecker([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)

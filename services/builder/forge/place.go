@@ -1,6 +1,7 @@
 package forge
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -22,8 +23,14 @@ func (p Place) Host() string { return p.api.Host }
 // API is the address that is spoken to.
 func (p Place) API() string { return p.api.String() }
 
-// where the API of some hosts' ssh is
+// doors are hosts that serve the ssh of another.
 var doors = map[string]string{"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
+
+// Home is the host, in lower case, whose repositories a host serves: itself, unless it serves the ssh of another.
+func Home(host string) string {
+	host = strings.ToLower(host)
+	return cmp.Or(doors[host], host)
+}
 
 // suffixes of the addresses of APIs behind that of the forge itself.
 var suffixes = map[events.ForgeKind]string{

@@ -12,10 +12,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/lemnis/lemnis/services/builder/coverage"
-	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/internal/lines"
 	"github.com/lemnis/lemnis/internal/testreport"
+	"github.com/lemnis/lemnis/services/builder/coverage"
+	"github.com/lemnis/lemnis/services/builder/definition"
 )
 
 // findings are what the reports of a step say.
@@ -199,10 +199,7 @@ func (r *run) read(task string, reports definition.Reports, secrets []string) (f
 		if flushed := say.Flush(); err == nil {
 			err = flushed
 		}
-		for i := range cases {
-			c := &cases[i]
-			c.Suite, c.Name, c.Reason = masked(c.Suite, secrets), masked(c.Name, secrets), masked(c.Reason, secrets)
-		}
+		maskCases(cases, secrets)
 		if len(f.cases)+len(cases) > mostCases {
 			return fmt.Errorf("the step's reports have more than %d test cases", mostCases)
 		}
@@ -222,6 +219,24 @@ func (r *run) read(task string, reports definition.Reports, secrets []string) (f
 	})
 	slices.SortStableFunc(f.cases, byName)
 	return f, errors.Join(all...)
+}
+
+// maskCases takes secrets out of what is said of cases. A suite is masked once: its name may be long, and its cases share it.
+func maskCases(cases []testreport.Case, secrets []string) {
+	suites := map[string]string{}
+	last := ""
+	for i := range cases {
+		c := &cases[i]
+		if suite := c.Suite; i > 0 && suite == last {
+			c.Suite = cases[i-1].Suite
+		} else {
+			if _, known := suites[suite]; !known {
+				suites[suite] = masked(suite, secrets)
+			}
+			c.Suite, last = suites[suite], suite
+		}
+		c.Name, c.Reason = masked(c.Name, secrets), masked(c.Reason, secrets)
+	}
 }
 
 // masked is a text without secrets, nor the beginning of one where the text is cut off. Errors have them quoted.

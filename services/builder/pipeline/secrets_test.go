@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // What had a secret may have written it into its reports: nothing that a run says of them holds it, whole or its beginning.
@@ -60,5 +63,27 @@ func TestSecretsInReportsAreMasked(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A suite's name is as long as a report says: its cases share it masked, too, also where they take turns with another's.
+func TestASuiteIsMaskedOnce(t *testing.T) {
+	const cases = 500
+	long := strings.Repeat("x", 1<<20) + "hunter2"
+	var all []testreport.Case
+	for range cases {
+		all = append(all, testreport.Case{Suite: long, Name: "hunter2"}, testreport.Case{Suite: long, Name: "b"}, testreport.Case{Suite: "hunter2", Name: "c"})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	maskCases(all, []string{"hunter2"})
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; took > 64<<20 {
+		t.Errorf("%d MiB for a name of 1 MiB", took>>20)
+	}
+	for i, c := range all {
+		if strings.Contains(c.Suite+c.Name, "hunter") || !strings.HasSuffix(c.Suite, "***") {
+			t.Fatalf("%d: %q of %d bytes", i, c.Name, len(c.Suite))
+		}
 	}
 }

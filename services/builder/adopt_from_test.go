@@ -1,0 +1,43 @@
+package builder
+
+import (
+	"testing"
+
+	"github.com/lemnis/lemnis/pkg/events"
+)
+
+// Provenances name a repository as their builder fetches it.
+func TestOneRepositoryByManyAddresses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		source, own string
+		same        bool
+	}{
+		{"https://git.example.org/shop/api.git", "https://git.example.org/shop/api.git", true},
+		{"https://git.example.org/shop/api", "git@git.example.org:shop/api.git", true},
+		{"git@git.example.org:shop/api.git", "https://git.example.org/shop/api", true},
+		{"git@git.example.org:/shop/api.git", "https://git.example.org/shop/api/", true},
+		{"ssh://git@git.example.org:2222/shop/api.git", "https://git.example.org/shop/api.git", true},
+		{"https://ann@GIT.example.org:443/Shop/api", "https://git.example.org/shop/api.git", true},
+		{"https://git.example.org/shop/api@refs/heads/main", "ssh://git@git.example.org/shop/api.git", true},
+		{"https://git.example.org/shop/api.git#refs/tags/v1", "https://git.example.org/shop/api.git", true},
+		{"ssh://git@ssh.github.com:443/shop/api", "https://github.com/shop/api", true},
+		{"/srv/api.git", "file:///srv/api.git", true},
+		{"file:///srv/api", "/srv/api.git/", true},
+
+		{"https://git.example.org/other/api.git", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org/shop/api/other", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org/other/shop/api", "git@git.example.org:shop/api", false},
+		{"https://evil.example.org/shop/api.git", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org@evil.example.org/shop/api.git", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org:8443/shop/api.git", "https://git.example.org/shop/api.git", false},
+		{"/srv/other.git", "/srv/api.git", false},
+		{"/shop/api.git", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org/srv/api.git", "/srv/api.git", false},
+		{"api", "/srv/api.git", false},
+	} {
+		if same := sameRepository(events.RepositoryRef{URL: test.source}, events.RepositoryRef{URL: test.own}); same != test.same {
+			t.Errorf("%s and %s: %v", test.source, test.own, same)
+		}
+	}
+}
