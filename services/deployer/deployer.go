@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/rollout"
@@ -49,6 +50,8 @@ type Options struct {
 	// OSV is a database of known vulnerabilities, a folder, a zip or the URL of a mirror: where a gate bounds them, what runs is
 	// looked up again; empty: what the builder found counts alone.
 	OSV string
+	// Allow are ranges of addresses, closed otherwise, where users may reach what is deployed by TLS.
+	Allow outward.Allowed
 	// StartTimeout bounds the wait for a process to get healthy; 30 s when zero.
 	StartTimeout time.Duration
 	// FetchTimeout bounds what is asked of the registry for one version, each for its signature and for its file; 5 min when zero.

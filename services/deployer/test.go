@@ -193,7 +193,7 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 		suite.Contract = &runtimetest.Contract{Path: chosen.Contract, Must: true}
 	}
 	if len(chosen.TLS) > 0 {
-		suite.TLS = &runtimetest.TLS{Addresses: chosen.TLS}
+		suite.TLS = &runtimetest.TLS{Addresses: chosen.TLS, Allow: d.options.Allow}
 	}
 	for _, c := range chosen.Commands {
 		suite.Commands = append(suite.Commands, runtimetest.Command{Name: c.Name, Kind: runtimetest.Kind(c.Kind), Run: c.Run,

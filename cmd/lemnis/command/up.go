@@ -86,7 +86,7 @@ func newUp() *cobra.Command {
 	addressVar(f, &o.Redis, "redis", os.Getenv("LEMNIS_REDIS_URL"), "Redis to use instead of the embedded store ($LEMNIS_REDIS_URL)")
 	f.StringVar(&o.Config, "config", "", "project file to apply at start")
 	f.StringVar(&o.Durability, "durability", "", "fsync: nothing is lost when the power fails, for fewer events a second")
-	f.StringVar(&private, "allow-private-sinks", private, "ranges like 10.0.0.0/8 that subscriptions and alerts may go to although they are not public ($LEMNIS_ALLOW_PRIVATE_SINKS)")
+	f.StringVar(&private, "allow-private-sinks", private, "ranges like 10.0.0.0/8 that subscriptions, alerts, forges' statuses and tests of TLS may go to although they are not public ($LEMNIS_ALLOW_PRIVATE_SINKS)")
 	f.StringVar(&auth, "auth", auth, "ask everybody for a token; the first one is written to admin.token in the data folder ($LEMNIS_AUTH)")
 	f.Lookup("auth").NoOptDefVal = "1"
 	f.StringVar(&o.TLS.Cert, "tls-cert", os.Getenv("LEMNIS_TLS_CERT"), "certificate of HTTP and NATS, PEM ($LEMNIS_TLS_CERT)")

@@ -38,7 +38,7 @@ type Options struct {
 	TLS    certs.Files   // of HTTP and NATS; none: without TLS
 	Limits access.Limits // of tokens and projects, with Auth
 
-	PrivateSinks outward.Allowed // ranges of addresses that subscriptions, alerts and statuses of commits may go to although they are not public
+	PrivateSinks outward.Allowed // ranges of addresses that subscriptions, alerts, statuses of commits and tests of TLS may go to although they are not public
 	Public       string          // where people find the installation, which forges are told; empty: nowhere
 
 	Front []string      // command that runs users' way to what is deployed as a process that outlives this one; empty: within this one

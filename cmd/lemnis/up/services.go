@@ -32,7 +32,7 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 		planner.New(),
 		deployer.New(deployer.Options{
 			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, OCI: s.doors.registry(s.doors.placer), StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
-			SecretsDir: o.SecretsDir, OSV: o.OSV, Front: o.Front, Alone: o.Alone,
+			SecretsDir: o.SecretsDir, OSV: o.OSV, Allow: o.PrivateSinks, Front: o.Front, Alone: o.Alone,
 		}),
 		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir, Allow: o.PrivateSinks}),
 		feedback.New(feedback.Options{Keys: vault}),

@@ -9,14 +9,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/outward"
 )
 
 // TLS is asked of the addresses where users reach the service.
 type TLS struct {
-	Addresses []string       `json:"addresses"` // host or host:port
-	Roots     *x509.CertPool `json:"-"`         // nil: those of the machine
+	Addresses []string `json:"addresses"` // host or host:port
+	// Allow are ranges of addresses, closed otherwise, that the addresses may be in.
+	Allow outward.Allowed `json:"-"`
+	Roots *x509.CertPool  `json:"-"` // nil: those of the machine
 }
 
 // expiring is how long a certificate has to hold on at least.
@@ -34,7 +39,7 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 		if err != nil {
 			host, address = address, net.JoinHostPort(address, "443")
 		}
-		left, err := handshake(ctx, address, &tls.Config{ServerName: host, RootCAs: test.Roots, MinVersion: tls.VersionTLS12})
+		left, err := test.handshake(ctx, address, &tls.Config{ServerName: host, RootCAs: test.Roots, MinVersion: tls.VersionTLS12})
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", address, err))
 			continue
@@ -46,8 +51,8 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 			problems = append(problems, fmt.Errorf("%s: its certificate ends in %s", address, left.Truncate(time.Minute)))
 		}
 		// Whom it shows to does not matter to what it speaks.
-		old := &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // it shall be refused
-		if _, err := handshake(ctx, address, old); err == nil {
+		old := &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, CipherSuites: everySuite()} //nolint:gosec // it shall be refused
+		if _, err := test.handshake(ctx, address, old); err == nil {
 			problems = append(problems, fmt.Errorf("%s: it still speaks TLS 1.1 or 1.0", address))
 		}
 	}
@@ -58,11 +63,19 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 	return errors.Join(problems...)
 }
 
+// everySuite are those too that nobody should speak any more: who has no other would seem to have refused the protocol.
+func everySuite() (all []uint16) {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		all = append(all, s.ID)
+	}
+	return all
+}
+
 // handshake is how long the certificate holds on.
-func handshake(ctx context.Context, address string, config *tls.Config) (time.Duration, error) {
+func (t TLS) handshake(ctx context.Context, address string, config *tls.Config) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	c, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", address)
+	c, err := (&tls.Dialer{NetDialer: &net.Dialer{Control: t.Allow.Control(true)}, Config: config}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return 0, err
 	}

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/cmd/lemnis/demo/shop"
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 func TestCreateIsDeterministic(t *testing.T) {

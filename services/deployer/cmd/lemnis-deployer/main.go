@@ -3,18 +3,21 @@
 // LEMNIS_REPLICAS, LEMNIS_HTTP (health and metrics; none when empty), LEMNIS_LOG,
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*),
 // LEMNIS_TRUSTED_KEYS_FILE (public keys whose signatures count where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: those that projects name),
+// LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, where runtime tests may ask for TLS although they are not public),
 // LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL),
 // LEMNIS_PROXY_LISTEN, LEMNIS_PROXY_HOST and LEMNIS_PROXY_PORTS (where users reach what is deployed; by default loopback),
 // LEMNIS_FRONT_ALONE (how long users are served while no deployer is there; default 10m).
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
@@ -45,9 +48,13 @@ func main() {
 		if err != nil {
 			return nil, err
 		}
+		allow, err := outward.Parse(os.Getenv(outward.Variable))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", outward.Variable, err)
+		}
 		return []service.Definition{deployer.New(deployer.Options{
 			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing, Door: door, Front: front, Alone: alone,
-			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), TrustedKeys: os.Getenv("LEMNIS_TRUSTED_KEYS_FILE"), OSV: os.Getenv("LEMNIS_OSV"),
+			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), TrustedKeys: os.Getenv("LEMNIS_TRUSTED_KEYS_FILE"), OSV: os.Getenv("LEMNIS_OSV"), Allow: allow,
 		})}, nil
 	})
 	closing.Wait()
