@@ -43,16 +43,21 @@ func readJUnit(in io.Reader) (cases []Case, err error) {
 				if name == "testsuite" {
 					suites = append(suites, attribute(element.Attr, "name"))
 				}
+			case "failure", "error": // of a suite as a whole
+				var m junitMessage
+				if err := xmls.DecodeElement(&m, &element); err != nil {
+					return fail(err)
+				}
+				if len(cases) == mostCases {
+					return fail(errMany)
+				}
+				cases, failed = append(cases, Case{Suite: last(suites), Name: Suite, Outcome: Failed, Reason: m.reason()}), true
 			case "testcase":
 				var c junitCase
 				if err := xmls.DecodeElement(&c, &element); err != nil {
 					return fail(err)
 				}
-				suite := ""
-				if len(suites) > 0 {
-					suite = suites[len(suites)-1]
-				}
-				one, err := c.toCase(suite)
+				one, err := c.toCase(last(suites))
 				if err != nil {
 					return fail(err)
 				}
@@ -74,6 +79,14 @@ func readJUnit(in io.Reader) (cases []Case, err error) {
 		cases = append(cases, Case{Name: Suite, Outcome: Failed, Reason: fmt.Sprintf("a suite says that %d failed, and no case does", said)})
 	}
 	return cases, nil
+}
+
+// last is the suite that is read, empty outside of all.
+func last(suites []string) string {
+	if len(suites) == 0 {
+		return ""
+	}
+	return suites[len(suites)-1]
 }
 
 func number(all []xml.Attr, name string) int {

@@ -72,6 +72,9 @@ func TestRead(t *testing.T) {
 		"junit of a suite that could not begin": {`<testsuites errors="1"><testsuite name="s" errors="1"><testcase name="a"/></testsuite></testsuites>`, []string{
 			"s a: pass", `suite: fail "a suite says that 1 failed, and no case does"`,
 		}},
+		"junit of a suite that failed as a whole": {`<testsuites><testsuite name="s"><testcase name="a"/><error message="oh"/></testsuite></testsuites>`, []string{
+			"s a: pass", `s suite: fail "oh"`,
+		}},
 		"junit of surefire, of a class that could not begin": {`<testsuite name="s" errors="1"><testcase name="" classname="x.B"><error message="oh"/></testcase></testsuite>`, []string{`x.B suite: fail "oh"`}},
 		"junit in Latin-1": {"<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n<testsuite name=\"s\"><testcase name=\"gr\xfcn\"/></testsuite>", []string{"s grün: pass"}},
 		"junit with what a terminal shows": {"<testsuite name=\"s\"><testcase name=\"grün\"><failure>\x1b[31mred\x1b[0m \xff</failure></testcase></testsuite>", []string{

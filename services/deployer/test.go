@@ -57,12 +57,11 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	if supply := r.Artifact.Supply; supply != nil {
 		suite.Licences.Billed, suite.Licences.Unlicensed = supply.Licenses, supply.Unlicensed
 	}
-	results := runtimetest.Run(ctx, instance, suite)
-	compliant, err := s.compliance(ctx, job, r)
+	compliant, err := s.compliance(ctx, job, r) // first: where the registry is away nothing else is done for nothing
 	if err != nil {
 		return err
 	}
-	results = append(results, compliant...)
+	results := append(runtimetest.Run(ctx, instance, suite), compliant...)
 	state, _ := d.wanted.get(where)
 	if fresh, is := compared(state, r); is {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is

@@ -44,7 +44,7 @@ func command(ctx context.Context, instance Instance, test Command, r *Result) er
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(folder) }()
+	defer remove(folder)
 	timeout := test.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
@@ -91,20 +91,38 @@ func command(ctx context.Context, instance Instance, test Command, r *Result) er
 	return nil
 }
 
+// remove removes a folder, with folders in it that may not be written to, as those of Go's modules.
+func remove(folder string) {
+	if os.RemoveAll(folder) == nil {
+		return
+	}
+	_ = filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			_ = os.Chmod(path, 0o700) //nolint:gosec // a folder
+		}
+		return nil
+	})
+	_ = os.RemoveAll(folder)
+}
+
 func readReport(folder, name string, r *Result, read func(io.Reader, *Result) error) error {
-	path := filepath.Join(folder, name)
-	info, err := os.Lstat(path)
+	root, err := os.OpenRoot(folder) // a link shall not lead out of it
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	info, err := root.Lstat(name)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return fmt.Errorf("it wrote no report %s", name)
 	case err != nil:
-		return err
+		return fmt.Errorf("its report: %w", err)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("its report %s is no file", name)
 	case info.Size() > mostReport:
 		return fmt.Errorf("its report %s has %d bytes; there may be %d", name, info.Size(), mostReport)
 	}
-	f, err := os.Open(path)
+	f, err := root.Open(name)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,10 @@ func TestCommandsOfTheProject(t *testing.T) {
 	write := func(file, text string) string { return "cat > " + file + " <<'END'\n" + text + "\nEND\n" }
 	const passes = `<testsuites><testsuite tests="2"><testcase classname="a" name="b"/><testcase name="c"><skipped/></testcase></testsuite></testsuites>`
 	const fails = `<testsuite failures="1"><testcase classname="a" name="b"><failure message="want 3, got 4">at line 7</failure></testcase><testcase name="c"/></testsuite>`
+	elsewhere := t.TempDir()
+	if err := os.WriteFile(filepath.Join(elsewhere, "r.xml"), []byte(passes), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	finding := func(result string) string {
 		return `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"scan","rules":[{"id":"R1","defaultConfiguration":{"level":"note"}},{"id":"R2","defaultConfiguration":{"level":"error"}}]}},"results":[` + result + `]}]}`
 	}
@@ -45,6 +49,11 @@ func TestCommandsOfTheProject(t *testing.T) {
 		{"what passed", Command{Run: write("r.json", finding(`{"ruleId":"X","kind":"pass"},{"ruleId":"R2","suppressions":[{"kind":"inSource"}]}`)), SARIF: "r.json"}, "0 errors", true},
 		{"a suppression that was refused", Command{Run: write("r.json", finding(`{"ruleId":"R2","suppressions":[{"kind":"external","status":"rejected"}]}`)), SARIF: "r.json"}, "1 found: R2", false},
 		{"a scan that broke off", Command{Run: write("r.json", `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"scan"}},"invocations":[{"executionSuccessful":false}],"results":[]}]}`), SARIF: "r.json"}, "scan did not come to its end", false},
+		{"an extension's rule", Command{Run: write("r.json", `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"scan"},"extensions":[{"name":"e"},{"name":"f","rules":[{"id":"Q","defaultConfiguration":{"level":"error"}}]}]},"results":[{"ruleId":"Q","rule":{"id":"Q","index":0,"toolComponent":{"index":1}}}]}]}`), SARIF: "r.json", Level: "error"}, "1 found: Q (error)", false},
+		{"what was there once", Command{Run: write("r.json", finding(`{"ruleId":"R2","baselineState":"absent"}`)), SARIF: "r.json"}, "0 errors", true},
+		{"behind a byte order mark", Command{Run: "printf '\\357\\273\\277' > r.json; " + strings.Replace(write("r.json", finding("")), ">", ">>", 1), SARIF: "r.json"}, "0 errors", true},
+		{"a scan that did not look", Command{Run: write("r.json", `{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"scan"}},"results":null}]}`), SARIF: "r.json"}, "no results of scan", false},
+		{"a report elsewhere", Command{Run: "ln -s " + elsewhere + " out", JUnit: "out/r.xml"}, "its report: ", false},
 		{"no SARIF", Command{Run: write("r.json", `{"results":[]}`), SARIF: "r.json"}, "no SARIF 2", false},
 		{"too slow", Command{Run: "echo begun; sleep 60", JUnit: "r.xml", Timeout: 300 * time.Millisecond}, "longer than 300ms: begun", false},
 		{"what it is told", Command{Run: `[ "$URL $PORT $DIGEST$LEMNIS_SECRET" = "http://127.0.0.1:7 7 sha256:1" ] && ` + write("r.xml", passes), JUnit: "r.xml"}, "1 tests passed", true},

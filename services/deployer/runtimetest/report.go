@@ -3,6 +3,8 @@
 package runtimetest
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -67,19 +69,23 @@ func junit(in io.Reader, r *Result) error {
 // levels of SARIF, the gravest first.
 var levels = []string{"error", "warning", "note", "none"}
 
+// sarifTool is a tool, or what extends it, with its rules.
+type sarifTool struct {
+	Name  string `json:"name"`
+	Rules []struct {
+		ID      string `json:"id"`
+		Default struct {
+			Level string `json:"level"`
+		} `json:"defaultConfiguration"`
+	} `json:"rules"`
+}
+
 type sarifLog struct {
 	Version string `json:"version"`
 	Runs    []struct {
 		Tool struct {
-			Driver struct {
-				Name  string `json:"name"`
-				Rules []struct {
-					ID      string `json:"id"`
-					Default struct {
-						Level string `json:"level"`
-					} `json:"defaultConfiguration"`
-				} `json:"rules"`
-			} `json:"driver"`
+			Driver     sarifTool   `json:"driver"`
+			Extensions []sarifTool `json:"extensions"`
 		} `json:"tool"`
 		Invocations []struct {
 			Successful *bool `json:"executionSuccessful"`
@@ -87,11 +93,16 @@ type sarifLog struct {
 		Results []struct {
 			RuleID string `json:"ruleId"`
 			Rule   struct {
-				ID string `json:"id"`
+				ID    string `json:"id"`
+				Index *int   `json:"index"`
+				Tool  struct {
+					Index *int `json:"index"`
+				} `json:"toolComponent"`
 			} `json:"rule"`
 			Index   *int   `json:"ruleIndex"`
 			Level   string `json:"level"`
 			Kind    string `json:"kind"`
+			State   string `json:"baselineState"`
 			Message struct {
 				Text string `json:"text"`
 			} `json:"message"`
@@ -108,7 +119,11 @@ func sarif(in io.Reader, least string, r *Result) error {
 		least = "warning"
 	}
 	var report sarifLog
-	if err := json.NewDecoder(in).Decode(&report); err != nil {
+	text, err := io.ReadAll(in)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")), &report); err != nil {
 		return fmt.Errorf("its report is no SARIF: %w", err)
 	}
 	if !strings.HasPrefix(report.Version, "2.") || len(report.Runs) == 0 {
@@ -122,7 +137,13 @@ func sarif(in io.Reader, least string, r *Result) error {
 				return fmt.Errorf("its report says that %s did not come to its end", run.Tool.Driver.Name)
 			}
 		}
+		if run.Results == nil { // by the standard: it did not look
+			return fmt.Errorf("its report has no results of %s, not even that there are none", run.Tool.Driver.Name)
+		}
 		for _, found := range run.Results {
+			if found.State == "absent" {
+				continue // it was there once
+			}
 			if found.Kind != "" && found.Kind != "fail" {
 				continue // it passed, or nobody can tell
 			}
@@ -133,15 +154,17 @@ func sarif(in io.Reader, least string, r *Result) error {
 			if accepted {
 				continue
 			}
-			id, level := found.RuleID, found.Level
-			if id == "" {
-				id = found.Rule.ID
+			id, level := cmp.Or(found.RuleID, found.Rule.ID), found.Level
+			index, tool := cmp.Or(found.Index, found.Rule.Index), run.Tool.Driver
+			if of := found.Rule.Tool.Index; of != nil && *of >= 0 && *of < len(run.Tool.Extensions) {
+				tool = run.Tool.Extensions[*of]
 			}
-			for i, rule := range run.Tool.Driver.Rules {
-				if level == "" && (found.Index != nil && *found.Index == i || id != "" && rule.ID == id) {
+			for i, rule := range tool.Rules {
+				at := index != nil && *index == i
+				if level == "" && (at || index == nil && id != "" && rule.ID == id) {
 					level = rule.Default.Level
 				}
-				if id == "" && found.Index != nil && *found.Index == i {
+				if id == "" && at {
 					id = rule.ID
 				}
 			}
