@@ -18,10 +18,10 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // pipeline tests what the master copy would be with the change in it.

@@ -11,8 +11,8 @@ import (
 	"github.com/lemnis/lemnis/internal/testhistory"
 	"github.com/lemnis/lemnis/pkg/events"
 
-	"github.com/lemnis/lemnis/services/builder/pipeline"
 	"github.com/lemnis/lemnis/internal/testreport"
+	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 
 // mostTold is how many test cases the end of a run lists.

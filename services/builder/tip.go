@@ -12,9 +12,9 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // tipHolds is how long what was found out about a commit of the master copy is believed: what fails there since depends on the time.

@@ -13,10 +13,10 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/git"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 	"github.com/lemnis/lemnis/services/builder/queue"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // tries is how often the pipeline is run on a commit whose tests fail before they are believed.

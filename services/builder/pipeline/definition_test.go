@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/definition"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // defined is a checkout with a definition of its own.

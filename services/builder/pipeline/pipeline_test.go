@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
-	"github.com/lemnis/lemnis/internal/testreport"
 )
 
 // project writes a module of the given files; go.mod is added unless it is among them as "".
