@@ -106,6 +106,9 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	c.room = 1<<63 - 1
 	x.count(response.StatusCode >= http.StatusInternalServerError)
 	if response.StatusCode == http.StatusSwitchingProtocols {
+		if !up.done(tellingMost) { // what is left would be written beside what the client says next
+			return false, errEarly
+		}
 		up.leave()
 		return false, c.upgrade(f, w, r, response)
 	}
@@ -118,7 +121,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 		w = patient
 	}
 	err = deliver(w, response)
-	kept = err == nil && !response.Close && up.done()
+	kept = err == nil && !response.Close && up.done(settling)
 	return false, err
 }
 
@@ -217,6 +220,8 @@ func (c *connection) answer(w http.ResponseWriter, r *http.Request, sending func
 	}
 	return nil, errHints
 }
+
+var errEarly = errors.New("the upstream goes on in another protocol before it was sent the whole request")
 
 // hintsMost bounds what an upstream may say before its answer.
 const hintsMost = 10
@@ -377,21 +382,21 @@ func (u *uploading) failed() error {
 	}
 }
 
-// tellingMost bounds the wait for what a body that ends says of its client, which takes a moment: one that takes
+// tellingMost bounds the wait for the end of a body where something depends on it, and which takes a moment: a client that takes
 // no more answers may send on and on.
 const tellingMost = time.Second
 
-// settling is how long the last bytes of a body that the client has sent may take to go out.
+// settling is how long the last bytes of a body that the client has sent may take to go out, for a connection to be kept.
 const settling = 10 * time.Millisecond
 
-// done reports whether the upstream was sent all.
-func (u *uploading) done() bool {
+// done reports whether the upstream was sent all: the last bytes have to go out within patience.
+func (u *uploading) done(patience time.Duration) bool {
 	if !u.drained.Load() {
 		return false
 	}
 	select {
 	case <-u.ended:
-	case <-time.After(settling):
+	case <-time.After(patience):
 		return false
 	}
 	return u.err == nil

@@ -172,3 +172,51 @@ func TestHalfOfAnUpgradedConnection(t *testing.T) {
 		})
 	}
 }
+
+// Who is not asked for the rest of a body any more would send it into what the two sides go on in.
+func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
+	const upgrade = " / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
+	for name, c := range map[string]struct {
+		request string
+		whole   bool // the upstream waits for all of it
+		want    int
+	}{
+		"within the body":      {"POST" + upgrade + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false, http.StatusBadGateway},
+		"in place of the body": {"POST" + upgrade + "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n", false, http.StatusBadGateway},
+		"after the body":       {"POST" + upgrade + "Content-Length: 3\r\n\r\nabc", true, http.StatusSwitchingProtocols},
+		"after its chunks":     {"POST" + upgrade + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", true, http.StatusSwitchingProtocols},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			left := make(chan struct{})
+			f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+				defer close(left)
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				if c.whole {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.Copy(conn, in)
+			})})
+			client := keep(t, f)
+			fmt.Fprint(client, c.request)
+			response, err := http.ReadResponse(client.in, nil)
+			if err != nil || response.StatusCode != c.want {
+				t.Fatalf("%v %v", response, err)
+			}
+			if c.want == http.StatusSwitchingProtocols {
+				fmt.Fprint(client, "hello")
+				_ = client.Conn.(*net.TCPConn).CloseWrite()
+				if all, err := io.ReadAll(client.in); string(all) != "hello" || err != nil {
+					t.Errorf("heard %q, %v", all, err)
+				}
+			} else if !response.Close {
+				t.Errorf("what is left of the body may be taken for a request: %v", response.Header)
+			}
+			within(t, "the upstream to be left", left)
+		})
+	}
+}
