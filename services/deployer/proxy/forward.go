@@ -161,7 +161,7 @@ func (c *connection) writeHead(r *http.Request) error {
 	if slices.Contains(listed(r.Header["Te"]), "Trailers") {
 		put("Te", "trailers")
 	}
-	if protocol := upgradeOf(r.Header); protocol != "" {
+	if protocol := wantedOf(r); protocol != "" {
 		put("Connection", "Upgrade")
 		put("Upgrade", protocol)
 	}
@@ -228,7 +228,7 @@ const hintsMost = 10
 
 var errHints = errors.New("the upstream says again and again that there is more to come")
 
-// next reads the answer, or that the body may come; hints before it are handed on.
+// next reads the answer, or that the body may come; hints before it are handed on to a client that knows them.
 func (c *connection) next(w http.ResponseWriter, r *http.Request) (*http.Response, error) {
 	for range hintsMost {
 		response, err := http.ReadResponse(c.in, r)
@@ -240,6 +240,7 @@ func (c *connection) next(w http.ResponseWriter, r *http.Request) (*http.Respons
 			return nil, fmt.Errorf("the upstream answers with status %d", response.StatusCode)
 		case response.StatusCode <= http.StatusSwitchingProtocols, response.StatusCode >= http.StatusOK:
 			return response, nil
+		case !r.ProtoAtLeast(1, 1): // it would take the hint for the answer (RFC 9110, 15.2)
 		default:
 			own := maps.Clone(w.Header()) // the cookie, which belongs to the answer
 			clear(w.Header())

@@ -220,3 +220,17 @@ func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
 		})
 	}
 }
+
+// HTTP/1.0 knows no answers before the answer, and goes on in no other protocol (RFC 9110, 7.8 and 15.2).
+func TestHTTP10GetsOneAnswer(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		if r, err := http.ReadRequest(in); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\npage%s", 4+len(r.Header.Get("Upgrade")), r.Header.Get("Upgrade"))
+		}
+	})})
+	answer := say(t, f, "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.0 200 ") || strings.Count(answer, "HTTP/1.") != 1 || !strings.HasSuffix(answer, "\r\n\r\npage") {
+		t.Errorf("%q", answer)
+	}
+}
