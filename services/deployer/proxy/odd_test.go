@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -232,5 +233,78 @@ func TestHTTP10GetsOneAnswer(t *testing.T) {
 	answer := say(t, f, "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 	if !strings.HasPrefix(answer, "HTTP/1.0 200 ") || strings.Count(answer, "HTTP/1.") != 1 || !strings.HasSuffix(answer, "\r\n\r\npage") {
 		t.Errorf("%q", answer)
+	}
+}
+
+// Empty lines before a request are no request (RFC 9112, 2.2), and no reason to leave the quick way, or to end sooner than another
+// client that waits.
+func TestEmptyLinesBeforeARequest(t *testing.T) {
+	const (
+		get  = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+		put  = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+		brew = "BREW / HTTP/1.1\r\nHost: a\r\n\r\n"
+	)
+	for name, c := range map[string]struct {
+		pieces []string
+		stage  stage // after them
+	}{
+		"the first":         {[]string{"\r\n" + get}, clientIdle},
+		"some":              {[]string{"\r\n\r\n\r\n" + get}, clientIdle},
+		"for themselves":    {[]string{"\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", get}, clientIdle},
+		"in bytes":          {[]string{"\r", "\n", "\r", "\n", get}, clientIdle},
+		"after a body":      {[]string{put + "\r\n", put + "\r\n"}, clientIdle},
+		"between two":       {[]string{get + "\r\n" + get}, clientIdle},
+		"before a half":     {[]string{"\r\n" + get[:8], get[8:]}, clientIdle},
+		"what is handed on": {[]string{"\r\n" + brew}, clientGone},
+		"and later":         {[]string{put + "\r\n", "\r\n" + brew}, clientGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(http.ResponseWriter, *http.Request) {})})
+			client, got := keep(t, f), clientGone
+			for _, p := range c.pieces {
+				fmt.Fprint(client, p)
+				for range strings.Count(p, "Host") {
+					if status, _ := client.answer(); status != http.StatusOK {
+						t.Fatalf("status %d", status)
+					}
+				}
+				got = clientGone
+				look(f, func(s *share) {
+					for c := range s.clients {
+						got = c.stage
+					}
+				})
+			}
+			if got != c.stage {
+				t.Errorf("it is in stage %d, not %d", got, c.stage)
+			}
+		})
+	}
+}
+
+// Who says nothing but empty lines gets no more time by them, and not many at once.
+func TestNothingButEmptyLines(t *testing.T) {
+	f := front(t, Config{}, Routes{})
+	client := keep(t, f)
+	dues := func() (all []time.Time) {
+		look(f, func(s *share) {
+			for c := range s.clients {
+				all = append(all, c.due)
+			}
+		})
+		return all
+	}
+	eventually(t, "the client to be taken in", func() bool { return len(dues()) == 1 })
+	before := dues()
+	for range 3 {
+		fmt.Fprint(client, "\r\n")
+		if now := dues(); !slices.Equal(now, before) {
+			t.Fatalf("it is due at %v, not %v", now, before)
+		}
+	}
+	fmt.Fprint(client, strings.Repeat("\r\n", 100))
+	if status, _ := client.answer(); status != http.StatusBadRequest {
+		t.Errorf("status %d", status)
 	}
 }
