@@ -330,6 +330,9 @@ func (u *uploading) await(until time.Time) {
 func (u *uploading) leave() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !u.left && !u.drained.Load() {
+		_ = u.client.SetReadDeadline(time.Now().Add(u.stall)) // the server reads some of what is left, and would wait for ever
+	}
 	u.left = true
 }
 

@@ -174,7 +174,7 @@ func TestHalfOfAnUpgradedConnection(t *testing.T) {
 	}
 }
 
-// Who is not asked for the rest of a body any more would send it into what the two sides go on in.
+// What is left of a body would be mixed with what the client says in the other protocol.
 func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
 	const upgrade = " / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
 	for name, c := range map[string]struct {
@@ -202,6 +202,7 @@ func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
 				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
 				_, _ = io.Copy(conn, in)
 			})})
+			f.stall = 200 * time.Millisecond
 			client := keep(t, f)
 			fmt.Fprint(client, c.request)
 			response, err := http.ReadResponse(client.in, nil)
@@ -214,8 +215,8 @@ func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
 				if all, err := io.ReadAll(client.in); string(all) != "hello" || err != nil {
 					t.Errorf("heard %q, %v", all, err)
 				}
-			} else if !response.Close {
-				t.Errorf("what is left of the body may be taken for a request: %v", response.Header)
+			} else if _, err := io.ReadAll(io.MultiReader(response.Body, client.in)); err != nil || !response.Close {
+				t.Errorf("the connection stays: %v, %v", response.Header, err)
 			}
 			within(t, "the upstream to be left", left)
 		})
