@@ -106,6 +106,9 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 	c.room = 1<<63 - 1
 	x.count(response.StatusCode >= http.StatusInternalServerError)
 	if response.StatusCode == http.StatusSwitchingProtocols {
+		if !up.done(tellingMost) { // what is left would be written beside what the client says next
+			return false, errEarly
+		}
 		up.leave()
 		return false, c.upgrade(f, w, r, response)
 	}
@@ -118,7 +121,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 		w = patient
 	}
 	err = deliver(w, response)
-	kept = err == nil && !response.Close && up.done()
+	kept = err == nil && !response.Close && up.done(settling)
 	return false, err
 }
 
@@ -158,7 +161,7 @@ func (c *connection) writeHead(r *http.Request) error {
 	if slices.Contains(listed(r.Header["Te"]), "Trailers") {
 		put("Te", "trailers")
 	}
-	if protocol := upgradeOf(r.Header); protocol != "" {
+	if protocol := wantedOf(r); protocol != "" {
 		put("Connection", "Upgrade")
 		put("Upgrade", protocol)
 	}
@@ -218,12 +221,14 @@ func (c *connection) answer(w http.ResponseWriter, r *http.Request, sending func
 	return nil, errHints
 }
 
+var errEarly = errors.New("the upstream goes on in another protocol before it was sent the whole request")
+
 // hintsMost bounds what an upstream may say before its answer.
 const hintsMost = 10
 
 var errHints = errors.New("the upstream says again and again that there is more to come")
 
-// next reads the answer, or that the body may come; hints before it are handed on.
+// next reads the answer, or that the body may come; hints before it are handed on to a client that knows them.
 func (c *connection) next(w http.ResponseWriter, r *http.Request) (*http.Response, error) {
 	for range hintsMost {
 		response, err := http.ReadResponse(c.in, r)
@@ -235,6 +240,7 @@ func (c *connection) next(w http.ResponseWriter, r *http.Request) (*http.Respons
 			return nil, fmt.Errorf("the upstream answers with status %d", response.StatusCode)
 		case response.StatusCode <= http.StatusSwitchingProtocols, response.StatusCode >= http.StatusOK:
 			return response, nil
+		case !r.ProtoAtLeast(1, 1): // it would take the hint for the answer (RFC 9110, 15.2)
 		default:
 			own := maps.Clone(w.Header()) // the cookie, which belongs to the answer
 			clear(w.Header())
@@ -324,6 +330,9 @@ func (u *uploading) await(until time.Time) {
 func (u *uploading) leave() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if !u.left && !u.drained.Load() {
+		_ = u.client.SetReadDeadline(time.Now().Add(u.stall)) // the server reads some of what is left, and would wait for ever
+	}
 	u.left = true
 }
 
@@ -377,21 +386,21 @@ func (u *uploading) failed() error {
 	}
 }
 
-// tellingMost bounds the wait for what a body that ends says of its client, which takes a moment: one that takes
+// tellingMost bounds the wait for the end of a body where something depends on it, and which takes a moment: a client that takes
 // no more answers may send on and on.
 const tellingMost = time.Second
 
-// settling is how long the last bytes of a body that the client has sent may take to go out.
+// settling is how long the last bytes of a body that the client has sent may take to go out, for a connection to be kept.
 const settling = 10 * time.Millisecond
 
-// done reports whether the upstream was sent all.
-func (u *uploading) done() bool {
+// done reports whether the upstream was sent all: the last bytes have to go out within patience.
+func (u *uploading) done(patience time.Duration) bool {
 	if !u.drained.Load() {
 		return false
 	}
 	select {
 	case <-u.ended:
-	case <-time.After(settling):
+	case <-time.After(patience):
 		return false
 	}
 	return u.err == nil

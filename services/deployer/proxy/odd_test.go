@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -170,5 +171,141 @@ func TestHalfOfAnUpgradedConnection(t *testing.T) {
 			}
 			eventually(t, "the request to be over", func() bool { return f.Snapshot().Versions["v1"].InFlight == 0 })
 		})
+	}
+}
+
+// What is left of a body would be mixed with what the client says in the other protocol.
+func TestNoProtocolIsGoneOnInBeforeTheRequestIsWhole(t *testing.T) {
+	const upgrade = " / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n"
+	for name, c := range map[string]struct {
+		request string
+		whole   bool // the upstream waits for all of it
+		want    int
+	}{
+		"within the body":      {"POST" + upgrade + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false, http.StatusBadGateway},
+		"in place of the body": {"POST" + upgrade + "Expect: 100-continue\r\nContent-Length: 3\r\n\r\n", false, http.StatusBadGateway},
+		"after the body":       {"POST" + upgrade + "Content-Length: 3\r\n\r\nabc", true, http.StatusSwitchingProtocols},
+		"after its chunks":     {"POST" + upgrade + "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", true, http.StatusSwitchingProtocols},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			left := make(chan struct{})
+			f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+				defer close(left)
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				if c.whole {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+				_, _ = io.Copy(conn, in)
+			})})
+			f.stall = 200 * time.Millisecond
+			client := keep(t, f)
+			fmt.Fprint(client, c.request)
+			response, err := http.ReadResponse(client.in, nil)
+			if err != nil || response.StatusCode != c.want {
+				t.Fatalf("%v %v", response, err)
+			}
+			if c.want == http.StatusSwitchingProtocols {
+				fmt.Fprint(client, "hello")
+				_ = client.Conn.(*net.TCPConn).CloseWrite()
+				if all, err := io.ReadAll(client.in); string(all) != "hello" || err != nil {
+					t.Errorf("heard %q, %v", all, err)
+				}
+			} else if _, err := io.ReadAll(io.MultiReader(response.Body, client.in)); err != nil || !response.Close {
+				t.Errorf("the connection stays: %v, %v", response.Header, err)
+			}
+			within(t, "the upstream to be left", left)
+		})
+	}
+}
+
+// HTTP/1.0 knows no answers before the answer, and goes on in no other protocol (RFC 9110, 7.8 and 15.2).
+func TestHTTP10GetsOneAnswer(t *testing.T) {
+	f := front(t, Config{}, Routes{Stable: raw(t, "v1", func(conn net.Conn, in *bufio.Reader, _ int) {
+		if r, err := http.ReadRequest(in); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\npage%s", 4+len(r.Header.Get("Upgrade")), r.Header.Get("Upgrade"))
+		}
+	})})
+	answer := say(t, f, "GET / HTTP/1.0\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.0 200 ") || strings.Count(answer, "HTTP/1.") != 1 || !strings.HasSuffix(answer, "\r\n\r\npage") {
+		t.Errorf("%q", answer)
+	}
+}
+
+// Empty lines before a request are no request (RFC 9112, 2.2), and no reason to leave the quick way, or to end sooner than another
+// client that waits.
+func TestEmptyLinesBeforeARequest(t *testing.T) {
+	const (
+		get  = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+		put  = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
+		brew = "BREW / HTTP/1.1\r\nHost: a\r\n\r\n"
+	)
+	for name, c := range map[string]struct {
+		pieces []string
+		stage  stage // after them
+	}{
+		"the first":         {[]string{"\r\n" + get}, clientIdle},
+		"some":              {[]string{"\r\n\r\n\r\n" + get}, clientIdle},
+		"for themselves":    {[]string{"\r\n", "\r\n", "\r\n", "\r\n", "\r\n", "\r\n", get}, clientIdle},
+		"in bytes":          {[]string{"\r", "\n", "\r", "\n", get}, clientIdle},
+		"after a body":      {[]string{put + "\r\n", put + "\r\n"}, clientIdle},
+		"between two":       {[]string{get + "\r\n" + get}, clientIdle},
+		"before a half":     {[]string{"\r\n" + get[:8], get[8:]}, clientIdle},
+		"what is handed on": {[]string{"\r\n" + brew}, clientGone},
+		"and later":         {[]string{put + "\r\n", "\r\n" + brew}, clientGone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := front(t, Config{}, Routes{Stable: serve(t, "v1", func(http.ResponseWriter, *http.Request) {})})
+			client, got := keep(t, f), clientGone
+			for _, p := range c.pieces {
+				fmt.Fprint(client, p)
+				for range strings.Count(p, "Host") {
+					if status, _ := client.answer(); status != http.StatusOK {
+						t.Fatalf("status %d", status)
+					}
+				}
+				got = clientGone
+				look(f, func(s *share) {
+					for c := range s.clients {
+						got = c.stage
+					}
+				})
+			}
+			if got != c.stage {
+				t.Errorf("it is in stage %d, not %d", got, c.stage)
+			}
+		})
+	}
+}
+
+// Who says nothing but empty lines gets no more time by them, and not many at once.
+func TestNothingButEmptyLines(t *testing.T) {
+	f := front(t, Config{}, Routes{})
+	client := keep(t, f)
+	dues := func() (all []time.Time) {
+		look(f, func(s *share) {
+			for c := range s.clients {
+				all = append(all, c.due)
+			}
+		})
+		return all
+	}
+	eventually(t, "the client to be taken in", func() bool { return len(dues()) == 1 })
+	before := dues()
+	for range 3 {
+		fmt.Fprint(client, "\r\n")
+		if now := dues(); !slices.Equal(now, before) {
+			t.Fatalf("it is due at %v, not %v", now, before)
+		}
+	}
+	fmt.Fprint(client, strings.Repeat("\r\n", 100))
+	if status, _ := client.answer(); status != http.StatusBadRequest {
+		t.Errorf("status %d", status)
 	}
 }

@@ -25,6 +25,8 @@ const (
 	newPatience = 500 * time.Millisecond
 	// discardMost bounds what is read at a time of what comes after the last answer, in bytes: who sends more does not listen.
 	discardMost = 64 << 10
+	// emptyMost bounds the empty lines before a request that have come at once.
+	emptyMost = 8
 )
 
 // client is a connection of users on the quick way: a request that has come whole and can be read in one way only is sent on in one
@@ -207,9 +209,12 @@ func (c *client) listen() {
 	} else {
 		q = &quickRequest{}
 	}
-	got := c.got
+	got, empty := c.got, 0
 	for more := len(c.in); ; {
 		if more > 0 {
+			if c.in[0] == '\r' {
+				empty = c.skip(empty)
+			}
 			if got = q.read(c.in); got == readWhole {
 				c.ask(q)
 				return
@@ -250,6 +255,17 @@ func (c *client) listen() {
 			l.calm(c, time.Now().Add(headPatience))
 		}
 	}
+}
+
+// skip forgets the empty lines before a request (RFC 9112, 2.2), and counts them. One too many is left, and is no request. They give
+// the client no more time.
+func (c *client) skip(empty int) int {
+	n := 0
+	for ; empty < emptyMost && len(c.in) >= n+2 && c.in[n] == '\r' && c.in[n+1] == '\n'; empty++ {
+		n += 2
+	}
+	c.used(n, &c.loop.small)
+	return empty
 }
 
 // reuse keeps what a request was read into.

@@ -24,12 +24,20 @@ func upgradeOf(h http.Header) string {
 	return protocol
 }
 
+// wantedOf is the protocol that a client wants to go on in; HTTP/1.0 knows none (RFC 9110, 7.8).
+func wantedOf(r *http.Request) string {
+	if !r.ProtoAtLeast(1, 1) {
+		return ""
+	}
+	return upgradeOf(r.Header)
+}
+
 var errClosing = errors.New("the front is closing")
 
 // upgrade joins the client's connection and the upstream's until both have said all, or the front cuts them. Where one has, the other
 // has to say something every stall.
 func (c *connection) upgrade(f *Front, w http.ResponseWriter, r *http.Request, response *http.Response) error {
-	wanted, got := upgradeOf(r.Header), upgradeOf(response.Header)
+	wanted, got := wantedOf(r), upgradeOf(response.Header)
 	if wanted == "" || !strings.EqualFold(wanted, got) {
 		return fmt.Errorf("the upstream goes on in %q, %q was asked for", got, wanted)
 	}
