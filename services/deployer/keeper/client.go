@@ -147,7 +147,7 @@ func attach(ctx context.Context, data string, log func(Notice)) (*Client, error)
 	k := &Client{folder: folder, done: make(chan struct{}), http: &http.Client{Transport: &http.Transport{
 		MaxIdleConnsPerHost: 16, IdleConnTimeout: time.Minute,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socketIn(folder))
+			return dial(ctx, folder)
 		},
 	}}}
 	var streaming context.Context
@@ -174,6 +174,20 @@ func attach(ctx context.Context, data string, log func(Notice)) (*Client, error)
 		}
 	}()
 	return k, nil
+}
+
+// dial connects to the socket in a folder, which whoever gives up may close at the same time.
+func dial(ctx context.Context, folder *os.File) (conn net.Conn, err error) {
+	held, err := folder.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if closed := held.Control(func(descriptor uintptr) {
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", socketIn(descriptor))
+	}); closed != nil {
+		return nil, closed
+	}
+	return conn, err
 }
 
 // open asks for the stream and reads what comes first: what the front holds.

@@ -299,7 +299,7 @@ func TestAFrontThatHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer folder.Close()
-		listener, err := net.Listen("unix", socketIn(folder))
+		listener, err := net.Listen("unix", socketIn(folder.Fd()))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Config) error {
 }
 
 // socketIn is the socket's address by its folder's descriptor: an address has at most 107 bytes, a path more.
-func socketIn(folder *os.File) string { return fmt.Sprintf("/proc/self/fd/%d/socket", folder.Fd()) }
+func socketIn(folder uintptr) string { return fmt.Sprintf("/proc/self/fd/%d/socket", folder) }
 
 func (k *keeper) serve(ctx context.Context) error {
 	folder, err := os.Open(filepath.Join(k.config.Folder, "front"))
@@ -86,7 +86,7 @@ func (k *keeper) serve(ctx context.Context) error {
 		return fmt.Errorf("the front's folder: %w", err)
 	}
 	defer func() { _ = folder.Close() }()
-	address := socketIn(folder)
+	address := socketIn(folder.Fd())
 	_ = os.Remove(address) // of a front that was killed: the supervisor's lock says that there is no other
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: address, Net: "unix"})
 	if err != nil {
