@@ -122,7 +122,7 @@ func (s secretForm) in(text []byte) (all []keyFound) {
 			at += i
 			m := s.form.Find(text[at:min(at+secretOverlap, len(text))])
 			m, _, _ = bytes.Cut(m, []byte("-----END"))
-			if len(m) > 0 && !bytes.HasSuffix(m, []byte("EXAMPLE")) && !(s.name == googles && inRun(text, at, at+len(m))) { // AWS's documentation has one
+			if len(m) > 0 && !bytes.HasSuffix(m, []byte("EXAMPLE")) && (s.name != googles || !inRun(text, at, at+len(m))) { // AWS's documentation has one
 				sum := sha256.Sum256(m)
 				all = append(all, keyFound{at, hex.EncodeToString(sum[:8])})
 			}
