@@ -133,14 +133,14 @@ func (j *judging) check(c *cobra.Command) error {
 	case j.output != "text" && j.output != "json":
 		return usage("--output %q: it may be text or json", j.output)
 	}
-	if c.Flags().Changed("worse") && !c.Flags().Changed("metric") {
-		return usage("--worse is of --metric: counts are judged by errors and latency")
-	}
 	switch w := sample.Worse(j.worse); w {
 	case sample.Higher, sample.Lower, sample.Either:
 		j.samples = sample.Policy{Alpha: p.Alpha, Tolerance: p.Tolerance, Worse: w}
 	default:
 		return usage("--worse %q: it may be higher, lower or either", j.worse)
+	}
+	if c.Flags().Changed("worse") && !c.Flags().Changed("metric") {
+		return usage("--worse is of --metric: counts are judged by errors and latency")
 	}
 	return nil
 }

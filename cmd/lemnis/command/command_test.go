@@ -63,6 +63,7 @@ func TestMistypedCommandLines(t *testing.T) {
 		{"canary judge", "FILE is missing"},
 		{"canary judge x.csv --alpha 2", "--alpha 2"},
 		{"canary judge x.csv --alpha 1", "less than 1"},
+		{"canary judge x.csv --worse lower", "--worse is of --metric"},
 		{"canary judge --metric x.csv --alpha 1", "less than 1"},
 		{"canary judge x.csv --beta 1", "less than 1"},
 		{"canary judge x.csv --weight -0.1", "it may be 0 to 1"},
