@@ -46,8 +46,7 @@ func TestRuntimeTestsOfTheProject(t *testing.T) {
 	runtime.Commands = []events.RuntimeCommand{{Name: "scan", Kind: "security", SARIF: "r.sarif",
 		Run: `echo '{"version":"2.1.0","runs":[{"tool":{"driver":{"name":"s"}},"results":[{"ruleId":"R7","level":"error","message":{"text":"door open"}}]}]}' > r.sarif`}}
 	strict.Environments[0].Runtime = &runtime
-	d.stream.Configure(strict)
-	d.project(events.Event{Kind: events.Stated, Project: "shop", Phase: events.Plan, Content: events.ProjectConfigured{Project: strict}})
+	d.configure(strict)
 	v2 := shelf.put(t, "v2", "good")
 	d.publish(v2)
 	end := d.await(t, "the end of v2", func(f events.Event) bool {

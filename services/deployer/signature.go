@@ -17,7 +17,8 @@ import (
 const mostProvenances = 20
 
 // verify makes sure, where the environment asks for it, that a key which the project trusts signed where the artifact comes
-// from. What was verified is kept, so that what runs can be started again while the registry is away; it is verified each time.
+// from, and that this is one of the project's repositories, as they are now. What was verified is kept, so that what runs can be started
+// again while the registry is away; it is verified each time.
 func (s *site) verify(ctx context.Context, p events.Project, environment string, a events.ArtifactDetail) error {
 	policy, _ := p.Environment(environment)
 	if policy.Gate.Signature == "" {
@@ -35,7 +36,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 		return fmt.Errorf("%w: %w", errArtifact, err)
 	}
 	kept := filepath.Join(s.options.Data, "provenances", strings.TrimPrefix(ref.Digest, "sha256:")+".json")
-	if envelope, err := os.ReadFile(kept); err == nil && origin(ctx, envelope, keys, ref, a) == nil {
+	if envelope, err := os.ReadFile(kept); err == nil && origin(ctx, envelope, keys, p, ref, a) == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
@@ -46,7 +47,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 	}
 	reasons := []error{fmt.Errorf("%w: signature: %d are attached to %s", errArtifact, len(all), a.Reference)}
 	for _, attached := range all {
-		err := origin(ctx, attached.Content, keys, ref, a)
+		err := origin(ctx, attached.Content, keys, p, ref, a)
 		if err == nil {
 			return keep(kept, attached.Content)
 		}
@@ -65,8 +66,8 @@ func (s *site) trusted(p events.Project) ([]attest.Key, error) {
 	return attest.TrustedBy(s.options.SecretsDir, p.Name, named, s.options.TrustedKeys)
 }
 
-func origin(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {
-	statement, _, err := attest.Origin(ctx, envelope, keys, a.Commit, ref.Digest, a.Digest)
+func origin(ctx context.Context, envelope []byte, keys []attest.Key, p events.Project, ref oci.Reference, a events.ArtifactDetail) error {
+	statement, _, err := attest.Origin(ctx, envelope, keys, p.Repositories, a.Commit, ref.Digest, a.Digest)
 	if err == nil && a.Commit == "" && statement.Commit() != "" {
 		err = fmt.Errorf("what is signed is of commit %s, and the artifact is said to be of none", statement.Commit())
 	}

@@ -29,13 +29,19 @@ func signedArtifact(t *testing.T, host string, signer *attest.Signer, change fun
 		t.Fatal(err)
 	}
 	a := events.ArtifactDetail{Service: "api", Reference: ref.String(), Digest: ref.Layer, Commit: "c0ffee"}
-	if signer == nil {
-		return a
+	if signer != nil {
+		attestOf(t, ref, signer, change)
 	}
+	return a
+}
+
+// attestOf attaches what a signer states of what was pushed.
+func attestOf(t testing.TB, ref oci.Reference, signer *attest.Signer, change func(*attest.Build)) {
+	t.Helper()
 	b := attest.Build{
 		Manifest:   attest.Resource{Digest: map[string]string{"sha256": strings.TrimPrefix(ref.Digest, "sha256:")}},
 		Executable: attest.Resource{Digest: map[string]string{"sha256": strings.TrimPrefix(ref.Layer, "sha256:")}},
-		Repository: "https://git.example.org/shop/api.git", Commit: a.Commit, Builder: "https://example.org/builder",
+		Repository: "https://git.example.org/shop/api.git", Commit: "c0ffee", Builder: "https://example.org/builder",
 	}
 	if change != nil {
 		change(&b)
@@ -47,7 +53,6 @@ func signedArtifact(t *testing.T, host string, signer *attest.Signer, change fun
 	if _, err := oci.Attach(t.Context(), ref, oci.Attachment{MediaType: attest.ProvenanceMediaType, Content: envelope.JSON}); err != nil {
 		t.Fatal(err)
 	}
-	return a
 }
 
 // Where an environment asks for it, only what a trusted key signed is run, whatever the facts say.
@@ -66,6 +71,10 @@ func TestSignatureIsVerified(t *testing.T) {
 	}
 	project := events.DefaultProject("shop")
 	project.Environments[2].Gate.Signature = "verified"
+	project.Repositories = []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git"}, {Name: "jobs", URL: "/srv/jobs.git"}}
+	from := func(source string) func(*attest.Build) {
+		return func(b *attest.Build) { b.Repository = source }
+	}
 	zero := map[string]string{"sha256": strings.Repeat("0", 64)}
 	for name, test := range map[string]struct {
 		signer *attest.Signer
@@ -80,6 +89,11 @@ func TestSignatureIsVerified(t *testing.T) {
 		"another executable": {signer: &mine, change: func(b *attest.Build) { b.Executable.Digest = zero }, reason: "another artifact"},
 		"another manifest":   {signer: &mine, change: func(b *attest.Build) { b.Manifest.Digest = zero }, reason: "another artifact"},
 		"another commit":     {signer: &mine, change: func(b *attest.Build) { b.Commit = "bad" }, reason: "of commit bad"},
+		"over ssh":           {signer: &mine, change: from("git@git.example.org:shop/api.git")},
+		"of a folder":        {signer: &mine, change: from(attest.Source("/srv/jobs.git"))},
+		"of nowhere":         {signer: &mine, change: from("")},
+		"another project's":  {signer: &mine, change: from("https://git.example.org/other/api.git"), reason: `"https://git.example.org/other/api.git", which is none of the project's repositories`},
+		"another folder":     {signer: &mine, change: from("file:///srv/other.git"), reason: `"file:///srv/other.git", which is none`},
 		"a key that is gone": {signer: &mine, names: []string{"secret:none"}, reason: "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -123,6 +137,16 @@ func TestSignatureIsVerified(t *testing.T) {
 	a := signedArtifact(t, host, &mine, nil)
 	if err := s.verify(t.Context(), project, "prod", a); err != nil {
 		t.Fatal(err)
+	}
+	// That it was verified counts among the repositories of then; among none there is none that it could be of.
+	moved := project
+	moved.Repositories = project.Repositories[1:]
+	if err := s.verify(t.Context(), moved, "prod", a); err == nil || !errors.Is(err, errArtifact) {
+		t.Errorf("its repository is the project's no more: %v", err)
+	}
+	moved.Repositories = nil
+	if err := s.verify(t.Context(), moved, "prod", a); err != nil {
+		t.Errorf("of a project without repositories: %v", err)
 	}
 	server.Close()
 	if err := s.verify(t.Context(), project, "prod", a); err != nil {
