@@ -179,13 +179,10 @@ func (s *site) serve(ctx context.Context, p *place, stable version, f file) {
 	}
 }
 
-// file gets what a version runs, as the environment wants it signed. Its source was held to the project's repositories by the gate: a
-// repository that is moved or removed since bars what comes next, not what serves, nor what users are taken back to.
+// file gets what a version runs, as the environment wants it signed.
 func (s *site) file(ctx context.Context, where at, v version) file {
 	environment, _ := rollout.SplitKey(where.key)
-	project := s.wanted.project(where.project)
-	project.Repositories = nil
-	if err := s.verify(ctx, project, environment, v.artifact); err != nil {
+	if err := s.verify(ctx, s.wanted.project(where.project), environment, v.artifact, nil); err != nil {
 		return file{err: err}
 	}
 	path, err := s.executable(ctx, v.artifact)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/attest"
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -103,10 +104,10 @@ func TestSignatureIsVerified(t *testing.T) {
 			if test.names != nil {
 				p.Signing = &events.Signing{Trusted: test.names}
 			}
-			if err := s.verify(t.Context(), p, "dev", a); err != nil {
+			if err := s.verify(t.Context(), p, "dev", a, p.Repositories); err != nil {
 				t.Errorf("where nobody asks: %v", err)
 			}
-			err := s.verify(t.Context(), p, "prod", a)
+			err := s.verify(t.Context(), p, "prod", a, p.Repositories)
 			if test.reason == "" && err != nil || test.reason != "" && (err == nil || !strings.Contains(err.Error(), test.reason)) {
 				t.Errorf("%v", err)
 			}
@@ -127,7 +128,7 @@ func TestSignatureIsVerified(t *testing.T) {
 	for name, signer := range map[string]*attest.Signer{"installation": &installation, "another": &other} {
 		t.Run(name, func(t *testing.T) { // each has an executable of its own
 			s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets, TrustedKeys: filepath.Join(all, "signing.pub")}).options}
-			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil)); (name == "installation") != (err == nil) {
+			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil), project.Repositories); (name == "installation") != (err == nil) {
 				t.Error(err)
 			}
 		})
@@ -135,25 +136,28 @@ func TestSignatureIsVerified(t *testing.T) {
 	// What was verified once is started again while the registry is away; another key was never trusted.
 	s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets}).options}
 	a := signedArtifact(t, host, &mine, nil)
-	if err := s.verify(t.Context(), project, "prod", a); err != nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err != nil {
 		t.Fatal(err)
 	}
-	// That it was verified counts among the repositories of then; among none there is none that it could be of.
+	// Its repository is the project's no more: that what is kept is signed does not let it in, and what was let in before is tested as it was.
 	moved := project
 	moved.Repositories = project.Repositories[1:]
-	if err := s.verify(t.Context(), moved, "prod", a); err == nil || !errors.Is(err, errArtifact) {
-		t.Errorf("its repository is the project's no more: %v", err)
+	if err := s.verify(t.Context(), moved, "prod", a, moved.Repositories); !errors.Is(err, errArtifact) {
+		t.Errorf("at the gate: %v", err)
 	}
-	moved.Repositories = nil
-	if err := s.verify(t.Context(), moved, "prod", a); err != nil {
+	results, err := s.compliance(t.Context(), service.NewJob(events.Event{}, moved, 1, nil), events.Rollout{Environment: "prod", Artifact: a})
+	if err != nil || len(results) != 1 || !results[0].Passed {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if err := s.verify(t.Context(), moved, "prod", a, nil); err != nil {
 		t.Errorf("of a project without repositories: %v", err)
 	}
 	server.Close()
-	if err := s.verify(t.Context(), project, "prod", a); err != nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err != nil {
 		t.Errorf("without the registry: %v", err)
 	}
 	s.options.SecretsDir = t.TempDir()
-	if err := s.verify(t.Context(), project, "prod", a); err == nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err == nil {
 		t.Error("verified by no key")
 	}
 }

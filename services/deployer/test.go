@@ -88,7 +88,7 @@ func (s *site) compliance(ctx context.Context, job *service.Job, r events.Rollou
 	}
 	policy, _ := job.Project.Environment(r.Environment)
 	if policy.Gate.Signature != "" {
-		began, err := time.Now(), s.verify(ctx, job.Project, r.Environment, r.Artifact)
+		began, err := time.Now(), s.verify(ctx, job.Project, r.Environment, r.Artifact, nil)
 		if err != nil && (ctx.Err() != nil || job.Tries < patience && !errors.Is(err, errArtifact)) {
 			return nil, err // the registry may be back soon
 		}
