@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -27,7 +28,7 @@ func Read(kind events.ForgeKind, text []byte) (Proposal, error) {
 	if p.Number <= 0 {
 		return Proposal{}, errors.New("it has no number")
 	}
-	p.Ticket, p.Description = ticket(p.Title, p.Description), Shorten(p.Description, longestDescription)
+	p.Ticket, p.Description = ticket(p.Title, p.Description), excerpt.Of(p.Description, longestDescription)
 	return p, nil
 }
 
