@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/certs"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
-	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // task runs one task to its end, as often as it may be tried.

@@ -26,7 +26,7 @@ type Isolation string
 const (
 	Auto     Isolation = "auto"     // by namespaces where the kernel grants them
 	Required Isolation = "required" // by namespaces, or not at all
-	None     Isolation = "off"      // the builder's rights and view; processes are bounded and ended all the same
+	None     Isolation = "off"      // the program's own rights and view; processes are bounded and ended all the same
 )
 
 // Process runs steps as processes of the host.
@@ -83,7 +83,7 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 		p.granted, p.refused, p.asked = refused == nil, refused, time.Now()
 	}
 	if !p.granted {
-		return false, fmt.Sprintf("this kernel or container does not let the builder make namespaces (%v)", p.refused), nil
+		return false, fmt.Sprintf("this kernel or container grants no namespaces (%v)", p.refused), nil
 	}
 	return true, "", nil
 }
@@ -123,7 +123,7 @@ func (p *Process) Layered(ctx context.Context, folder string, lower ...string) (
 		return false, "", err
 	}
 	if refused != nil {
-		why = fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused)
+		why = fmt.Sprintf("this kernel or file system does not let folders be laid over one another (%v)", refused)
 	}
 	p.layered.Store(asked, why)
 	return why == "", why, nil

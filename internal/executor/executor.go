@@ -115,7 +115,7 @@ type Result struct {
 	Images map[string]string // digests of the images that it and its services ran in, by name
 	Began  time.Time         // of an image that was built, by the engine's clock
 
-	Unisolated string // why the script had the builder's rights and view of the machine; empty: it had not
+	Unisolated string // why the script had the rights and view of the machine that its program has; empty: it had not
 }
 
 // Succeeded says whether the script exited with 0.
