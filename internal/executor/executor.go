@@ -26,6 +26,7 @@ type Step struct {
 	Layers      []Layer  // further folders that it may change as it sees them, when it is isolated; with services, only those without Lower
 	ReadOnly    []string // further files and folders of the host that it may read
 	Hidden      []string // files and folders of the host that it may not see the content of, where they lie in what it sees else
+	Shown       []string // files and folders of the host that it may read though they lie in what is hidden
 	Network     bool     // off: it reaches nobody but itself
 	Limits      Limits
 	Beside      []Service // run beside it

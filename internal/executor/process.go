@@ -88,6 +88,12 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 	return true, "", nil
 }
 
+// Exposed is what the operator of a service is told, once, of what it runs that is not isolated.
+func Exposed(what, service string) string {
+	return fmt.Sprintf("%s are NOT kept apart from this machine: they run with the %s's rights and see its files and credentials; "+
+		"allow user namespaces (seccomp, kernel.apparmor_restrict_unprivileged_userns), or refuse to run them by LEMNIS_ISOLATION=required", what, service)
+}
+
 // Layered says whether steps can be given layers whose upper folders lie in a folder, and which have others of it and those given
 // below, and if not, why.
 func (p *Process) Layered(ctx context.Context, folder string, lower ...string) (layered bool, why string, err error) {
@@ -234,6 +240,9 @@ func prepare(step Step, scratch string, isolated bool) (order, error) {
 		seen := system(step.ReadOnly)
 		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, seen...)
 		o.Binds = append(o.Binds, hiding(step.Hidden, seen)...) // not its own home, wherever that was made
+		for _, path := range step.Shown {
+			o.Binds = append(o.Binds, bind{Source: path, Target: path})
+		}
 		for _, folder := range step.Shared {
 			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
 		}

@@ -506,6 +506,14 @@ func TestLinksLeadToNothingHidden(t *testing.T) {
 			}
 		}
 	}
+	// But for what is shown of it, which it can not change.
+	shown := at("real/deep/key")
+	for _, seen := range [][]string{nil, {base}} {
+		script := "cat " + shown + "; ! cat " + at("real/key") + " && ! echo x >>" + shown + " && ! rm " + shown
+		if got, out := run(t, p, executor.Step{Script: script, ReadOnly: seen, Hidden: []string{at("real")}, Shown: []string{shown}}); !got.Succeeded() || strings.Count(out, "hunter2") != 1 {
+			t.Errorf("shown, seen %s: %+v: %s", seen, got, out)
+		}
+	}
 	// Its own home and temp are its own, though they are made within what is hidden.
 	if got, out := run(t, p, executor.Step{Script: "head -c 3000000 /dev/zero >/tmp/a && cp /tmp/a ~/a", Scratch: base, Hidden: []string{base}}); !got.Succeeded() {
 		t.Errorf("%+v: %s", got, out)
