@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/condition"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -62,6 +64,13 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return err
 	}
 	results := append(runtimetest.Run(ctx, instance, suite), compliant...)
+	for _, one := range results {
+		if one.Unisolated != "" {
+			d.exposed.Do(func() {
+				d.options.Log(executor.Exposed("commands of runtime tests", "deployer"), "reason", one.Unisolated)
+			})
+		}
+	}
 	state, _ := d.wanted.get(where)
 	if fresh, is := compared(state, r); is {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is
@@ -194,6 +203,7 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 	if len(chosen.TLS) > 0 {
 		suite.TLS = &runtimetest.TLS{Addresses: chosen.TLS, Allow: d.options.Allow}
 	}
+	suite.Host = runtimetest.Host{Process: d.host, Hidden: d.hidden()}
 	for _, c := range chosen.Commands {
 		suite.Commands = append(suite.Commands, runtimetest.Command{Name: c.Name, Kind: runtimetest.Kind(c.Kind), Run: c.Run,
 			JUnit: c.JUnit, SARIF: c.SARIF, Level: c.Level, Timeout: time.Duration(c.Timeout)})
@@ -202,6 +212,17 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 		suite.Metrics = &runtimetest.Metrics{Counted: counted}
 	}
 	return suite
+}
+
+// hidden is what the deployer has for itself, should it lie in what commands see of the machine.
+func (d *deployer) hidden() []string {
+	var all []string
+	for _, path := range append([]string{d.options.Data, d.options.SecretsDir}, d.options.Private...) {
+		if at, err := filepath.Abs(path); err == nil && path != "" {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // finished is the outcome of the tests as an event.
@@ -214,6 +235,9 @@ func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRu
 	var failed []string
 	for _, one := range results {
 		result := events.TestCaseResult{Name: one.Name, Kind: string(one.Kind), Passed: one.Passed, Reason: one.Reason, Seconds: one.Took.Seconds()}
+		if one.Unisolated != "" {
+			result.Reason += "; NOT ISOLATED: " + one.Unisolated
+		}
 		c.Lemnis.Cases = append(c.Lemnis.Cases, result)
 		for _, name := range slices.SortedFunc(maps.Keys(one.Values), cmp.Compare[string]) {
 			c.Lemnis.Values[one.Name+"."+name] = one.Values[name]

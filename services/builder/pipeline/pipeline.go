@@ -15,9 +15,9 @@ import (
 
 	"github.com/lemnis/lemnis/internal/document"
 	"github.com/lemnis/lemnis/internal/excerpt"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/image"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // DefaultTailBytes is Spec.TailBytes where it is zero.

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/excerpt"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // task runs one task to its end, as often as it may be tried.
