@@ -175,7 +175,7 @@ func Origin(ctx context.Context, envelope []byte, trusted []Key, own []events.Re
 	case commit != "" && statement.Commit() != commit:
 		return Statement{}, Signature{}, fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), commit)
 	case !among(statement.Repository(), own):
-		return Statement{}, Signature{}, fmt.Errorf("what is signed is of the repository %.300q, which is none of the project's repositories", statement.Repository())
+		return Statement{}, Signature{}, fmt.Errorf("what is signed is of the repository %.300q, which is none of the project's repositories", Source(statement.Repository()))
 	}
 	return statement, by, nil
 }

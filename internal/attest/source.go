@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -37,16 +38,20 @@ func sameRepository(source string, own events.RepositoryRef) bool {
 	a, at := events.RepositoryRef{URL: source}.Remote()
 	b, host := own.Remote()
 	if !at || !host {
-		folder := func(address string) string { return named(strings.TrimPrefix(address, "file://")) }
-		return at == host && folder(source) == folder(own.URL)
+		folder := func(address string) string { return strings.TrimPrefix(address, "file://") }
+		return at == host && named(unpinned(folder(source))) == named(folder(own.URL))
 	}
-	there, _, _ := strings.Cut(a.Path, "@") // of a branch or a commit, as other builders write it
 	port := func(u *url.URL) string { return cmp.Or(u.Port(), defaultPorts[u.Scheme]) }
 	return strings.EqualFold(a.Hostname(), b.Hostname()) && (a.Scheme != b.Scheme || port(a) == port(b)) &&
-		strings.EqualFold(named(there), named(b.Path))
+		strings.EqualFold(named(unpinned(a.Path)), named(b.Path))
 }
 
 var defaultPorts = map[string]string{"https": "443", "http": "80", "ssh": "22", "git": "9418"}
+
+// pin is a branch, a tag or a commit behind a repository, as other builders write it.
+var pin = regexp.MustCompile(`@(refs/.*|[0-9a-f]{40}|[0-9a-f]{64})$`)
+
+func unpinned(folder string) string { return pin.ReplaceAllString(folder, "") }
 
 // named is the path of a repository, however it is written.
 func named(folder string) string { return strings.TrimSuffix(path.Clean(folder), ".git") }

@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lemnis/lemnis/pkg/events"
@@ -25,6 +26,9 @@ func TestOneRepositoryByManyAddresses(t *testing.T) {
 		{"ssh://git@ssh.github.com:443/shop/api", "git@GitHub.com:shop/api", true},
 		{"/srv/api.git", "file:///srv/api.git", true},
 		{"file:///srv/api", "/srv/api.git/", true},
+		{"file:///srv/api.git@refs/heads/main", "/srv/api", true},
+		{"https://git.example.org/shop/api@" + strings.Repeat("0a", 20), "https://git.example.org/shop/api.git", true},
+		{"git@git.example.org:shop/a@b.git", "https://git.example.org/shop/a@b", true},
 
 		{"https://git.example.org/other/api.git", "https://git.example.org/shop/api.git", false},
 		{"https://git.example.org/shop/api/other", "https://git.example.org/shop/api.git", false},
@@ -32,6 +36,8 @@ func TestOneRepositoryByManyAddresses(t *testing.T) {
 		{"https://evil.example.org/shop/api.git", "https://git.example.org/shop/api.git", false},
 		{"https://git.example.org@evil.example.org/shop/api.git", "https://git.example.org/shop/api.git", false},
 		{"https://git.example.org:8443/shop/api.git", "https://git.example.org/shop/api.git", false},
+		{"https://git.example.org/shop/api@b/mine", "https://git.example.org/shop/api", false},
+		{"https://git.example.org/shop/api@beta", "https://git.example.org/shop/api", false},
 		{"/srv/other.git", "/srv/api.git", false},
 		{"/shop/api.git", "https://git.example.org/shop/api.git", false},
 		{"https://git.example.org/srv/api.git", "/srv/api.git", false},

@@ -110,7 +110,7 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 		"over ssh":            {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "git@git.example.org:shop/api.git" }}, ""},
 		"of a branch":         {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://Git.example.org/shop/api@refs/heads/main" }}, ""},
 		"of nowhere":          {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "" }}, ""},
-		"of another project":  {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://git.example.org/other/api.git" }}, "https://git.example.org/other/api.git"},
+		"of another project":  {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://ci:hunter2@git.example.org/other/api.git" }}, `is of the repository "https://git.example.org/other/api.git"`},
 		"not signed":          {outsider{}, "none of the 0 provenances"},
 		"another's key":       {outsider{signer: stranger}, "signed by a key that the project trusts"},
 		"another commit":      {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "beef" }}, "is of commit c0ffee, not beef"},
