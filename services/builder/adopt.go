@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/attest"
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -43,11 +44,7 @@ func (b *builder) adopt(ctx context.Context, job *service.Job) error {
 		err = fmt.Errorf("given up after %d attempts: %w", job.Tries, err)
 	}
 	if err != nil {
-		reason := err.Error()
-		if len(reason) > mostRejected {
-			reason = reason[:mostRejected] + "…"
-		}
-		reason = strings.ToValidUTF8(reason, "\uFFFD")
+		reason := strings.ToValidUTF8(excerpt.Of(err.Error(), mostRejected), "\uFFFD")
 		return job.Report(ctx, service.Report{SubjectID: subject, Content: events.ArtifactRejected{Claimed: offer.Claimed, Reason: reason, Artifact: offer.Artifact}})
 	}
 	r := service.Report{SubjectID: subject}
