@@ -43,7 +43,7 @@ type lister struct {
 type list struct {
 	revision uint64
 	pages    []page
-	said     map[int64]string // of each change what was reported last, so that what comes to nothing is not reported for ever
+	said     map[int64]string // of each change which difference was reported last, so that what comes to nothing is not reported for ever
 	over     map[int64]uint64 // changes that are open here only, with the fact that they stand by
 	next     int64            // the number from which on those that are not listed are looked at
 	failure  string           // that was logged last
@@ -52,9 +52,23 @@ type list struct {
 
 // page is a page of a list as it was read.
 type page struct {
-	tag     string
-	last    bool
-	numbers []int64
+	tag    string
+	last   bool
+	listed []sketch
+}
+
+// sketch is what of a proposal is held beside what is known: little, as it is kept of each that is open. Texts are digests.
+type sketch struct {
+	number      int64
+	state       proposal.State
+	base        uint64
+	head        uint64 // 0: GitLab makes it still
+	title, item uint64
+}
+
+func sketchOf(p proposal.Proposal, r proposal.Repository) sketch {
+	_, item, _ := p.Turn(r)
+	return sketch{number: p.Number, state: p.State, base: digest(p.Base), head: digest(p.Head), title: digest(p.Title), item: digest(item)}
 }
 
 func (l *lister) run(ctx context.Context, r *service.Reporter) error {
@@ -190,14 +204,17 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 	return nil
 }
 
-// pages reads the list, page by page, and reports what is new in each at once. A page is known again by its tag if all that was new in it was
-// reported.
+// pages reads the list, page by page, and reports what is new in each at once. A page is known again by its tag only where all that is on it is
+// known here too: what went on here, a tag does not tell.
 func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, err error) {
 	open = map[int64]bool{}
 	for n := range mostPages {
 		var was page
 		if n < len(x.list.pages) {
 			was = x.list.pages[n]
+		}
+		if slices.ContainsFunc(was.listed, x.unsettled) {
+			was.tag = ""
 		}
 		before := x.proposals.now()
 		var got forge.Page
@@ -210,20 +227,16 @@ func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, er
 		if !got.Same {
 			was = page{tag: got.Tag, last: got.Last}
 			for _, p := range got.Proposals {
-				was.numbers = append(was.numbers, p.Number)
-				settled, err := x.compare(ctx, p, before)
-				if err != nil {
+				was.listed = append(was.listed, sketchOf(p, x.ours()))
+				if err := x.compare(ctx, p, before); err != nil {
 					return nil, false, err
-				}
-				if !settled {
-					was.tag = ""
 				}
 			}
 			x.list.pages = append(x.list.pages[:min(n, len(x.list.pages))], was)
 		}
-		for _, number := range was.numbers {
-			open[number] = true
-			delete(x.list.over, number)
+		for _, s := range was.listed {
+			open[s.number] = true
+			delete(x.list.over, s.number)
 		}
 		if was.last {
 			x.list.pages = x.list.pages[:n+1]
@@ -233,9 +246,12 @@ func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, er
 	return open, false, nil
 }
 
+// ours is the repository as keys of changes name it.
+func (x reading) ours() proposal.Repository { return proposal.Repository{Name: x.ref.Name} }
+
 // missing looks at changes that are open here and not in the list, some in each round.
 func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[int64]bool, err error) {
-	ours := proposal.Repository{Name: x.ref.Name}
+	ours := x.ours()
 	numbers := slices.DeleteFunc(x.proposals.open(x.project.Name, ours), func(n int64) bool {
 		known, _ := x.proposals.of(x.project.Name, ours.Numbered(n))
 		return open[n] || x.list.over[n] == known.At
@@ -258,7 +274,7 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 		}
 		looked[n], x.list.next = true, n+1
 		if there {
-			if _, err := x.compare(ctx, p, before); err != nil {
+			if err := x.compare(ctx, p, before); err != nil {
 				return nil, err
 			}
 		}
@@ -269,62 +285,91 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 	return looked, nil
 }
 
-// compare reports what is new of a change. It is not settled where that can not be said yet.
-func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) (settled bool, err error) {
+// compare reports what is new of a change.
+func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) error {
 	r, err := p.Repository(x.ref.Forge.Kind, x.ref.Name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	key := r.Numbered(p.Number)
 	known, there := x.proposals.of(x.project.Name, key)
 	if there && known.At > before {
-		return false, nil // it went on while the forge was asked: what that says may be older
+		return nil // it went on while the forge was asked: what that says may be older
 	}
-	if p.State == proposal.Open && p.Head == "" {
-		return false, nil // GitLab makes it still
-	}
-	report := service.Report{Key: key, SubjectID: key, Content: x.news(p, r, known, there)}
-	if report.Content == nil {
+	s := sketchOf(p, r)
+	found := x.differs(s, known, there)
+	report := service.Report{Key: key, SubjectID: key}
+	switch found {
+	case noDifference:
 		delete(x.list.said, p.Number)
-		return true, nil
+		return nil
+	case wasOpened:
+		report.Content = p.Created(r)
+	case wasMoved:
+		p.Branch = "" // GitLab's list does not say whose it is
+		report.Content = p.Updated(r, "")
+	case wasClosed:
+		report.Content = p.Abandoned(r)
+	case wasMerged:
+		report.Content, report.Phase = p.Merged(r), events.Integrate
 	}
-	if _, merged := report.Content.(events.ChangeMerged); merged {
-		report.Phase = events.Integrate
-	}
-	said := fmt.Sprintf("%s %s %x %x", events.TypeOf(report.Content).Short(), p.Head, digest(p.Title), p.Ticket)
-	if x.list.said[p.Number] == said {
-		return true, nil
+	once := x.once(found, s, known)
+	if x.list.said[p.Number] == once {
+		return nil
 	}
 	address, _, _ := p.Turn(r)
-	once := fmt.Sprintf("%s %d", said, p.At.UnixNano())
 	if err := x.reporter.Report(ctx, x.project.Name, proposal.Chain(x.project.Name, address), once, report); err != nil {
-		return false, err
+		return err
 	}
-	x.list.said[p.Number] = said
-	return true, nil
+	x.list.said[p.Number] = once
+	return nil
 }
 
-// news is what a forge's webhook would have said, as far as it is not known; nil: nothing.
-func (x reading) news(p proposal.Proposal, r proposal.Repository, known proposed, there bool) any {
-	if p.Base != cmp.Or(x.ref.Branch, "main") {
-		return nil // it is of no concern here, also where its webhook would be refused
+// unsettled says that there is a difference to what is known that was not reported.
+func (x reading) unsettled(s sketch) bool {
+	known, there := x.proposals.of(x.project.Name, x.ours().Numbered(s.number))
+	found := x.differs(s, known, there)
+	return found != noDifference && x.list.said[s.number] != x.once(found, s, known)
+}
+
+// once names a difference by both of its sides, and by the configuration that it was found under: the same one is one, whoever reports it, and
+// one that comes about again is another.
+func (x reading) once(found difference, s sketch, known proposed) string {
+	return fmt.Sprintf("%s %d %+v %+v", found, x.project.Revision, s, known)
+}
+
+// difference is what a forge's webhook would have said, as far as it is not known.
+type difference string
+
+const (
+	noDifference difference = ""
+	wasOpened    difference = "opened"
+	wasMoved     difference = "moved"
+	wasClosed    difference = "closed"
+	wasMerged    difference = "merged"
+)
+
+func (x reading) differs(s sketch, known proposed, there bool) difference {
+	if s.base != digest(cmp.Or(x.ref.Branch, "main")) {
+		return noDifference // it is of no concern here, also where its webhook would be refused
 	}
 	open := there && known.Stage == proposedOpen
-	_, item, _ := p.Turn(r)
+	head := s.head != digest(known.Head)
 	switch {
-	case p.State == proposal.Open && !there, p.State == proposal.Open && known.Stage == proposedAbandoned && (!known.ByHand || p.Head != known.Head):
-		return p.Created(r)
-	case p.State == proposal.Open && known.Stage == proposedAbandoned:
-		return nil
-	case p.State == proposal.Open && (p.Head != known.Head || open && (digest(p.Title) != known.Title || item != "" && digest(item) != known.Item)):
-		p.Branch = "" // GitLab's list does not say whose it is
-		return p.Updated(r, "")
-	case p.State == proposal.Closed && open:
-		return p.Abandoned(r)
-	case p.State == proposal.Merged && open && !x.project.Runs(events.Integrate):
-		return p.Merged(r)
+	case s.state == proposal.Open && s.head == 0:
+		return noDifference
+	case s.state == proposal.Open && !there, s.state == proposal.Open && known.Stage == proposedAbandoned && (!known.ByHand || head):
+		return wasOpened
+	case s.state == proposal.Open && known.Stage == proposedAbandoned:
+		return noDifference
+	case s.state == proposal.Open && (head || open && (s.title != known.Title || s.item != 0 && s.item != known.Item)):
+		return wasMoved
+	case s.state == proposal.Closed && open:
+		return wasClosed
+	case s.state == proposal.Merged && open && !x.project.Runs(events.Integrate):
+		return wasMerged
 	}
-	return nil
+	return noDifference
 }
 
 // ask asks a forge in the project's turn, which it shares with the statuses that are told.

@@ -154,13 +154,14 @@ type watch struct {
 	stream  *rulestest.Stream
 	scanned int
 	deaf    error
+	met     map[string]bool // ids of reports, which the bus takes once
 	logged  []string
 }
 
 // newWatch begins to list the changes of a house.
 func newWatch(t *testing.T, h *house, project func(*events.Project)) *watch {
 	t.Helper()
-	x := &watch{t: t, h: h}
+	x := &watch{t: t, h: h, met: map[string]bool{}}
 	o := telling(t)
 	o.Listing = 5 * time.Millisecond
 	o.Log = func(message string, pairs ...any) {
@@ -181,11 +182,13 @@ func newWatch(t *testing.T, h *house, project func(*events.Project)) *watch {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		ended <- duty.Run(ctx, service.NewReporter(func(_ context.Context, project, chain, _ string, r service.Report) error {
+		ended <- duty.Run(ctx, service.NewReporter(func(_ context.Context, project, chain, once string, r service.Report) error {
+			id := events.FactID("LIFECYCLE", 0, duty.Name, project, r.Key+"/"+once, events.TypeOf(r.Content))
 			x.mu.Lock()
-			deaf := x.deaf
+			deaf, again := x.deaf, x.met[id]
+			x.met[id] = again || deaf == nil
 			x.mu.Unlock()
-			if deaf == nil {
+			if deaf == nil && !again {
 				x.say(events.Event{Kind: events.Result, Phase: events.Phase(or(string(r.Phase), string(events.Develop))), Key: r.Key, SubjectID: r.SubjectID, Chain: chain, Content: r.Content})
 			}
 			return deaf
@@ -474,4 +477,36 @@ func TestAForgeThatCanNotBeListed(t *testing.T) {
 	x.deaf = nil
 	x.mu.Unlock()
 	x.until("not reported later", func() bool { return slices.Contains(x.facts(), "queue.entered api#1") })
+}
+
+// What goes on here though nothing did at the forge, as by a webhook that comes late, the next round mends, also where the forge says that its list
+// is the same; and what was reported before is reported again where it comes about again.
+func TestAListMendsWhatALateWebhookSaid(t *testing.T) {
+	t.Parallel()
+	for name, tags := range map[string]bool{"with tags": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("2"), state: "open"})
+			h.tags = tags
+			x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+			want := []string{"change.created api#7"}
+			x.stated(want...)
+			for range 2 {
+				x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeUpdated{Lemnis: events.ChangeDetail{Head: commit("1"), Author: "bo"}}})
+				want = append(want, "change.updated api#7", "change.updated api#7")
+				x.stated(want...)
+				if c, _ := last[events.ChangeUpdated](&world{log: x.events()}); c.Lemnis.Head != commit("2") {
+					t.Errorf("%+v", c.Lemnis)
+				}
+				x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeAbandoned{}})
+				want = append(want, "change.abandoned api#7", "change.created api#7")
+				x.stated(want...)
+			}
+			h.change(func() {
+				if h.tags != (h.same > 0) {
+					t.Errorf("%d pages were known again", h.same)
+				}
+			})
+		})
+	}
 }
