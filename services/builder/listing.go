@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -179,7 +178,7 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 	if err != nil {
 		return &forge.Refusal{Reason: err.Error()}
 	}
-	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
+	name := nameOf(ref)
 	token, err := secret.Read(l.options.SecretsDir, p.Name, name)
 	if err != nil {
 		return &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name)}
@@ -375,7 +374,7 @@ func (x reading) differs(s sketch, known proposed, there bool) difference {
 // ask asks a forge in the project's turn, which it shares with the statuses that are told.
 func (x reading) ask(ctx context.Context, do func() error) error {
 	d := x.desk
-	if err := d.begin(ctx); err != nil {
+	if err := d.begin(ctx, nameOf(x.ref)); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -386,13 +385,11 @@ func (x reading) ask(ctx context.Context, do func() error) error {
 	if ctx.Err() != nil {
 		return unfinished(err, ctx.Err())
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var no *forge.Refusal
 	if err == nil || errors.As(err, &no) {
-		d.failed = 0
+		d.well(toList)
 		return err
 	}
-	d.fault(err)
+	d.fault(toList, err)
 	return err
 }

@@ -155,6 +155,7 @@ type watch struct {
 	scanned int
 	deaf    error
 	met     map[string]bool // ids of reports, which the bus takes once
+	tried   []string        // ids of all reports
 	logged  []string
 }
 
@@ -186,7 +187,7 @@ func newWatch(t *testing.T, h *house, project func(*events.Project)) *watch {
 			id := events.FactID("LIFECYCLE", 0, duty.Name, project, r.Key+"/"+once, events.TypeOf(r.Content))
 			x.mu.Lock()
 			deaf, again := x.deaf, x.met[id]
-			x.met[id] = again || deaf == nil
+			x.met[id], x.tried = again || deaf == nil, append(x.tried, id)
 			x.mu.Unlock()
 			if deaf == nil && !again {
 				x.say(events.Event{Kind: events.Result, Phase: events.Phase(or(string(r.Phase), string(events.Develop))), Key: r.Key, SubjectID: r.SubjectID, Chain: chain, Content: r.Content})
@@ -473,7 +474,11 @@ func TestAForgeThatCanNotBeListed(t *testing.T) {
 	x.mu.Unlock()
 	h.change(func() { h.changes = []open{{number: 1, title: "Find", head: commit("1"), state: "open"}} })
 	x.until("nothing is said", func() bool { return len(x.said()) == 1 })
+	x.rounds(2)
 	x.mu.Lock()
+	if ids := slices.Compact(slices.Clone(x.tried)); len(x.tried) < 2 || len(ids) != 1 {
+		t.Errorf("%d reports of one difference have %d ids", len(x.tried), len(ids))
+	}
 	x.deaf = nil
 	x.mu.Unlock()
 	x.until("not reported later", func() bool { return slices.Contains(x.facts(), "queue.entered api#1") })
