@@ -349,24 +349,26 @@ const (
 )
 
 func (x reading) differs(s sketch, known proposed, there bool) difference {
-	if s.base != digest(cmp.Or(x.ref.Branch, "main")) {
-		return noDifference // it is of no concern here, also where its webhook would be refused
-	}
 	open := there && known.Stage == proposedOpen
+	ours := digest(cmp.Or(x.ref.Branch, "main"))
 	head := s.head != digest(known.Head)
 	switch {
-	case s.state == proposal.Open && s.head == 0:
-		return noDifference
-	case s.state == proposal.Open && !there, s.state == proposal.Open && known.Stage == proposedAbandoned && (!known.ByHand || head):
-		return wasOpened
-	case s.state == proposal.Open && known.Stage == proposedAbandoned:
-		return noDifference
-	case s.state == proposal.Open && (head || open && (s.title != known.Title || s.item != 0 && s.item != known.Item)):
-		return wasMoved
+	case open && s.base != 0 && s.base != cmp.Or(known.Base, ours): // into another branch it is another change, whatever has become of it
+		return wasClosed
 	case s.state == proposal.Closed && open:
 		return wasClosed
 	case s.state == proposal.Merged && open && !x.project.Runs(events.Integrate):
 		return wasMerged
+	case s.state != proposal.Open || s.head == 0:
+		return noDifference
+	case !open && s.base != ours:
+		return noDifference // it is of no concern here, also where its webhook would be refused
+	case !there, known.Stage == proposedAbandoned && (!known.ByHand || head):
+		return wasOpened
+	case known.Stage == proposedAbandoned:
+		return noDifference
+	case head || open && (s.title != known.Title || s.item != 0 && s.item != known.Item):
+		return wasMoved
 	}
 	return noDifference
 }

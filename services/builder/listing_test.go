@@ -515,3 +515,44 @@ func TestAListMendsWhatALateWebhookSaid(t *testing.T) {
 		})
 	}
 }
+
+// A change that goes into another branch now is none of this repository's any more, whatever becomes of it there; into the master copy again, it is
+// proposed once more. The webhook says the same, and it is stated once.
+func TestAChangeThatIsRetargeted(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"open", "closed", "merged"} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"}, open{number: 6, title: "Find", head: commit("1"), state: "open", base: "next"})
+			x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+			x.stated("change.created api#7")
+			h.change(func() { h.changes[0].base, h.changes[0].state = "next", state })
+			x.stated("change.created api#7", "change.abandoned api#7")
+			h.change(func() { h.changes[0].base, h.changes[0].state = "main", "open" })
+			x.stated("change.created api#7", "change.abandoned api#7", "change.created api#7")
+			x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeAbandoned{}})
+			h.change(func() { h.changes[0].base = "next" })
+			x.until("abandoned", func() bool { return count[events.ChangeAbandoned](&world{log: x.events()}) >= 2 })
+			x.rounds(2)
+			c, ok := last[events.ChangeCreated](&world{log: x.events()})
+			if facts := x.facts(); !ok || c.Lemnis.Base != "main" || facts[len(facts)-1] != "change.abandoned api#7" {
+				t.Errorf("%q", facts)
+			}
+		})
+	}
+}
+
+// Where the master copy is another branch by now, what was proposed for the one of before is followed there until it ends.
+func TestAMasterCopyOfAnotherName(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"})
+	var renamed events.Project
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1; renamed = *p })
+	x.stated("change.created api#7")
+	renamed.Repositories = slices.Clone(renamed.Repositories)
+	renamed.Repositories[0].Branch = "trunk"
+	x.say(events.Event{Kind: events.Stated, Key: renamed.Name, Content: events.ProjectConfigured{Project: renamed, Revision: 2}})
+	x.stated("change.created api#7")
+	h.change(func() { h.changes[0].state = "closed" })
+	x.stated("change.created api#7", "change.abandoned api#7")
+}

@@ -25,6 +25,7 @@ type proposals struct {
 type proposed struct {
 	Stage  stage  `json:"stage"`
 	Head   string `json:"head"`
+	Base   uint64 `json:"base,omitempty"`   // digest
 	Title  uint64 `json:"title"`            // digests
 	Item   uint64 `json:"item,omitempty"`   // 0: none
 	ByHand bool   `json:"byHand,omitempty"` // it was not the forge that abandoned it
@@ -68,7 +69,7 @@ func (q *proposals) apply(e events.Event) {
 	one.At = e.Sequence
 	stands := func(d events.ChangeDetail) {
 		if _, listed := (proposal.Repository{Name: d.Repository}).Number(e.Key); listed {
-			q.changes[at] = proposed{Stage: proposedOpen, Head: d.Head, Title: digest(d.Title), Item: digest(d.Item), At: e.Sequence}
+			q.changes[at] = proposed{Stage: proposedOpen, Head: d.Head, Base: digest(d.Base), Title: digest(d.Title), Item: digest(d.Item), At: e.Sequence}
 		}
 	}
 	switch c := e.Content.(type) {
