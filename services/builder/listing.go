@@ -188,6 +188,7 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 	if err != nil {
 		return err
 	}
+	x.proposals.list(p.Name, x.ours(), open, whole)
 	looked, err := x.missing(ctx, open)
 	if err != nil {
 		return err
@@ -334,7 +335,7 @@ func (x reading) unsettled(s sketch) bool {
 // once names a difference by both of its sides, and by the configuration that it was found under: the same one is one, whoever reports it, and
 // one that comes about again is another.
 func (x reading) once(found difference, s sketch, known proposed) string {
-	return fmt.Sprintf("%s %d %+v %+v", found, x.project.Revision, s, known)
+	return fmt.Sprintf("%s %d %d %+v", found, x.project.Revision, known.At, s)
 }
 
 // difference is what a forge's webhook would have said, as far as it is not known.

@@ -411,6 +411,18 @@ func TestAListDoesNotUndoWhatSomebodyDid(t *testing.T) {
 	x.say(events.Event{Kind: events.Claim, Key: "api#1", Principal: "bo", Content: events.ChangeAbandoned{}})
 	h.change(func() { h.changes[0].title = "Find all" })
 	x.stated("change.created api#1", "change.abandoned api#1")
+	saved := func() string {
+		text, err := x.definitions[0].Projections[0].Save()
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	x.until("not noted that the forge has it", func() bool { return strings.Contains(saved(), `"listed":true`) })
+	h.change(func() { h.changes[0].state = "closed" })
+	x.until("not noted that the forge has it no more", func() bool { return !strings.Contains(saved(), `"listed":true`) })
+	h.change(func() { h.changes[0].state = "open" })
+	x.stated("change.created api#1", "change.abandoned api#1")
 	h.change(func() { h.changes[0].head = commit("2") })
 	x.stated("change.created api#1", "change.abandoned api#1", "change.created api#1")
 }
