@@ -26,7 +26,8 @@ const (
 	listLonger = time.Minute      // than that no project is read at a time
 	afterNo    = 10 * time.Minute // before a forge is asked again that has said no
 	mostPages  = 40
-	mostLooked = 20 // changes that are looked at one by one in a round, as they are not in the list any more
+	mostBad    = 1000 // changes that can not be read, of which it is remembered that this was said
+	mostLooked = 20   // changes that are looked at one by one in a round, as they are not in the list any more
 )
 
 // lister is the duty that reads the changes that are open at forges.
@@ -45,6 +46,7 @@ type list struct {
 	said     map[int64]string // of each change which difference was reported last, so that what comes to nothing is not reported for ever
 	over     map[int64]uint64 // changes that are open here only, with the fact that they stand by
 	next     int64            // the number from which on those that are not listed are looked at
+	bad      map[string]bool  // what was logged of single changes
 	failure  string           // that was logged last
 	after    time.Time        // when the forge is asked again
 }
@@ -126,7 +128,7 @@ func (l *lister) repository(ctx context.Context, r *service.Reporter, p events.P
 	l.mu.Lock()
 	one := l.lists[at]
 	if one == nil || one.revision != p.Revision {
-		one = &list{revision: p.Revision, said: map[int64]string{}, over: map[int64]uint64{}}
+		one = &list{revision: p.Revision, said: map[int64]string{}, over: map[int64]uint64{}, bad: map[string]bool{}}
 		l.lists[at] = one
 	}
 	l.mu.Unlock()
@@ -226,6 +228,9 @@ func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, er
 		}
 		if !got.Same {
 			was = page{tag: got.Tag, last: got.Last}
+			for _, words := range got.Bad {
+				x.skip(words)
+			}
 			for _, p := range got.Proposals {
 				was.listed = append(was.listed, sketchOf(p, x.ours()))
 				if err := x.compare(ctx, p, before); err != nil {
@@ -270,7 +275,13 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 			p, there, err = x.teller.client.Get(ctx, x.place, x.token, n)
 			return err
 		}); err != nil {
-			return nil, err
+			var unreadable *forge.Unreadable
+			if !errors.As(err, &unreadable) {
+				return nil, err
+			}
+			x.skip(unreadable.Reason)
+			looked[n], x.list.next = true, n+1
+			continue
 		}
 		looked[n], x.list.next = true, n+1
 		if there {
@@ -289,7 +300,8 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) error {
 	r, err := p.Repository(x.ref.Forge.Kind, x.ref.Name)
 	if err != nil {
-		return err
+		x.skip(fmt.Sprintf("change %d: %v", p.Number, err))
+		return nil
 	}
 	key := r.Numbered(p.Number)
 	known, there := x.proposals.of(x.project.Name, key)
@@ -323,6 +335,18 @@ func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64
 	}
 	x.list.said[p.Number] = once
 	return nil
+}
+
+// skip says, once, that a change can not be read: the others can.
+func (x reading) skip(words string) {
+	if x.list.bad[words] {
+		return
+	}
+	if len(x.list.bad) >= mostBad {
+		clear(x.list.bad)
+	}
+	x.list.bad[words] = true
+	x.options.Log("a change is passed over in the list of its forge", "project", x.project.Name, "repository", x.ref.Name, "error", words)
 }
 
 // unsettled says that there is a difference to what is known that was not reported.
@@ -389,7 +413,8 @@ func (x reading) ask(ctx context.Context, do func() error) error {
 		return unfinished(err, ctx.Err())
 	}
 	var no *forge.Refusal
-	if err == nil || errors.As(err, &no) {
+	var unreadable *forge.Unreadable
+	if err == nil || errors.As(err, &no) || errors.As(err, &unreadable) {
 		d.well(toList)
 		return err
 	}

@@ -28,6 +28,7 @@ type open struct {
 	title, head, base string
 	state             string // open, closed, merged
 	fork              bool
+	raw               string // instead of what is written of it
 }
 
 // house is a forge with changes, of any kind, that counts what it is asked.
@@ -55,6 +56,9 @@ func newHouse(t *testing.T, kind events.ForgeKind, changes ...open) *house {
 }
 
 func (h *house) write(c open) string {
+	if c.raw != "" {
+		return c.raw
+	}
 	base, closed, merged := c.base, c.state, `null`
 	if base == "" {
 		base = "main"
@@ -567,4 +571,25 @@ func TestAMasterCopyOfAnotherName(t *testing.T) {
 	x.stated("change.created api#7")
 	h.change(func() { h.changes[0].state = "closed" })
 	x.stated("change.created api#7", "change.abandoned api#7")
+}
+
+// A change that can not be read is passed over, and said once; the others are listed, also what of it is open here.
+func TestAChangeThatCanNotBeRead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"}, open{number: 6, title: "Keep", head: commit("1"), state: "open"})
+	h.tags = false
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+	x.stated("change.created api#7", "change.created api#6")
+	h.change(func() {
+		h.changes[0].raw = `{"number": 7, "state": "closed"}`
+		h.changes = append(h.changes, open{state: "open", raw: "null"}, open{number: 4, state: "open", raw: `{"number": 4, "state": "open", "head": {"sha": "` + commit("1") + `"}, "base": {"ref": "main"}}`},
+			open{number: 3, title: "Name", head: commit("1"), state: "open"})
+		h.changes[1].state = "closed"
+	})
+	x.stated("change.created api#7", "change.created api#6", "change.created api#3", "change.abandoned api#6")
+	said := x.said()
+	slices.Sort(said)
+	if len(said) != 3 || !strings.Contains(said[0], "a change: it has no head") || !strings.Contains(said[1], "change 4: it does not say where its repository is") || !strings.Contains(said[2], "change 7: it has no head") {
+		t.Errorf("%q", said)
+	}
 }

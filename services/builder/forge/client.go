@@ -39,6 +39,11 @@ type Busy struct {
 
 func (b *Busy) Error() string { return b.Reason }
 
+// Unreadable is an answer that is not what the forge documents, or breaks off: it is there, and to leave it alone would not help.
+type Unreadable struct{ Reason string }
+
+func (u *Unreadable) Error() string { return u.Reason }
+
 // Client speaks to forges.
 type Client struct{ http *http.Client }
 
