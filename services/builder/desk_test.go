@@ -1,7 +1,9 @@
 package builder
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -57,5 +59,34 @@ func TestAListThatCanNotBeRead(t *testing.T) {
 			t.Errorf("%s: it rests: %v", name, rests)
 		}
 		d.well(toList)
+	}
+}
+
+// Failures that are mended alike are of one kind, whatever their words.
+func TestKindsOfFailures(t *testing.T) {
+	t.Parallel()
+	away := kindOf(errors.New("read tcp 127.0.0.1:4711: connection reset"))
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"none":        {nil, ""},
+		"other words": {errors.New("read tcp 127.0.0.1:4712: connection reset"), away},
+		"slow":        {context.DeadlineExceeded, away},
+		"busy":        {&forge.Busy{Reason: "answers 429"}, away},
+		"a no":        {&forge.Refusal{Reason: "answers 403: request 4711", Status: 403}, kindOf(&forge.Refusal{Reason: "answers 403: request 4712", Status: 403})},
+		"not asked":   {&forge.Refusal{Reason: "no token"}, "no token"},
+		"too many":    {fmt.Errorf("%w: more than 2000", errTooMany), kindOf(errTooMany)},
+	} {
+		if got := kindOf(c.err); got != c.want {
+			t.Errorf("%s: %q, and not %q", name, got, c.want)
+		}
+	}
+	kinds := map[string]bool{away: true}
+	for _, err := range []error{&forge.Refusal{Status: 401}, &forge.Refusal{Status: 404}, &forge.Refusal{Reason: "no token"}, &forge.Unreadable{}, errTooMany, errUnreported} {
+		kinds[kindOf(err)] = true
+	}
+	if len(kinds) != 7 {
+		t.Errorf("%v", kinds)
 	}
 }

@@ -47,7 +47,7 @@ type list struct {
 	over     map[int64]uint64 // changes that are open here only, with the fact that they stand by
 	next     int64            // the number from which on those that are not listed are looked at
 	bad      map[string]bool  // what was logged of single changes
-	failure  string           // that was logged last
+	failure  string           // kind of the one that was logged last
 	after    time.Time        // when the forge is asked again
 }
 
@@ -145,19 +145,41 @@ func (l *lister) repository(ctx context.Context, r *service.Reporter, p events.P
 	case errors.As(err, &no):
 		one.after = time.Now().Add(afterNo)
 	}
-	failure := ""
-	if err != nil {
-		failure = err.Error()
-	}
-	if failure != one.failure {
+	if failure := kindOf(err); failure != one.failure {
 		if err != nil {
-			l.options.Log("the open changes of a repository are not read from its forge", "project", p.Name, "repository", ref.Name, "error", failure)
+			l.options.Log("the open changes of a repository are not read from its forge", "project", p.Name, "repository", ref.Name, "error", err.Error())
 		} else {
 			l.options.Log("the open changes of a repository are read from its forge again", "project", p.Name, "repository", ref.Name)
 		}
 		one.failure = failure
 	}
 }
+
+// kindOf tells failures apart that somebody mends in different ways; the words of one may be others each time.
+func kindOf(err error) string {
+	var no *forge.Refusal
+	var unreadable *forge.Unreadable
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &no) && no.Status == 0:
+		return no.Reason
+	case errors.As(err, &no):
+		return fmt.Sprintf("answers %d", no.Status)
+	case errors.As(err, &unreadable):
+		return "unreadable"
+	case errors.Is(err, errTooMany):
+		return "too many"
+	case errors.Is(err, errUnreported):
+		return "unreported"
+	}
+	return "away, or busy"
+}
+
+var (
+	errTooMany    = errors.New("too many changes are open")
+	errUnreported = errors.New("what is new can not be reported")
+)
 
 // errLeftAlone says that a forge is not asked now: why was said by whoever asked it last.
 var errLeftAlone = errors.New("the forge is left alone for a time")
@@ -201,7 +223,7 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 		}
 	}
 	if !whole {
-		return fmt.Errorf("more than %d changes are open in %s; the oldest of them are not read", len(open), ref.Name)
+		return fmt.Errorf("%w: more than %d in %s; the oldest of them are not read", errTooMany, len(open), ref.Name)
 	}
 	return nil
 }
@@ -331,7 +353,7 @@ func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64
 	}
 	address, _, _ := p.Turn(r)
 	if err := x.reporter.Report(ctx, x.project.Name, proposal.Chain(x.project.Name, address), once, report); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUnreported, err)
 	}
 	x.list.said[p.Number] = once
 	return nil

@@ -94,6 +94,7 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example.org/")
 		h.lists++
 		w.WriteHeader(h.answer)
+		_, _ = io.WriteString(w, string(rune('a'+h.lists%20))) // what is no list may be something else each time
 		return
 	}
 	if proof := r.Header.Get("Authorization") + r.Header.Get("Private-Token"); !strings.HasSuffix(proof, "t0ken") {
@@ -590,6 +591,23 @@ func TestAChangeThatCanNotBeRead(t *testing.T) {
 	said := x.said()
 	slices.Sort(said)
 	if len(said) != 3 || !strings.Contains(said[0], "a change: it has no head") || !strings.Contains(said[1], "change 4: it does not say where its repository is") || !strings.Contains(said[2], "change 7: it has no head") {
+		t.Errorf("%q", said)
+	}
+}
+
+// What goes wrong round after round is said once, also where the words differ each time.
+func TestWhatGoesWrongIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 1, title: "Find", head: commit("1"), state: "open"})
+	h.answer = http.StatusOK
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+	x.rounds(5)
+	if said := x.said(); len(said) != 1 || !strings.Contains(said[0], "it is no list") {
+		t.Errorf("%q", said)
+	}
+	h.change(func() { h.answer = 0 })
+	x.stated("change.created api#1")
+	if said := x.said(); len(said) != 2 {
 		t.Errorf("%q", said)
 	}
 }
