@@ -199,7 +199,7 @@ func (d *desk) begin(ctx context.Context, secret string) error {
 	d.mu.Lock()
 	if d.waiting >= queueing {
 		d.mu.Unlock()
-		return events.Retry(spread(time.Second), errors.New("other statuses of the project are told first"))
+		return events.Retry(spread(), errors.New("other statuses of the project are told first"))
 	}
 	d.waiting++
 	d.mu.Unlock()
@@ -230,7 +230,7 @@ func (d *desk) resting(secret string) error {
 		}
 	}
 	if left := time.Until(longest.until); left > 0 {
-		return events.Retry(left+spread(time.Second), fmt.Errorf("the forge is left alone for a time: %w", longest.why))
+		return events.Retry(left+spread(), fmt.Errorf("the forge is left alone for a time: %w", longest.why))
 	}
 	return nil
 }
@@ -245,12 +245,12 @@ func (d *desk) end(ctx context.Context, secret string, err error) error {
 	switch {
 	case errors.As(err, &no) && no.Token: // of the forge, not of the status: whoever mends it has time to
 		err = errors.New(no.Reason)
-		return events.Retry(d.fault(tokenOf(secret), err)+spread(time.Second), err)
+		return events.Retry(d.fault(tokenOf(secret), err)+spread(), err)
 	case err == nil || no != nil:
 		d.well(toTell, tokenOf(secret))
 		return err
 	}
-	return events.Retry(d.fault(toTell, err)+spread(time.Second), err)
+	return events.Retry(d.fault(toTell, err)+spread(), err)
 }
 
 // well ends rests: the forge has answered.
@@ -284,5 +284,5 @@ func unfinished(err, stopped error) error {
 	return stopped
 }
 
-// spread is a time about as long, so that those who wait do not come together.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // it is no secret
+// spread is about a second, so that those who wait do not come together.
+func spread() time.Duration { return time.Second/2 + rand.N(time.Second) } //nolint:gosec // it is no secret
