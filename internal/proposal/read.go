@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -206,7 +205,7 @@ func Time(s string) time.Time {
 // Repository of a proposal that the API gave: the addresses of its issues and changes are found by its own.
 func (p Proposal) Repository(kind events.ForgeKind, name string) (Repository, error) {
 	if p.Project == "" {
-		return Repository{}, fmt.Errorf("proposal %d does not say where its repository is", p.Number)
+		return Repository{}, errors.New("it does not say where its repository is")
 	}
 	return RepositoryAt(kind, name, p.Project), nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +26,8 @@ const (
 	listLonger = time.Minute      // than that no project is read at a time
 	afterNo    = 10 * time.Minute // before a forge is asked again that has said no
 	mostPages  = 40
-	mostLooked = 20 // changes that are looked at one by one in a round, as they are not in the list any more
+	mostBad    = 1000 // changes that can not be read, of which it is remembered that this was said
+	mostLooked = 20   // changes that are looked at one by one in a round, as they are not in the list any more
 )
 
 // lister is the duty that reads the changes that are open at forges.
@@ -43,18 +43,33 @@ type lister struct {
 type list struct {
 	revision uint64
 	pages    []page
-	said     map[int64]string // of each change what was reported last, so that what comes to nothing is not reported for ever
+	said     map[int64]string // of each change which difference was reported last, so that what comes to nothing is not reported for ever
 	over     map[int64]uint64 // changes that are open here only, with the fact that they stand by
 	next     int64            // the number from which on those that are not listed are looked at
-	failure  string           // that was logged last
+	bad      map[string]bool  // what was logged of single changes
+	failure  string           // kind of the one that was logged last
 	after    time.Time        // when the forge is asked again
 }
 
 // page is a page of a list as it was read.
 type page struct {
-	tag     string
-	last    bool
-	numbers []int64
+	tag    string
+	last   bool
+	listed []sketch
+}
+
+// sketch is what of a proposal is held beside what is known: little, as it is kept of each that is open. Texts are digests.
+type sketch struct {
+	number      int64
+	state       proposal.State
+	base        uint64
+	head        uint64 // 0: GitLab makes it still
+	title, item uint64
+}
+
+func sketchOf(p proposal.Proposal, r proposal.Repository) sketch {
+	_, item, _ := p.Turn(r)
+	return sketch{number: p.Number, state: p.State, base: digest(p.Base), head: digest(p.Head), title: digest(p.Title), item: digest(item)}
 }
 
 func (l *lister) run(ctx context.Context, r *service.Reporter) error {
@@ -113,7 +128,7 @@ func (l *lister) repository(ctx context.Context, r *service.Reporter, p events.P
 	l.mu.Lock()
 	one := l.lists[at]
 	if one == nil || one.revision != p.Revision {
-		one = &list{revision: p.Revision, said: map[int64]string{}, over: map[int64]uint64{}}
+		one = &list{revision: p.Revision, said: map[int64]string{}, over: map[int64]uint64{}, bad: map[string]bool{}}
 		l.lists[at] = one
 	}
 	l.mu.Unlock()
@@ -130,19 +145,41 @@ func (l *lister) repository(ctx context.Context, r *service.Reporter, p events.P
 	case errors.As(err, &no):
 		one.after = time.Now().Add(afterNo)
 	}
-	failure := ""
-	if err != nil {
-		failure = err.Error()
-	}
-	if failure != one.failure {
+	if failure := kindOf(err); failure != one.failure {
 		if err != nil {
-			l.options.Log("the open changes of a repository are not read from its forge", "project", p.Name, "repository", ref.Name, "error", failure)
+			l.options.Log("the open changes of a repository are not read from its forge", "project", p.Name, "repository", ref.Name, "error", err.Error())
 		} else {
 			l.options.Log("the open changes of a repository are read from its forge again", "project", p.Name, "repository", ref.Name)
 		}
 		one.failure = failure
 	}
 }
+
+// kindOf tells failures apart that somebody mends in different ways; the words of one may be others each time.
+func kindOf(err error) string {
+	var no *forge.Refusal
+	var unreadable *forge.Unreadable
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &no) && no.Status == 0:
+		return no.Reason
+	case errors.As(err, &no):
+		return fmt.Sprintf("answers %d", no.Status)
+	case errors.As(err, &unreadable):
+		return "unreadable"
+	case errors.Is(err, errTooMany):
+		return "too many"
+	case errors.Is(err, errUnreported):
+		return "unreported"
+	}
+	return "away, or busy"
+}
+
+var (
+	errTooMany    = errors.New("too many changes are open")
+	errUnreported = errors.New("what is new can not be reported")
+)
 
 // errLeftAlone says that a forge is not asked now: why was said by whoever asked it last.
 var errLeftAlone = errors.New("the forge is left alone for a time")
@@ -165,7 +202,7 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 	if err != nil {
 		return &forge.Refusal{Reason: err.Error()}
 	}
-	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
+	name := nameOf(ref)
 	token, err := secret.Read(l.options.SecretsDir, p.Name, name)
 	if err != nil {
 		return &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name)}
@@ -175,6 +212,7 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 	if err != nil {
 		return err
 	}
+	x.proposals.list(p.Name, x.ours(), open, whole)
 	looked, err := x.missing(ctx, open)
 	if err != nil {
 		return err
@@ -185,19 +223,22 @@ func (l *lister) read(ctx context.Context, r *service.Reporter, p events.Project
 		}
 	}
 	if !whole {
-		return fmt.Errorf("more than %d changes are open in %s; the oldest of them are not read", len(open), ref.Name)
+		return fmt.Errorf("%w: more than %d in %s; the oldest of them are not read", errTooMany, len(open), ref.Name)
 	}
 	return nil
 }
 
-// pages reads the list, page by page, and reports what is new in each at once. A page is known again by its tag if all that was new in it was
-// reported.
+// pages reads the list, page by page, and reports what is new in each at once. A page is known again by its tag only where all that is on it is
+// known here too: what went on here, a tag does not tell.
 func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, err error) {
 	open = map[int64]bool{}
 	for n := range mostPages {
 		var was page
 		if n < len(x.list.pages) {
 			was = x.list.pages[n]
+		}
+		if slices.ContainsFunc(was.listed, x.unsettled) {
+			was.tag = ""
 		}
 		before := x.proposals.now()
 		var got forge.Page
@@ -209,21 +250,20 @@ func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, er
 		}
 		if !got.Same {
 			was = page{tag: got.Tag, last: got.Last}
+			for _, words := range got.Bad {
+				x.skip(words)
+			}
 			for _, p := range got.Proposals {
-				was.numbers = append(was.numbers, p.Number)
-				settled, err := x.compare(ctx, p, before)
-				if err != nil {
+				was.listed = append(was.listed, sketchOf(p, x.ours()))
+				if err := x.compare(ctx, p, before); err != nil {
 					return nil, false, err
-				}
-				if !settled {
-					was.tag = ""
 				}
 			}
 			x.list.pages = append(x.list.pages[:min(n, len(x.list.pages))], was)
 		}
-		for _, number := range was.numbers {
-			open[number] = true
-			delete(x.list.over, number)
+		for _, s := range was.listed {
+			open[s.number] = true
+			delete(x.list.over, s.number)
 		}
 		if was.last {
 			x.list.pages = x.list.pages[:n+1]
@@ -233,9 +273,12 @@ func (x reading) pages(ctx context.Context) (open map[int64]bool, whole bool, er
 	return open, false, nil
 }
 
+// ours is the repository as keys of changes name it.
+func (x reading) ours() proposal.Repository { return proposal.Repository{Name: x.ref.Name} }
+
 // missing looks at changes that are open here and not in the list, some in each round.
 func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[int64]bool, err error) {
-	ours := proposal.Repository{Name: x.ref.Name}
+	ours := x.ours()
 	numbers := slices.DeleteFunc(x.proposals.open(x.project.Name, ours), func(n int64) bool {
 		known, _ := x.proposals.of(x.project.Name, ours.Numbered(n))
 		return open[n] || x.list.over[n] == known.At
@@ -254,11 +297,17 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 			p, there, err = x.teller.client.Get(ctx, x.place, x.token, n)
 			return err
 		}); err != nil {
-			return nil, err
+			var unreadable *forge.Unreadable
+			if !errors.As(err, &unreadable) {
+				return nil, err
+			}
+			x.skip(unreadable.Reason)
+			looked[n], x.list.next = true, n+1
+			continue
 		}
 		looked[n], x.list.next = true, n+1
 		if there {
-			if _, err := x.compare(ctx, p, before); err != nil {
+			if err := x.compare(ctx, p, before); err != nil {
 				return nil, err
 			}
 		}
@@ -269,68 +318,112 @@ func (x reading) missing(ctx context.Context, open map[int64]bool) (looked map[i
 	return looked, nil
 }
 
-// compare reports what is new of a change. It is not settled where that can not be said yet.
-func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) (settled bool, err error) {
+// compare reports what is new of a change.
+func (x reading) compare(ctx context.Context, p proposal.Proposal, before uint64) error {
 	r, err := p.Repository(x.ref.Forge.Kind, x.ref.Name)
 	if err != nil {
-		return false, err
+		x.skip(fmt.Sprintf("change %d: %v", p.Number, err))
+		return nil
 	}
 	key := r.Numbered(p.Number)
 	known, there := x.proposals.of(x.project.Name, key)
 	if there && known.At > before {
-		return false, nil // it went on while the forge was asked: what that says may be older
+		return nil // it went on while the forge was asked: what that says may be older
 	}
-	if p.State == proposal.Open && p.Head == "" {
-		return false, nil // GitLab makes it still
-	}
-	report := service.Report{Key: key, SubjectID: key, Content: x.news(p, r, known, there)}
-	if report.Content == nil {
+	s := sketchOf(p, r)
+	found := x.differs(s, known, there)
+	report := service.Report{Key: key, SubjectID: key}
+	switch found {
+	case noDifference:
 		delete(x.list.said, p.Number)
-		return true, nil
+		return nil
+	case wasOpened:
+		report.Content = p.Created(r)
+	case wasMoved:
+		p.Branch = "" // GitLab's list does not say whose it is
+		report.Content = p.Updated(r, "")
+	case wasClosed:
+		report.Content = p.Abandoned(r)
+	case wasMerged:
+		report.Content, report.Phase = p.Merged(r), events.Integrate
 	}
-	if _, merged := report.Content.(events.ChangeMerged); merged {
-		report.Phase = events.Integrate
-	}
-	said := fmt.Sprintf("%s %s %x %x", events.TypeOf(report.Content).Short(), p.Head, digest(p.Title), p.Ticket)
-	if x.list.said[p.Number] == said {
-		return true, nil
+	once := x.once(found, s, known)
+	if x.list.said[p.Number] == once {
+		return nil
 	}
 	address, _, _ := p.Turn(r)
-	once := fmt.Sprintf("%s %d", said, p.At.UnixNano())
 	if err := x.reporter.Report(ctx, x.project.Name, proposal.Chain(x.project.Name, address), once, report); err != nil {
-		return false, err
+		return fmt.Errorf("%w: %w", errUnreported, err)
 	}
-	x.list.said[p.Number] = said
-	return true, nil
+	x.list.said[p.Number] = once
+	return nil
 }
 
-// news is what a forge's webhook would have said, as far as it is not known; nil: nothing.
-func (x reading) news(p proposal.Proposal, r proposal.Repository, known proposed, there bool) any {
-	if p.Base != cmp.Or(x.ref.Branch, "main") {
-		return nil // it is of no concern here, also where its webhook would be refused
+// skip says, once, that a change can not be read: the others can.
+func (x reading) skip(words string) {
+	if x.list.bad[words] {
+		return
 	}
+	if len(x.list.bad) >= mostBad {
+		clear(x.list.bad)
+	}
+	x.list.bad[words] = true
+	x.options.Log("a change is passed over in the list of its forge", "project", x.project.Name, "repository", x.ref.Name, "error", words)
+}
+
+// unsettled says that there is a difference to what is known that was not reported.
+func (x reading) unsettled(s sketch) bool {
+	known, there := x.proposals.of(x.project.Name, x.ours().Numbered(s.number))
+	found := x.differs(s, known, there)
+	return found != noDifference && x.list.said[s.number] != x.once(found, s, known)
+}
+
+// once names a difference by both of its sides, and by the configuration that it was found under: the same one is one, whoever reports it, and
+// one that comes about again is another.
+func (x reading) once(found difference, s sketch, known proposed) string {
+	return fmt.Sprintf("%s %d %d %+v", found, x.project.Revision, known.At, s)
+}
+
+// difference is what a forge's webhook would have said, as far as it is not known.
+type difference string
+
+const (
+	noDifference difference = ""
+	wasOpened    difference = "opened"
+	wasMoved     difference = "moved"
+	wasClosed    difference = "closed"
+	wasMerged    difference = "merged"
+)
+
+func (x reading) differs(s sketch, known proposed, there bool) difference {
 	open := there && known.Stage == proposedOpen
-	_, item, _ := p.Turn(r)
+	ours := digest(cmp.Or(x.ref.Branch, "main"))
+	head := s.head != digest(known.Head)
 	switch {
-	case p.State == proposal.Open && !there, p.State == proposal.Open && known.Stage == proposedAbandoned && (!known.ByHand || p.Head != known.Head):
-		return p.Created(r)
-	case p.State == proposal.Open && known.Stage == proposedAbandoned:
-		return nil
-	case p.State == proposal.Open && (p.Head != known.Head || open && (digest(p.Title) != known.Title || item != "" && digest(item) != known.Item)):
-		p.Branch = "" // GitLab's list does not say whose it is
-		return p.Updated(r, "")
-	case p.State == proposal.Closed && open:
-		return p.Abandoned(r)
-	case p.State == proposal.Merged && open && !x.project.Runs(events.Integrate):
-		return p.Merged(r)
+	case open && s.base != 0 && s.base != cmp.Or(known.Base, ours): // into another branch it is another change, whatever has become of it
+		return wasClosed
+	case s.state == proposal.Closed && open:
+		return wasClosed
+	case s.state == proposal.Merged && open && !x.project.Runs(events.Integrate):
+		return wasMerged
+	case s.state != proposal.Open || s.head == 0:
+		return noDifference
+	case !open && s.base != ours:
+		return noDifference // it is of no concern here, also where its webhook would be refused
+	case !there, known.Stage == proposedAbandoned && (!known.ByHand || head):
+		return wasOpened
+	case known.Stage == proposedAbandoned:
+		return noDifference
+	case head || open && (s.title != known.Title || s.item != 0 && s.item != known.Item):
+		return wasMoved
 	}
-	return nil
+	return noDifference
 }
 
 // ask asks a forge in the project's turn, which it shares with the statuses that are told.
 func (x reading) ask(ctx context.Context, do func() error) error {
 	d := x.desk
-	if err := d.begin(ctx); err != nil {
+	if err := d.begin(ctx, nameOf(x.ref)); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -341,13 +434,12 @@ func (x reading) ask(ctx context.Context, do func() error) error {
 	if ctx.Err() != nil {
 		return unfinished(err, ctx.Err())
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var no *forge.Refusal
-	if err == nil || errors.As(err, &no) {
-		d.failed = 0
+	var unreadable *forge.Unreadable
+	if err == nil || errors.As(err, &no) || errors.As(err, &unreadable) {
+		d.well(toList)
 		return err
 	}
-	d.fault(err)
+	d.fault(toList, err)
 	return err
 }

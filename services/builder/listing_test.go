@@ -28,6 +28,7 @@ type open struct {
 	title, head, base string
 	state             string // open, closed, merged
 	fork              bool
+	raw               string // instead of what is written of it
 }
 
 // house is a forge with changes, of any kind, that counts what it is asked.
@@ -55,6 +56,9 @@ func newHouse(t *testing.T, kind events.ForgeKind, changes ...open) *house {
 }
 
 func (h *house) write(c open) string {
+	if c.raw != "" {
+		return c.raw
+	}
 	base, closed, merged := c.base, c.state, `null`
 	if base == "" {
 		base = "main"
@@ -90,6 +94,7 @@ func (h *house) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example.org/")
 		h.lists++
 		w.WriteHeader(h.answer)
+		_, _ = io.WriteString(w, string(rune('a'+h.lists%20))) // what is no list may be something else each time
 		return
 	}
 	if proof := r.Header.Get("Authorization") + r.Header.Get("Private-Token"); !strings.HasSuffix(proof, "t0ken") {
@@ -154,13 +159,15 @@ type watch struct {
 	stream  *rulestest.Stream
 	scanned int
 	deaf    error
+	met     map[string]bool // ids of reports, which the bus takes once
+	tried   []string        // ids of all reports
 	logged  []string
 }
 
 // newWatch begins to list the changes of a house.
 func newWatch(t *testing.T, h *house, project func(*events.Project)) *watch {
 	t.Helper()
-	x := &watch{t: t, h: h}
+	x := &watch{t: t, h: h, met: map[string]bool{}}
 	o := telling(t)
 	o.Listing = 5 * time.Millisecond
 	o.Log = func(message string, pairs ...any) {
@@ -181,11 +188,13 @@ func newWatch(t *testing.T, h *house, project func(*events.Project)) *watch {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() {
-		ended <- duty.Run(ctx, service.NewReporter(func(_ context.Context, project, chain, _ string, r service.Report) error {
+		ended <- duty.Run(ctx, service.NewReporter(func(_ context.Context, project, chain, once string, r service.Report) error {
+			id := events.FactID("LIFECYCLE", 0, duty.Name, project, r.Key+"/"+once, events.TypeOf(r.Content))
 			x.mu.Lock()
-			deaf := x.deaf
+			deaf, again := x.deaf, x.met[id]
+			x.met[id], x.tried = again || deaf == nil, append(x.tried, id)
 			x.mu.Unlock()
-			if deaf == nil {
+			if deaf == nil && !again {
 				x.say(events.Event{Kind: events.Result, Phase: events.Phase(or(string(r.Phase), string(events.Develop))), Key: r.Key, SubjectID: r.SubjectID, Chain: chain, Content: r.Content})
 			}
 			return deaf
@@ -407,6 +416,18 @@ func TestAListDoesNotUndoWhatSomebodyDid(t *testing.T) {
 	x.say(events.Event{Kind: events.Claim, Key: "api#1", Principal: "bo", Content: events.ChangeAbandoned{}})
 	h.change(func() { h.changes[0].title = "Find all" })
 	x.stated("change.created api#1", "change.abandoned api#1")
+	saved := func() string {
+		text, err := x.definitions[0].Projections[0].Save()
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	x.until("not noted that the forge has it", func() bool { return strings.Contains(saved(), `"listed":true`) })
+	h.change(func() { h.changes[0].state = "closed" })
+	x.until("not noted that the forge has it no more", func() bool { return !strings.Contains(saved(), `"listed":true`) })
+	h.change(func() { h.changes[0].state = "open" })
+	x.stated("change.created api#1", "change.abandoned api#1")
 	h.change(func() { h.changes[0].head = commit("2") })
 	x.stated("change.created api#1", "change.abandoned api#1", "change.created api#1")
 }
@@ -470,8 +491,123 @@ func TestAForgeThatCanNotBeListed(t *testing.T) {
 	x.mu.Unlock()
 	h.change(func() { h.changes = []open{{number: 1, title: "Find", head: commit("1"), state: "open"}} })
 	x.until("nothing is said", func() bool { return len(x.said()) == 1 })
+	x.rounds(2)
 	x.mu.Lock()
+	if ids := slices.Compact(slices.Clone(x.tried)); len(x.tried) < 2 || len(ids) != 1 {
+		t.Errorf("%d reports of one difference have %d ids", len(x.tried), len(ids))
+	}
 	x.deaf = nil
 	x.mu.Unlock()
 	x.until("not reported later", func() bool { return slices.Contains(x.facts(), "queue.entered api#1") })
+}
+
+// What goes on here though nothing did at the forge, as by a webhook that comes late, the next round mends, also where the forge says that its list
+// is the same; and what was reported before is reported again where it comes about again.
+func TestAListMendsWhatALateWebhookSaid(t *testing.T) {
+	t.Parallel()
+	for name, tags := range map[string]bool{"with tags": true, "without": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("2"), state: "open"})
+			h.tags = tags
+			x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+			want := []string{"change.created api#7"}
+			x.stated(want...)
+			for range 2 {
+				x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeUpdated{Lemnis: events.ChangeDetail{Head: commit("1"), Author: "bo"}}})
+				want = append(want, "change.updated api#7", "change.updated api#7")
+				x.stated(want...)
+				if c, _ := last[events.ChangeUpdated](&world{log: x.events()}); c.Lemnis.Head != commit("2") {
+					t.Errorf("%+v", c.Lemnis)
+				}
+				x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeAbandoned{}})
+				want = append(want, "change.abandoned api#7", "change.created api#7")
+				x.stated(want...)
+			}
+			h.change(func() {
+				if h.tags != (h.same > 0) {
+					t.Errorf("%d pages were known again", h.same)
+				}
+			})
+		})
+	}
+}
+
+// A change that goes into another branch now is none of this repository's any more, whatever becomes of it there; into the master copy again, it is
+// proposed once more. The webhook says the same, and it is stated once.
+func TestAChangeThatIsRetargeted(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"open", "closed", "merged"} {
+		t.Run(state, func(t *testing.T) {
+			t.Parallel()
+			h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"}, open{number: 6, title: "Find", head: commit("1"), state: "open", base: "next"})
+			x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+			x.stated("change.created api#7")
+			h.change(func() { h.changes[0].base, h.changes[0].state = "next", state })
+			x.stated("change.created api#7", "change.abandoned api#7")
+			h.change(func() { h.changes[0].base, h.changes[0].state = "main", "open" })
+			x.stated("change.created api#7", "change.abandoned api#7", "change.created api#7")
+			x.say(events.Event{Kind: events.Claim, Key: "api#7", Principal: "webhook-github", Content: events.ChangeAbandoned{}})
+			h.change(func() { h.changes[0].base = "next" })
+			x.until("abandoned", func() bool { return count[events.ChangeAbandoned](&world{log: x.events()}) >= 2 })
+			x.rounds(2)
+			c, ok := last[events.ChangeCreated](&world{log: x.events()})
+			if facts := x.facts(); !ok || c.Lemnis.Base != "main" || facts[len(facts)-1] != "change.abandoned api#7" {
+				t.Errorf("%q", facts)
+			}
+		})
+	}
+}
+
+// Where the master copy is another branch by now, what was proposed for the one of before is followed there until it ends.
+func TestAMasterCopyOfAnotherName(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"})
+	var renamed events.Project
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1; renamed = *p })
+	x.stated("change.created api#7")
+	renamed.Repositories = slices.Clone(renamed.Repositories)
+	renamed.Repositories[0].Branch = "trunk"
+	x.say(events.Event{Kind: events.Stated, Key: renamed.Name, Content: events.ProjectConfigured{Project: renamed, Revision: 2}})
+	x.stated("change.created api#7")
+	h.change(func() { h.changes[0].state = "closed" })
+	x.stated("change.created api#7", "change.abandoned api#7")
+}
+
+// A change that can not be read is passed over, and said once; the others are listed, also what of it is open here.
+func TestAChangeThatCanNotBeRead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 7, title: "Find", head: commit("1"), state: "open"}, open{number: 6, title: "Keep", head: commit("1"), state: "open"})
+	h.tags = false
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+	x.stated("change.created api#7", "change.created api#6")
+	h.change(func() {
+		h.changes[0].raw = `{"number": 7, "state": "closed"}`
+		h.changes = append(h.changes, open{state: "open", raw: "null"}, open{number: 4, state: "open", raw: `{"number": 4, "state": "open", "head": {"sha": "` + commit("1") + `"}, "base": {"ref": "main"}}`},
+			open{number: 3, title: "Name", head: commit("1"), state: "open"})
+		h.changes[1].state = "closed"
+	})
+	x.stated("change.created api#7", "change.created api#6", "change.created api#3", "change.abandoned api#6")
+	said := x.said()
+	slices.Sort(said)
+	if len(said) != 3 || !strings.Contains(said[0], "a change: it has no head") || !strings.Contains(said[1], "change 4: it does not say where its repository is") || !strings.Contains(said[2], "change 7: it has no head") {
+		t.Errorf("%q", said)
+	}
+}
+
+// What goes wrong round after round is said once, also where the words differ each time.
+func TestWhatGoesWrongIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, events.ForgeGitHub, open{number: 1, title: "Find", head: commit("1"), state: "open"})
+	h.answer = http.StatusOK
+	x := newWatch(t, h, func(p *events.Project) { p.Review.Approvals = 1 })
+	x.rounds(5)
+	if said := x.said(); len(said) != 1 || !strings.Contains(said[0], "it is no list") {
+		t.Errorf("%q", said)
+	}
+	h.change(func() { h.answer = 0 })
+	x.stated("change.created api#1")
+	if said := x.said(); len(said) != 2 {
+		t.Errorf("%q", said)
+	}
 }

@@ -18,16 +18,19 @@ type proposals struct {
 	mu       sync.Mutex
 	projects map[string]events.Project
 	changes  map[place]proposed
-	seen     uint64 // sequence of the last fact
+	count    map[fate]int // of changes
+	seen     uint64       // sequence of the last fact
 }
 
 // proposed is a change as it stands here.
 type proposed struct {
 	Stage  stage  `json:"stage"`
 	Head   string `json:"head"`
+	Base   uint64 `json:"base,omitempty"`   // digest
 	Title  uint64 `json:"title"`            // digests
 	Item   uint64 `json:"item,omitempty"`   // 0: none
 	ByHand bool   `json:"byHand,omitempty"` // it was not the forge that abandoned it
+	Listed bool   `json:"listed,omitempty"` // it is open at the forge though somebody abandoned it here
 	At     uint64 `json:"at"`               // sequence of the last fact
 }
 
@@ -39,6 +42,28 @@ const (
 	proposedMerged    stage = "merged"
 )
 
+// fate says how long a change is remembered.
+type fate int
+
+const (
+	fateOpen   fate = iota // while it is open
+	fateEnded              // as one of the last
+	fateByHand             // so too, apart: the forge may have it still, and is not to bring it back
+	fateListed             // while the forge has it
+)
+
+func (one proposed) fate() fate {
+	switch {
+	case one.Stage == proposedOpen:
+		return fateOpen
+	case one.Stage != proposedAbandoned || !one.ByHand:
+		return fateEnded
+	case one.Listed:
+		return fateListed
+	}
+	return fateByHand
+}
+
 // proposalTypes are the facts that the read model is made of.
 var proposalTypes = []events.Type{
 	events.TypeOf(events.ProjectConfigured{}), events.TypeOf(events.ChangeCreated{}), events.TypeOf(events.ChangeUpdated{}),
@@ -46,7 +71,7 @@ var proposalTypes = []events.Type{
 }
 
 func newProposals() *proposals {
-	return &proposals{projects: map[string]events.Project{}, changes: map[place]proposed{}}
+	return &proposals{projects: map[string]events.Project{}, changes: map[place]proposed{}, count: map[fate]int{}}
 }
 
 // digest of a text; 0 for none.
@@ -68,7 +93,7 @@ func (q *proposals) apply(e events.Event) {
 	one.At = e.Sequence
 	stands := func(d events.ChangeDetail) {
 		if _, listed := (proposal.Repository{Name: d.Repository}).Number(e.Key); listed {
-			q.changes[at] = proposed{Stage: proposedOpen, Head: d.Head, Title: digest(d.Title), Item: digest(d.Item), At: e.Sequence}
+			q.set(at, proposed{Stage: proposedOpen, Head: d.Head, Base: digest(d.Base), Title: digest(d.Title), Item: digest(d.Item), At: e.Sequence})
 		}
 	}
 	switch c := e.Content.(type) {
@@ -85,34 +110,66 @@ func (q *proposals) apply(e events.Event) {
 	case events.ChangeAbandoned:
 		if known {
 			one.Stage, one.ByHand = proposedAbandoned, e.Principal != "" && !strings.HasPrefix(e.Principal, events.WebhookPrefix)
-			q.changes[at] = one
+			q.set(at, one)
 		}
 	case events.ChangeMerged:
 		if known {
 			one.Stage = proposedMerged
-			q.changes[at] = one
+			q.set(at, one)
 		}
 	}
-	q.forget()
 }
 
-// forget forgets those that ended first, half of them at once.
-func (q *proposals) forget() {
-	if len(q.changes) <= keptRounds {
+func (q *proposals) set(at place, one proposed) {
+	if old, known := q.changes[at]; known {
+		q.count[old.fate()]--
+	}
+	q.changes[at] = one
+	q.count[one.fate()]++
+	q.forget(fateEnded)
+	q.forget(fateByHand)
+}
+
+// forget forgets, where there are too many of a fate, half of what is remembered: those of projects without a forge, which may get one, and then
+// those that ended first.
+func (q *proposals) forget(f fate) {
+	if q.count[f] <= keptRounds {
 		return
 	}
-	var all []uint64
-	for _, one := range q.changes {
-		if one.Stage != proposedOpen {
-			all = append(all, one.At)
+	var all []place
+	for at, one := range q.changes {
+		if one.fate() == f {
+			all = append(all, at)
 		}
 	}
-	if len(all) <= keptRounds {
-		return
+	has := func(at place) int {
+		if _, forge := q.projects[at.project]; forge {
+			return 1
+		}
+		return 0
 	}
-	slices.Sort(all)
-	before := all[len(all)-keptRounds/2]
-	maps.DeleteFunc(q.changes, func(_ place, one proposed) bool { return one.Stage != proposedOpen && one.At < before })
+	slices.SortFunc(all, func(a, b place) int {
+		return cmp.Or(cmp.Compare(has(a), has(b)), cmp.Compare(q.changes[a].At, q.changes[b].At))
+	})
+	for _, at := range all[:len(all)-keptRounds/2] {
+		delete(q.changes, at)
+	}
+	q.count[f] = keptRounds / 2
+}
+
+// list notes which changes are open at a forge, of those that somebody abandoned here. In a list that is not whole there may be more.
+func (q *proposals) list(project string, r proposal.Repository, open map[int64]bool, whole bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for at, one := range q.changes {
+		if f := one.fate(); f != fateListed && f != fateByHand || at.project != project {
+			continue
+		}
+		if n, ours := r.Number(at.change); ours && open[n] != one.Listed && (open[n] || whole) {
+			one.Listed = open[n]
+			q.set(at, one)
+		}
+	}
 }
 
 // configured lists the projects that have a repository with a forge, by name.
@@ -182,12 +239,13 @@ func (q *proposals) load(text []byte) error {
 	defer q.mu.Unlock()
 	clear(q.projects)
 	clear(q.changes)
+	clear(q.count)
 	q.seen = all.Seen
 	for _, p := range all.Projects {
 		q.projects[p.Name] = p
 	}
 	for _, one := range all.Changes {
-		q.changes[place{one.Project, one.Change}] = one.proposed
+		q.set(place{one.Project, one.Change}, one.proposed)
 	}
 	return nil
 }

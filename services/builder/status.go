@@ -41,10 +41,23 @@ type desk struct {
 
 	mu      sync.Mutex
 	waiting int
-	rest    time.Time // until when
-	why     error     // it rests
-	failed  int       // in a row
+	rests   map[string]rest // by what was of no use: to tell, to list, or the token of a secret, which keeps only those away who have it too
 }
+
+// rest is for how long a forge is left alone.
+type rest struct {
+	until  time.Time
+	why    error
+	failed int // in a row
+}
+
+const (
+	toTell = "tell"
+	toList = "list"
+)
+
+// tokenOf is the rest of a token.
+func tokenOf(secret string) string { return "secret:" + secret }
 
 func newTeller(o Options) *teller {
 	return &teller{client: forge.NewClient(o.Allow), desks: map[string]*desk{}, said: map[headAt]forge.Status{}}
@@ -91,22 +104,25 @@ func (b *builder) tell(ctx context.Context, job *service.Job, m events.MergeDeta
 		if !ok || b.teller.has(at, s) {
 			return nil
 		}
-		if err := d.begin(ctx); err != nil {
+		if err := d.begin(ctx, nameOf(ref)); err != nil {
 			return late(ctx, job, err)
 		}
-		s, ok = b.wanted(at) // it may have gone on meanwhile
-		if ok && !b.teller.has(at, s) {
-			err = b.say(ctx, job, ref, place, at, s)
+		if s, ok = b.wanted(at); !ok || b.teller.has(at, s) { // it went on meanwhile
+			<-d.turn
+			return nil
 		}
-		if err = d.end(ctx, err); err != nil {
+		if err = d.end(ctx, nameOf(ref), b.say(ctx, job, ref, place, at, s)); err != nil {
 			return late(ctx, job, err)
 		}
 	}
 }
 
+// nameOf is the secret that holds a forge's token.
+func nameOf(ref events.RepositoryRef) string { return strings.TrimPrefix(ref.Forge.Token, "secret:") }
+
 // say tells one status.
 func (b *builder) say(ctx context.Context, job *service.Job, ref events.RepositoryRef, place forge.Place, at headAt, s forge.Status) error {
-	name := strings.TrimPrefix(ref.Forge.Token, "secret:")
+	name := nameOf(ref)
 	token, err := secret.Read(b.options.SecretsDir, job.Project.Name, name)
 	if err != nil {
 		err = &forge.Refusal{Reason: fmt.Sprintf("the forge's token, secret:%s, can not be read", name), Token: true}
@@ -118,9 +134,8 @@ func (b *builder) say(ctx context.Context, job *service.Job, ref events.Reposito
 	switch {
 	case err == nil:
 		b.teller.note(at, s)
-	case errors.As(err, &no) && no.Token: // of the forge, not of the status: whoever mends it has time to
+	case errors.As(err, &no) && no.Token:
 		b.options.Log("a forge's token has to be mended", "project", job.Project.Name, "repository", ref.Name, "secret", name, "error", no.Reason)
-		return errors.New(no.Reason)
 	}
 	return err
 }
@@ -170,21 +185,21 @@ func (t *teller) desk(key string) *desk {
 	defer t.mu.Unlock()
 	d := t.desks[key]
 	if d == nil {
-		d = &desk{turn: make(chan struct{}, 1)}
+		d = &desk{turn: make(chan struct{}, 1), rests: map[string]rest{}}
 		t.desks[key] = d
 	}
 	return d
 }
 
-// begin waits for the turn of a status, unless many do or the forge is left alone: then it is to come again.
-func (d *desk) begin(ctx context.Context) error {
-	if err := d.resting(); err != nil {
+// begin waits for the turn of whoever has the token of a secret, unless many do or the forge is left alone: then it is to come again.
+func (d *desk) begin(ctx context.Context, secret string) error {
+	if err := d.resting(secret); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	if d.waiting >= queueing {
 		d.mu.Unlock()
-		return events.Retry(spread(time.Second), errors.New("other statuses of the project are told first"))
+		return events.Retry(spread(), errors.New("other statuses of the project are told first"))
 	}
 	d.waiting++
 	d.mu.Unlock()
@@ -198,47 +213,66 @@ func (d *desk) begin(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := d.resting(); err != nil {
+	if err := d.resting(secret); err != nil {
 		<-d.turn
 		return err
 	}
 	return nil
 }
 
-func (d *desk) resting() error {
+func (d *desk) resting(secret string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if left := time.Until(d.rest); left > 0 {
-		return events.Retry(left+spread(time.Second), fmt.Errorf("the forge is left alone for a time: %w", d.why))
+	var longest rest
+	for _, what := range []string{toTell, toList, tokenOf(secret)} {
+		if one := d.rests[what]; one.until.After(longest.until) {
+			longest = one
+		}
+	}
+	if left := time.Until(longest.until); left > 0 {
+		return events.Retry(left+spread(), fmt.Errorf("the forge is left alone for a time: %w", longest.why))
 	}
 	return nil
 }
 
-// end gives the turn on, and says what an attempt's error means.
-func (d *desk) end(ctx context.Context, err error) error {
+// end gives the turn on, and says what the error of telling a status means.
+func (d *desk) end(ctx context.Context, secret string, err error) error {
 	defer func() { <-d.turn }()
-	var no *forge.Refusal
 	if ctx.Err() != nil {
 		return unfinished(err, ctx.Err())
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err == nil || errors.As(err, &no) {
-		d.failed = 0
+	var no *forge.Refusal
+	switch {
+	case errors.As(err, &no) && no.Token: // of the forge, not of the status: whoever mends it has time to
+		err = errors.New(no.Reason)
+		return events.Retry(d.fault(tokenOf(secret), err)+spread(), err)
+	case err == nil || no != nil:
+		d.well(toTell, tokenOf(secret))
 		return err
 	}
-	return events.Retry(d.fault(err)+spread(time.Second), err)
+	return events.Retry(d.fault(toTell, err)+spread(), err)
 }
 
-// fault notes that the forge is away or busy, and says for how long it is left alone.
-func (d *desk) fault(err error) time.Duration {
-	d.failed++
-	after := min(time.Second<<min(d.failed-1, 16), mostRest)
+// well ends rests: the forge has answered.
+func (d *desk) well(what ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, one := range what {
+		delete(d.rests, one)
+	}
+}
+
+// fault notes that a forge is away or busy, or a token none, and says for how long it is left alone.
+func (d *desk) fault(what string, err error) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	failed := d.rests[what].failed + 1
+	after := min(time.Second<<min(failed-1, 16), mostRest)
 	var busy *forge.Busy
 	if errors.As(err, &busy) {
 		after = max(busy.After, after)
 	}
-	d.rest, d.why = time.Now().Add(after), err
+	d.rests[what] = rest{time.Now().Add(after), err, failed}
 	return after
 }
 
@@ -250,5 +284,5 @@ func unfinished(err, stopped error) error {
 	return stopped
 }
 
-// spread is a time about as long, so that those who wait do not come together.
-func spread(d time.Duration) time.Duration { return d/2 + rand.N(d) } //nolint:gosec // it is no secret
+// spread is about a second, so that those who wait do not come together.
+func spread() time.Duration { return time.Second/2 + rand.N(time.Second) } //nolint:gosec // it is no secret

@@ -36,7 +36,7 @@ func newHub(t *testing.T, next http.Handler) *hub {
 	t.Helper()
 	h := &hub{}
 	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		commit, is := strings.CutPrefix(r.URL.Path, "/api/v1/repos/shop/api.x/statuses/")
+		_, commit, is := strings.Cut(r.URL.Path, "/statuses/")
 		if !is {
 			next.ServeHTTP(w, r)
 			return
@@ -299,6 +299,36 @@ func TestATokenThatIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	patiently("", 1)
+}
+
+// A token that is none, or is refused, keeps away whoever has it, and nobody else of the project.
+func TestATokenOfAnotherRepository(t *testing.T) {
+	t.Parallel()
+	for name, token := range map[string]string{"none": "", "refused": "wr0ng\n"} {
+		h := newHub(t, http.NotFoundHandler())
+		options := telling(t)
+		if token != "" {
+			if err := os.WriteFile(filepath.Join(options.SecretsDir, "shop", "other"), []byte(token), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := toldOf(shop(1), h)
+		p.Repositories = append(p.Repositories, events.RepositoryRef{Name: "web", URL: h.URL + "/shop/web.git", Forge: &events.Forge{Kind: events.ForgeGitea, Token: "secret:other"}})
+		s := newShift(t, options, p)
+		m, other := find(commit("head")), find(commit("other"))
+		other.Repository = "web"
+		s.met(1, "7", events.QueueEntered{Merge: m})
+		s.met(2, "8", events.QueueEntered{Merge: other})
+		for range 2 {
+			err := s.tell(t, 2, "8", events.QueueEntered{Merge: other})
+			if _, again := events.RetryAfter(err); !again || events.Rejected(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if err := s.tell(t, 1, "7", events.QueueEntered{Merge: m}); err != nil || len(h.heard()) != 1 {
+			t.Errorf("%s: with a good token: %v, %q", name, err, h.heard())
+		}
+	}
 }
 
 // A forge that hangs holds up no other project, and its own project's facts do not pile up behind it.

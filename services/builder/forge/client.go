@@ -27,6 +27,7 @@ const (
 type Refusal struct {
 	Reason string
 	Token  bool // it is the token's fault: with another one the same request may be taken
+	Status int  // of the answer; 0: it was not asked
 }
 
 func (r *Refusal) Error() string { return r.Reason }
@@ -38,6 +39,11 @@ type Busy struct {
 }
 
 func (b *Busy) Error() string { return b.Reason }
+
+// Unreadable is an answer that is not what the forge documents, or breaks off: it is there, and to leave it alone would not help.
+type Unreadable struct{ Reason string }
+
+func (u *Unreadable) Error() string { return u.Reason }
 
 // Client speaks to forges.
 type Client struct{ http *http.Client }
@@ -122,7 +128,7 @@ func (p Place) judge(response *http.Response, token string, a asked) error {
 		if u, err := response.Location(); err == nil {
 			to = u.Host
 		}
-		return &Refusal{Reason: fmt.Sprintf("%s sends %s of %s on to %s (%d), which is not followed; mend the address", p.Host(), a.what, p.path, to, status)}
+		return &Refusal{Reason: fmt.Sprintf("%s sends %s of %s on to %s (%d), which is not followed; mend the address", p.Host(), a.what, p.path, to, status), Status: status}
 	case status == http.StatusTooManyRequests, status == http.StatusForbidden && (limited || scolds(words)):
 		if after == 0 && p.kind == events.ForgeGitHub {
 			after = scolded
@@ -136,13 +142,13 @@ func (p Place) judge(response *http.Response, token string, a asked) error {
 	case p.kind == events.ForgeGitLab && status == http.StatusBadRequest && strings.Contains(words, "Cannot transition status"):
 		return nil // it is so already
 	case status == http.StatusUnauthorized:
-		return &Refusal{Reason: reason + "; the token is none, or is no more", Token: true}
+		return &Refusal{Reason: reason + "; the token is none, or is no more", Token: true, Status: status}
 	case status == http.StatusForbidden:
-		return &Refusal{Reason: reason + "; " + a.forbidden}
+		return &Refusal{Reason: reason + "; " + a.forbidden, Status: status}
 	case status == http.StatusNotFound:
-		return &Refusal{Reason: reason + "; " + a.missing}
+		return &Refusal{Reason: reason + "; " + a.missing, Status: status}
 	}
-	return &Refusal{Reason: reason}
+	return &Refusal{Reason: reason, Status: status}
 }
 
 // scolded is how long GitHub wants to be left alone, at least, where it does not say.

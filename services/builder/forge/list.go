@@ -24,7 +24,8 @@ const (
 // Page is one page of the proposals that are open, the newest first.
 type Page struct {
 	Proposals []proposal.Proposal
-	Tag       string // by which it is known again; empty: the forge gives none
+	Bad       []string // what is wrong with those that can not be read
+	Tag       string   // by which it is known again; empty: the forge gives none
 	Last      bool
 	Same      bool // it is as it was when it had the tag, and is not told again
 }
@@ -51,7 +52,8 @@ func (p Place) proposals() (path string, open url.Values) {
 	return path, open
 }
 
-// List reads a page of open proposals, from 1; tag is that of the page when it was read before. Its errors are those of [Client.Tell].
+// List reads a page of open proposals, from 1; tag is that of the page when it was read before. Its errors are those of [Client.Tell], and
+// [Unreadable] where the answer is no such page.
 func (c *Client) List(ctx context.Context, p Place, token string, page int, tag string) (Page, error) {
 	path, query := p.proposals()
 	query.Set("page", strconv.Itoa(page))
@@ -77,15 +79,15 @@ func (c *Client) List(ctx context.Context, p Place, token string, page int, tag 
 	if len(got.Tag) > longestTag {
 		got.Tag = ""
 	}
-	if got.Proposals, err = p.read(response.Body); err != nil {
-		return Page{}, fmt.Errorf("%s: the list of open changes of %s can not be read: %w", p.Host(), p.path, err)
+	if got.Proposals, got.Bad, err = p.read(response.Body); err != nil {
+		return Page{}, &Unreadable{fmt.Sprintf("%s: the list of open changes of %s can not be read: %v", p.Host(), p.path, err)}
 	}
-	got.Last = last(response.Header, len(got.Proposals))
+	got.Last = last(response.Header, len(got.Proposals)+len(got.Bad))
 	return got, nil
 }
 
 // read reads a list one by one, so that no more is held than what is kept of it.
-func (p Place) read(body io.Reader) (all []proposal.Proposal, err error) {
+func (p Place) read(body io.Reader) (all []proposal.Proposal, bad []string, err error) {
 	bound := &io.LimitedReader{R: body, N: longPage}
 	defer func() {
 		if err != nil && bound.N <= 0 {
@@ -94,24 +96,34 @@ func (p Place) read(body io.Reader) (all []proposal.Proposal, err error) {
 	}()
 	d := json.NewDecoder(bound)
 	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
-		return nil, errors.Join(errors.New("it is no list"), err)
+		return nil, nil, errors.Join(errors.New("it is no list"), err)
 	}
 	for d.More() {
 		var text json.RawMessage
 		if err := d.Decode(&text); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if len(all) == 2*pageSize {
-			return nil, fmt.Errorf("a page has more than the %d changes that were asked for", pageSize)
+		if len(all)+len(bad) == 2*pageSize {
+			return nil, nil, fmt.Errorf("a page has more than the %d changes that were asked for", pageSize)
 		}
 		one, err := proposal.Read(p.kind, text)
 		if err != nil {
-			return nil, fmt.Errorf("number %d of a page: %w", len(all)+1, err)
+			bad = append(bad, named(text)+": "+err.Error())
+			continue
 		}
 		all = append(all, one)
 	}
 	_, err = d.Token()
-	return all, err
+	return all, bad, err
+}
+
+// named is a proposal that can not be read, by its number where it has one.
+func named(text []byte) string {
+	var one struct{ Number, IID int64 }
+	if json.Unmarshal(text, &one) == nil && max(one.Number, one.IID) > 0 {
+		return "change " + strconv.FormatInt(max(one.Number, one.IID), 10)
+	}
+	return "a change"
 }
 
 // last reports whether no page follows: by the links, which all of the forges give, or where a proxy has taken them by how full it is.
@@ -120,7 +132,7 @@ func last(h http.Header, n int) bool {
 	return !strings.Contains(links, `rel="next"`) && (links != "" || n < pageSize)
 }
 
-// Get reads one proposal, whatever has become of it; false when the forge has none of that number.
+// Get reads one proposal, whatever has become of it; false when the forge has none of that number. Its errors are those of [Client.List].
 func (c *Client) Get(ctx context.Context, p Place, token string, number int64) (proposal.Proposal, bool, error) {
 	path, _ := p.proposals()
 	r, err := p.ask(http.MethodGet, path+"/"+strconv.FormatInt(number, 10), token, nil)
@@ -139,15 +151,15 @@ func (c *Client) Get(ctx context.Context, p Place, token string, number int64) (
 		return proposal.Proposal{}, false, err
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, longPage))
-	if err != nil {
-		return proposal.Proposal{}, false, fmt.Errorf("%s: change %d of %s can not be read: %w", p.Host(), number, p.path, err)
+	var one proposal.Proposal
+	if err == nil {
+		one, err = proposal.Read(p.kind, text)
 	}
-	one, err := proposal.Read(p.kind, text)
 	if err == nil && one.Number != number {
 		err = fmt.Errorf("it is number %d", one.Number)
 	}
 	if err != nil {
-		return proposal.Proposal{}, false, fmt.Errorf("%s: change %d of %s can not be read: %w", p.Host(), number, p.path, err)
+		return proposal.Proposal{}, false, &Unreadable{fmt.Sprintf("change %d: %v", number, err)}
 	}
 	return one, true, nil
 }

@@ -167,7 +167,6 @@ func TestListsThatAreNone(t *testing.T) {
 	}{
 		"a page for people":     {200, nil, "<html>", false, 0, "no list"},
 		"an object":             {200, nil, "{}", false, 0, "no list"},
-		"one without a number":  {200, nil, "[" + one + `,{"head":{},"base":{}}]`, false, 0, "number 2 of a page: it has no number"},
 		"one that breaks off":   {200, nil, "[" + one + ",", false, 0, "EOF"},
 		"more than was asked":   {200, nil, "[" + strings.Repeat(one+",", 200) + one + "]", false, 0, "more than the 50"},
 		"one without an end":    {200, nil, `[{"title":"` + strings.Repeat("x", 33<<20), false, 0, "more than 32 MiB"},
@@ -196,10 +195,38 @@ func TestListsThatAreNone(t *testing.T) {
 			if err == nil || errors.As(err, &no) != c.no || errors.As(err, &busy) != (c.busy > 0) || !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), token) {
 				t.Fatalf("%T %v", err, err)
 			}
+			var unreadable *forge.Unreadable
+			if errors.As(err, &unreadable) != (c.status == 200) {
+				t.Errorf("%T %v", err, err)
+			}
 			if busy != nil && busy.After != c.busy {
 				t.Errorf("left alone for %s", busy.After)
 			}
 		})
+	}
+}
+
+// One of a list that can not be read is passed over, with what is wrong with it.
+func TestOneThatCanNotBeRead(t *testing.T) {
+	t.Parallel()
+	one := fmt.Sprintf(lists["github"].one, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/pulls/7") {
+			_, _ = io.WriteString(w, `{"number": 7}`)
+			return
+		}
+		_, _ = io.WriteString(w, `[null, {"number": 7, "base": {}}, {"head": {}, "base": {}}, `+one+`, "text"]`)
+	}))
+	defer s.Close()
+	c := forge.NewClient(loopback)
+	got, err := c.List(t.Context(), place(t, "github", s.URL), token, 1, "")
+	want := []string{"a change: it has no head or no base", "change 7: it has no head or no base", "a change: it has no number", "a change: it has no head or no base"}
+	if err != nil || len(got.Proposals) != 1 || got.Proposals[0].Number != 1 || !slices.Equal(got.Bad, want) || !got.Last {
+		t.Errorf("%+v %v", got, err)
+	}
+	var unreadable *forge.Unreadable
+	if _, _, err := c.Get(t.Context(), place(t, "github", s.URL), token, 7); !errors.As(err, &unreadable) || unreadable.Reason != want[1] {
+		t.Errorf("alone: %v", err)
 	}
 }
 

@@ -87,6 +87,16 @@ func (d *delivery) changeUpdated(r repository, c proposal.Proposal, pushedBy str
 	d.about(r, c, c.At, c.Updated(r.numbers(), pushedBy))
 }
 
+// changeRetargeted says that a change goes into another branch than before: the master copy, or one that is of no concern here. What stands here
+// can not move with it: it was tested and approved for the branch of before.
+func (d *delivery) changeRetargeted(r repository, c proposal.Proposal) {
+	if c.Base == cmp.Or(r.ref.Branch, "main") {
+		d.changeCreated(r, c)
+		return
+	}
+	d.changeAbandoned(r, c)
+}
+
 func (d *delivery) changeAbandoned(r repository, c proposal.Proposal) {
 	d.about(r, c, c.At, c.Abandoned(r.numbers()))
 }

@@ -110,6 +110,10 @@ func giteaPullRequest(d *delivery, r repository) error {
 	case "synchronized":
 		d.changeUpdated(r, c, login(e.Sender))
 	case "edited":
+		if d.changed("ref") { // the base of before
+			d.changeRetargeted(r, c)
+			break
+		}
 		d.changeUpdated(r, c, "")
 	case "closed":
 		if c.State != proposal.Merged {

@@ -84,6 +84,10 @@ func githubPullRequest(d *delivery, r repository) error {
 	case "synchronize":
 		d.changeUpdated(r, c, e.GetSender().GetLogin())
 	case "edited":
+		if d.changed("base") {
+			d.changeRetargeted(r, c)
+			break
+		}
 		d.changeUpdated(r, c, "")
 	case "closed":
 		if c.State != proposal.Merged {

@@ -81,9 +81,11 @@ func gitlabMergeRequest(d *delivery, r repository) error {
 		d.changeCreated(r, c)
 	case "update":
 		switch {
+		case d.changed("target_branch"):
+			d.changeRetargeted(r, c)
 		case a.OldRev != "":
 			d.changeUpdated(r, c, actor)
-		case d.changed("title", "description", "target_branch"):
+		case d.changed("title", "description"):
 			d.changeUpdated(r, c, "")
 		}
 	case "close":
@@ -112,7 +114,7 @@ func (d *delivery) changed(fields ...string) bool {
 		return false
 	}
 	for _, f := range fields {
-		if _, ok := all[f]; ok {
+		if v, ok := all[f]; ok && string(v) != "null" {
 			return true
 		}
 	}
