@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/testreport"
 )
 
@@ -23,11 +24,9 @@ type failures struct {
 func (f *failures) add(name, reason string) {
 	if f.count++; len(f.first) < mostNamed {
 		reason, _, _ = strings.Cut(strings.TrimSpace(reason), "\n")
-		if len(reason) > 200 {
-			reason = strings.ToValidUTF8(reason[:200], "") + "…"
-		}
+		name = excerpt.Of(name, 200)
 		if reason != "" {
-			name += ": " + reason
+			name += ": " + excerpt.Of(reason, 200)
 		}
 		f.first = append(f.first, name)
 	}
