@@ -24,11 +24,20 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 		{"between other constants", "headers" + aws + "WPD3725", "an access key of AWS at byte 7"},
 		{"Google", "of" + google + "and", "a key of Google at byte 2"},
 		{"within base64", strings.Repeat("dG9v", 100) + google + strings.Repeat("bG9u", 100), ""},
+		{"within base64, where a chunk begins", strings.Repeat("dG9v", (longRun+secretChunk)/4) + google + strings.Repeat("bG9u", 1000), ""},
+		{"a list of words in capitals", "ARTSASHES" + "ASI" + "AASKSATOMAUNTAURAAUTOAVERAVID", ""},
+		{"the last of a list in capitals", "ARTSASHES" + "ASI" + "AASKSATOMAUNTAURA\x00", ""},
+		{"the first of a list in capitals, where a chunk begins", strings.Repeat("\x00", longRun+secretChunk-1) + "X" + "ASI" + "AASKSATOMAUNTAURA\x00", ""},
+		{"AWS without a digit", "=" + "AKI" + "AQWEGRXZBLMNBHWPD\n", "an access key of AWS at byte 1"},
+		{"within base32", strings.Repeat("MFRGGZDF", 20) + aws + strings.Repeat("ONXW2ZJA", 20), ""},
+		{"Stripe", "deadline" + "sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc", "a live key of Stripe at byte 8"},
+		{"names behind Stripe's word", "deadline" + "sk_" + "live_" + "rk_" + "live_nullableRequiredexamples/content", ""},
+		{"names behind GitHub's word", "gh" + "p_" + strings.Repeat("nameMark", 9), ""},
 		{"a key in JSON", `"private_key": "` + strings.ReplaceAll(block, "\n", `\n`) + `\n"`, "a private key at byte 16"},
 		{"AWS", "\x00" + aws + "\x00", "an access key of AWS at byte 1"},
 		{"GitHub", " " + github + " ", "a token of GitHub at byte 1"},
 		{"a key", "abc\x00" + block, "a private key at byte 4"},
-		{"where two chunks meet", strings.Repeat("\x00", secretChunk+secretOverlap-10) + aws + "\x00", "an access key of AWS at byte 1049590"},
+		{"where two chunks meet", strings.Repeat("\x00", longRun+secretChunk+secretOverlap-10) + aws + "\x00", "an access key of AWS at byte 1049654"},
 		{"at the end of a later one", strings.Repeat("\x00", 5*secretChunk) + github, "a token of GitHub at byte 5242880"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -77,6 +86,14 @@ func TestSecretsOfACompiledProgram(t *testing.T) {
 		if all := Run(t.Context(), Instance{Executable: file}, Suite{Secrets: &Secrets{}}); !all[0].Passed {
 			t.Errorf("%s: %s", program, all[0].Reason)
 		}
+	}
+}
+
+// A file may hold any number of keys; few are kept.
+func TestFewOfManyKeysAreKept(t *testing.T) {
+	found, err := keysOf(strings.NewReader(strings.Repeat("gh"+"p_"+strings.Repeat("aB3d", 9)+"\n", 1000)), nil)
+	if err != nil || found.count != 1000 || len(found.first) != mostNamed {
+		t.Errorf("%d, of which %d are kept: %v", found.count, len(found.first), err)
 	}
 }
 
