@@ -27,7 +27,7 @@ type secretForm struct {
 // The words are looked for first, since that is quick. What stands before and behind says little: compilers pack constants without
 // anything between them. So each form ends by itself, and a key has one fingerprint wherever it stands.
 var secretForms = []secretForm{
-	{"a private key", []string{"-----BEGIN "}, regexp.MustCompile(`\A-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z0-9+/=:,.\- \r\n]|\\[nr]){60,}`), nil},
+	{"a private key", []string{"-----BEGIN "}, regexp.MustCompile(`\A-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----(?:\s|\\[nr])+(?:[A-Za-z0-9+/=:,.\- \r\n]|\\[nr]){60,}`), prose},
 	{"an access key of AWS", []string{"AKIA", "ASIA"}, regexp.MustCompile(`\A(?:AKIA|ASIA)[A-Z2-7]{16}`), amongCapitals},
 	{"a token of GitHub", []string{"ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"}, regexp.MustCompile(`\A(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59})`), ofNames},
 	{"a token of GitLab", []string{"glpat-"}, regexp.MustCompile(`\Aglpat-[A-Za-z0-9_\-]{20}`), ofNames},
@@ -39,6 +39,13 @@ var secretForms = []secretForm{
 	{"a live key of Stripe", []string{"sk_live_", "rk_live_"}, regexp.MustCompile(`\A[sr]k_live_[A-Za-z0-9]{24}`), ofNames},
 	{"a token of npm", []string{"npm_"}, regexp.MustCompile(`\Anpm_[A-Za-z0-9]{36}`), ofNames},
 }
+
+// keyed is how the text of a private key begins: with a header, or a line of base64 that is DER, OpenSSH's word or OpenPGP's packet of a
+// secret key. So no other text is one that a compiler packed behind the first line of a key.
+var keyed = regexp.MustCompile(`\A-----BEGIN [A-Z ]+-----(?:\s|\\[nr])+(?:(?:Proc-Type|DEK-Info|Version|Comment|Hash|Charset): |b3BlbnNzaC1rZXktdjE[A-Za-z0-9+/]{21}|[Mlx][A-Za-z0-9+/]{39})`)
+
+// prose reports whether what stands behind the first line of a private key is none.
+func prose(text []byte, from, _, to int) bool { return !keyed.Match(text[from:to]) }
 
 // amongCapitals reports whether a key of AWS is part of a list of words in capitals that nothing parts, as RFC 1760 has one: it has no
 // digit, as one of 28 keys, and is no word of its own. Or of a long run of base32.

@@ -33,6 +33,11 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 		{"Stripe", "deadline" + "sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc", "a live key of Stripe at byte 8"},
 		{"names behind Stripe's word", "deadline" + "sk_" + "live_" + "rk_" + "live_nullableRequiredexamples/content", ""},
 		{"names behind GitHub's word", "gh" + "p_" + strings.Repeat("nameMark", 9), ""},
+		{"prose behind a key's first line", "-----BEGIN " + "PRIVATE KEY-----\nthe key of the server can not be read: is it one, and of which kind, and whose", ""},
+		{"names behind a key's first line", "-----BEGIN " + "PRIVATE KEY-----\n" + strings.Repeat("unmarshalPrivateKeyNamed", 9), ""},
+		{"a key's first line and its last", "-----BEGIN " + "PRIVATE KEY-----\n-----END " + "PRIVATE KEY-----\n" + strings.Repeat("and more ", 20), ""},
+		{"a key with a password", "-----BEGIN " + "RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF0123456789ABCDEF\n\n" + strings.Repeat("q8Jz+/", 20), "a private key at byte 0"},
+		{"a key of OpenPGP", "-----BEGIN " + "PGP PRIVATE KEY BLOCK-----\n\nlFgEZ" + strings.Repeat("q8Jz+/", 20), "a private key at byte 0"},
 		{"a key in JSON", `"private_key": "` + strings.ReplaceAll(block, "\n", `\n`) + `\n"`, "a private key at byte 16"},
 		{"AWS", "\x00" + aws + "\x00", "an access key of AWS at byte 1"},
 		{"GitHub", " " + github + " ", "a token of GitHub at byte 1"},
@@ -99,7 +104,7 @@ func TestFewOfManyKeysAreKept(t *testing.T) {
 
 // A key has one fingerprint, whatever stands behind it.
 func TestAFingerprintIsTheKeysAlone(t *testing.T) {
-	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjE\n", 12) + "-----END OPENSSH PRIVATE KEY-----"
+	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n", 3) + "-----END OPENSSH PRIVATE KEY-----"
 	slack := "xo" + "xb-123456789012-" + strings.Repeat("aB3d", 5)
 	for _, form := range []int{0, 4} {
 		text := []string{key, "", "", "", slack}[form]
