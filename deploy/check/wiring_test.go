@@ -281,7 +281,7 @@ func TestSettingsReachTheirServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := build(t, overlays[0])
-	for _, setting := range []string{"LEMNIS_OSV", "LEMNIS_PUBLIC_URL", "LEMNIS_ALLOW_PRIVATE_SINKS"} {
+	for _, setting := range []string{"LEMNIS_OSV", "LEMNIS_ISOLATION", "LEMNIS_PUBLIC_URL", "LEMNIS_ALLOW_PRIVATE_SINKS"} {
 		row := regexp.MustCompile("(?m)^\\| `" + setting + "` \\| ([^|]+) \\|").FindSubmatch(text)
 		if row == nil {
 			t.Fatalf("docs/operate.md does not say who reads %s", setting)

@@ -16,6 +16,8 @@ import (
 	"slices"
 
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"github.com/lemnis/lemnis/pkg/events"
 )
 
 // ErrSignature says that no trusted key signed an envelope, or that it holds something else.
@@ -161,9 +163,9 @@ type Signature struct {
 	Key  string // the key's fingerprint
 }
 
-// Origin opens an envelope and holds what it states to an artifact: that it covers all of the digests, and is of the commit (of any, when
-// empty). The error says what is not so.
-func Origin(ctx context.Context, envelope []byte, trusted []Key, commit string, digests ...string) (Statement, Signature, error) {
+// Origin opens an envelope and holds what it states to an artifact of a project: that it covers all of the digests, and is of the commit
+// (of any, when empty) and of one of the project's own repositories (of any, when there are none). The error says what is not so.
+func Origin(ctx context.Context, envelope []byte, trusted []Key, own []events.RepositoryRef, commit string, digests ...string) (Statement, Signature, error) {
 	statement, by, err := Open(ctx, envelope, trusted)
 	switch {
 	case err != nil:
@@ -172,6 +174,8 @@ func Origin(ctx context.Context, envelope []byte, trusted []Key, commit string, 
 		return Statement{}, Signature{}, errors.New("what is signed is another artifact")
 	case commit != "" && statement.Commit() != commit:
 		return Statement{}, Signature{}, fmt.Errorf("what is signed is of commit %s, not %s", statement.Commit(), commit)
+	case !among(statement.Repository(), own):
+		return Statement{}, Signature{}, fmt.Errorf("what is signed is of the repository %.300q, which is none of the project's repositories", Source(statement.Repository()))
 	}
 	return statement, by, nil
 }

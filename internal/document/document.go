@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/lemnis/lemnis/internal/excerpt"
 )
 
 // Bounds of a file, and of what is said about it: files come from anybody, and what is said ends up in events.
@@ -94,10 +96,7 @@ func (d *Document) add(at position, field, format string, args ...any) {
 }
 
 func short(text string) string {
-	if len(text) <= mostSaid {
-		return text
-	}
-	return strings.ToValidUTF8(text[:mostSaid], "") + "…"
+	return excerpt.Of(text, mostSaid)
 }
 
 // root is the one document of the text.

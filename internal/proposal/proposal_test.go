@@ -81,6 +81,42 @@ func TestAnswersOfAPIs(t *testing.T) {
 	}
 }
 
+// Whose the branch is has to be said, by both sides, for the change to be of the repository itself: steps of that get secrets.
+func TestWhoseBranchItIsHasToBeSaid(t *testing.T) {
+	for name, tt := range map[string]struct {
+		kind      events.ForgeKind
+		text, ref string
+	}{
+		"GitHub":                    {events.ForgeGitHub, `{"number": 1, "head": {"ref": "b", "repo": {"full_name": "a/b"}}, "base": {"ref": "main", "repo": {"full_name": "a/b"}}}`, ""},
+		"GitHub, no repositories":   {events.ForgeGitHub, `{"number": 1, "head": {"ref": "b"}, "base": {"ref": "main"}}`, "refs/pull/1/head"},
+		"GitHub, both mistyped":     {events.ForgeGitHub, `{"number": 1, "head": {"ref": "b", "repo": {"full_name": 7}}, "base": {"ref": "main", "repo": {"full_name": 7}}}`, "refs/pull/1/head"},
+		"GitHub, one mistyped":      {events.ForgeGitHub, `{"number": 1, "head": {"ref": "b", "repo": {"full_name": "a/b"}}, "base": {"ref": "main", "repo": {"full_name": 7}}}`, "refs/pull/1/head"},
+		"Gitea":                     {events.ForgeGitea, `{"number": 1, "head": {"ref": "b", "repo_id": 3}, "base": {"ref": "main", "repo_id": 3}}`, ""},
+		"Gitea, both mistyped":      {events.ForgeGitea, `{"number": 1, "head": {"ref": "b", "repo_id": "3"}, "base": {"ref": "main", "repo_id": "3"}}`, "refs/pull/1/head"},
+		"Gitea, one mistyped":       {events.ForgeGitea, `{"number": 1, "head": {"ref": "b", "repo_id": "3"}, "base": {"ref": "main", "repo_id": 3}}`, "refs/pull/1/head"},
+		"Gitea, both gone":          {events.ForgeGitea, `{"number": 1, "head": {"ref": "b", "repo_id": -1}, "base": {"ref": "main", "repo_id": -1}}`, "refs/pull/1/head"},
+		"GitLab":                    {events.ForgeGitLab, `{"iid": 1, "source_branch": "b", "source_project_id": 3, "target_project_id": 3}`, ""},
+		"GitLab, no projects":       {events.ForgeGitLab, `{"iid": 1, "source_branch": "b"}`, "refs/merge-requests/1/head"},
+		"GitLab, source is deleted": {events.ForgeGitLab, `{"iid": 1, "source_branch": "b", "source_project_id": null, "target_project_id": 3}`, "refs/merge-requests/1/head"},
+		"GitLab, both mistyped":     {events.ForgeGitLab, `{"iid": 1, "source_branch": "b", "source_project_id": "3", "target_project_id": "3"}`, "refs/merge-requests/1/head"},
+		"GitLab, none is negative":  {events.ForgeGitLab, `{"iid": 1, "source_branch": "b", "source_project_id": -1, "target_project_id": -1}`, "refs/merge-requests/1/head"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := proposal.Read(tt.kind, []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := "b"
+			if tt.ref != "" {
+				want = "unknown:b"
+			}
+			if p.Ref != tt.ref || p.Branch != want {
+				t.Errorf("branch %q, ref %q", p.Branch, p.Ref)
+			}
+		})
+	}
+}
+
 func TestKeys(t *testing.T) {
 	r := proposal.Repository{Name: "web"}
 	if n, ok := r.Number(r.Numbered(42)); n != 42 || !ok {

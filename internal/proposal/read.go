@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -27,7 +28,7 @@ func Read(kind events.ForgeKind, text []byte) (Proposal, error) {
 	if p.Number <= 0 {
 		return Proposal{}, errors.New("it has no number")
 	}
-	p.Ticket, p.Description = ticket(p.Title, p.Description), Shorten(p.Description, longestDescription)
+	p.Ticket, p.Description = ticket(p.Title, p.Description), excerpt.Of(p.Description, longestDescription)
 	return p, nil
 }
 
@@ -119,10 +120,11 @@ func readPull(text []byte) (Proposal, error) {
 	return p, nil
 }
 
-// foreign reports whether the head is another repository's. One that is gone is.
+// foreign reports whether the head is another repository's. One that is gone is, and one that is not told: the steps of what is taken for the
+// repository's own get its secrets.
 func (w pull) foreign() bool {
 	if w.Head.RepoID != 0 || w.Base.RepoID != 0 {
-		return w.Head.RepoID != w.Base.RepoID
+		return w.Head.RepoID < 0 || w.Head.RepoID != w.Base.RepoID
 	}
 	var from, into string
 	if w.Head.Repo != nil {
@@ -131,7 +133,7 @@ func (w pull) foreign() bool {
 	if w.Base.Repo != nil {
 		into = w.Base.Repo.FullName
 	}
-	return from != into
+	return from == "" || from != into
 }
 
 // merge is GitLab's merge request, in a webhook and in an answer of the API.
@@ -170,7 +172,7 @@ func readMerge(text []byte) (Proposal, error) {
 		p.Author = "user-" + strconv.FormatInt(w.AuthorID, 10)
 	}
 	p.Project, _, _ = strings.Cut(p.Page, "/-/merge_requests/")
-	if w.SourceProject != w.TargetProject {
+	if w.SourceProject <= 0 || w.SourceProject != w.TargetProject { // also where it is not told, see [pull.foreign]
 		owner := ""
 		if w.Source.Path != "" {
 			owner = path.Dir(w.Source.Path)

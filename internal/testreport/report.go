@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/lines"
 )
 
@@ -75,10 +75,7 @@ func Read(r io.Reader, say io.Writer) ([]Case, error) {
 }
 
 func shortened(reason string) string {
-	if len(reason) > longestReason {
-		return strings.ToValidUTF8(reason[:longestReason], "") + "…"
-	}
-	return reason
+	return excerpt.Of(reason, longestReason)
 }
 
 func seconds(s float64) time.Duration {

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"cmp"
 	"net/url"
 	"path"
 	"strings"
@@ -24,8 +25,11 @@ const (
 	ForgeForgejo ForgeKind = "forgejo"
 )
 
-// Remote is where a repository lies, as a URL without user: https and http as they are, ssh, git and user@host:path by their scheme. False for
-// a folder of this machine.
+// doors are hosts that serve the ssh of another, at a port that is no matter.
+var doors = map[string]string{"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
+
+// Remote is where a repository lies, as a URL without user: https and http as they are, ssh, git and user@host:path by their scheme, at the
+// host whose repository it is, where it is fetched by another. False for a folder of this machine.
 func (r RepositoryRef) Remote() (*url.URL, bool) {
 	s := r.URL
 	if !path.IsAbs(s) && !strings.Contains(s, "://") {
@@ -39,7 +43,7 @@ func (r RepositoryRef) Remote() (*url.URL, bool) {
 	if err != nil || u.Hostname() == "" || u.Scheme == "file" {
 		return nil, false
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}, true
+	return &url.URL{Scheme: u.Scheme, Host: cmp.Or(doors[strings.ToLower(u.Hostname())], u.Host), Path: u.Path}, true
 }
 
 // forge holds the forge of a repository to what can be spoken to.

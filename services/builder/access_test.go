@@ -11,8 +11,8 @@ import (
 
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 func secretsOfShop(t *testing.T, all map[string]string) string {

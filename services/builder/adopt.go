@@ -5,19 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/attest"
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
 	"github.com/lemnis/lemnis/services/builder/artifact"
-	"github.com/lemnis/lemnis/services/builder/forge"
 )
 
 const (
@@ -46,11 +44,7 @@ func (b *builder) adopt(ctx context.Context, job *service.Job) error {
 		err = fmt.Errorf("given up after %d attempts: %w", job.Tries, err)
 	}
 	if err != nil {
-		reason := err.Error()
-		if len(reason) > mostRejected {
-			reason = reason[:mostRejected] + "…"
-		}
-		reason = strings.ToValidUTF8(reason, "\uFFFD")
+		reason := strings.ToValidUTF8(excerpt.Of(err.Error(), mostRejected), "\uFFFD")
 		return job.Report(ctx, service.Report{SubjectID: subject, Content: events.ArtifactRejected{Claimed: offer.Claimed, Reason: reason, Artifact: offer.Artifact}})
 	}
 	r := service.Report{SubjectID: subject}
@@ -108,12 +102,8 @@ func (b *builder) confirm(ctx context.Context, p events.Project, a events.Artifa
 	}
 	reasons := []string{fmt.Sprintf("none of the %d provenances (%s) that are attached to %s is signed by a key that the project trusts", len(attached), attest.ProvenanceMediaType, ref)}
 	for _, one := range attached {
-		statement, by, err := attest.Origin(ctx, one.Content, keys, a.Commit, ref.Digest, a.Digest)
+		statement, by, err := attest.Origin(ctx, one.Content, keys, p.Repositories, a.Commit, ref.Digest, a.Digest)
 		if err != nil {
-			reasons = append(reasons, err.Error())
-			continue
-		}
-		if err := from(p, statement.Repository()); err != nil {
 			reasons = append(reasons, err.Error())
 			continue
 		}
@@ -128,40 +118,6 @@ func (b *builder) confirm(ctx context.Context, p events.Project, a events.Artifa
 	}
 	return a, found("%s", strings.Join(reasons, "; "))
 }
-
-// from holds the source that a provenance names to the project: one key may sign for many, and whoever may push copies what another
-// project built, with its provenance. One that names none, or of a project without repositories, is not held to any.
-func from(p events.Project, source string) error {
-	if source == "" || len(p.Repositories) == 0 {
-		return nil
-	}
-	of := events.RepositoryRef{URL: source}
-	for _, r := range p.Repositories {
-		if sameRepository(of, r) {
-			return nil
-		}
-	}
-	return fmt.Errorf("what is signed is of the repository %.300q, which is none of the project's repositories", source)
-}
-
-// sameRepository tells by host and path: outside builders may fetch by ssh what is https here. Ports count within one scheme only.
-func sameRepository(source, own events.RepositoryRef) bool {
-	a, at := source.Remote()
-	b, host := own.Remote()
-	if !at || !host {
-		folder := func(r events.RepositoryRef) string { return named(strings.TrimPrefix(r.URL, "file://")) }
-		return at == host && folder(source) == folder(own)
-	}
-	there, _, _ := strings.Cut(a.Path, "@") // of a branch or a commit, as other builders write it
-	port := func(u *url.URL) string { return cmp.Or(u.Port(), defaultPorts[u.Scheme]) }
-	return forge.Home(a.Hostname()) == forge.Home(b.Hostname()) && (a.Scheme != b.Scheme || port(a) == port(b)) &&
-		strings.EqualFold(named(there), named(b.Path))
-}
-
-var defaultPorts = map[string]string{"https": "443", "http": "80", "ssh": "22", "git": "9418"}
-
-// named is the path of a repository, however it is written.
-func named(folder string) string { return strings.TrimSuffix(path.Clean(folder), ".git") }
 
 // offered is where an artifact lies in the registry. It has to be among the project's own: nobody offers what another project pushed.
 func (b *builder) offered(project string, a events.ArtifactDetail) (oci.Reference, error) {

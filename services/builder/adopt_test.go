@@ -59,6 +59,19 @@ func (o outsider) offer(t *testing.T) events.ArtifactOffered {
 	return events.ArtifactOffered{Claimed: artifact.Published, Artifact: d}
 }
 
+// jenkins offers what it built and signed for a project; a builder with the options adopts it.
+func jenkins(t *testing.T) (events.ArtifactOffered, events.Project, builder.Options) {
+	t.Helper()
+	o := builder.Options{Registry: ociRegistry(t), SecretsDir: t.TempDir()}
+	signer, err := attest.ProjectKey(o.SecretsDir, "shop", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := shop(1)
+	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	return outsider{registry: o.Registry, signer: &signer, project: "shop"}.offer(t), p, o
+}
+
 // What an outside builder claims is adopted once the registry has it, and a key that is configured signed it.
 func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 	t.Parallel()
@@ -97,7 +110,7 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 		"over ssh":            {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "git@git.example.org:shop/api.git" }}, ""},
 		"of a branch":         {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://Git.example.org/shop/api@refs/heads/main" }}, ""},
 		"of nowhere":          {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "" }}, ""},
-		"of another project":  {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://git.example.org/other/api.git" }}, "https://git.example.org/other/api.git"},
+		"of another project":  {outsider{signer: trusted, change: func(b *attest.Build) { b.Repository = "https://ci:hunter2@git.example.org/other/api.git" }}, `is of the repository "https://git.example.org/other/api.git"`},
 		"not signed":          {outsider{}, "none of the 0 provenances"},
 		"another's key":       {outsider{signer: stranger}, "signed by a key that the project trusts"},
 		"another commit":      {outsider{signer: trusted, claim: func(d *events.ArtifactDetail) { d.Commit = "beef" }}, "is of commit c0ffee, not beef"},
@@ -136,16 +149,9 @@ func TestWhatAnOutsideBuilderOffersIsLookedAt(t *testing.T) {
 // What is stated of a signature is the one that was looked at, whatever the claim says.
 func TestASignatureThatIsClaimed(t *testing.T) {
 	t.Parallel()
-	registry, secrets := ociRegistry(t), t.TempDir()
-	signer, err := attest.ProjectKey(secrets, "shop", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
+	offer, p, o := jenkins(t)
 	offer.Claimed, offer.Signature = artifact.Signed, "c3RyYW5nZXI="
-	p := shop(1)
-	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
-	got, err := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p).work(t, "adopt", "a", 1, offer)
+	got, err := newShift(t, o, p).work(t, "adopt", "a", 1, offer)
 	if c, ok := got.(events.ArtifactSigned); err != nil || !ok || c.Signature == offer.Signature || c.Signature != c.Lemnis.Supply.Signature {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -154,16 +160,9 @@ func TestASignatureThatIsClaimed(t *testing.T) {
 // A key may be put there after the project has named it: as long as it can not be read, nobody can say that it did not sign.
 func TestAKeyThatIsNotThereYet(t *testing.T) {
 	t.Parallel()
-	registry, secrets := ociRegistry(t), t.TempDir()
-	signer, err := attest.ProjectKey(secrets, "shop", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
-	p := shop(1)
-	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
+	offer, p, o := jenkins(t)
 	p.Signing = &events.Signing{Trusted: []string{"secret:ci.pub"}}
-	s := newShift(t, builder.Options{Registry: registry, SecretsDir: secrets}, p)
+	s := newShift(t, o, p)
 	if got, err := s.work(t, "adopt", "a", 1, offer); err == nil || got != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -176,20 +175,14 @@ func TestAKeyThatIsNotThereYet(t *testing.T) {
 // A registry that is away may be back: the look is repeated, and in the end it is said that nobody could look.
 func TestARegistryThatIsAwayWhileItIsAsked(t *testing.T) {
 	t.Parallel()
-	registry, secrets := ociRegistry(t), t.TempDir()
-	signer, err := attest.ProjectKey(secrets, "shop", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
+	offer, p, o := jenkins(t)
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, "{}")
 	}))
 	defer broken.Close()
-	p := shop(1)
-	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
-	s := newShift(t, builder.Options{Registry: strings.TrimPrefix(broken.URL, "http://"), SecretsDir: secrets}, p)
+	o.Registry = strings.TrimPrefix(broken.URL, "http://")
+	s := newShift(t, o, p)
 	if got, err := s.work(t, "adopt", "a", 1, offer); err == nil || got != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -202,20 +195,12 @@ func TestARegistryThatIsAwayWhileItIsAsked(t *testing.T) {
 // Where no key is configured nothing is adopted, and where the phase is done here by now nobody looks.
 func TestNothingIsAdoptedWithoutAKey(t *testing.T) {
 	t.Parallel()
-	registry := ociRegistry(t)
-	signer, err := attest.ProjectKey(t.TempDir(), "shop", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	offer := outsider{registry: registry, signer: &signer, project: "shop"}.offer(t)
-	p := shop(1)
-	s := newShift(t, builder.Options{Registry: registry, SecretsDir: t.TempDir()}, p)
-	if got, err := s.work(t, "adopt", "a", 1, offer); got != nil || err != nil {
+	offer, p, o := jenkins(t)
+	o.SecretsDir = t.TempDir()
+	if got, err := newShift(t, o, shop(1)).work(t, "adopt", "a", 1, offer); got != nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
-	p.Owners = map[events.Phase]string{events.Integrate: "jenkins"}
-	s = newShift(t, builder.Options{Registry: registry, SecretsDir: t.TempDir()}, p)
-	got, err := s.work(t, "adopt", "a", 1, offer)
+	got, err := newShift(t, o, p).work(t, "adopt", "a", 1, offer)
 	if c, ok := got.(events.ArtifactRejected); err != nil || !ok || !strings.Contains(c.Reason, "signing.trusted") {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // BenchmarkCommit prints what the builder adds to the commands of a project, what an unchanged commit costs, and fails where a

@@ -18,12 +18,12 @@ import (
 	"github.com/lemnis/lemnis/internal/stepcache"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/artifact"
 	"github.com/lemnis/lemnis/services/builder/branch"
 	"github.com/lemnis/lemnis/services/builder/build"
 	"github.com/lemnis/lemnis/services/builder/change"
 	"github.com/lemnis/lemnis/services/builder/entry"
-	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/loop"
 	"github.com/lemnis/lemnis/services/builder/queue"
 	"github.com/lemnis/lemnis/services/builder/repository"

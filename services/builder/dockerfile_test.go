@@ -17,8 +17,8 @@ import (
 	"github.com/lemnis/lemnis/internal/sbom"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
 )
 
 // A commit gives the same image whoever builds it, without anything that was built before; and it is an image as others read it, with

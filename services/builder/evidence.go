@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/osv"
@@ -205,10 +206,7 @@ func listed(names []string) []string {
 }
 
 func shortened(text string) string {
-	if len(text) > mostText {
-		return strings.ToValidUTF8(text[:mostText], "") + "…"
-	}
-	return text
+	return excerpt.Of(text, mostText)
 }
 
 // licences are those that package managers tell: every word of an expression counts.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/service"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // A step reads none of the builder's own credentials, though they lie where it may look.

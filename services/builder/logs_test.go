@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/natsd/natsdtest"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // What the steps of a run print is kept for whoever asks, by step; the evidence says where it is, and what it is.

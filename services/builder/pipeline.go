@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/attest"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/secret"
 	"github.com/lemnis/lemnis/internal/service"
@@ -172,8 +173,7 @@ func (b *builder) check(ctx context.Context, job *service.Job, log *log, repo *g
 	evidence.RedBefore, evidence.Quarantined = listed(evidence.RedBefore), listed(evidence.Quarantined)
 	if report.Unisolated != "" {
 		b.exposed.Do(func() {
-			b.options.Log("steps of pipelines are NOT kept apart from this machine: they run with the builder's rights and see its files and credentials; "+
-				"allow user namespaces (seccomp, kernel.apparmor_restrict_unprivileged_userns), or refuse such runs by LEMNIS_ISOLATION=required", "reason", report.Unisolated)
+			b.options.Log(executor.Exposed("steps of pipelines", "builder"), "reason", report.Unisolated)
 		})
 	}
 	if evidence.Changed, err = coveredOf(ctx, repo, m, report.Profile); err != nil {

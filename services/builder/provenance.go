@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"net/url"
 	"path"
 	"path/filepath"
 	"slices"
@@ -66,7 +65,7 @@ func (p *proof) provenance() attest.Build {
 	out := attest.Build{
 		Manifest:   attest.Resource{Name: path.Base(p.ref.Repository), URI: p.ref.PURL(), Digest: sha256Of(p.ref.Digest)},
 		Executable: attest.Resource{Name: filepath.Base(p.made.file), Digest: sha256Of(p.made.digest)},
-		Repository: withoutUser(repository.URL), Commit: merge.Commit,
+		Repository: attest.Source(repository.URL), Commit: merge.Commit,
 		Parameters: map[string]string{"branch": merge.Base, "main": repository.Main, "change": merge.Change},
 		Builder:    builderID, Invocation: p.job.Event.ID, Started: p.started, Finished: time.Now(),
 	}
@@ -122,16 +121,4 @@ func linked(program sbom.Program) []attest.Resource {
 
 func sha256Of(digest string) map[string]string {
 	return map[string]string{"sha256": strings.TrimPrefix(digest, "sha256:")}
-}
-
-// withoutUser is the address of a repository as anybody may see it; of a folder on this machine it is a URL too.
-func withoutUser(address string) string {
-	if path.IsAbs(address) {
-		return "file://" + address
-	}
-	if u, err := url.Parse(address); err == nil {
-		u.User = nil
-		return u.String()
-	}
-	return address
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/lemnis/lemnis/internal/service/rulestest"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // crew is a builder at work on a stream in memory: its rules decide, and its effects do what the facts ask for, several at once.

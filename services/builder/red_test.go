@@ -13,8 +13,8 @@ import (
 	"github.com/lemnis/lemnis/internal/service/rulestest"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // bomb is a test that fails as long as a file is there; steps are not kept apart from the machine then.

@@ -19,8 +19,8 @@ import (
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // hub is a forge that notes the statuses of commits, and may do something before it answers.

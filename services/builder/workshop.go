@@ -16,7 +16,7 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/git"
 )
 

@@ -42,8 +42,8 @@ func TestAnArtifactWhoseProvenanceDoesNotMatch(t *testing.T) {
 	strict := d.stream.Configured()
 	strict.Environments = slices.Clone(strict.Environments)
 	strict.Environments[0].Gate.Signature = "verified"
-	d.stream.Configure(strict)
-	d.project(events.Event{Kind: events.Stated, Project: "shop", Phase: events.Plan, Content: events.ProjectConfigured{Project: strict}})
+	strict.Repositories = []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git"}}
+	d.configure(strict)
 	for name, test := range map[string]struct {
 		signer *attest.Signer
 		change func(*attest.Build)
@@ -53,6 +53,7 @@ func TestAnArtifactWhoseProvenanceDoesNotMatch(t *testing.T) {
 		"another's key":      {&other, nil, "no signature of a trusted key"},
 		"another executable": {&mine, func(b *attest.Build) { b.Executable.Digest = map[string]string{"sha256": strings.Repeat("0", 64)} }, "another artifact"},
 		"another commit":     {&mine, func(b *attest.Build) { b.Commit = "bad" }, "of commit bad"},
+		"another project's":  {&mine, func(b *attest.Build) { b.Repository = "https://git.example.org/other/api.git" }, "https://git.example.org/other/api.git"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := signedArtifact(t, host, test.signer, test.change)
@@ -84,6 +85,42 @@ func TestAnArtifactWhoseProvenanceDoesNotMatch(t *testing.T) {
 				t.Error(got)
 			}
 		})
+	}
+}
+
+// A repository that is moved bars what comes next, with the reason. What was let in before is not asked again: users go back to it, though
+// its process has to be started anew.
+func TestUsersGoBackToWhatWasBuiltBeforeARepositoryMoved(t *testing.T) {
+	secrets := t.TempDir()
+	signer, err := attest.ProjectKey(secrets, "shop", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shelf := newShelf(t)
+	shelf.signer = &signer
+	p := testProject("dev")
+	p.Environments[0].Gate.Signature = "verified"
+	p.Repositories = []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git"}}
+	d := start(t, p, Options{SecretsDir: secrets})
+	v1, v2, v3 := shelf.put(t, "v1", "good"), shelf.put(t, "v2", "good"), shelf.put(t, "v3", "good")
+	d.publish(v1)
+	d.await(t, "v1", published("dev", v1.Digest))
+	d.publish(v2)
+	bad := d.await(t, "v2", published("dev", v2.Digest))
+	p.Repositories = []events.RepositoryRef{{Name: "api", URL: "https://new.example.org/shop/api.git"}}
+	d.configure(p)
+	d.stream.Put(events.Stated, "i-1", "", events.IncidentDetected{
+		Incident: events.Incident{Environment: events.Reference{ID: "dev"}, Service: &events.Reference{ID: "api"}},
+		Lemnis:   events.IncidentDetail{Rollout: bad.Content.(events.ServicePublished).Lemnis.Rollout.ID},
+	})
+	d.await(t, "end of going back", is[events.ServiceRolledback])
+	if got := get(t, url(bad)); !strings.HasPrefix(got, "v1 ") {
+		t.Errorf("users are served by %s", got)
+	}
+	d.publish(v3)
+	f := d.await(t, "the end of v3", failed("gate"))
+	if c := f.Content.(events.DeploymentFailed); c.Rollout.Artifact.Digest != v3.Digest || !strings.Contains(c.Reason, `"https://git.example.org/shop/api.git", which is none of the project's repositories`) {
+		t.Errorf("%+v", c)
 	}
 }
 

@@ -182,7 +182,7 @@ func (s *site) serve(ctx context.Context, p *place, stable version, f file) {
 // file gets what a version runs, as the environment wants it signed.
 func (s *site) file(ctx context.Context, where at, v version) file {
 	environment, _ := rollout.SplitKey(where.key)
-	if err := s.verify(ctx, s.wanted.project(where.project), environment, v.artifact); err != nil {
+	if err := s.verify(ctx, s.wanted.project(where.project), environment, v.artifact, nil); err != nil {
 		return file{err: err}
 	}
 	path, err := s.executable(ctx, v.artifact)

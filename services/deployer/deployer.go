@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
@@ -52,6 +53,10 @@ type Options struct {
 	OSV string
 	// Allow are ranges of addresses, closed otherwise, where users may reach what is deployed by TLS.
 	Allow outward.Allowed
+	// Isolation is that of the commands of projects among the runtime tests; executor.Auto when empty.
+	Isolation executor.Isolation
+	// Private are further files and folders that none of these may read: credentials.
+	Private []string
 	// StartTimeout bounds the wait for a process to get healthy; 30 s when zero.
 	StartTimeout time.Duration
 	// FetchTimeout bounds what is asked of the registry for one version, each for its signature and for its file; 5 min when zero.
@@ -92,7 +97,7 @@ func newDeployer(o Options) *deployer {
 	or(&o.FetchTimeout, 5*time.Minute)
 	or(&o.Grace, 10*time.Second)
 	or(&o.Look, 10*time.Second)
-	return &deployer{options: o, wanted: newWanted(), opened: make(chan struct{})}
+	return &deployer{options: o, wanted: newWanted(), opened: make(chan struct{}), host: executor.NewProcess(o.Isolation)}
 }
 
 func (d *deployer) definition() service.Definition {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/lemnis/lemnis/internal/attest"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -152,6 +153,12 @@ func (d *driver) stop() {
 	d.work.Wait()
 }
 
+// configure applies a configuration, as the planner does.
+func (d *driver) configure(p events.Project) {
+	d.stream.Configure(p)
+	d.project(events.Event{Kind: events.Stated, Project: p.Name, Phase: events.Plan, Content: events.ProjectConfigured{Project: p}})
+}
+
 func (d *driver) publish(a events.ArtifactDetail) {
 	d.stream.Put(events.Stated, a.Digest, "", events.ArtifactPublished{Lemnis: a})
 }
@@ -279,13 +286,14 @@ type shelf struct {
 	host   string
 	dir    string
 	server *httptest.Server
+	signer *attest.Signer // of what is put; nil: nobody signs
 }
 
 func newShelf(t testing.TB) *shelf {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithReferrersSupport(true)))
 	t.Cleanup(server.Close)
-	return &shelf{strings.TrimPrefix(server.URL, "http://"), t.TempDir(), server}
+	return &shelf{host: strings.TrimPrefix(server.URL, "http://"), dir: t.TempDir(), server: server}
 }
 
 var app = sync.OnceValues(func() ([]byte, error) {
@@ -316,10 +324,15 @@ func (s *shelf) put(t testing.TB, version, mode string) events.ArtifactDetail {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return events.ArtifactDetail{
+	a := events.ArtifactDetail{
 		ID: ref.PURL(), Service: "api", Reference: ref.String(), Digest: ref.Layer, Author: "ann", Change: version,
 		Evidence: &events.Evidence{Run: "r", Tests: 2, Coverage: 80},
 	}
+	if s.signer != nil {
+		attestOf(t, ref, s.signer, nil)
+		a.Commit, a.Supply = "c0ffee", &events.Supply{Key: "signing", Signature: "s", Provenance: "p"}
+	}
+	return a
 }
 
 // users sends requests as many users until it is stopped, and keeps what each saw last.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -22,12 +23,14 @@ func TestWhatTestsSayFitsIntoAnEvent(t *testing.T) {
 	}))
 	defer server.Close()
 	results := runtimetest.Run(t.Context(), runtimetest.Instance{URL: server.URL}, runtimetest.Suite{
+		Host:    runtimetest.Host{Process: executor.NewProcess(executor.None)},
 		Headers: &runtimetest.Headers{Paths: []string{"/"}, NoVersion: []string{"Server"}},
 		Commands: []runtimetest.Command{{Name: "long", Kind: runtimetest.Quality, JUnit: "r.xml",
 			Run: `(printf '<testsuite><testcase name="'; head -c 3145728 /dev/zero | tr '\0' n; printf '"><failure message="why"/></testcase></testsuite>') > r.xml`}},
 	})
 	for i := range 150 {
-		results = append(results, runtimetest.Result{Kind: runtimetest.Compliance, Name: fmt.Sprintf("%d%s", i, strings.Repeat("\x01", 5000)), Reason: strings.Repeat("\x01", 1<<20)})
+		results = append(results, runtimetest.Result{Kind: runtimetest.Compliance, Name: fmt.Sprintf("%d%s", i, strings.Repeat("\x01", 5000)), Reason: strings.Repeat("\x01", 1<<20),
+			Unisolated: strings.Repeat("\x01", 1<<20)})
 	}
 	for _, some := range [][]runtimetest.Result{results[:1], results[1:2], results[:82], results} {
 		c := finished(events.Rollout{ID: "r", Environment: "dev"}, some)
@@ -44,6 +47,9 @@ func TestWhatTestsSayFitsIntoAnEvent(t *testing.T) {
 	}
 	if c := finished(events.Rollout{}, results[:2]); !strings.Contains(c.Reason, "headers: /: Server tells a version") || !strings.Contains(c.Reason, "…: why") {
 		t.Errorf("it does not say what failed: %q", c.Reason)
+	}
+	if c := finished(events.Rollout{}, results[1:2]); !strings.Contains(c.Lemnis.Cases[0].Reason, "; NOT ISOLATED: ") {
+		t.Errorf("it does not say that it was not apart: %q", c.Lemnis.Cases[0].Reason)
 	}
 	if c := finished(events.Rollout{}, results); !strings.HasSuffix(c.Reason, " more") || len(c.Lemnis.Cases) != mostCases {
 		t.Errorf("%d cases: …%q", len(c.Lemnis.Cases), c.Reason[max(0, len(c.Reason)-100):])

@@ -16,9 +16,11 @@ import (
 // mostProvenances of one artifact are looked at: each attempt to build it may have attached one.
 const mostProvenances = 20
 
-// verify makes sure, where the environment asks for it, that a key which the project trusts signed where the artifact comes
-// from. What was verified is kept, so that what runs can be started again while the registry is away; it is verified each time.
-func (s *site) verify(ctx context.Context, p events.Project, environment string, a events.ArtifactDetail) error {
+// verify makes sure, where the environment asks for it, that a key which the project trusts signed where the artifact comes from, and that
+// this is one of the repositories, if there are any. The gate names the project's, as they are now; nobody else does: one that is moved or
+// removed bars what comes next, not what serves and has to be started again, nor what users are taken back to. What was verified is kept,
+// so that what runs can be started again while the registry is away; it is verified each time.
+func (s *site) verify(ctx context.Context, p events.Project, environment string, a events.ArtifactDetail, among []events.RepositoryRef) error {
 	policy, _ := p.Environment(environment)
 	if policy.Gate.Signature == "" {
 		return nil
@@ -35,7 +37,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 		return fmt.Errorf("%w: %w", errArtifact, err)
 	}
 	kept := filepath.Join(s.options.Data, "provenances", strings.TrimPrefix(ref.Digest, "sha256:")+".json")
-	if envelope, err := os.ReadFile(kept); err == nil && origin(ctx, envelope, keys, ref, a) == nil {
+	if envelope, err := os.ReadFile(kept); err == nil && origin(ctx, envelope, keys, among, ref, a) == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.options.FetchTimeout)
@@ -46,7 +48,7 @@ func (s *site) verify(ctx context.Context, p events.Project, environment string,
 	}
 	reasons := []error{fmt.Errorf("%w: signature: %d are attached to %s", errArtifact, len(all), a.Reference)}
 	for _, attached := range all {
-		err := origin(ctx, attached.Content, keys, ref, a)
+		err := origin(ctx, attached.Content, keys, among, ref, a)
 		if err == nil {
 			return keep(kept, attached.Content)
 		}
@@ -65,8 +67,8 @@ func (s *site) trusted(p events.Project) ([]attest.Key, error) {
 	return attest.TrustedBy(s.options.SecretsDir, p.Name, named, s.options.TrustedKeys)
 }
 
-func origin(ctx context.Context, envelope []byte, keys []attest.Key, ref oci.Reference, a events.ArtifactDetail) error {
-	statement, _, err := attest.Origin(ctx, envelope, keys, a.Commit, ref.Digest, a.Digest)
+func origin(ctx context.Context, envelope []byte, keys []attest.Key, among []events.RepositoryRef, ref oci.Reference, a events.ArtifactDetail) error {
+	statement, _, err := attest.Origin(ctx, envelope, keys, among, a.Commit, ref.Digest, a.Digest)
 	if err == nil && a.Commit == "" && statement.Commit() != "" {
 		err = fmt.Errorf("what is signed is of commit %s, and the artifact is said to be of none", statement.Commit())
 	}

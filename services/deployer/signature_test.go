@@ -14,6 +14,7 @@ import (
 
 	"github.com/lemnis/lemnis/internal/attest"
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -29,13 +30,19 @@ func signedArtifact(t *testing.T, host string, signer *attest.Signer, change fun
 		t.Fatal(err)
 	}
 	a := events.ArtifactDetail{Service: "api", Reference: ref.String(), Digest: ref.Layer, Commit: "c0ffee"}
-	if signer == nil {
-		return a
+	if signer != nil {
+		attestOf(t, ref, signer, change)
 	}
+	return a
+}
+
+// attestOf attaches what a signer states of what was pushed.
+func attestOf(t testing.TB, ref oci.Reference, signer *attest.Signer, change func(*attest.Build)) {
+	t.Helper()
 	b := attest.Build{
 		Manifest:   attest.Resource{Digest: map[string]string{"sha256": strings.TrimPrefix(ref.Digest, "sha256:")}},
 		Executable: attest.Resource{Digest: map[string]string{"sha256": strings.TrimPrefix(ref.Layer, "sha256:")}},
-		Repository: "https://git.example.org/shop/api.git", Commit: a.Commit, Builder: "https://example.org/builder",
+		Repository: "https://git.example.org/shop/api.git", Commit: "c0ffee", Builder: "https://example.org/builder",
 	}
 	if change != nil {
 		change(&b)
@@ -47,7 +54,6 @@ func signedArtifact(t *testing.T, host string, signer *attest.Signer, change fun
 	if _, err := oci.Attach(t.Context(), ref, oci.Attachment{MediaType: attest.ProvenanceMediaType, Content: envelope.JSON}); err != nil {
 		t.Fatal(err)
 	}
-	return a
 }
 
 // Where an environment asks for it, only what a trusted key signed is run, whatever the facts say.
@@ -66,6 +72,10 @@ func TestSignatureIsVerified(t *testing.T) {
 	}
 	project := events.DefaultProject("shop")
 	project.Environments[2].Gate.Signature = "verified"
+	project.Repositories = []events.RepositoryRef{{Name: "api", URL: "https://git.example.org/shop/api.git"}, {Name: "jobs", URL: "/srv/jobs.git"}}
+	from := func(source string) func(*attest.Build) {
+		return func(b *attest.Build) { b.Repository = source }
+	}
 	zero := map[string]string{"sha256": strings.Repeat("0", 64)}
 	for name, test := range map[string]struct {
 		signer *attest.Signer
@@ -80,6 +90,11 @@ func TestSignatureIsVerified(t *testing.T) {
 		"another executable": {signer: &mine, change: func(b *attest.Build) { b.Executable.Digest = zero }, reason: "another artifact"},
 		"another manifest":   {signer: &mine, change: func(b *attest.Build) { b.Manifest.Digest = zero }, reason: "another artifact"},
 		"another commit":     {signer: &mine, change: func(b *attest.Build) { b.Commit = "bad" }, reason: "of commit bad"},
+		"over ssh":           {signer: &mine, change: from("git@git.example.org:shop/api.git")},
+		"of a folder":        {signer: &mine, change: from(attest.Source("/srv/jobs.git"))},
+		"of nowhere":         {signer: &mine, change: from("")},
+		"another project's":  {signer: &mine, change: from("https://git.example.org/other/api.git"), reason: `"https://git.example.org/other/api.git", which is none of the project's repositories`},
+		"another folder":     {signer: &mine, change: from("file:///srv/other.git"), reason: `"file:///srv/other.git", which is none`},
 		"a key that is gone": {signer: &mine, names: []string{"secret:none"}, reason: "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -89,10 +104,10 @@ func TestSignatureIsVerified(t *testing.T) {
 			if test.names != nil {
 				p.Signing = &events.Signing{Trusted: test.names}
 			}
-			if err := s.verify(t.Context(), p, "dev", a); err != nil {
+			if err := s.verify(t.Context(), p, "dev", a, p.Repositories); err != nil {
 				t.Errorf("where nobody asks: %v", err)
 			}
-			err := s.verify(t.Context(), p, "prod", a)
+			err := s.verify(t.Context(), p, "prod", a, p.Repositories)
 			if test.reason == "" && err != nil || test.reason != "" && (err == nil || !strings.Contains(err.Error(), test.reason)) {
 				t.Errorf("%v", err)
 			}
@@ -113,7 +128,7 @@ func TestSignatureIsVerified(t *testing.T) {
 	for name, signer := range map[string]*attest.Signer{"installation": &installation, "another": &other} {
 		t.Run(name, func(t *testing.T) { // each has an executable of its own
 			s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets, TrustedKeys: filepath.Join(all, "signing.pub")}).options}
-			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil)); (name == "installation") != (err == nil) {
+			if err := s.verify(t.Context(), project, "prod", signedArtifact(t, host, signer, nil), project.Repositories); (name == "installation") != (err == nil) {
 				t.Error(err)
 			}
 		})
@@ -121,15 +136,28 @@ func TestSignatureIsVerified(t *testing.T) {
 	// What was verified once is started again while the registry is away; another key was never trusted.
 	s := &site{options: newDeployer(Options{Data: t.TempDir(), SecretsDir: secrets}).options}
 	a := signedArtifact(t, host, &mine, nil)
-	if err := s.verify(t.Context(), project, "prod", a); err != nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err != nil {
 		t.Fatal(err)
 	}
+	// Its repository is the project's no more: that what is kept is signed does not let it in, and what was let in before is tested as it was.
+	moved := project
+	moved.Repositories = project.Repositories[1:]
+	if err := s.verify(t.Context(), moved, "prod", a, moved.Repositories); !errors.Is(err, errArtifact) {
+		t.Errorf("at the gate: %v", err)
+	}
+	results, err := s.compliance(t.Context(), service.NewJob(events.Event{}, moved, 1, nil), events.Rollout{Environment: "prod", Artifact: a})
+	if err != nil || len(results) != 1 || !results[0].Passed {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if err := s.verify(t.Context(), moved, "prod", a, nil); err != nil {
+		t.Errorf("of a project without repositories: %v", err)
+	}
 	server.Close()
-	if err := s.verify(t.Context(), project, "prod", a); err != nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err != nil {
 		t.Errorf("without the registry: %v", err)
 	}
 	s.options.SecretsDir = t.TempDir()
-	if err := s.verify(t.Context(), project, "prod", a); err == nil {
+	if err := s.verify(t.Context(), project, "prod", a, project.Repositories); err == nil {
 		t.Error("verified by no key")
 	}
 }

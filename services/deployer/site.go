@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/proxy"
@@ -26,6 +27,8 @@ import (
 type deployer struct {
 	options Options
 	wanted  *wanted
+	host    *executor.Process // runs the commands of projects
+	exposed sync.Once         // it was told that they were not isolated
 
 	mu     sync.Mutex
 	site   *site

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/condition"
 	"github.com/lemnis/lemnis/internal/excerpt"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
@@ -63,6 +65,13 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 		return err
 	}
 	results := append(runtimetest.Run(ctx, instance, suite), compliant...)
+	for _, one := range results {
+		if one.Unisolated != "" {
+			d.exposed.Do(func() {
+				d.options.Log(executor.Exposed("commands of runtime tests", "deployer"), "reason", one.Unisolated)
+			})
+		}
+	}
 	state, _ := d.wanted.get(where)
 	if fresh, is := compared(state, r); is {
 		// It is asked the same, so that both have served as much when they meet their first users. What it answers is no news: it is
@@ -99,7 +108,7 @@ func (s *site) compliance(ctx context.Context, job *service.Job, r events.Rollou
 	}
 	policy, _ := job.Project.Environment(r.Environment)
 	if policy.Gate.Signature != "" {
-		began, err := time.Now(), s.verify(ctx, job.Project, r.Environment, r.Artifact)
+		began, err := time.Now(), s.verify(ctx, job.Project, r.Environment, r.Artifact, nil)
 		if err != nil && (ctx.Err() != nil || job.Tries < patience && !errors.Is(err, errArtifact)) {
 			return nil, err // the registry may be back soon
 		}
@@ -205,6 +214,7 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 	if len(chosen.TLS) > 0 {
 		suite.TLS = &runtimetest.TLS{Addresses: chosen.TLS, Allow: d.options.Allow}
 	}
+	suite.Host = runtimetest.Host{Process: d.host, Hidden: d.hidden()}
 	for _, c := range chosen.Commands {
 		suite.Commands = append(suite.Commands, runtimetest.Command{Name: c.Name, Kind: runtimetest.Kind(c.Kind), Run: c.Run,
 			JUnit: c.JUnit, SARIF: c.SARIF, Level: c.Level, Timeout: time.Duration(c.Timeout)})
@@ -213,6 +223,17 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 		suite.Metrics = &runtimetest.Metrics{Counted: counted}
 	}
 	return suite
+}
+
+// hidden is what the deployer has for itself, should it lie in what commands see of the machine.
+func (d *deployer) hidden() []string {
+	var all []string
+	for _, path := range append([]string{d.options.Data, d.options.SecretsDir}, d.options.Private...) {
+		if at, err := filepath.Abs(path); err == nil && path != "" {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 const (
@@ -233,9 +254,11 @@ func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRu
 	var failed []string
 	count, said := 0, 0 // of those that failed, and the bytes of those that the reason names
 	for _, one := range results {
-		name := excerpt.Of(one.Name, mostName)
-		result := events.TestCaseResult{Name: name, Kind: string(one.Kind), Passed: one.Passed, Seconds: one.Took.Seconds(),
-			Reason: excerpt.Of(one.Reason, min(mostReason, mostReasons/len(results)))}
+		name, reason := excerpt.Of(one.Name, mostName), excerpt.Of(one.Reason, min(mostReason, mostReasons/len(results)))
+		result := events.TestCaseResult{Name: name, Kind: string(one.Kind), Passed: one.Passed, Reason: reason, Seconds: one.Took.Seconds()}
+		if one.Unisolated != "" {
+			result.Reason += "; NOT ISOLATED: " + excerpt.Of(one.Unisolated, mostName)
+		}
 		if len(c.Lemnis.Cases) < mostCases {
 			c.Lemnis.Cases = append(c.Lemnis.Cases, result)
 			for _, value := range slices.Sorted(maps.Keys(one.Values)) {
@@ -246,7 +269,7 @@ func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRu
 			continue
 		}
 		if count++; said < mostFailed {
-			failed = append(failed, fmt.Sprintf("%s %s: %s", one.Kind, name, result.Reason))
+			failed = append(failed, fmt.Sprintf("%s %s: %s", one.Kind, name, reason))
 			said += len(failed[len(failed)-1])
 		}
 	}

@@ -71,7 +71,7 @@ func (l *lookup) checks(ctx context.Context) ([]events.Check, error) {
 		return nil, err
 	}
 	if supply := r.Artifact.Supply; l.policy.Signature != "" && supply != nil {
-		err := l.site.verify(ctx, l.project, r.Environment, r.Artifact)
+		err := l.site.verify(ctx, l.project, r.Environment, r.Artifact, l.project.Repositories)
 		if err := check(gate.Signature, "verified: signed by "+supply.Key, supply.Provenance, err); err != nil {
 			return nil, err
 		}

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/lemnis/lemnis/internal/excerpt"
 )
 
 // guard refuses what a foreign web page could send through the browser of somebody on this machine: a request for
@@ -64,9 +66,5 @@ func (g *Gateway) knownHost(host string) bool {
 
 // quote shows what a stranger sent, cut short.
 func quote(s string) string {
-	const longest = 100
-	if len(s) > longest {
-		s = strings.ToValidUTF8(s[:longest], "") + "…"
-	}
-	return `"` + s + `"`
+	return `"` + excerpt.Of(s, 100) + `"`
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -244,13 +245,7 @@ func (m *moving) become(state string, at time.Time) {
 }
 
 // short bounds what others wrote.
-func short(s string) string {
-	const longest = 200
-	if len(s) <= longest {
-		return s
-	}
-	return strings.ToValidUTF8(s[:longest], "") + "…"
-}
+func short(s string) string { return excerpt.Of(s, 200) }
 
 func count(n int, noun string) string {
 	if n == 1 {

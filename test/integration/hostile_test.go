@@ -16,9 +16,9 @@ import (
 	"github.com/lemnis/lemnis/cmd/lemnis/api"
 	"github.com/lemnis/lemnis/cmd/lemnis/up"
 	"github.com/lemnis/lemnis/cmd/lemnis/up/uptest"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 	"github.com/lemnis/lemnis/pkg/events"
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
 )
 
 // hostile is a change that means harm.

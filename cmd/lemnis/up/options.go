@@ -9,9 +9,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/lemnis/lemnis/internal/certs"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
-	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/deployer"
 	"github.com/lemnis/lemnis/services/gateway/access"
 )
@@ -31,7 +31,7 @@ type Options struct {
 	SecretsDir string             // holds <project>/<name> for what configurations call secret:<name>; default <Data>/secrets
 	OSV        string             // database of known vulnerabilities: a folder, a zip or the URL of a mirror; empty: they are not known
 	Pipelines  int                // that run at once; 1 when zero
-	Isolation  executor.Isolation // of the steps of pipelines; executor.Auto when empty
+	Isolation  executor.Isolation // of the steps of pipelines and of commands among runtime tests; executor.Auto when empty
 	Log        *zap.Logger
 
 	Auth   bool          // ask everybody for a token; without it everybody is the principal local, on loopback only

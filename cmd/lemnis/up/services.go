@@ -27,12 +27,14 @@ func (s *Stack) definitions(host service.Host, vault *privacy.Vault) []service.D
 	if o.NATS != "" { // else there is no other builder
 		cache = stepcache.New(host.JS)
 	}
+	private := append(service.KeyFiles(os.Environ()), o.Data, o.NATSKey)
 	return append(builder.New(builder.Options{Allow: o.PrivateSinks, Public: o.Public, Data: filepath.Join(o.Data, "builder"), Registry: registry, Push: s.doors.registry(s.doors.builder),
-		SecretsDir: o.SecretsDir, OSV: o.OSV, Private: append(service.KeyFiles(os.Environ()), o.Data, o.NATSKey), Isolation: o.Isolation, Parallel: o.Pipelines, Logs: runlog.New(host.JS), Cache: cache, Log: host.Log.Named("builder").Sugar().Warnw}),
+		SecretsDir: o.SecretsDir, OSV: o.OSV, Private: private, Isolation: o.Isolation, Parallel: o.Pipelines, Logs: runlog.New(host.JS), Cache: cache, Log: host.Log.Named("builder").Sugar().Warnw}),
 		planner.New(),
 		deployer.New(deployer.Options{
 			Data: filepath.Join(o.Data, "deployer"), Log: log("deployer"), Registry: registry, OCI: s.doors.registry(s.doors.placer), StartTimeout: o.StartTimeout, Drill: o.Drill, Closing: &closing,
 			SecretsDir: o.SecretsDir, OSV: o.OSV, Allow: o.PrivateSinks, Front: o.Front, Alone: o.Alone,
+			Isolation: o.Isolation, Private: private,
 		}),
 		monitor.New(monitor.Options{Log: log("monitor"), SecretsDir: o.SecretsDir, Allow: o.PrivateSinks}),
 		feedback.New(feedback.Options{Keys: vault}),

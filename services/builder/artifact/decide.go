@@ -92,7 +92,7 @@ func claim(key string, s State, p events.Project, e events.Event) (events.Fact, 
 	case events.ArtifactPublished:
 		offer = events.ArtifactOffered{Claimed: Published, SBOM: c.SBOM, User: c.User, Artifact: s.known(c.Lemnis)}
 	case events.ArtifactSigned:
-		if !s.Packaged && !s.Published && s.Offered == (events.ArtifactDetail{}) {
+		if !s.Packaged && !s.Published && s.known(events.ArtifactDetail{}) == (events.ArtifactDetail{}) {
 			return events.Refuse(e, fmt.Sprintf("no artifact with the digest %s is known", key))
 		}
 		offer = events.ArtifactOffered{Claimed: Signed, Signature: c.Signature, Artifact: s.known(c.Lemnis)}

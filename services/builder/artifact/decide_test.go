@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -118,5 +120,39 @@ func TestOffered(t *testing.T) {
 		if _, refused := decide(outside, events.Event{Kind: events.Claim, Content: c}).(events.ClaimRefused); !refused {
 			t.Errorf("%T was claimed", c)
 		}
+	}
+}
+
+// What an outside builder claims stands as it was decoded where it is decided, and as it was written wherever it is read again: both fold alike.
+func TestAnOfferIsFoldedAsItIsReplayed(t *testing.T) {
+	var claimed, read events.ArtifactDetail
+	if err := json.Unmarshal([]byte(`{"id": "x", "commit": "c0", "evidence": {"quarantined": [], "images": {}}}`), &claimed); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(claimed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &read); err != nil || reflect.DeepEqual(claimed, read) {
+		t.Fatalf("%v, and there is no difference", err)
+	}
+	for _, offered := range []events.ArtifactDetail{claimed, read} {
+		s := Evolve(State{}, events.Event{Content: events.ArtifactOffered{Artifact: offered}})
+		if s = Evolve(s, events.Event{Content: events.ArtifactRejected{Artifact: read}}); s.Offered != (events.ArtifactDetail{}) {
+			t.Errorf("it is still offered: %+v", s.Offered)
+		}
+	}
+}
+
+// What was found to be signed is offered no more, and known by what was found; what is known of it by its packaging stays.
+func TestSignedIsNotOfferedAnyMore(t *testing.T) {
+	offered, confirmed := events.ArtifactDetail{ID: "x", Commit: "claimed"}, events.ArtifactDetail{ID: "x", Commit: "confirmed"}
+	signed := events.Event{Content: events.ArtifactSigned{Lemnis: confirmed}}
+	if s := Evolve(State{Offered: offered}, signed); s.Offered != (events.ArtifactDetail{}) || s.known(events.ArtifactDetail{}) != confirmed {
+		t.Errorf("%+v", s)
+	}
+	packaged := events.ArtifactDetail{ID: "x", Title: "Find"}
+	if s := Evolve(State{Packaged: true, Detail: packaged, Offered: offered}, signed); s.Offered != (events.ArtifactDetail{}) || s.Detail != packaged {
+		t.Errorf("%+v", s)
 	}
 }

@@ -1,7 +1,8 @@
 package artifact
 
 import (
-	"reflect"
+	"bytes"
+	"encoding/json"
 
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -25,8 +26,13 @@ func Evolve(s State, fact events.Event) State {
 		// Packaged again, after it was deleted or from another commit, it is published again.
 		return State{Packaged: true, Detail: c.Lemnis, Downloads: s.Downloads}
 	case events.ArtifactRejected:
-		if reflect.DeepEqual(c.Artifact, s.Offered) { // else another was offered meanwhile, which is looked at too
+		if same(c.Artifact, s.Offered) { // else another was offered meanwhile, which is looked at too
 			s.Offered = events.ArtifactDetail{}
+		}
+	case events.ArtifactSigned:
+		s.Offered = events.ArtifactDetail{}
+		if s.Detail == s.Offered { // it was looked at before what says more of it
+			s.Detail = c.Lemnis
 		}
 	case events.ArtifactPublished:
 		s.Published, s.Deleted, s.Offered = true, false, events.ArtifactDetail{}
@@ -39,4 +45,11 @@ func Evolve(s State, fact events.Event) State {
 		s.Deleted = true
 	}
 	return s
+}
+
+// same compares what is written of two: a list that is empty in one that was just claimed is none once it was read from the stream.
+func same(a, b events.ArtifactDetail) bool {
+	one, errOne := json.Marshal(a)
+	other, errOther := json.Marshal(b)
+	return errOne == nil && errOther == nil && bytes.Equal(one, other)
 }

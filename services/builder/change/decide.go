@@ -185,7 +185,10 @@ func judge(key string, s State, p events.Project, e events.Event) (events.Fact, 
 			Reason: fmt.Sprintf("changes of head %s are asked for by %s", short(head), strings.Join(against, ", "))}}, true
 	}
 	approvals := s.by(events.Approved)
-	if len(approvals) < p.Review.Approvals || s.Verified == head && !again(s, e) {
+	if len(approvals) < p.Review.Approvals {
+		return lacking(key, s, e, fmt.Sprintf("%d of %d approvals of head %s are left", len(approvals), p.Review.Approvals, short(head)))
+	}
+	if s.Verified == head && !again(s, e) {
 		return events.Fact{}, false
 	}
 	reason := "no approvals are asked for"
@@ -193,6 +196,16 @@ func judge(key string, s State, p events.Project, e events.Event) (events.Fact, 
 		reason = fmt.Sprintf("%d of %d approvals of head %s: %s", len(approvals), p.Review.Approvals, short(head), strings.Join(approvals, ", "))
 	}
 	return events.Fact{Content: events.ChangeVerified{Change: s.Detail, ID: key, Approvals: approvals, Reason: reason}}, true
+}
+
+// lacking takes back what was verified, where an update left too few approvals: one was of who turns out to have pushed the head, or the change went
+// to another head and came back. Other words of reviewers do not ask again whether what passed would pass the policy of now.
+func lacking(key string, s State, e events.Event, reason string) (events.Fact, bool) {
+	c, updated := e.Content.(events.ChangeUpdated)
+	if !updated || c.Lemnis.Head != s.Detail.Head || s.Verified != s.Detail.Head {
+		return events.Fact{}, false
+	}
+	return events.Fact{Content: events.ChangeRejected{ID: key, Head: s.Detail.Head, Reason: reason}}, true
 }
 
 // again reports whether a reviewer approved the same head once more. That is how people ask for

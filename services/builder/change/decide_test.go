@@ -39,6 +39,12 @@ func TestDecide(t *testing.T) {
 	next.Head, next.Author = head(2), "bo"
 	moved := detail // as a list says it
 	moved.Head = next.Head
+	verified := events.ChangeVerified{ID: "7", Change: moved, Approvals: []string{"bo"}}
+	rejected := events.ChangeRejected{ID: "7", Head: moved.Head}
+	lacks := func(c any) bool {
+		got, ok := c.(events.ChangeRejected)
+		return ok && got.ID == "7" && got.Head == moved.Head && strings.Contains(got.Reason, "0 of 1 approvals")
+	}
 	cases := map[string]struct {
 		given     []any
 		claim     any // or
@@ -102,6 +108,16 @@ func TestDecide(t *testing.T) {
 		"who pushed what was listed, again":         {given: []any{created(detail), updated(next)}, claim: updated(next), refused: "already"},
 		"review by who pushed what was listed":      {given: []any{created(detail), updated(moved), updated(next)}, claim: reviewed("bo", events.Approved, 2), refused: "is an author"},
 		"approved by who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), updated(next)}, step: updated(next)},
+		"verified by who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), verified, updated(next)}, step: updated(next), check: lacks},
+		"verified by one more than who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), verified, reviewed("cy", events.Approved, 2), updated(next)},
+			step: updated(next)},
+		"approved by another than who turned out to have pushed": {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), verified, updated(next), rejected, reviewed("cy", events.Approved, 2)},
+			step: reviewed("cy", events.Approved, 2), check: func(c any) bool {
+				got, ok := c.(events.ChangeVerified)
+				return ok && got.Change.Head == moved.Head && slices.Equal(got.Approvals, []string{"cy"})
+			}},
+		"back at a head that was verified":          {given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), verified, updated(detail), updated(moved)}, step: updated(moved), check: lacks},
+		"verified before the policy asked for more": {approvals: 2, given: []any{created(detail), updated(moved), reviewed("bo", events.Approved, 2), verified, reviewed("cy", events.Commented, 2)}, step: reviewed("cy", events.Commented, 2)},
 		"verified is not claimed":                   {given: []any{created(detail)}, claim: events.ChangeVerified{}, refused: "cannot be claimed"},
 		"outside, verified is":                      {outside: true, claim: events.ChangeVerified{ID: "7"}, check: func(c any) bool { return c.(events.ChangeVerified).ID == "7" }},
 

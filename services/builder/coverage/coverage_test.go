@@ -125,6 +125,7 @@ func TestLocated(t *testing.T) {
 		"from one of two":                     {covered("cart.py", "/checkout/src/pay", "/checkout/src/shop"), ".", "src/shop/cart.py"},
 		"from which of two is not told":       {covered("main.py", "/checkout/src/pay", "/checkout/src/shop"), ".", ""},
 		"from the root":                       {covered("main.py", "/checkout"), ".", "main.py"},
+		"above a source":                      {covered("../pay/main.py", "/checkout/src/shop"), ".", "src/pay/main.py"},
 		"absolute":                            {covered("/checkout/src/pay/main.py", "/checkout/src/shop"), ".", "src/pay/main.py"},
 		"on Windows":                          {covered(`shop\main.py`, `C:\work\src`), ".", "src/shop/main.py"},
 		"beside its report":                   {"SF:src/a.js\nDA:1,1\n", "web/coverage", "web/src/a.js"},
@@ -194,16 +195,38 @@ func TestSourcesOfManyFiles(t *testing.T) {
 	if located := p.Located([]string{"4999.py"}); !slices.Equal(located.Files(), []string{"4999.py"}) {
 		t.Errorf("%v", located.Files())
 	}
+}
 
-	many := "<coverage>\n"
-	for n := range 101 {
-		many += fmt.Sprintf(source, n)
-	}
-	long := "<coverage>\n<source>" + strings.Repeat("x", 17<<10) + "</source></coverage>"
-	for text, want := range map[string]string{many + "</coverage>": "line 102: more than 100 sources", long: "line 2: more than"} {
-		if _, err := coverage.Read(strings.NewReader(text), "."); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %q", err, want)
+// The folders of a thousand modules are looked in, each of which has files that are called the same. More are passed over, and fail nothing.
+func TestSourcesOfManyModules(t *testing.T) {
+	const modules = 1100
+	var sources, classes strings.Builder
+	var tree []string
+	for n := range modules {
+		fmt.Fprintf(&sources, "<source>/builds/acme/platform/modules/m%d/src/main/java</source>\n", n)
+		for _, name := range []string{fmt.Sprintf("acme/m%d/Main.java", n), "Main.java"} {
+			tree = append(tree, fmt.Sprintf("modules/m%d/src/main/java/%s", n, name), "attic/"+name)
 		}
+		fmt.Fprintf(&classes, "<class filename='acme/m%d/Main.java'><line number='1' hits='1'/></class>\n", n)
+	}
+	report := func(sources string) string {
+		return "<coverage><sources>" + sources + "</sources>" + classes.String() + "<class filename='Main.java'><line number='1' hits='1'/></class></coverage>"
+	}
+	p := read(t, report(sources.String()))
+	located := p.Located(tree)
+	here := 0
+	for _, file := range located.Files() {
+		if strings.HasPrefix(file, "modules/") {
+			here++
+		}
+	}
+	if here != 1000 {
+		t.Errorf("%d files are found by the folders of their modules", here)
+	}
+	long := "<source>/" + strings.Repeat("x", 1<<20) + "</source><source>/checkout/modules/m1/src/main/java</source>"
+	p = read(t, report(long))
+	if located := p.Located(tree); !slices.Contains(located.Files(), "modules/m1/src/main/java/Main.java") {
+		t.Error("a folder is not looked in beside one that is too long")
 	}
 }
 

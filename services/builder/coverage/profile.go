@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strings"
@@ -108,13 +109,10 @@ func (p *Profile) Changed(changes map[string][]Range) (percent float64, of int) 
 // (Cobertura, LCOV): from one that the report names, from the report's own or one around that; else a file is the longest end of such
 // a name that the tree has. What it does not have, such as generated files, is left out.
 func (p *Profile) Located(tree []string) Profile {
-	known := make(map[string]bool, len(tree))
-	for _, file := range tree {
-		known[file] = true
-	}
+	t := grow(tree)
 	var located Profile
 	for name, parts := range p.files {
-		file := name.in(known)
+		file := t.find(name)
 		if file == "" {
 			continue
 		}
@@ -128,39 +126,99 @@ func (p *Profile) Located(tree []string) Profile {
 // reported separates the folder of the report from those that it names.
 const reported = "\x00"
 
-// in is a place's path in a tree; empty when the tree does not have it, or it is not told which of several it is.
-func (p place) in(tree map[string]bool) string {
+// tree is what files are looked for in.
+type tree struct {
+	files   map[string]bool
+	folders map[string]bool       // below the root
+	tails   map[string]bool       // ends of the files' paths, without the folders before: most names that are no file's are none of these
+	ends    map[string][][]string // by the folders that a report names: of each the ends that the tree has, the longest first
+}
+
+func grow(files []string) *tree {
+	t := &tree{files: make(map[string]bool, len(files)), folders: map[string]bool{}, tails: map[string]bool{}, ends: map[string][][]string{}}
+	for _, file := range files {
+		t.files[file] = true
+		for _, tail, more := strings.Cut(file, "/"); more; _, tail, more = strings.Cut(tail, "/") {
+			t.tails[tail] = true
+		}
+		for folder := path.Dir(file); folder != "." && !t.folders[folder]; folder = path.Dir(folder) {
+			t.folders[folder] = true
+		}
+	}
+	return t
+}
+
+// find is a place's path in the tree; empty when the tree does not have it, or it is not told which of several it is.
+func (t *tree) find(p place) string {
 	name := path.Clean(slashed(p.name))
 	named, folder, isReported := strings.Cut(p.sources, reported)
-	if !path.IsAbs(name) {
-		found := map[string]bool{}
-		for source := range strings.Lines(named) {
-			source = path.Clean(slashed(strings.TrimSuffix(source, "\n")))
-			if file := longest(path.Join(source, name), len(name)+1, tree); file != "" {
-				found[file] = true
-			}
-		}
-		for file := range found {
-			if len(found) > 1 {
+	if !path.IsAbs(name) && len(name) <= longestPath {
+		found := ""
+		for _, ends := range t.endsOf(named, name) {
+			file := t.below(ends, name)
+			if file != "" && found != "" && file != found {
 				return ""
 			}
-			return file
+			found = cmp.Or(file, found)
+		}
+		if found != "" {
+			return found
 		}
 		for at := folder; isReported && at != "."; at = path.Dir(at) {
-			if file := path.Join(at, name); tree[file] {
+			if file := path.Join(at, name); t.files[file] {
 				return file
 			}
 		}
 	}
-	return longest(name, 0, tree)
+	return longest(name, t.files)
+}
+
+// endsOf looks the folders that a report names up, once for all its files, and those that are the same in the tree as one; none where the file is in
+// no folder at all.
+func (t *tree) endsOf(named, file string) [][]string {
+	tail := file
+	for up := true; up; {
+		tail, up = strings.CutPrefix(tail, "../")
+	}
+	all, known := t.ends[named]
+	switch {
+	case !t.tails[tail] && (tail == file || !t.files[tail]):
+		return nil
+	case known:
+		return all
+	}
+	first := map[string]bool{}
+	for source := range strings.Lines(named) {
+		var ends []string
+		for end, more := path.Clean(slashed(strings.TrimSuffix(source, "\n"))), true; more; _, end, more = strings.Cut(end, "/") {
+			if len(end) <= longestPath && t.folders[end] {
+				ends = append(ends, end)
+			}
+		}
+		if len(ends) > 0 && !first[ends[0]] { // the longest has the others
+			first[ends[0]] = true
+			all = append(all, ends)
+		}
+	}
+	t.ends[named] = all
+	return all
+}
+
+func (t *tree) below(folders []string, name string) string {
+	for _, folder := range folders {
+		if file := path.Join(folder, name); t.files[file] {
+			return file
+		}
+	}
+	return ""
 }
 
 // longestPath of a file in a tree, in bytes. Longer ends of names need not be looked up, each of which would be read as a whole for that.
 const longestPath = 4096
 
-// longest is the longest end of a name that a tree has, and that is longer than least.
-func longest(name string, least int, tree map[string]bool) string {
-	for len(name) > least {
+// longest is the longest end of a name that a tree has.
+func longest(name string, tree map[string]bool) string {
+	for name != "" {
 		if len(name) <= longestPath && tree[name] {
 			return name
 		}

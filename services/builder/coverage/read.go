@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -99,10 +98,11 @@ func readGo(in io.Reader) (p Profile, err error) {
 	return p, err
 }
 
-// Of a report's names of folders, in which each of its files is looked for: how many there are, and how many bytes in all.
+// Of a report's names of folders, in which each of its files is looked for: how many are taken, and how many bytes in all. Modules whose reports
+// are put together have one each; files of those beyond are found as without.
 const (
-	mostSources    = 100
-	longestSources = 16 << 10
+	mostSources    = 1000
+	longestSources = 128 << 10
 )
 
 // longestFile bounds line numbers, so that a report can not make the reader count for ever.
@@ -151,7 +151,8 @@ func readLCOV(in io.Reader) (p Profile, err error) {
 func readCobertura(in io.Reader) (p Profile, err error) {
 	xmls := lines.XML(in)
 	p.relative = true
-	file, named, root := "", 0, true
+	file, root := "", true
+	sources, named := map[string]bool{}, 0
 	fail := func(format string, args ...any) (Profile, error) {
 		line, _ := xmls.InputPos()
 		return Profile{}, fmt.Errorf("line %d: %w", line, fmt.Errorf(format, args...))
@@ -179,13 +180,11 @@ func readCobertura(in io.Reader) (p Profile, err error) {
 				return fail("%w", err)
 			}
 			source = strings.NewReplacer("\n", " ", reported, " ").Replace(strings.TrimSpace(source))
-			if source == "" || slices.Contains(p.sources, source) {
+			if source == "" || sources[source] || len(sources) == mostSources || named+len(source) > longestSources {
 				continue
 			}
+			sources[source], named = true, named+len(source)
 			p.sources = append(p.sources, source)
-			if named += len(source); len(p.sources) > mostSources || named > longestSources {
-				return fail("more than %d sources, or %d bytes of them", mostSources, longestSources)
-			}
 		case "class":
 			if file = attribute(element, "filename"); file == "" {
 				return fail("a class without filename")

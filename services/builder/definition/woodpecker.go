@@ -448,33 +448,50 @@ func flat(list []any) (all []any) {
 // sorted is a condition of what a list includes, and what it excludes.
 func (i *importer) sorted(at string, value any, condition func(string) string) string {
 	m := members(value)
-	include, exclude := i.known(at, append(texts(value), texts(m.take("include"))...)), i.known(at, texts(m.take("exclude")))
+	include, exclude := i.known(at, append(texts(value), texts(m.take("include"))...), true), i.known(at, texts(m.take("exclude")), false)
 	i.refuse(at+".", m)
-	all := anyOf(include, condition)
+	all := anyOf(include, unlessUnknown(condition))
 	if len(exclude) > 0 {
 		all = both(all, "!("+anyOf(exclude, condition)+")")
 	}
 	return all
 }
 
-// known are the patterns that hold no variable: what that stands for is not known when the condition is written.
-func (i *importer) known(at string, patterns []string) []string {
-	return slices.DeleteFunc(patterns, func(p string) bool {
-		if !strings.Contains(p, "${") {
-			return false
+// unknown is a pattern that holds a variable: what that stands for is not known when the condition is written.
+func unknown(pattern string) bool { return strings.Contains(pattern, "${") }
+
+func unlessUnknown(condition func(string) string) func(string) string {
+	return func(pattern string) string {
+		if unknown(pattern) {
+			return "false"
 		}
-		i.tell("%s: %s is not known here, and is left out; write what it stands for", at, p)
-		return true
-	})
+		return condition(pattern)
+	}
+}
+
+// known are the patterns that are known, and one that is not where all would be included without: it includes nothing then. But for the
+// default branch: all that is built here is of it, or goes into it.
+func (i *importer) known(at string, patterns []string, included bool) []string {
+	known := slices.DeleteFunc(slices.Clone(patterns), unknown)
+	never := included && len(known) == 0 && !slices.Contains(patterns, "${CI_REPO_DEFAULT_BRANCH}")
+	for _, p := range slices.DeleteFunc(patterns, func(p string) bool { return !unknown(p) }) {
+		if never {
+			i.tell("%s: %s is not known here, and nothing else is included: it is never met; write what it stands for", at, p)
+			known = []string{p}
+		} else {
+			i.tell("%s: %s is not known here, and is left out; write what it stands for", at, p)
+		}
+	}
+	return known
 }
 
 // path holds where a file that is included changes and not all are excluded, and where nothing is known to change, as for the master copy.
 func (i *importer) path(at string, value any) string {
 	m := members(value)
-	include, exclude := i.known(at+"when.path", append(texts(value), texts(m.take("include"))...)), i.known(at+"when.path", texts(m.take("exclude")))
+	include, exclude := i.known(at+"when.path", append(texts(value), texts(m.take("include"))...), true), i.known(at+"when.path", texts(m.take("exclude")), false)
 	empty := m.text("on_empty")
 	i.refuse(at+"when.path.", m)
-	is := func(p string) string { return matches("p", p) }
+	is := unlessUnknown(func(p string) string { return matches("p", p) })
 	all := ""
 	if len(include) > 0 {
 		all = "paths.exists(p, " + anyOf(include, is) + ")"

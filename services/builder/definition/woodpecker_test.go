@@ -250,6 +250,10 @@ func TestWoodpeckerOfAllKinds(t *testing.T) {
 		"variables in values":     {"matrix: {GO: [1, 2]}\nsteps: [{name: a, image: 'go:${GO}', environment: {V: 'v${GO}'}, commands: x}]\n", "V: v${GO}\n", "steps.a.environment.V: ${GO} is not replaced here"},
 		"variables in folders":    {"matrix: {GO: [1, 2]}\nsteps: [{name: a, directory: 'go/${GO}', commands: x}]\n", `cd "go/${GO}"`, ""},
 		"variables in conditions": {"steps: [{name: a, commands: x, when: {event: push, branch: '${CI_REPO_DEFAULT_BRANCH}'}}]\n", "when: change == \"\"\n", "steps.a.when.branch: ${CI_REPO_DEFAULT_BRANCH} is not known here"},
+		"the default branch":      {"steps: [{name: a, commands: x, when: {branch: '${CI_REPO_DEFAULT_BRANCH}'}}]\n", "name: a\n    run:", "steps.a.when.branch: ${CI_REPO_DEFAULT_BRANCH} is not known here, and is left out"},
+		"variables alone":         {"steps: [{name: a, commands: x, when: {branch: '${LIVE}'}}]\n", "when: \"false\"\n", "steps.a.when.branch: ${LIVE} is not known here, and nothing else is included: it is never met"},
+		"variables for paths":     {"steps: [{name: a, commands: x, when: {path: {include: ['${DOCS}/**'], on_empty: false}}}]\n", "paths.exists(p, false)", "it is never met"},
+		"variables among others":  {"steps: [{name: a, commands: x, when: {branch: ['${LIVE}', next]}}]\n", "when: branch == \"next\"\n", "${LIVE} is not known here, and is left out"},
 		"variables in exceptions": {"steps: [{name: a, commands: x, when: {branch: {exclude: ['${X}', next]}}}]\n", "when: \"!(branch == \\\"next\\\")\"\n", "steps.a.when.branch: ${X} is not known here"},
 	} {
 		p, told, err := Woodpecker([]byte(c.text))

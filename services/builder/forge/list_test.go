@@ -18,14 +18,16 @@ import (
 	"github.com/lemnis/lemnis/services/builder/forge"
 )
 
+const gitea = `{"number": %d, "state": "open", "head": {"sha": "` + head + `", "ref": "find", "repo_id": 1}, "base": {"ref": "main", "repo_id": 1}}`
+
 // lists are what the forges document: where open changes are, how a page is asked for, and how one is written.
 var lists = map[string]struct{ url, path, query, size, one string }{
 	"github": {"/acme/web.git", "/api/v3/repos/acme/web/pulls", "state=open&sort=created&direction=desc", "per_page",
-		`{"number": %d, "state": "open", "head": {"sha": "` + head + `", "ref": "find"}, "base": {"ref": "main"}}`},
+		`{"number": %d, "state": "open", "head": {"sha": "` + head + `", "ref": "find", "repo": {"full_name": "acme/web"}}, "base": {"ref": "main", "repo": {"full_name": "acme/web"}}}`},
 	"gitlab": {"/acme/group/web.git", "/api/v4/projects/acme%2Fgroup%2Fweb/merge_requests", "state=opened&order_by=created_at&sort=desc", "per_page",
-		`{"iid": %d, "state": "opened", "sha": "` + head + `", "source_branch": "find", "target_branch": "main"}`},
-	"gitea":   {"/acme/web.git", "/api/v1/repos/acme/web/pulls", "state=open", "limit", `{"number": %d, "state": "open", "head": {"sha": "` + head + `", "ref": "find"}, "base": {"ref": "main"}}`},
-	"forgejo": {"/acme/web.git", "/api/v1/repos/acme/web/pulls", "state=open", "limit", `{"number": %d, "state": "open", "head": {"sha": "` + head + `", "ref": "find"}, "base": {"ref": "main"}}`},
+		`{"iid": %d, "state": "opened", "sha": "` + head + `", "source_branch": "find", "source_project_id": 1, "target_branch": "main", "target_project_id": 1}`},
+	"gitea":   {"/acme/web.git", "/api/v1/repos/acme/web/pulls", "state=open", "limit", gitea},
+	"forgejo": {"/acme/web.git", "/api/v1/repos/acme/web/pulls", "state=open", "limit", gitea},
 }
 
 // Each forge is asked for its open changes as it documents, page by page, and for one by its number; a page that has not changed is not told again.

@@ -1,7 +1,6 @@
 package forge
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -22,15 +21,6 @@ func (p Place) Host() string { return p.api.Host }
 
 // API is the address that is spoken to.
 func (p Place) API() string { return p.api.String() }
-
-// doors are hosts that serve the ssh of another.
-var doors = map[string]string{"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
-
-// Home is the host, in lower case, whose repositories a host serves: itself, unless it serves the ssh of another.
-func Home(host string) string {
-	host = strings.ToLower(host)
-	return cmp.Or(doors[host], host)
-}
 
 // suffixes of the addresses of APIs behind that of the forge itself.
 var suffixes = map[events.ForgeKind]string{
@@ -77,9 +67,6 @@ func derived(kind events.ForgeKind, at *url.URL, suffix string) *url.URL {
 		if strings.Contains(api.Host, ":") {
 			api.Host = "[" + api.Host + "]"
 		}
-	}
-	if door, ok := doors[strings.ToLower(api.Host)]; ok {
-		api.Host = door
 	}
 	host := strings.ToLower(api.Host)
 	if kind == events.ForgeGitHub && (host == "github.com" || host == "www.github.com") {

@@ -17,9 +17,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/natsd"
 	"github.com/lemnis/lemnis/internal/runlog"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 const (

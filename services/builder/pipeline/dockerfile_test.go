@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 

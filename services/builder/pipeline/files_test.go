@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/internal/executor"
 )
 
 // Tasks of a matrix write the same report: each one's is read, whole, as if it were alone.

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/lines"
 	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/coverage"
@@ -179,11 +180,7 @@ func (r *run) read(task string, reports definition.Reports, secrets []string) (f
 				}
 			}
 			if err != nil {
-				text := masked(err.Error(), secrets)
-				if len(text) > mostWrong {
-					text = strings.ToValidUTF8(text[:mostWrong], "") + "…"
-				}
-				all = append(all, fmt.Errorf("report %s: %s", file, text))
+				all = append(all, fmt.Errorf("report %s: %s", file, excerpt.Of(masked(err.Error(), secrets), mostWrong)))
 			}
 			if left.N <= 0 || len(all) == mostErrors {
 				break

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/image"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // mostImage is how many bytes an image may have that is packaged, uncompressed.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 

@@ -18,8 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // kept is what a step that succeeded left: a folder under the tree that it was run on and its key, with this as result.json beside

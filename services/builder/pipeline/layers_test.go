@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/internal/executor"
 )
 
 // unlayered is a host on which no folder can be laid over another.

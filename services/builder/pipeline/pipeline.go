@@ -10,14 +10,14 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/lemnis/lemnis/internal/document"
+	"github.com/lemnis/lemnis/internal/excerpt"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/image"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/image"
 )
 
 // DefaultTailBytes is Spec.TailBytes where it is zero.
@@ -229,9 +229,7 @@ const mostReason = 16 << 10
 
 // end adds a step to the report, and to the log where it did not succeed.
 func (r *run) end(s Step) {
-	if len(s.Reason) > mostReason {
-		s.Reason = strings.ToValidUTF8(s.Reason[:mostReason], "") + "…"
-	}
+	s.Reason = excerpt.Of(s.Reason, mostReason)
 	r.report.Steps = append(r.report.Steps, s)
 	if s.Outcome != Success {
 		_, _ = fmt.Fprintf(r.log.of(s.Name), "%s: %s: %s\n", s.Name, s.Outcome, s.Reason)

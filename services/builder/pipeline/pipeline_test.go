@@ -11,8 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/testreport"
-	"github.com/lemnis/lemnis/services/builder/executor"
 	"github.com/lemnis/lemnis/services/builder/pipeline"
 )
 

@@ -5,9 +5,9 @@ import (
 	"maps"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/testreport"
 	"github.com/lemnis/lemnis/services/builder/coverage"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // Outcome is how a step ended, in the words of CDEvents.

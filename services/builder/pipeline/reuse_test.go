@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/internal/executor"
 )
 
 // builds runs pipelines of one repository, each on a checkout of its own.

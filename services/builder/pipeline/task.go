@@ -11,8 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/services/builder/definition"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 // task runs one task to its end, as often as it may be tried.
@@ -183,9 +184,5 @@ func (t *tail) Write(p []byte) (int, error) {
 // line is the last one that says something, for a reason.
 func (t *tail) line() string {
 	lines := bytes.Split(bytes.TrimSpace(t.kept), []byte("\n"))
-	line := strings.ToValidUTF8(string(bytes.TrimSpace(lines[len(lines)-1])), "\uFFFD")
-	if len(line) > 300 {
-		line = strings.ToValidUTF8(line[:300], "") + "…"
-	}
-	return line
+	return excerpt.Of(strings.ToValidUTF8(string(bytes.TrimSpace(lines[len(lines)-1])), "\uFFFD"), 300)
 }

@@ -121,7 +121,7 @@ func (f *Front) forwardOver(c *connection, w http.ResponseWriter, r *http.Reques
 		w = patient
 	}
 	err = deliver(w, response)
-	kept = err == nil && !response.Close && up.done(settling)
+	kept = err == nil && !response.Close && up.drained.Load() && up.done(settling)
 	return false, err
 }
 
@@ -330,7 +330,7 @@ func (u *uploading) await(until time.Time) {
 func (u *uploading) leave() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.left && !u.drained.Load() {
+	if !u.left && u.body != http.NoBody && !u.drained.Load() {
 		_ = u.client.SetReadDeadline(time.Now().Add(u.stall)) // the server reads some of what is left, and would wait for ever
 	}
 	u.left = true
@@ -393,17 +393,14 @@ const tellingMost = time.Second
 // settling is how long the last bytes of a body that the client has sent may take to go out, for a connection to be kept.
 const settling = 10 * time.Millisecond
 
-// done reports whether the upstream was sent all: the last bytes have to go out within patience.
+// done reports whether the upstream was sent all: what is left has to come and go out within patience.
 func (u *uploading) done(patience time.Duration) bool {
-	if !u.drained.Load() {
-		return false
-	}
 	select {
 	case <-u.ended:
+		return u.err == nil
 	case <-time.After(patience):
 		return false
 	}
-	return u.err == nil
 }
 
 func copyHeaders(to, from http.Header) {

@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/executor"
 )
 
 // Command is a test of the project's own: it writes a report into the folder that it is run in.
@@ -38,42 +38,48 @@ const (
 	mostNamed  = 5    // failures that a reason names
 )
 
-// command runs a test of the project's own, with a folder and an environment of its own, and ends all of its group.
-func command(ctx context.Context, instance Instance, test Command, r *Result) error {
+// Host runs Commands, apart from the machine where its kernel lets it.
+type Host struct {
+	Process *executor.Process
+	Hidden  []string // files and folders that none of them may read, but for the executable that is tested
+}
+
+// command runs a test of the project's own, with a folder and an environment of its own, and ends all that it started.
+func (h Host) command(ctx context.Context, instance Instance, test Command, r *Result) error {
+	if h.Process == nil {
+		return errors.New("there is no host to run it")
+	}
 	folder, err := os.MkdirTemp("", "runtimetest-")
 	if err != nil {
 		return err
 	}
-	defer remove(folder)
+	defer func() { _ = executor.RemoveAll(folder) }()
 	timeout := test.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	var said tail
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", test.Run)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = folder, &said, &said
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + folder, "TMPDIR=" + folder, "URL=" + instance.URL,
-		fmt.Sprintf("PORT=%d", instance.Port), "ARTIFACT=" + instance.Executable, "DIGEST=" + instance.Digest}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	group := func() error {
-		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		if errors.Is(err, syscall.ESRCH) {
-			return os.ErrProcessDone
+	step := executor.Step{
+		Name: test.Name, Dir: folder, Network: true, Hidden: h.Hidden, Limits: executor.Limits{Time: timeout},
+		Script: "set +e; " + test.Run, // a step of a pipeline ends with the first command that fails, a test does not
+	}
+	artifact := instance.Executable
+	if artifact != "" {
+		if artifact, err = resolved(artifact); err != nil {
+			return err
 		}
+		step.Shown = []string{artifact}
+	}
+	step.Environment = []string{"URL=" + instance.URL, fmt.Sprintf("PORT=%d", instance.Port), "ARTIFACT=" + artifact, "DIGEST=" + instance.Digest}
+	var said tail
+	ended, err := h.Process.Run(ctx, step, &said)
+	r.Unisolated = ended.Unisolated
+	switch {
+	case err != nil:
 		return err
-	}
-	cmd.Cancel, cmd.WaitDelay = group, 100*time.Millisecond
-	ended := cmd.Run()
-	if errors.Is(ended, exec.ErrWaitDelay) {
-		ended = nil // what it left in the background holds its output open
-	}
-	if cmd.Process != nil {
-		_ = group() // what it left in the background
-	}
-	if ctx.Err() != nil {
+	case ended.Cause == executor.CauseTimeLimit:
 		return fmt.Errorf("it took longer than %s%s", timeout, said.quoted())
+	case !ended.Succeeded() && ended.Cause != executor.CauseExit:
+		return fmt.Errorf("it was ended: %s%s", ended.Reason, said.quoted())
 	}
 	report, read := test.JUnit, junit
 	if test.SARIF != "" {
@@ -81,28 +87,23 @@ func command(ctx context.Context, instance Instance, test Command, r *Result) er
 	}
 	err = readReport(folder, report, r, read)
 	switch {
-	case err != nil && ended != nil:
-		return fmt.Errorf("%w (%w)%s", err, ended, said.quoted())
+	case err != nil && !ended.Succeeded():
+		return fmt.Errorf("%w (%s)%s", err, ended.Reason, said.quoted())
 	case err != nil:
 		return err
-	case ended != nil:
-		return fmt.Errorf("its report has no failure, but it ended with %w%s", ended, said.quoted())
+	case !ended.Succeeded():
+		return fmt.Errorf("its report has no failure, but it ended with %s%s", strings.TrimPrefix(ended.Reason, "ended by "), said.quoted())
 	}
 	return nil
 }
 
-// remove removes a folder, with folders in it that may not be written to, as those of Go's modules.
-func remove(folder string) {
-	if os.RemoveAll(folder) == nil {
-		return
+// resolved is a file's name without links: what is shown of the machine has its names, and not the links between them.
+func resolved(file string) (string, error) {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
 	}
-	_ = filepath.WalkDir(folder, func(path string, d os.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			_ = os.Chmod(path, 0o700) //nolint:gosec // a folder
-		}
-		return nil
-	})
-	_ = os.RemoveAll(folder)
+	return filepath.EvalSymlinks(file)
 }
 
 func readReport(folder, name string, r *Result, read func(io.Reader, *Result) error) error {

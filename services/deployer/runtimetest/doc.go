@@ -3,7 +3,7 @@
 // Package runtimetest tests a running instance of a service: for quality (it answers, fast enough, as its OpenAPI document says),
 // for compliance (the file that runs is the one that the pipeline stated, under licences that are allowed) and for security
 // (response headers, TLS, no open port but its own, known vulnerabilities, no keys in the file that runs), and by commands of the
-// project's own that write JUnit or SARIF. Each test returns a Result with its reason, passed or not; what could not be tested has
+// project's own that write JUnit or SARIF, which a Host runs apart from the machine. Each test returns a Result with its reason, passed or not; what could not be tested has
 // not passed.
 //
 // A Suite holds the thresholds of an environment. Dev, Test and Prod are a ladder of them; AtLeast checks that a

@@ -33,6 +33,8 @@ type Result struct {
 	Reason string             `json:"reason"`
 	Values map[string]float64 `json:"values,omitempty"` // times in seconds
 	Took   time.Duration      `json:"took"`
+	// Unisolated is why a Command had the rights and view of the machine that its host has; empty: it had not.
+	Unisolated string `json:"unisolated,omitempty"`
 }
 
 // Instance is what is tested.
@@ -59,6 +61,7 @@ type Suite struct {
 	Secrets         *Secrets         `json:"secrets,omitempty"`
 	TLS             *TLS             `json:"tls,omitempty"`
 	Commands        []Command        `json:"commands,omitempty"`
+	Host            Host             `json:"-"` // of the Commands
 }
 
 // Smoke asks each path once by GET and wants 2xx.
@@ -183,7 +186,7 @@ func Run(ctx context.Context, instance Instance, suite Suite) []Result {
 	run(suite.TLS != nil, Security, "tls", func(r *Result) error { return reachedByTLS(ctx, *suite.TLS, r) })
 	run(suite.Secrets != nil, Security, "secrets", func(r *Result) error { return secrets(instance, *suite.Secrets, r) })
 	for _, c := range suite.Commands {
-		run(true, c.Kind, "commands."+c.Name, func(r *Result) error { return command(ctx, instance, c, r) })
+		run(true, c.Kind, "commands."+c.Name, func(r *Result) error { return suite.Host.command(ctx, instance, c, r) })
 	}
 	return results
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/lemnis/lemnis/internal/excerpt"
 )
 
 // verdict is what became of one try.
@@ -50,10 +52,5 @@ func judge(h heard, now time.Time) outcome {
 }
 
 func oneLine(s string) string {
-	const longest = 300
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > longest {
-		s = strings.ToValidUTF8(s[:longest], "") + "…"
-	}
-	return s
+	return excerpt.Of(strings.Join(strings.Fields(s), " "), 300)
 }

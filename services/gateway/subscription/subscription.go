@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -362,10 +363,4 @@ func origin(sink string) string {
 }
 
 // clip shows what a stranger sent, cut short.
-func clip(s string) string {
-	const longest = 80
-	if len(s) > longest {
-		s = strings.ToValidUTF8(s[:longest], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return excerpt.Of(s, 80) }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/lemnis/lemnis/internal/proposal"
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
@@ -53,7 +53,7 @@ func alertmanager(d *delivery) error {
 		}
 		id := fmt.Sprintf("alert/%s#%d", a.Fingerprint, a.Starts.Unix())
 		about := events.Incident{
-			Description: proposal.Shorten(describe(a.Labels, a.Annotations), longestComment),
+			Description: excerpt.Of(describe(a.Labels, a.Annotations), longestComment),
 			Environment: events.Reference{ID: d.environment(a.Labels)},
 		}
 		if service := first(a.Labels, "service", "app", "job"); service != "" {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/proposal"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -99,7 +100,7 @@ func (d *delivery) changeMerged(r repository, c proposal.Proposal) {
 }
 
 func (d *delivery) changeReviewed(r repository, c proposal.Proposal, at time.Time, review events.Review) {
-	review.Comment = proposal.Shorten(review.Comment, longestComment)
+	review.Comment = excerpt.Of(review.Comment, longestComment)
 	d.about(r, c, at, events.ChangeReviewed{Repository: r.reference(), Lemnis: review})
 }
 

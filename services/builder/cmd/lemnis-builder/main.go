@@ -15,13 +15,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/runlog"
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/internal/stepcache"
 	"github.com/lemnis/lemnis/services/builder"
-	"github.com/lemnis/lemnis/services/builder/executor"
 )
 
 func main() {

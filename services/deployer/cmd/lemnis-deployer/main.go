@@ -4,7 +4,7 @@
 // LEMNIS_DATA (work folder), LEMNIS_REGISTRY_URL (where artifacts are pulled), LEMNIS_REGISTRY_TOKEN_FILE (a token of the gateway with read@*),
 // LEMNIS_TRUSTED_KEYS_FILE (public keys whose signatures count where a project names none), LEMNIS_SECRETS_DIR (holds <project>/<name>: those that projects name),
 // LEMNIS_ALLOW_PRIVATE_SINKS (ranges of addresses, separated by commas, where runtime tests may ask for TLS although they are not public),
-// LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL),
+// LEMNIS_OSV (known vulnerabilities: a folder, a zip or a mirror's URL), LEMNIS_ISOLATION (of commands among runtime tests: auto, required or off),
 // LEMNIS_PROXY_LISTEN, LEMNIS_PROXY_HOST and LEMNIS_PROXY_PORTS (where users reach what is deployed; by default loopback),
 // LEMNIS_FRONT_ALONE (how long users are served while no deployer is there; default 10m).
 package main
@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/oci"
 	"github.com/lemnis/lemnis/internal/outward"
 	"github.com/lemnis/lemnis/internal/service"
@@ -52,9 +53,14 @@ func main() {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", outward.Variable, err)
 		}
+		isolation, err := executor.ParseIsolation(os.Getenv("LEMNIS_ISOLATION"))
+		if err != nil {
+			return nil, fmt.Errorf("LEMNIS_ISOLATION: %w", err)
+		}
 		return []service.Definition{deployer.New(deployer.Options{
 			Data: filepath.Join(env.Data, "deployer"), Log: host.Log.Sugar().Infow, Registry: registry.Host, OCI: pull, Closing: &closing, Door: door, Front: front, Alone: alone,
 			SecretsDir: os.Getenv("LEMNIS_SECRETS_DIR"), TrustedKeys: os.Getenv("LEMNIS_TRUSTED_KEYS_FILE"), OSV: os.Getenv("LEMNIS_OSV"), Allow: allow,
+			Isolation: isolation, Private: service.KeyFiles(os.Environ()),
 		})}, nil
 	})
 	closing.Wait()

@@ -132,7 +132,7 @@ func TestAnInitDoesNotWaitForEver(t *testing.T) {
 		if next.end.Stop() {
 			t.Error("its time runs on after it was taken")
 		}
-		_ = left.control.Close() // as when the builder dies
+		_ = left.control.Close() // as when its program dies
 		if err := left.cmd.Wait(); err != nil {
 			t.Errorf("it ended by %v", err)
 		}

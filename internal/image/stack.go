@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/lemnis/lemnis/internal/excerpt"
 )
 
 const (
@@ -139,12 +141,7 @@ func (t *stack) hold(in folder, name string) {
 }
 
 // short is a name for people.
-func short(name string) string {
-	if len(name) > 200 {
-		return strings.ToValidUTF8(name[:200], "") + "…"
-	}
-	return name
-}
+func short(name string) string { return excerpt.Of(name, 200) }
 
 // ErrDiskFull says that what is written leaves too little free on the disk.
 var ErrDiskFull = errors.New("the image takes too much of the disk")

@@ -26,6 +26,7 @@ type Step struct {
 	Layers      []Layer  // further folders that it may change as it sees them, when it is isolated; with services, only those without Lower
 	ReadOnly    []string // further files and folders of the host that it may read
 	Hidden      []string // files and folders of the host that it may not see the content of, where they lie in what it sees else
+	Shown       []string // files and folders of the host that it may read though they lie in what is hidden
 	Network     bool     // off: it reaches nobody but itself
 	Limits      Limits
 	Beside      []Service // run beside it
@@ -115,7 +116,7 @@ type Result struct {
 	Images map[string]string // digests of the images that it and its services ran in, by name
 	Began  time.Time         // of an image that was built, by the engine's clock
 
-	Unisolated string // why the script had the builder's rights and view of the machine; empty: it had not
+	Unisolated string // why the script had the rights and view of the machine that its program has; empty: it had not
 }
 
 // Succeeded says whether the script exited with 0.

@@ -26,7 +26,7 @@ type Isolation string
 const (
 	Auto     Isolation = "auto"     // by namespaces where the kernel grants them
 	Required Isolation = "required" // by namespaces, or not at all
-	None     Isolation = "off"      // the builder's rights and view; processes are bounded and ended all the same
+	None     Isolation = "off"      // the program's own rights and view; processes are bounded and ended all the same
 )
 
 // Process runs steps as processes of the host.
@@ -83,9 +83,15 @@ func (p *Process) Isolated(ctx context.Context) (isolated bool, why string, err 
 		p.granted, p.refused, p.asked = refused == nil, refused, time.Now()
 	}
 	if !p.granted {
-		return false, fmt.Sprintf("this kernel or container does not let the builder make namespaces (%v)", p.refused), nil
+		return false, fmt.Sprintf("this kernel or container grants no namespaces (%v)", p.refused), nil
 	}
 	return true, "", nil
+}
+
+// Exposed is what the operator of a service is told, once, of what it runs that is not isolated.
+func Exposed(what, service string) string {
+	return fmt.Sprintf("%s are NOT kept apart from this machine: they run with the %s's rights and see its files and credentials; "+
+		"allow user namespaces (seccomp, kernel.apparmor_restrict_unprivileged_userns), or refuse to run them by LEMNIS_ISOLATION=required", what, service)
 }
 
 // Layered says whether steps can be given layers whose upper folders lie in a folder, and which have others of it and those given
@@ -123,7 +129,7 @@ func (p *Process) Layered(ctx context.Context, folder string, lower ...string) (
 		return false, "", err
 	}
 	if refused != nil {
-		why = fmt.Sprintf("this kernel or file system does not let the builder lay folders over one another (%v)", refused)
+		why = fmt.Sprintf("this kernel or file system does not let folders be laid over one another (%v)", refused)
 	}
 	p.layered.Store(asked, why)
 	return why == "", why, nil
@@ -234,6 +240,9 @@ func prepare(step Step, scratch string, isolated bool) (order, error) {
 		seen := system(step.ReadOnly)
 		o.Binds = append([]bind{{Source: home, Target: "/home/step", Write: true}, {Source: temp, Target: "/tmp", Write: true}}, seen...)
 		o.Binds = append(o.Binds, hiding(step.Hidden, seen)...) // not its own home, wherever that was made
+		for _, path := range step.Shown {
+			o.Binds = append(o.Binds, bind{Source: path, Target: path})
+		}
 		for _, folder := range step.Shared {
 			o.Binds = append(o.Binds, bind{Source: folder, Target: folder, Write: true})
 		}

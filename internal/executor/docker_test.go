@@ -19,8 +19,8 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 )
 
 // contained runs a step in a container, and makes sure that nothing of it is left.

@@ -14,7 +14,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
 )
 
 // podOf is the containers of a step, for what is tried of them alone; they go with the test.

@@ -140,7 +140,7 @@ func launch(o order) (int, error) {
 		return 0, err
 	}
 	most := min(tasks(o.Limits), own.Max)
-	if o.Isolated { // without a user namespace it would count all that the builder's user runs
+	if o.Isolated { // without a user namespace it would count all that our user runs
 		if err := unix.Setrlimit(unix.RLIMIT_NPROC, &unix.Rlimit{Cur: most, Max: own.Max}); err != nil {
 			return 0, fmt.Errorf("limit processes: %w", err)
 		}
@@ -183,7 +183,7 @@ func pin(first, cores int) error {
 	return nil
 }
 
-// obey does as the builder says: a byte is SIGTERM to everything, the pipe's end is the end.
+// obey does as whoever began it says: a byte is SIGTERM to everything, the pipe's end is the end.
 func obey(control io.Reader) {
 	one := make([]byte, 1)
 	for {
@@ -229,7 +229,7 @@ func watch(o order, script int, broken chan<- breach) {
 			continue
 		}
 		broken <- b
-		if err != nil { // who else is there can not be found out; the builder ends the process group
+		if err != nil { // who else is there can not be found out; who began it ends the process group
 			_ = syscall.Kill(script, syscall.SIGKILL)
 		}
 		for { // until the script has been waited for

@@ -20,9 +20,9 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
-	"github.com/lemnis/lemnis/services/builder/executor/executortest"
-	"github.com/lemnis/lemnis/services/builder/image"
+	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/executor/executortest"
+	"github.com/lemnis/lemnis/internal/image"
 )
 
 // archived is a context with one Dockerfile and a file.

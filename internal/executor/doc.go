@@ -1,4 +1,4 @@
-// Package executor runs one script of a pipeline, as a process of the host or in a container, or builds an image, and tells how it ended.
+// Package executor runs one script that others wrote, such as a step of a pipeline, as a process of the host or in a container, or builds an image, and tells how it ended.
 //
 //	process := executor.NewProcess(executor.Auto)
 //	result, err := process.Run(ctx, executor.Step{Script: "go test ./...", Dir: tree, Limits: executor.Limits{Time: time.Minute}}, log)
@@ -12,12 +12,12 @@
 // namespaces (and a network namespace unless the step asks for the network). The init makes a root of what a script needs:
 // the system's programs and libraries, read only, the step's folder, a private home, /tmp, /proc and /dev. It then starts the script as
 // an ordinary user without any capability, collects orphans, and watches memory and processes. When the init ends, the
-// kernel ends everything in its pid namespace: daemons too, and what ignores signals. Should the builder die, the init reads
+// kernel ends everything in its pid namespace: daemons too, and what ignores signals. Should the program that has the executor die, the init reads
 // the end of its pipe and ends. After a step an init is begun for the next one, which knows nothing of either; it
 // makes what of the root is the same for all.
 //
 // Where the kernel grants no namespaces (a container without the right to make them), [Auto] goes on without: the init then
-// adopts all orphans and kills by parentage, and the script sees the machine with the builder's rights; Result.Unisolated says
+// adopts all orphans and kills by parentage, and the script sees the machine with the program's rights; Result.Unisolated says
 // why. [Required] refuses instead.
 //
 // [Docker] runs steps in containers: those of an image, and those that have services beside them. Services and the script share one

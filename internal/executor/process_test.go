@@ -20,7 +20,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lemnis/lemnis/services/builder/executor"
+	"github.com/lemnis/lemnis/internal/executor"
 )
 
 // host is the executor of the host with the given isolation. A machine without namespaces can not show what they keep apart.
@@ -267,7 +267,7 @@ func TestAnIsolatedStepSeesAndReachesNothingElse(t *testing.T) {
 		fmt.Sprintf("bash -c 'exec 3<>/dev/tcp/127.0.0.1/%d'", port): "reaches a service of the machine",
 		"ls /proc/1/root/root":                       "leaves by its init's root",
 		"cat /proc/1/environ":                        "reads its init's environment",
-		fmt.Sprintf("test -e /proc/%d", os.Getpid()): "sees the builder's process",
+		fmt.Sprintf("test -e /proc/%d", os.Getpid()): "sees the process that runs it",
 	} {
 		if got, out := run(t, p, executor.Step{Script: script}); got.Succeeded() || strings.Contains(out, "hunter2") {
 			t.Errorf("%s (%s): %s", why, script, out)
@@ -321,7 +321,7 @@ func TestCPULimit(t *testing.T) {
 	})
 }
 
-// A step that the builder can not remove by the rights that were left is removed all the same; a step leaves no scratch.
+// What can not be removed by the rights that were left is removed all the same; a step leaves no scratch.
 func TestALostInitIsSaid(t *testing.T) {
 	t.Parallel()
 	p := host(t, executor.None)
@@ -504,6 +504,14 @@ func TestLinksLeadToNothingHidden(t *testing.T) {
 			if !got.Succeeded() || strings.Contains(out, "hunter2") {
 				t.Errorf("hidden %s, seen %s: %+v: %s", hidden, seen, got, out)
 			}
+		}
+	}
+	// But for what is shown of it, which it can not change.
+	shown := at("real/deep/key")
+	for _, seen := range [][]string{nil, {base}} {
+		script := "cat " + shown + "; ! cat " + at("real/key") + " && ! echo x >>" + shown + " && ! rm " + shown
+		if got, out := run(t, p, executor.Step{Script: script, ReadOnly: seen, Hidden: []string{at("real")}, Shown: []string{shown}}); !got.Succeeded() || strings.Count(out, "hunter2") != 1 {
+			t.Errorf("shown, seen %s: %+v: %s", seen, got, out)
 		}
 	}
 	// Its own home and temp are its own, though they are made within what is hidden.

@@ -25,7 +25,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
-	"github.com/lemnis/lemnis/services/builder/image"
+	"github.com/lemnis/lemnis/internal/image"
 )
 
 // Build is an image to be built by a Dockerfile.
