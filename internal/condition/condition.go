@@ -8,7 +8,6 @@ package condition
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"sync"
@@ -121,19 +120,15 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 	)
 })
 
-func compile(text string) (cel.Program, []mapping.Error) {
-	env, err := environment()
-	if err != nil {
-		return nil, []mapping.Error{{Reason: err.Error()}}
-	}
-	return mapping.Program(env, text, types.BoolType)
-}
-
 // Check says what is wrong with the conditions of a project; each error names its field.
 func Check(p events.Project) (all []mapping.Error) {
+	env, err := environment()
+	if err != nil {
+		return []mapping.Error{{Reason: err.Error()}}
+	}
 	for i, e := range p.Environments {
 		for j, c := range e.Gate.Conditions {
-			_, wrong := compile(c.That)
+			_, wrong := mapping.Program(env, c.That, types.BoolType)
 			if len(wrong) == 0 {
 				wrong = unproven(p.Environments, i, c.That)
 			}
@@ -148,19 +143,17 @@ func Check(p events.Project) (all []mapping.Error) {
 
 // Holds evaluates one condition. What is not known makes none true.
 func Holds(ctx context.Context, c events.Condition, f Facts) (bool, error) {
-	program, wrong := compile(c.That)
-	if len(wrong) > 0 { // it was applied past `lemnis apply`
-		return false, errors.New(wrong[0].At())
+	env, err := environment()
+	if err != nil {
+		return false, err
 	}
-	return f.sure(c.That, func(f Facts) (bool, error) {
-		return truth(ctx, program, map[string]any{
-			"environment": f.Environment, "service": f.Service, "time": f.Time,
-			"artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents, "before": f.Before,
-		})
+	return f.holds(ctx, env, c.That, map[string]any{
+		"environment": f.Environment, "service": f.Service, "time": f.Time,
+		"artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents, "before": f.Before,
 	})
 }
 
-func truth(ctx context.Context, program cel.Program, of map[string]any) (bool, error) {
+func truth(ctx context.Context, program cel.Program, of any) (bool, error) {
 	out, _, err := program.ContextEval(ctx, of)
 	if err != nil {
 		return false, err

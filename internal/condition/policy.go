@@ -3,7 +3,6 @@ package condition
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -44,10 +43,6 @@ func Complies(ctx context.Context, c events.Condition, p events.Project, r event
 	if err != nil {
 		return false, err
 	}
-	program, wrong := mapping.Program(env, c.That, types.BoolType)
-	if len(wrong) > 0 {
-		return false, errors.New(wrong[0].At())
-	}
 	project, err := written(p)
 	if err != nil {
 		return false, err
@@ -59,10 +54,8 @@ func Complies(ctx context.Context, c events.Condition, p events.Project, r event
 	}
 	f := Of(r, time.Time{})
 	f.unasked = true
-	return f.sure(c.That, func(f Facts) (bool, error) {
-		return truth(ctx, program, map[string]any{
-			"project": project, "environment": own, "service": r.Service, "artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents,
-		})
+	return f.holds(ctx, env, c.That, map[string]any{
+		"project": project, "environment": own, "service": r.Service, "artifact": f.Artifact, "tests": f.Tests, "contents": f.Contents,
 	})
 }
 

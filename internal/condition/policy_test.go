@@ -56,6 +56,8 @@ func TestWhatIsNotKnownMakesNoPolicyTrue(t *testing.T) {
 		{that: `tests.failed == 0`, err: "not known"},
 		{that: `size(contents.unlicensed) == 0`, err: "contents.licenses, contents.low, contents.medium, contents.unrated, tests"},
 		{that: `contents.critical == -1 || contents.critical < 1`, want: true},
+		{that: `!("GPL-3.0" in contents.licenses)`, err: "not known"},
+		{that: `(contents.critical == -1 && service == "legacy") || contents.critical < 5`, err: "not known"},
 		{that: `project.project == "shop"`, want: true},
 	} {
 		got, err := Complies(t.Context(), events.Condition{That: test.that}, p, bare)

@@ -1,61 +1,101 @@
 package condition
 
 import (
+	"context"
+	"errors"
 	"fmt"
-	"math"
-	"regexp"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/types"
 
 	"github.com/lemnis/lemnis/internal/mapping"
 	"github.com/lemnis/lemnis/pkg/events"
 )
 
-// asksIfKnown finds the counts that an expression compares with the −1 that stands for one which is not known.
-var asksIfKnown = regexp.MustCompile(`\bcontents\.(\w+)\s*[=<>!]=?\s*-\s*1\b|-\s*1\s*[=<>!]=?\s*contents\.(\w+)`)
-
-// sure evaluates an expression. Where something is not known, the worst has to make it true too.
-func (f Facts) sure(text string, evaluate func(Facts) (bool, error)) (bool, error) {
-	holds, err := evaluate(f)
-	if worst, missing := f.worst(text); holds && err == nil && len(missing) > 0 {
-		if sure, err := evaluate(worst); err != nil || !sure {
-			return false, fmt.Errorf("not known: %s", strings.Join(missing, ", "))
-		}
+// holds evaluates an expression over variables with what they are. Where something is not known, it has to be true whatever that is.
+func (f Facts) holds(ctx context.Context, env *cel.Env, text string, of map[string]any) (bool, error) {
+	compiled, program, wrong := mapping.Compiled(env, text, types.BoolType)
+	if len(wrong) > 0 { // it was applied past `lemnis apply`
+		return false, errors.New(wrong[0].At())
 	}
-	return holds, err
+	holds, err := truth(ctx, program, of)
+	missing, unknown := f.missing()
+	if err != nil || !holds || len(missing) == 0 {
+		return holds, err
+	}
+	f.answer(compiled)
+	if program, err = mapping.Partial(env, compiled); err != nil {
+		return false, err
+	}
+	vars, err := cel.PartialVars(of, unknown...)
+	if err != nil {
+		return false, err
+	}
+	if sure, err := truth(ctx, program, vars); err != nil || !sure {
+		return false, fmt.Errorf("not known: %s", strings.Join(missing, ", "))
+	}
+	return true, nil
 }
 
-// worst is what may be true of an artifact of which not everything is known, and names what is not.
-func (f Facts) worst(text string) (Facts, []string) {
-	var missing []string
-	if t := &f.Tests; !t.Known {
-		t.Failed, t.Skipped = math.MaxInt64, math.MaxInt64
-		missing = append(missing, "tests")
+// missing is what is not known of an artifact, for people and for an evaluation.
+func (f Facts) missing() (names []string, unknown []*cel.AttributePatternType) {
+	add := func(name, variable string, fields ...string) {
+		names = append(names, name)
+		for _, field := range fields {
+			unknown = append(unknown, cel.AttributePattern(variable).QualString(field))
+		}
 	}
-	asked := map[string]bool{}
-	for _, m := range asksIfKnown.FindAllStringSubmatch(text, -1) {
-		asked[m[1]], asked[m[2]] = true, true
+	if f.Before.Requests == 0 && !f.unasked {
+		add("before", "before", "errors", "p99")
 	}
-	c := &f.Contents
-	for name, count := range map[string]*int64{"critical": &c.Critical, "high": &c.High, "medium": &c.Medium, "low": &c.Low, "unrated": &c.Unrated} {
-		if *count < 0 && !asked[name] {
-			*count = math.MaxInt64
-			missing = append(missing, "contents."+name)
+	for _, name := range slices.Sorted(maps.Keys(f.Contents.counts())) {
+		if f.Contents.counts()[name] < 0 {
+			add("contents."+name, "contents", name)
 		}
 	}
 	if f.unlisted {
-		c.Licenses, c.Unlicensed = []string{"not known"}, []string{"not known"}
-		missing = append(missing, "contents.licenses")
+		add("contents.licenses", "contents", "licenses", "unlicensed")
 	}
-	if b := &f.Before; b.Requests == 0 && !f.unasked {
-		b.Errors, b.P99 = 1, math.Inf(1)
-		missing = append(missing, "before")
+	if !f.Tests.Known {
+		add("tests", "tests", "failed", "skipped")
 	}
-	slices.Sort(missing)
-	return f, missing
+	slices.Sort(names)
+	return names, unknown
+}
+
+func (c Contents) counts() map[string]int64 {
+	return map[string]int64{"critical": c.Critical, "high": c.High, "medium": c.Medium, "low": c.Low, "unrated": c.Unrated}
+}
+
+// answer puts a count in its place where an expression compares it with the −1 that stands for one which is not known: that is asked
+// whether it is known, and nothing else is.
+func (f Facts) answer(compiled *cel.Ast) {
+	counts, factory := f.Contents.counts(), ast.NewExprFactory()
+	ast.PreOrderVisit(compiled.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 || !slices.Contains(comparisons, e.AsCall().FunctionName()) {
+			return
+		}
+		for i, side := range e.AsCall().Args() {
+			if side.Kind() != ast.SelectKind || !isMinusOne(e.AsCall().Args()[1-i]) {
+				continue
+			}
+			of := side.AsSelect()
+			if count, ok := counts[of.FieldName()]; ok && !of.IsTestOnly() && of.Operand().Kind() == ast.IdentKind && of.Operand().AsIdent() == "contents" {
+				side.SetKindCase(factory.NewLiteral(side.ID(), types.Int(count)))
+			}
+		}
+	}))
+}
+
+var comparisons = []string{operators.Equals, operators.NotEquals, operators.Less, operators.LessEquals, operators.Greater, operators.GreaterEquals}
+
+func isMinusOne(e ast.Expr) bool {
+	return e.Kind() == ast.LiteralKind && (e.AsLiteral() == types.Int(-1) || e.AsLiteral() == types.Double(-1))
 }
 
 // unproven says where nothing produces evidence for what a condition asks of the environment before: in the first, and behind one

@@ -2,15 +2,19 @@ package lines
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
 
 // XML decodes a report in XML as tools write it: also in Latin-1, as it is mostly called, and with what a failing test printed in it,
-// such as the colours of a terminal. What XML does not allow becomes U+FFFD.
+// such as the colours of a terminal, as they are or by their numbers (&#x1b;). What XML does not allow becomes U+FFFD. XML 1.1 is read
+// as 1.0, which allows less.
 func XML(in io.Reader) *xml.Decoder {
 	clean := &allowed{in: bufio.NewReader(in)}
 	d := xml.NewDecoder(clean)
@@ -31,7 +35,8 @@ type allowed struct {
 	in    *bufio.Reader
 	latin bool
 	buf   [utf8.UTFMax]byte
-	rest  []byte // of the character that was read last
+	rest  []byte // of the character or of the declaration that was read last
+	until string // end of the comment or of the CDATA that is read, in which a reference is none; empty: neither
 }
 
 // Read is there for those who ask for a reader; the decoder reads bytes.
@@ -55,6 +60,11 @@ func (a *allowed) ReadByte() (byte, error) {
 		return b, nil
 	}
 	b, err := a.in.ReadByte()
+	if err == nil && a.marked(b) {
+		r := utf8.EncodeRune(a.buf[:], utf8.RuneError)
+		a.rest = a.buf[1:r]
+		return a.buf[0], nil
+	}
 	if err != nil || b >= ' ' && b < utf8.RuneSelf || b == '\n' || b == '\r' || b == '\t' {
 		return b, err
 	}
@@ -76,4 +86,60 @@ func (a *allowed) ReadByte() (byte, error) {
 	n := utf8.EncodeRune(a.buf[:], r)
 	a.rest = a.buf[1:n]
 	return a.buf[0], nil
+}
+
+var (
+	declaration = regexp.MustCompile(`\A\?xml\s[^<>]*?\bversion\s*=\s*["']1\.(1)["'][^<>]*\?>`)
+	reference   = regexp.MustCompile(`\A#(?:x([0-9a-fA-F]+)|([0-9]+));`)
+)
+
+const (
+	longestDeclaration = 256
+	longestReference   = 32
+)
+
+// marked looks at what a byte begins, and reports whether that was a reference to a character that XML does not allow, which is taken.
+func (a *allowed) marked(b byte) bool {
+	next := func(most int) []byte {
+		text, _ := a.in.Peek(most) // what there is
+		return text
+	}
+	switch {
+	case a.until != "":
+		if b == a.until[0] && string(next(len(a.until)-1)) == a.until[1:] {
+			a.until = ""
+		}
+	case b == '<':
+		switch text := next(len("![CDATA[")); {
+		case string(text) == "![CDATA[":
+			a.until = "]]>"
+		case bytes.HasPrefix(text, []byte("!--")):
+			a.until = "-->"
+		case bytes.HasPrefix(text, []byte("?xml")):
+			if m := declaration.FindSubmatchIndex(next(longestDeclaration)); m != nil {
+				a.rest = bytes.Clone(next(m[1]))
+				a.rest[m[2]] = '0'
+				_, _ = a.in.Discard(m[1])
+			}
+		}
+	case b == '&':
+		m := reference.FindSubmatch(next(longestReference))
+		if m == nil {
+			return false
+		}
+		digits, base := m[2], 10
+		if len(m[1]) > 0 {
+			digits, base = m[1], 16
+		}
+		if n, err := strconv.ParseUint(string(digits), base, 32); err != nil || !isChar(n) {
+			_, _ = a.in.Discard(len(m[0]))
+			return true
+		}
+	}
+	return false
+}
+
+// isChar reports whether a character may be in a document of XML 1.0.
+func isChar(n uint64) bool {
+	return n == '\t' || n == '\n' || n == '\r' || n >= ' ' && n < 0xD800 || n >= 0xE000 && n < 0xFFFE || n >= 0x10000 && n <= utf8.MaxRune
 }

@@ -127,6 +127,12 @@ func (c *compiler) expression(field, text string, wanted ...*types.Type) cel.Pro
 // Program compiles an expression that somebody else wrote, so that no evaluation of it can take long or grow large, and refuses
 // it when its value can be none of the wanted kinds. The errors name no field.
 func Program(env *cel.Env, text string, wanted ...*types.Type) (cel.Program, []Error) {
+	_, program, wrong := Compiled(env, text, wanted...)
+	return program, wrong
+}
+
+// Compiled is [Program] with what it was made of.
+func Compiled(env *cel.Env, text string, wanted ...*types.Type) (*cel.Ast, cel.Program, []Error) {
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
 		var wrong []Error
@@ -134,19 +140,29 @@ func Program(env *cel.Env, text string, wanted ...*types.Type) (cel.Program, []E
 			reason, _, _ := strings.Cut(e.Message, "\n")
 			wrong = append(wrong, Error{Line: e.Location.Line(), Column: e.Location.Column() + 1, Reason: reason})
 		}
-		return nil, wrong
+		return nil, nil, wrong
 	}
 	if growing := grows(ast); len(growing) > 0 {
-		return nil, growing
+		return nil, nil, growing
 	}
 	if got := ast.OutputType(); got.Kind() != types.DynKind && len(wanted) > 0 && !slices.ContainsFunc(wanted, func(w *types.Type) bool { return w.Kind() == got.Kind() }) {
-		return nil, []Error{{Reason: fmt.Sprintf("the expression makes %s, not %s", got, wanted[0])}}
+		return nil, nil, []Error{{Reason: fmt.Sprintf("the expression makes %s, not %s", got, wanted[0])}}
 	}
-	program, err := env.Program(ast, cel.CostTracking(costs{}), cel.CostLimit(mostCost), cel.InterruptCheckFrequency(100), cel.EvalOptions(cel.OptOptimize))
+	program, err := planned(env, ast)
 	if err != nil {
-		return nil, []Error{{Reason: err.Error()}}
+		return nil, nil, []Error{{Reason: err.Error()}}
 	}
-	return program, nil
+	return ast, program, nil
+}
+
+// Partial is an expression that [Compiled] accepted as a program that may be asked with something unknown, in [cel.PartialVars].
+func Partial(env *cel.Env, ast *cel.Ast) (cel.Program, error) {
+	return planned(env, ast, cel.OptPartialEval)
+}
+
+func planned(env *cel.Env, ast *cel.Ast, more ...cel.EvalOption) (cel.Program, error) {
+	options := append([]cel.EvalOption{cel.OptOptimize}, more...)
+	return env.Program(ast, cel.CostTracking(costs{}), cel.CostLimit(mostCost), cel.InterruptCheckFrequency(100), cel.EvalOptions(options...))
 }
 
 // find follows a path of JSON names through a content type.

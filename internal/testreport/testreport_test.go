@@ -80,6 +80,10 @@ func TestRead(t *testing.T) {
 		"junit with what a terminal shows": {"<testsuite name=\"s\"><testcase name=\"grün\"><failure>\x1b[31mred\x1b[0m \xff</failure></testcase></testsuite>", []string{
 			"s grün: fail \"\ufffd[31mred\ufffd[0m \ufffd\"",
 		}},
+		"junit with what a terminal shows, by numbers": {"<testsuite name=\"&#7;s\"><!-- <![CDATA[ --><testcase name=\"a\"><failure>&#x1b;[31mred&#x0000001B;[0m &#0;&#xD800;&#xFFFF;&#99999999999; &#233;&#xe9;&amp;#27;<![CDATA[&#x1b; ]]&#8;]]]>&#8;</failure></testcase></testsuite>", []string{
+			"\ufffds a: fail \"\ufffd[31mred\ufffd[0m \ufffd\ufffd\ufffd\ufffd éé&#27;&#x1b; ]]&#8;]\ufffd\"",
+		}},
+		"junit in XML 1.1": {"<?xml version='1.1' encoding='ISO-8859-1' ?>\n<testsuite name=\"s\"><testcase name=\"gr\xfcn\"><failure>&#x1;</failure></testcase></testsuite>", []string{"s grün: fail \"\ufffd\""}},
 		"go, with benchmarks": {`{"Action":"run","Package":"m","Test":"TestA"}
 {"Action":"output","Package":"m","Test":"TestA","Output":"no end of a line--- PASS: TestA (0.00s)\n"}
 {"Action":"run","Package":"m","Test":"BenchmarkA"}

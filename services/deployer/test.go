@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/condition"
+	"github.com/lemnis/lemnis/internal/excerpt"
 	"github.com/lemnis/lemnis/internal/executor"
 	"github.com/lemnis/lemnis/internal/licence"
 	"github.com/lemnis/lemnis/internal/service"
@@ -83,7 +84,17 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	return job.Report(ctx, service.Report{Content: finished(r, results), SubjectID: r.ID + "/runtime", Phase: events.Deploy})
+	return told(ctx, job, r, finished(r, results))
+}
+
+// told reports how the tests ended. Where that can not be published, now or later, the rollout fails: it would wait for its tests for ever.
+func told(ctx context.Context, job *service.Job, r events.Rollout, outcome events.TestSuiteRunFinished) error {
+	err := job.Report(ctx, service.Report{Content: outcome, SubjectID: r.ID + "/runtime", Phase: events.Deploy})
+	if events.Rejected(err) {
+		reason := "its tests ended in " + outcome.Outcome + ", which can not be published: " + excerpt.Of(err.Error(), mostReason)
+		return job.Report(ctx, service.Report{Content: events.DeploymentFailed{Rollout: r, Step: "test", Reason: reason}, Phase: events.Deploy})
+	}
+	return err
 }
 
 // compliance are the tests of what the process itself does not show: the signature that the gate asks for, and the configuration.
@@ -225,7 +236,15 @@ func (d *deployer) hidden() []string {
 	return all
 }
 
-// finished is the outcome of the tests as an event.
+const (
+	mostCases   = 100     // that an event lists; a project can have 82
+	mostName    = 200     // bytes of the name of one
+	mostReason  = 2000    // bytes of the reason of one
+	mostReasons = 100_000 // bytes of the reasons of all; JSON may write six for one
+	mostFailed  = 8000    // bytes of what failed, put together, beyond which no more are named
+)
+
+// finished is the outcome of the tests as an event. What services and their tests say may be of any length, and an event may not.
 func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRunFinished {
 	c := events.TestSuiteRunFinished{
 		Environment: events.Reference{ID: r.Environment}, Outcome: events.Success,
@@ -233,20 +252,31 @@ func finished(r events.Rollout, results []runtimetest.Result) events.TestSuiteRu
 		Lemnis:    events.TestSuiteRunDetail{Kind: "runtime", Rollout: r.ID, Artifact: &r.Artifact, Values: map[string]float64{}},
 	}
 	var failed []string
+	count, said := 0, 0 // of those that failed, and the bytes of those that the reason names
 	for _, one := range results {
-		result := events.TestCaseResult{Name: one.Name, Kind: string(one.Kind), Passed: one.Passed, Reason: one.Reason, Seconds: one.Took.Seconds()}
+		name, reason := excerpt.Of(one.Name, mostName), excerpt.Of(one.Reason, min(mostReason, mostReasons/len(results)))
+		result := events.TestCaseResult{Name: name, Kind: string(one.Kind), Passed: one.Passed, Reason: reason, Seconds: one.Took.Seconds()}
 		if one.Unisolated != "" {
-			result.Reason += "; NOT ISOLATED: " + one.Unisolated
+			result.Reason += "; NOT ISOLATED: " + excerpt.Of(one.Unisolated, mostName)
 		}
-		c.Lemnis.Cases = append(c.Lemnis.Cases, result)
-		for _, name := range slices.SortedFunc(maps.Keys(one.Values), cmp.Compare[string]) {
-			c.Lemnis.Values[one.Name+"."+name] = one.Values[name]
+		if len(c.Lemnis.Cases) < mostCases {
+			c.Lemnis.Cases = append(c.Lemnis.Cases, result)
+			for _, value := range slices.Sorted(maps.Keys(one.Values)) {
+				c.Lemnis.Values[name+"."+value] = one.Values[value]
+			}
 		}
-		if !one.Passed {
-			failed = append(failed, fmt.Sprintf("%s %s: %s", one.Kind, one.Name, one.Reason))
+		if one.Passed {
+			continue
+		}
+		if count++; said < mostFailed {
+			failed = append(failed, fmt.Sprintf("%s %s: %s", one.Kind, name, reason))
+			said += len(failed[len(failed)-1])
 		}
 	}
-	if len(failed) > 0 || len(results) == 0 {
+	if more := count - len(failed); more > 0 {
+		failed = append(failed, fmt.Sprintf("and %d more", more))
+	}
+	if count > 0 || len(results) == 0 {
 		c.Outcome, c.Severity, c.Reason = events.Failure, "high", strings.Join(failed, "; ")
 	}
 	return c

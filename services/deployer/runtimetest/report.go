@@ -24,6 +24,7 @@ type failures struct {
 func (f *failures) add(name, reason string) {
 	if f.count++; len(f.first) < mostNamed {
 		reason, _, _ = strings.Cut(strings.TrimSpace(reason), "\n")
+		name = excerpt.Of(name, 200)
 		if reason != "" {
 			name += ": " + excerpt.Of(reason, 200)
 		}
@@ -69,46 +70,109 @@ var levels = []string{"error", "warning", "note", "none"}
 
 // sarifTool is a tool, or what extends it, with its rules.
 type sarifTool struct {
-	Name  string `json:"name"`
-	Rules []struct {
-		ID      string `json:"id"`
-		Default struct {
-			Level string `json:"level"`
-		} `json:"defaultConfiguration"`
-	} `json:"rules"`
+	Name  string      `json:"name"`
+	Rules []sarifRule `json:"rules"`
+}
+
+type sarifRule struct {
+	ID      string `json:"id"`
+	Default struct {
+		Level string `json:"level"`
+	} `json:"defaultConfiguration"`
 }
 
 type sarifLog struct {
-	Version string `json:"version"`
-	Runs    []struct {
-		Tool struct {
-			Driver     sarifTool   `json:"driver"`
-			Extensions []sarifTool `json:"extensions"`
-		} `json:"tool"`
-		Invocations []struct {
-			Successful *bool `json:"executionSuccessful"`
-		} `json:"invocations"`
-		Results []struct {
-			RuleID string `json:"ruleId"`
-			Rule   struct {
-				ID    string `json:"id"`
-				Index *int   `json:"index"`
-				Tool  struct {
-					Index *int `json:"index"`
-				} `json:"toolComponent"`
-			} `json:"rule"`
-			Index   *int   `json:"ruleIndex"`
-			Level   string `json:"level"`
-			Kind    string `json:"kind"`
-			State   string `json:"baselineState"`
-			Message struct {
-				Text string `json:"text"`
-			} `json:"message"`
-			Suppressions []struct {
-				Status string `json:"status"`
-			} `json:"suppressions"`
-		} `json:"results"`
-	} `json:"runs"`
+	Version string     `json:"version"`
+	Runs    []sarifRun `json:"runs"`
+}
+
+type sarifRun struct {
+	Tool struct {
+		Driver     sarifTool   `json:"driver"`
+		Extensions []sarifTool `json:"extensions"`
+	} `json:"tool"`
+	Invocations []struct {
+		Successful *bool `json:"executionSuccessful"`
+	} `json:"invocations"`
+	Results []sarifResult `json:"results"`
+}
+
+type sarifResult struct {
+	RuleID string `json:"ruleId"`
+	Rule   struct {
+		ID    string `json:"id"`
+		Index *int   `json:"index"`
+		Tool  struct {
+			Index *int `json:"index"`
+		} `json:"toolComponent"`
+	} `json:"rule"`
+	Index   *int   `json:"ruleIndex"`
+	Level   string `json:"level"`
+	Kind    string `json:"kind"`
+	State   string `json:"baselineState"`
+	Message struct {
+		Text string `json:"text"`
+	} `json:"message"`
+	Suppressions []struct {
+		Status string `json:"status"`
+	} `json:"suppressions"`
+}
+
+// sarifRules are the rules of a run by the tool's place and their id; at anyTool is the first of all that have one.
+type sarifRules map[sarifName]sarifRule
+
+type sarifName struct {
+	tool int // driver, or that of an extension
+	id   string
+}
+
+const (
+	driver  = -1
+	anyTool = -2
+)
+
+func (run sarifRun) rules() sarifRules {
+	all := sarifRules{}
+	for i, tool := range slices.Concat([]sarifTool{run.Tool.Driver}, run.Tool.Extensions) {
+		for _, rule := range tool.Rules {
+			for _, name := range []sarifName{{driver + i, rule.ID}, {anyTool, rule.ID}} {
+				if _, there := all[name]; !there {
+					all[name] = rule
+				}
+			}
+		}
+	}
+	return all
+}
+
+// mostParts are those of a rule's id that are tried without, from behind.
+const mostParts = 8
+
+// rule is the rule of a result: by its index in the tool that it names, else by its id in that, the driver and the extensions. An
+// index that is in none, as −1, which the standard takes where there is none, says nothing, and one of a rule with another id only
+// where no rule has the result's. What an id ends in behind "/" may be the result's own.
+func (run sarifRun) rule(all sarifRules, of sarifResult) (rule sarifRule) {
+	tool, place := run.Tool.Driver, driver
+	if named := of.Rule.Tool.Index; named != nil && *named >= 0 && *named < len(run.Tool.Extensions) {
+		tool, place = run.Tool.Extensions[*named], *named
+	}
+	id := cmp.Or(of.RuleID, of.Rule.ID)
+	for _, index := range []*int{of.Rule.Index, of.Index} {
+		if index != nil && *index >= 0 && *index < len(tool.Rules) {
+			if rule = tool.Rules[*index]; id == "" || id == rule.ID || strings.HasPrefix(id, rule.ID+"/") {
+				return rule
+			}
+		}
+	}
+	for range mostParts {
+		for _, name := range []sarifName{{place, id}, {anyTool, id}} {
+			if found, ok := all[name]; ok && id != "" {
+				return found
+			}
+		}
+		id = id[:max(0, strings.LastIndexByte(id, '/'))]
+	}
+	return rule
 }
 
 // sarif fails where a result of the report is as grave as least, or a tool says that it did not come to its end.
@@ -138,6 +202,7 @@ func sarif(in io.Reader, least string, r *Result) error {
 		if run.Results == nil { // by the standard: it did not look
 			return fmt.Errorf("its report has no results of %s, not even that there are none", run.Tool.Driver.Name)
 		}
+		rules := run.rules()
 		for _, found := range run.Results {
 			if found.State == "absent" {
 				continue // it was there once
@@ -152,20 +217,8 @@ func sarif(in io.Reader, least string, r *Result) error {
 			if accepted {
 				continue
 			}
-			id, level := cmp.Or(found.RuleID, found.Rule.ID), found.Level
-			index, tool := cmp.Or(found.Index, found.Rule.Index), run.Tool.Driver
-			if of := found.Rule.Tool.Index; of != nil && *of >= 0 && *of < len(run.Tool.Extensions) {
-				tool = run.Tool.Extensions[*of]
-			}
-			for i, rule := range tool.Rules {
-				at := index != nil && *index == i
-				if level == "" && (at || index == nil && id != "" && rule.ID == id) {
-					level = rule.Default.Level
-				}
-				if id == "" && at {
-					id = rule.ID
-				}
-			}
+			rule := run.rule(rules, found)
+			id, level := cmp.Or(found.RuleID, found.Rule.ID, rule.ID), cmp.Or(found.Level, rule.Default.Level)
 			if !slices.Contains(levels, level) {
 				level = "warning" // as the standard has it
 			}

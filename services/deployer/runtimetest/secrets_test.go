@@ -24,11 +24,25 @@ func TestSecretsInTheFileThatRuns(t *testing.T) {
 		{"between other constants", "headers" + aws + "WPD3725", "an access key of AWS at byte 7"},
 		{"Google", "of" + google + "and", "a key of Google at byte 2"},
 		{"within base64", strings.Repeat("dG9v", 100) + google + strings.Repeat("bG9u", 100), ""},
+		{"within base64, where a chunk begins", strings.Repeat("dG9v", (longRun+secretChunk)/4) + google + strings.Repeat("bG9u", 1000), ""},
+		{"a list of words in capitals", "ARTSASHES" + "ASI" + "AASKSATOMAUNTAURAAUTOAVERAVID", ""},
+		{"the last of a list in capitals", "ARTSASHES" + "ASI" + "AASKSATOMAUNTAURA\x00", ""},
+		{"the first of a list in capitals, where a chunk begins", strings.Repeat("\x00", longRun+secretChunk-1) + "X" + "ASI" + "AASKSATOMAUNTAURA\x00", ""},
+		{"AWS without a digit", "=" + "AKI" + "AQWEGRXZBLMNBHWPD\n", "an access key of AWS at byte 1"},
+		{"within base32", strings.Repeat("MFRGGZDF", 20) + aws + strings.Repeat("ONXW2ZJA", 20), ""},
+		{"Stripe", "deadline" + "sk_" + "live_4eC39HqLyjWDarjtT1zdp7dc", "a live key of Stripe at byte 8"},
+		{"names behind Stripe's word", "deadline" + "sk_" + "live_" + "rk_" + "live_nullableRequiredexamples/content", ""},
+		{"names behind GitHub's word", "gh" + "p_" + strings.Repeat("nameMark", 9), ""},
+		{"prose behind a key's first line", "-----BEGIN " + "PRIVATE KEY-----\nthe key of the server can not be read: is it one, and of which kind, and whose", ""},
+		{"names behind a key's first line", "-----BEGIN " + "PRIVATE KEY-----\n" + strings.Repeat("unmarshalPrivateKeyNamed", 9), ""},
+		{"a key's first line and its last", "-----BEGIN " + "PRIVATE KEY-----\n-----END " + "PRIVATE KEY-----\n" + strings.Repeat("and more ", 20), ""},
+		{"a key with a password", "-----BEGIN " + "RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0123456789ABCDEF0123456789ABCDEF\n\n" + strings.Repeat("q8Jz+/", 20), "a private key at byte 0"},
+		{"a key of OpenPGP", "-----BEGIN " + "PGP PRIVATE KEY BLOCK-----\n\nlFgEZ" + strings.Repeat("q8Jz+/", 20), "a private key at byte 0"},
 		{"a key in JSON", `"private_key": "` + strings.ReplaceAll(block, "\n", `\n`) + `\n"`, "a private key at byte 16"},
 		{"AWS", "\x00" + aws + "\x00", "an access key of AWS at byte 1"},
 		{"GitHub", " " + github + " ", "a token of GitHub at byte 1"},
 		{"a key", "abc\x00" + block, "a private key at byte 4"},
-		{"where two chunks meet", strings.Repeat("\x00", secretChunk+secretOverlap-10) + aws + "\x00", "an access key of AWS at byte 1049590"},
+		{"where two chunks meet", strings.Repeat("\x00", longRun+secretChunk+secretOverlap-10) + aws + "\x00", "an access key of AWS at byte 1049654"},
 		{"at the end of a later one", strings.Repeat("\x00", 5*secretChunk) + github, "a token of GitHub at byte 5242880"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -80,9 +94,17 @@ func TestSecretsOfACompiledProgram(t *testing.T) {
 	}
 }
 
+// A file may hold any number of keys; few are kept.
+func TestFewOfManyKeysAreKept(t *testing.T) {
+	found, err := keysOf(strings.NewReader(strings.Repeat("gh"+"p_"+strings.Repeat("aB3d", 9)+"\n", 1000)), nil)
+	if err != nil || found.count != 1000 || len(found.first) != mostNamed {
+		t.Errorf("%d, of which %d are kept: %v", found.count, len(found.first), err)
+	}
+}
+
 // A key has one fingerprint, whatever stands behind it.
 func TestAFingerprintIsTheKeysAlone(t *testing.T) {
-	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjE\n", 12) + "-----END OPENSSH PRIVATE KEY-----"
+	key := "-----BEGIN " + "OPENSSH PRIVATE KEY-----\n" + strings.Repeat("b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n", 3) + "-----END OPENSSH PRIVATE KEY-----"
 	slack := "xo" + "xb-123456789012-" + strings.Repeat("aB3d", 5)
 	for _, form := range []int{0, 4} {
 		text := []string{key, "", "", "", slack}[form]
