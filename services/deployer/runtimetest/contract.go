@@ -16,9 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -148,13 +145,9 @@ func openDocument(got answer) (document, error) {
 	if got.status != http.StatusOK {
 		return document{}, fmt.Errorf("it answers %d", got.status)
 	}
-	text := got.body
-	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		asJSON, err := fromYAML(text)
-		if err != nil {
-			return document{}, err
-		}
-		text = asJSON
+	text, err := asJSON(got.body)
+	if err != nil {
+		return document{}, err
 	}
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
@@ -165,6 +158,9 @@ func openDocument(got answer) (document, error) {
 	if !strings.HasPrefix(version, "3.") {
 		return document{}, fmt.Errorf("it is no OpenAPI 3 document: %w", errNotThere)
 	}
+	if !nestsIn(root, mostNested) {
+		return document{}, errNested
+	}
 	if strings.HasPrefix(version, "3.0") {
 		modern(root)
 	}
@@ -173,27 +169,6 @@ func openDocument(got answer) (document, error) {
 	d.compiler.DefaultDraft(jsonschema.Draft2020)
 	d.compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
 	return d, d.compiler.AddResource(place, root)
-}
-
-const mostYAML = 1 << 20 // bytes: reading it takes a hundred times as many
-
-// fromYAML takes no aliases: few of them unfold to more than there is memory for.
-func fromYAML(text []byte) ([]byte, error) {
-	if len(text) > mostYAML {
-		return nil, fmt.Errorf("it has %d bytes and is no JSON; in YAML there may be %d: %w", len(text), mostYAML, errNotThere)
-	}
-	parsed, err := parser.ParseBytes(text, 0)
-	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
-	}
-	if len(ast.Filter(ast.AliasType, parsed.Docs[0].Body)) > 0 {
-		return nil, errors.New("aliases of YAML are not taken: write it out")
-	}
-	asJSON, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
-	}
-	return asJSON, nil
 }
 
 type nothing struct{}

@@ -118,6 +118,13 @@ func TestOddContracts(t *testing.T) {
 		"too many operations":               {`{"openapi": "3.1.0", "paths": {` + many.String() + `"/x": {}}}`, false, "it has 1001 GET operations"},
 		"aliases":                           {bomb.String(), false, "aliases of YAML are not taken"},
 		"more YAML than may be":             {"openapi: 3.0.3\n" + strings.Repeat("#\n", mostYAML), false, "in YAML there may be"},
+		"YAML of brackets":                  {strings.Repeat("[", 1<<20), false, "it is no JSON"},
+		"YAML of brackets behind a key":     {"a: " + strings.Repeat("[", 1<<15) + strings.Repeat("]", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of lists in lists":            {strings.Repeat("- ", 1<<18), false, "nests deeper than 100 levels"},
+		"YAML of keys in keys":              {"a:" + strings.Repeat(" {a:", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of tags":                      {strings.Repeat("!a ", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of many documents":            {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
+		"JSON of brackets":                  {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
 		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
 		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
 		"what is for requests alone":        {get("/json", written), true, "1 operations"},
@@ -147,6 +154,25 @@ func TestOddContracts(t *testing.T) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// What nests is told from what is within strings, is one after the other, or has ended.
+func TestWhatNestsInYAML(t *testing.T) {
+	lists := strings.Repeat("[", mostNested) + strings.Repeat("]", mostNested)
+	indented, dashes := strings.Builder{}, strings.Repeat("- ", mostNested)
+	for i := range mostNested + 1 {
+		fmt.Fprintf(&indented, "%*sa:\n", i, "")
+	}
+	for text, deep := range map[string]bool{
+		lists: false, "[" + lists + "]": true, "- " + lists: true, `"` + lists + lists + `"`: false, "a: |\n  " + lists + lists + "\n": false, "# [" + lists: false,
+		strings.Repeat("[[]], ", 200): false, strings.Repeat("a: [[]]\n", 200): false, strings.Repeat("- - a\n", 200): false,
+		dashes + "a\n" + dashes + "a\n": false, dashes + "- a": true, strings.Repeat("? ", 101): true, strings.Repeat("{a: ", 51): true, indented.String(): true,
+		strings.TrimSuffix(indented.String(), strings.Repeat(" ", mostNested)+"a:\n"): false,
+	} {
+		if err := scanned([]byte(text)); (err != nil) != deep {
+			t.Errorf("%.40q…: %v", text, err)
+		}
 	}
 }
 
