@@ -3,6 +3,8 @@
 package runtimetest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -104,6 +106,13 @@ func TestOddContracts(t *testing.T) {
 	for i := range 9 {
 		fmt.Fprintf(&bomb, "a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 10))
 	}
+	referring := func(name string) string {
+		return fmt.Sprintf(`{"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/%s"}}}}}}}`, name)
+	}
+	unfolding := strings.Builder{} // each twice what the next is
+	for i := range 40 {
+		fmt.Fprintf(&unfolding, `"a%d": {"allOf": [{"$ref": "#/components/schemas/a%d"}, {"$ref": "#/components/schemas/a%d"}]}, `, i, i+1, i+1)
+	}
 	const written = `{"200": {"content": {"application/json": {"schema": {"required": ["id", "secret"], "properties": {"secret": {"writeOnly": true}}}}}}}`
 	for name, test := range map[string]struct {
 		document string
@@ -125,6 +134,16 @@ func TestOddContracts(t *testing.T) {
 		"YAML of tags":                      {strings.Repeat("!a ", 1<<15), false, "nests deeper than 100 levels"},
 		"YAML of many documents":            {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
 		"JSON of brackets":                  {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
+		"a schema that unfolds":             {get("/json", referring("a0")+`}, "components": {"schemas": {`+unfolding.String()+`"a40": {`), false, "its schema unfolds to more than 10000 schemas"},
+		"a schema of many nodes":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostSchema)+`1]}}}}}`), false, "its schema has more than 20000 nodes"},
+		"what is read as a schema too":      {`{"$defs": {"a": [` + strings.Repeat("1,", mostSchema) + `1]}, ` + get("/json", `{"200": {}}`)[1:], false, `what is under "$defs" has more than 20000 nodes`},
+		"a number without an end":           {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), false, "a number of more than 100 digits"},
+		"refs by another name":              {get("/json", `{"200": {"content": {"application/json": {"schema": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}}}`), false, "$dynamicRef"},
+		"an answer of many values":          {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 answer too much to be held to their schema"},
+		"one of fewer, that differ":         {get("/values", `{"200": {"content": {"application/json": {"schema": {"items": {"type": "string"}}}}}}`), false, "another body: at '/0': got number, want string, at '/1': got number, want string"},
+		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), true, "1 answer too much"},
+		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), true, "1 answer too much"},
+		"an answer of another type, large":  {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
 		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
 		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
 		"what is for requests alone":        {get("/json", written), true, "1 operations"},
@@ -138,6 +157,12 @@ func TestOddContracts(t *testing.T) {
 				case "/json":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, `{"id": 1}`)
+				case "/large", "/values", "/nests", "/number":
+					w.Header().Set("Content-Type", "application/json")
+					fmt.Fprint(w, map[string]string{
+						"/large": "[" + strings.Repeat("1,", mostHeld/2) + "1]", "/values": "[" + strings.Repeat("1,", mostHeld/2-10) + "1]",
+						"/nests": strings.Repeat("[", mostNested+1) + strings.Repeat("]", mostNested+1), "/number": "1e99999999",
+					}[r.URL.Path])
 				case "/stream":
 					w.Header().Set("Content-Type", "text/event-stream")
 					_ = http.NewResponseController(w).Flush()
@@ -186,7 +211,7 @@ func btoi(b bool) int {
 func FuzzContract(f *testing.F) {
 	f.Add(fmt.Sprintf(shopContract, "3.0.3", `, "nullable": true`), `{"id": 1}`)
 	f.Add("openapi: 3.0.0\npaths: {/: {$ref: '#'}}", "")
-	f.Fuzz(func(_ *testing.T, text, body string) {
+	f.Fuzz(func(t *testing.T, text, body string) {
 		d, err := openDocument(answer{status: 200, body: []byte(text)})
 		if err != nil {
 			return
@@ -194,7 +219,23 @@ func FuzzContract(f *testing.F) {
 		all, _ := d.operations()
 		for _, o := range all {
 			_, _, _ = d.request(o)
-			_ = d.check(o, answer{200, http.Header{}, "application/json", []byte(body)})
+			_ = d.check(t.Context(), o, answer{status: 200, header: http.Header{}, media: "application/json", body: []byte(body)})
 		}
 	})
+}
+
+// What holding an answer takes is given up when the time is over.
+func TestContractGivesUp(t *testing.T) {
+	d, err := openDocument(answer{status: http.StatusOK, body: []byte(`{"openapi": "3.1.0", "x-schema": {"type": "object"}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 { // it may have been quicker
+		if errors.Is(d.shaped(ctx, "/x-schema", answer{body: []byte("[]")}), context.Canceled) {
+			return
+		}
+	}
+	t.Error("it was not given up")
 }

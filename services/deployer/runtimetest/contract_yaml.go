@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -120,21 +121,18 @@ func scanned(text []byte) error {
 	}
 }
 
-// nestsIn says whether what was decoded nests no deeper than levels.
+// nestsIn says whether what was decoded has no more than levels of arrays and objects.
 func nestsIn(node any, levels int) bool {
 	switch n := node.(type) {
 	case []any:
+		return levels > 0 && !slices.ContainsFunc(n, func(one any) bool { return !nestsIn(one, levels-1) })
+	case object:
 		for _, one := range n {
 			if !nestsIn(one, levels-1) {
 				return false
 			}
 		}
-	case map[string]any:
-		for _, one := range n {
-			if !nestsIn(one, levels-1) {
-				return false
-			}
-		}
+		return levels > 0
 	}
-	return levels >= 0
+	return true
 }
