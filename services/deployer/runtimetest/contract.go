@@ -126,18 +126,18 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 	}
 	r.Values["unheld"] = float64(unheld)
 	r.Values["tested"], r.Values["skipped"], r.Values["failed"], r.Values["refused"] = float64(tested), float64(skipped), float64(failed.count), float64(refused)
+	switch {
+	case failed.count > 0:
+		return fmt.Errorf("%d of %d operations answer otherwise than %s says: %s", failed.count, tested, test.Path, failed.text())
+	case tested == 0 && test.Must:
+		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
+	}
 	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
 	if refused > 0 {
 		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
 	}
 	if unheld > 0 {
 		r.Reason += fmt.Sprintf("; %d answer too much to be held to their schema", unheld)
-	}
-	switch {
-	case failed.count > 0:
-		return fmt.Errorf("%d of %d operations answer otherwise than %s says: %s", failed.count, tested, test.Path, failed.text())
-	case tested == 0 && test.Must:
-		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
 	}
 	return nil
 }
@@ -177,10 +177,12 @@ func openDocument(got answer) (document, error) {
 	if strings.HasPrefix(version, "3.0") {
 		modern(root)
 	}
-	answered(root)
 	legible(root)
 	maps.DeleteFunc(root, func(name string, _ any) bool { return strings.HasPrefix(name, "$") && name != "$defs" })
 	d := document{root: root, wide: identifies(root), compiled: &compiled{}}
+	if err := d.answered(); err != nil {
+		return document{}, err
+	}
 	left := mostSchema
 	for name, node := range root { // the whole is read as a schema too
 		if !slices.Contains(parts, name) && !strings.HasPrefix(name, "x-") && !d.reaches(node, map[string]bool{}, &left) {
@@ -206,6 +208,8 @@ func modern(node any) {
 			if all, ok := n["enum"].([]any); ok {
 				n["enum"] = append(slices.Clone(all), nil)
 			}
+		} else if n["nullable"] == true && n["type"] == nil && slices.ContainsFunc(combining, func(name string) bool { return n[name] != nil }) {
+			orNull(n)
 		}
 		for exclusive, bound := range map[string]string{"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"} {
 			if is, ok := n[exclusive].(bool); ok {
@@ -218,24 +222,84 @@ func modern(node any) {
 	}
 }
 
-// answered takes out of required what is for requests alone.
-func answered(node any) {
-	switch n := node.(type) {
-	case []any:
-		for _, one := range n {
-			answered(one)
-		}
-	case object:
-		for _, one := range n {
-			answered(one)
-		}
-		if all, ok := n["required"].([]any); ok {
-			properties, _ := n["properties"].(object)
-			n["required"] = slices.DeleteFunc(all, func(name any) bool {
-				text, _ := name.(string)
-				p, _ := properties[text].(object)
-				return p["writeOnly"] == true
+// combining are the words of schemas that have no type of their own, and may refuse null.
+var combining = []string{"$ref", "allOf", "anyOf", "oneOf", "not", "enum"}
+
+// orNull is for what has no type of its own.
+func orNull(schema object) {
+	same := maps.Clone(schema)
+	maps.DeleteFunc(schema, func(name string, _ any) bool {
+		return !slices.Contains([]string{"readOnly", "writeOnly", "deprecated", "default", "example", "description"}, name)
+	})
+	schema["anyOf"] = []any{same, object{"type": "null"}}
+}
+
+// mostCombined are the schemas that are looked at for what is for requests alone, over and over where they are combined.
+const mostCombined = 1 << 20
+
+// answered takes out of required what is for requests alone: also where the one schema requires what another one, with which it is
+// combined, describes. A schema that is referred to for that loses it for all.
+func (d document) answered() error {
+	left := mostCombined
+	var visit func(node any)
+	visit = func(node any) {
+		switch n := node.(type) {
+		case []any:
+			for _, one := range n {
+				visit(one)
+			}
+		case object:
+			for _, one := range n {
+				visit(one)
+			}
+			unasked := map[string]bool{}
+			d.combined(n, &left, func(with object) {
+				properties, _ := with["properties"].(object)
+				for name, p := range properties {
+					alone := false
+					d.combined(p, &left, func(of object) { alone = alone || of["writeOnly"] == true })
+					if alone {
+						unasked[name] = true
+					}
+				}
 			})
+			if len(unasked) == 0 {
+				return
+			}
+			d.combined(n, &left, func(with object) {
+				if all, ok := with["required"].([]any); ok {
+					left -= len(all)
+					with["required"] = slices.DeleteFunc(all, func(name any) bool {
+						text, _ := name.(string)
+						return unasked[text]
+					})
+				}
+			})
+		}
+	}
+	if visit(d.root); left < 0 {
+		return errors.New("its schemas are combined of too many others")
+	}
+	return nil
+}
+
+// combined calls do with a schema and with all that it is combined of by refs, allOf and anyOf, each ref once.
+func (d document) combined(schema any, left *int, do func(object)) {
+	seen := map[string]bool{}
+	for todo := []any{schema}; len(todo) > 0 && *left >= 0; *left-- {
+		o, _ := todo[len(todo)-1].(object)
+		todo = todo[:len(todo)-1]
+		if o == nil {
+			continue
+		}
+		do(o)
+		if ref, _ := o["$ref"].(string); strings.HasPrefix(ref, "#") && !seen[ref] {
+			seen[ref] = true
+			todo = append(todo, d.find(ref[1:]))
+		}
+		for _, name := range []string{"allOf", "anyOf"} {
+			all, _ := o[name].([]any)
+			todo = append(todo, all...)
 		}
 	}
 }
@@ -338,7 +402,9 @@ func (d document) request(o operation) (string, http.Header, error) {
 		case !ok:
 			return "", nil, fmt.Errorf("%s has no example", name)
 		case in == "path":
-			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value))
+			if path, ok = filled(path, name, url.PathEscape(value)); !ok {
+				return "", nil, errors.New("its address is too long")
+			}
 		case in == "query":
 			query.Set(name, value)
 		case in == "header":
@@ -356,6 +422,16 @@ func (d document) request(o operation) (string, http.Header, error) {
 	return path, header, nil
 }
 
+const mostAddress = 64 << 10 // bytes: few variables that hold others fill more than there is memory for
+
+func filled(address, name, value string) (string, bool) {
+	name = "{" + name + "}"
+	if len(address)+strings.Count(address, name)*len(value) > mostAddress {
+		return "", false
+	}
+	return strings.ReplaceAll(address, name, value), true
+}
+
 // base is the path of the first server that the document names.
 func (d document) base(o operation) string {
 	for _, of := range []object{o.get, o.item, d.root} {
@@ -368,7 +444,7 @@ func (d document) base(o operation) string {
 		variables, _ := first["variables"].(object)
 		for name, v := range variables {
 			of, _ := v.(object)
-			address = strings.ReplaceAll(address, "{"+name+"}", fmt.Sprint(of["default"]))
+			address, _ = filled(address, name, fmt.Sprint(of["default"]))
 		}
 		if u, err := url.Parse(address); err == nil {
 			return strings.TrimSuffix("/"+strings.TrimPrefix(u.EscapedPath(), "/"), "/")
@@ -395,7 +471,9 @@ func (d document) example(p object) (string, bool) {
 		switch c.(type) {
 		case nil, object, []any:
 		default:
-			return fmt.Sprint(c), true
+			if text := fmt.Sprint(c); len(text) <= mostAddress {
+				return text, true
+			}
 		}
 	}
 	return "", false

@@ -109,6 +109,9 @@ func TestOddContracts(t *testing.T) {
 	referring := func(name string) string {
 		return fmt.Sprintf(`{"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/%s"}}}}}}}`, name)
 	}
+	schema := func(text string) string {
+		return `{"200": {"content": {"application/json": {"schema": ` + text + `}}}}`
+	}
 	unfolding := strings.Builder{} // each twice what the next is
 	for i := range 40 {
 		fmt.Fprintf(&unfolding, `"a%d": {"allOf": [{"$ref": "#/components/schemas/a%d"}, {"$ref": "#/components/schemas/a%d"}]}, `, i, i+1, i+1)
@@ -144,6 +147,20 @@ func TestOddContracts(t *testing.T) {
 		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), true, "1 answer too much"},
 		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), true, "1 answer too much"},
 		"an answer of another type, large":  {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
+		"a tree":                            {get("/tree", referring("a")+`}, "components": {"schemas": {"a": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/a"}}}`), false, "at '/of/0/of/0': got number, want object"},
+		"what another part describes":       {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["id", "secret"]}]}`)), true, "1 operations"},
+		"what a part beneath describes":     {get("/json", schema(`{"required": ["secret"], "allOf": [{"$ref": "#/x-schemas/0"}, {"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"allOf": [{"properties": {"secret": {"writeOnly": true}}}]}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described elsewhere":       {get("/json", schema(`{"required": ["secret"], "properties": {"secret": {"$ref": "#/x-schemas/0"}}}`)+`}}}, "x-schemas": [{"writeOnly": true}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described of another":      {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["uid", "secret"]}]}`)), false, "missing property 'uid'"},
+		"a pattern that looks ahead":        {get("/json", schema(`{"required": ["id"], "properties": {"name": {"pattern": "^(?=a)"}}}`)), true, "1 operations"},
+		"names that look ahead":             {get("/json", schema(`{"patternProperties": {"^(?!x)": {"type": "string"}}, "additionalProperties": false}`)), true, "1 operations"},
+		"a pattern that is too large":       {get("/json", schema(`{"properties": {"name": {"pattern": "((abcdefghij){30}){30}((abcdefghij){30}){30}"}}}`)), true, "1 operations"},
+		"another one":                       {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
+		"null, where another is combined":   {get("/null", schema(`{"nullable": true, "allOf": [{"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"type": "object"}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"null, where it may not be":         {get("/null", schema(`{"allOf": [{"type": "object"}]}`)), false, "got null, want object"},
+		"no null, nor another":              {get("/json", schema(`{"nullable": true, "allOf": [{"type": "string"}]}`)), false, "got object, want string"},
+		"a parameter of another path":       {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"parameters": [{"$ref": "#/paths/~1x/get/parameters/0"}], "responses": {"404": {}}}}, "/x": {"get": {"parameters": [{"name": "x", "in": "query", "required": true}]}}}}`, false, "no GET operation that can be asked"},
+		"parameters in parameters":          {`{"openapi": "3.1.0", "paths": {"/{a}": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}, "/` + strings.Repeat("{a}", 1<<18) + `": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}}}`, false, "1 of 1 operations answer otherwise"},
 		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
 		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
 		"what is for requests alone":        {get("/json", written), true, "1 operations"},
@@ -157,11 +174,12 @@ func TestOddContracts(t *testing.T) {
 				case "/json":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, `{"id": 1}`)
-				case "/large", "/values", "/nests", "/number":
+				case "/large", "/values", "/nests", "/number", "/null", "/tree":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, map[string]string{
 						"/large": "[" + strings.Repeat("1,", mostHeld/2) + "1]", "/values": "[" + strings.Repeat("1,", mostHeld/2-10) + "1]",
 						"/nests": strings.Repeat("[", mostNested+1) + strings.Repeat("]", mostNested+1), "/number": "1e99999999",
+						"/null": "null", "/tree": `{"of": [{"of": [1]}]}`,
 					}[r.URL.Path])
 				case "/stream":
 					w.Header().Set("Content-Type", "text/event-stream")
@@ -238,4 +256,18 @@ func TestContractGivesUp(t *testing.T) {
 		}
 	}
 	t.Error("it was not given up")
+}
+
+// What a failed test leaves says nothing of success.
+func TestReasonOfAContractThatIsBroken(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/openapi" {
+			fmt.Fprint(w, `{"openapi": "3.1.0", "paths": {"/": {"get": {"responses": {"404": {}}}}}}`)
+		}
+	}))
+	defer server.Close()
+	r := Result{Values: map[string]float64{}}
+	if err := contract(t.Context(), server.Client(), Instance{URL: server.URL}, Contract{Path: "/openapi"}, &r); err == nil || r.Reason != "" {
+		t.Errorf("%v, %q", err, r.Reason)
+	}
 }
