@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/goccy/go-yaml"
@@ -21,6 +22,8 @@ const (
 	mostNested = 100     // levels of a document or of an answer: what YAML takes grows with their square, and so do errors of schemas
 )
 
+var errNoYAML = fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+
 // errNested: what nests so deep is not looked at.
 var errNested = fmt.Errorf("it nests deeper than %d levels", mostNested)
 
@@ -34,7 +37,12 @@ func asJSON(text []byte) ([]byte, error) {
 }
 
 // fromYAML takes no aliases: few of them unfold to more than there is memory for.
-func fromYAML(text []byte) ([]byte, error) {
+func fromYAML(text []byte) (written []byte, err error) {
+	defer func() {
+		if recover() != nil { // the parser's own faults are not to end the deployer
+			written, err = nil, errNoYAML
+		}
+	}()
 	if len(text) > mostYAML {
 		return nil, fmt.Errorf("it has %d bytes and is no JSON; in YAML there may be %d: %w", len(text), mostYAML, errNotThere)
 	}
@@ -43,14 +51,13 @@ func fromYAML(text []byte) ([]byte, error) {
 	}
 	parsed, err := parser.ParseBytes(text, 0)
 	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+		return nil, errNoYAML
 	}
 	if len(ast.Filter(ast.AliasType, parsed.Docs[0].Body)) > 0 {
 		return nil, errors.New("aliases of YAML are not taken: write it out")
 	}
-	written, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+	if written, err = yaml.YAMLToJSON(text); err != nil {
+		return nil, errNoYAML
 	}
 	return written, nil
 }
@@ -69,8 +76,11 @@ func scanned(text []byte) error {
 	var s scanner.Scanner
 	for s.Init(string(text)); ; {
 		some, err := s.Scan()
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if err != nil {
+			return errNoYAML
 		}
 		for _, t := range some {
 			switch t.Type {
