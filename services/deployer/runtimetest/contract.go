@@ -137,7 +137,7 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
 	}
 	if unheld > 0 {
-		r.Reason += fmt.Sprintf("; %d answer too much to be held to their schema", unheld)
+		r.Reason += fmt.Sprintf("; %d are not held to their schema: it, or the answer, is too large", unheld)
 	}
 	return nil
 }
@@ -179,14 +179,14 @@ func openDocument(got answer) (document, error) {
 	}
 	legible(root)
 	maps.DeleteFunc(root, func(name string, _ any) bool { return strings.HasPrefix(name, "$") && name != "$defs" })
-	d := document{root: root, wide: identifies(root), compiled: &compiled{}}
+	d := document{root: root, wide: holds(root, identifies), compiled: &compiled{}}
 	if err := d.answered(); err != nil {
 		return document{}, err
 	}
-	left := mostSchema
+	whole := reach{refs: map[string]bool{}}
 	for name, node := range root { // the whole is read as a schema too
-		if !slices.Contains(parts, name) && !strings.HasPrefix(name, "x-") && !d.reaches(node, map[string]bool{}, &left) {
-			return document{}, fmt.Errorf("what is under %.40q has more than %d nodes, with what it refers to", name, mostSchema)
+		if !slices.Contains(parts, name) && !strings.HasPrefix(name, "x-") && !whole.add(d, node) {
+			return document{}, fmt.Errorf("what is under %.40q is too large to be a schema", name)
 		}
 	}
 	return d, nil
@@ -235,7 +235,7 @@ func orNull(schema object) {
 }
 
 // mostCombined are the schemas that are looked at for what is for requests alone, over and over where they are combined.
-const mostCombined = 1 << 20
+const mostCombined = 8 << 20
 
 // answered takes out of required what is for requests alone: also where the one schema requires what another one, with which it is
 // combined, describes. A schema that is referred to for that loses it for all.
@@ -251,6 +251,10 @@ func (d document) answered() error {
 		case object:
 			for _, one := range n {
 				visit(one)
+			}
+			_, required := n["required"].([]any)
+			if !required && n["allOf"] == nil && n["anyOf"] == nil {
+				return
 			}
 			unasked := map[string]bool{}
 			d.combined(n, &left, func(with object) {
@@ -276,6 +280,9 @@ func (d document) answered() error {
 				}
 			})
 		}
+	}
+	if !holds(d.root, func(name string, value any) bool { return name == "writeOnly" && value == true }) {
+		return nil
 	}
 	if visit(d.root); left < 0 {
 		return errors.New("its schemas are combined of too many others")

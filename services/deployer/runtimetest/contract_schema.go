@@ -23,20 +23,21 @@ import (
 // and every difference is kept. So what holding an answer to its schema takes is counted before.
 const (
 	mostHeld     = 256 << 10 // bytes of an answer that is held to its schema
-	mostSchema   = 20_000    // nodes of a schema, with what it refers to: compiling takes their square
+	mostNodes    = 200_000   // of a schema, with what it refers to
+	mostObjects  = 40_000    // among them, that may be schemas: compiling looks through all that it knows for each
+	mostCopied   = 100 << 20 // objects times references: it copies what it knows for each
 	mostUnfolded = 10_000    // schemas that a single value is held to, references unfolded
 	mostSteps    = 1 << 18   // for an answer, about a microsecond and 600 bytes each
-	mostNumber   = 100       // characters of a number and its exponent: it is reckoned with exactly
+	mostNumber   = 400       // characters of a number and its exponent: it is reckoned with exactly
 	mostPattern  = 20_000    // instructions of a regular expression
 	mostPatterns = 2 << 20   // instructions of all of them
 )
 
 var (
-	// errUnheld: the answer is too large to be held to its schema.
-	errUnheld   = errors.New("it is too large to be held to its schema")
-	errUnfolds  = fmt.Errorf("its schema unfolds to more than %d schemas, or %d levels, for one value", mostUnfolded, mostNested)
-	errDynamic  = errors.New("its schema has $dynamicRef or $recursiveRef, which are not followed")
-	errExtended = fmt.Errorf("its schema has more than %d nodes, with what it refers to, or a number of more than %d digits", mostSchema, mostNumber)
+	// errUnheld: the answer, or its schema, is too large.
+	errUnheld  = errors.New("it is too large to be held to its schema")
+	errUnfolds = fmt.Errorf("its schema unfolds to more than %d schemas, or %d levels, for one value", mostUnfolded, mostNested)
+	errDynamic = errors.New("its schema has $dynamicRef or $recursiveRef, which are not followed")
 )
 
 // shaped gives up when ctx ends. What goes on then is bounded by what was counted before.
@@ -66,11 +67,10 @@ func (d document) held(pointer string, got answer) error {
 	if err != nil {
 		return fmt.Errorf("answers %d with a body that is no JSON", got.status)
 	}
-	left := mostSchema
-	if !d.reaches(object{"$ref": "#" + pointer}, map[string]bool{}, &left) {
-		return errExtended
+	schema, err := d.compile(pointer)
+	if errors.Is(err, errUnheld) {
+		return err
 	}
-	schema, err := d.compiled.compile(d.root, pointer, mostSchema-left)
 	if err != nil {
 		return fmt.Errorf("its schema can not be read: %s", oneLine(err))
 	}
@@ -95,24 +95,29 @@ func (nothing) Load(address string) (any, error) {
 	return nil, fmt.Errorf("%s is not within the document", address)
 }
 
-// compiled are the schemas that were read already.
+// compiled are the schemas that were read already, and what they reach.
 type compiled struct {
-	compiler *jsonschema.Compiler
-	nodes    int
+	*jsonschema.Compiler
+	reach
 }
 
-// compile begins anew at times, since the library copies what it has for each reference.
-func (c *compiled) compile(root object, pointer string, nodes int) (*jsonschema.Schema, error) {
-	if c.nodes += nodes; c.compiler == nil || c.nodes > 2*mostSchema {
-		c.compiler, c.nodes = jsonschema.NewCompiler(), nodes
-		c.compiler.DefaultDraft(jsonschema.Draft2020)
-		c.compiler.UseRegexpEngine(patterns())
-		c.compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
-		if err := c.compiler.AddResource(place, root); err != nil {
+// compile begins anew where it knows too much for another one.
+func (d document) compile(pointer string) (*jsonschema.Schema, error) {
+	at := object{"$ref": "#" + pointer}
+	if d.compiled.Compiler == nil || !d.compiled.add(d, at) {
+		d.compiled.Compiler, d.compiled.reach = jsonschema.NewCompiler(), reach{refs: map[string]bool{}}
+		if !d.compiled.add(d, at) {
+			d.compiled.Compiler = nil
+			return nil, errUnheld
+		}
+		d.compiled.DefaultDraft(jsonschema.Draft2020)
+		d.compiled.UseRegexpEngine(patterns())
+		d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
+		if err := d.compiled.AddResource(place, d.root); err != nil {
 			return nil, err
 		}
 	}
-	return c.compiler.Compile(place + "#" + pointer)
+	return d.compiled.Compile(place + "#" + pointer)
 }
 
 const mostDifferences = 3
@@ -133,21 +138,28 @@ func differences(e *jsonschema.ValidationError, all []string) []string {
 	return all
 }
 
-// reaches counts the nodes of a schema and of what it refers to, each reference once.
-func (d document) reaches(node any, seen map[string]bool, left *int) bool {
-	*left--
+// reach is what schemas are made of, with what they refer to, each reference once.
+type reach struct {
+	nodes, objects int
+	refs           map[string]bool
+}
+
+// add is false where it is too much.
+func (r *reach) add(d document, node any) bool {
+	r.nodes++
 	switch n := node.(type) {
 	case json.Number:
 		return reckons(n)
 	case []any:
 		for _, one := range n {
-			if *left < 0 || !d.reaches(one, seen, left) {
+			if !r.add(d, one) {
 				return false
 			}
 		}
 	case object:
+		r.objects++
 		for _, one := range n {
-			if *left < 0 || !d.reaches(one, seen, left) {
+			if !r.add(d, one) {
 				return false
 			}
 		}
@@ -155,22 +167,28 @@ func (d document) reaches(node any, seen map[string]bool, left *int) bool {
 		if ok && (d.wide || !strings.HasPrefix(ref, "#/") || len(ref) > mostPointer) {
 			ref = "#" // it may be anywhere in the document
 		}
-		if ok && !seen[ref] {
-			seen[ref] = true
-			return d.reaches(d.find(ref[1:]), seen, left)
+		if ok && !r.refs[ref] {
+			r.refs[ref] = true
+			return r.add(d, d.find(ref[1:]))
 		}
 	}
-	return *left >= 0
+	return r.nodes <= mostNodes && r.objects <= mostObjects && r.objects*len(r.refs) <= mostCopied
 }
 
 // identifies says whether a schema has a name, or a version, of its own.
-func identifies(node any) bool {
+func identifies(name string, value any) bool {
+	_, is := value.(string)
+	return is && (name == "$id" || name == "$schema")
+}
+
+// holds says whether there is such a property anywhere.
+func holds(node any, such func(name string, value any) bool) bool {
 	switch n := node.(type) {
 	case []any:
-		return slices.ContainsFunc(n, identifies)
+		return slices.ContainsFunc(n, func(one any) bool { return holds(one, such) })
 	case object:
 		for name, one := range n {
-			if _, is := one.(string); is && (name == "$id" || name == "$schema") || identifies(one) {
+			if such(name, one) || holds(one, such) {
 				return true
 			}
 		}
