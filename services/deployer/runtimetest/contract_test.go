@@ -49,6 +49,8 @@ func TestContractOfAService(t *testing.T) {
 		{name: "none, which may be", none: true},
 		{name: "none, which may not be", none: true, must: true, reason: "/openapi.json: it answers 404"},
 		{name: "a page for everything", document: "<html>hello</html>"},
+		{name: "a page of lines for everything", document: "hello\n---\nthere\n---\n"},
+		{name: "a page of brackets for everything", document: "a: " + strings.Repeat("[", 200)},
 		{name: "a page for everything, which may not be", document: "<html>hello</html>", must: true, reason: "/openapi.json: it is no OpenAPI 3 document"},
 		{name: "nothing to ask", document: `{"openapi": "3.1.0", "paths": {"/x": {"post": {}}}}`, must: true, reason: "no GET operation that can be asked"},
 	} {

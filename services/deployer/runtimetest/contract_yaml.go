@@ -47,7 +47,7 @@ func fromYAML(text []byte) (written []byte, err error) {
 		return nil, fmt.Errorf("it has %d bytes and is no JSON; in YAML there may be %d: %w", len(text), mostYAML, errNotThere)
 	}
 	if err := scanned(text); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", err, errNotThere) // it may be any text
 	}
 	parsed, err := parser.ParseBytes(text, 0)
 	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
@@ -80,7 +80,7 @@ func scanned(text []byte) error {
 			return nil
 		}
 		if err != nil {
-			return errNoYAML
+			return errors.New("it is neither JSON nor YAML")
 		}
 		for _, t := range some {
 			switch t.Type {
