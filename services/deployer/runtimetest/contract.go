@@ -121,7 +121,7 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 			continue
 		}
 		if err != nil {
-			failed.add("GET "+request, err.Error())
+			failed.add(fmt.Sprintf("GET %.200s", request), err.Error())
 		}
 	}
 	r.Values["unheld"] = float64(unheld)
@@ -375,9 +375,9 @@ func (d document) operations() (all []operation, err error) {
 		pointer, item := d.at(step("/paths", path), paths[path])
 		switch get, ok := item["get"].(object); {
 		case !strings.HasPrefix(path, "/"): // behind the address of the service it would make another one
-			return nil, fmt.Errorf("the path %q does not begin with /", path)
+			return nil, fmt.Errorf("the path %.200q does not begin with /", path)
 		case item == nil:
-			return nil, fmt.Errorf("what %s refers to is not within the document", path)
+			return nil, fmt.Errorf("what %.200s refers to is not within the document", path)
 		case ok:
 			all = append(all, operation{path, pointer + "/get", item, get})
 		}

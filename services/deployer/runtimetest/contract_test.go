@@ -163,6 +163,9 @@ func TestOddContracts(t *testing.T) {
 		"no null, nor another":              {get("/json", schema(`{"nullable": true, "allOf": [{"type": "string"}]}`)), false, "got object, want string"},
 		"a parameter of another path":       {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"parameters": [{"$ref": "#/paths/~1x/get/parameters/0"}], "responses": {"404": {}}}}, "/x": {"get": {"parameters": [{"name": "x", "in": "query", "required": true}]}}}}`, false, "no GET operation that can be asked"},
 		"parameters in parameters":          {`{"openapi": "3.1.0", "paths": {"/{a}": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}, "/` + strings.Repeat("{a}", 1<<18) + `": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}}}`, false, "1 of 1 operations answer otherwise"},
+		"a path without an end":             {get("/"+strings.Repeat("a", 10_000), `{"200": {}}`), false, "1 of 1 operations"},
+		"one that does not begin":           {get(strings.Repeat("a", 10_000), `{"200": {}}`), false, "does not begin with /"},
+		"one that is elsewhere":             {`{"openapi": "3.1.0", "paths": {"/` + strings.Repeat("a", 10_000) + `": {"$ref": "#/none"}}}`, false, "is not within the document"},
 		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
 		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
 		"what is for requests alone":        {get("/json", written), true, "1 operations"},
@@ -195,6 +198,9 @@ func TestOddContracts(t *testing.T) {
 			}))
 			defer server.Close()
 			got := Run(t.Context(), Instance{URL: server.URL}, Suite{Contract: &Contract{Path: "/openapi", Must: true}})[0]
+			if len(got.Reason) > 2000 {
+				t.Errorf("the reason has %d bytes", len(got.Reason))
+			}
 			if got.Passed != test.passed || !strings.Contains(got.Reason, test.reason) {
 				t.Errorf("%+v", got)
 			}
