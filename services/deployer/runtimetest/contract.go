@@ -13,12 +13,10 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
@@ -36,7 +34,7 @@ var errRefused = errors.New("it wants credentials")
 var errNotThere = errors.New("there is nothing to test")
 
 const (
-	mostAnswer     = 8 << 20         // bytes of a document or of an answer that are looked at
+	mostDocument   = 8 << 20         // bytes
 	mostOperations = 1000            // that are asked
 	contractTime   = 2 * time.Minute // that all of them may take
 )
@@ -46,10 +44,11 @@ type answer struct {
 	header http.Header
 	media  string
 	body   []byte
+	more   bool // than was read of the body
 }
 
-// ask reads the body of an answer where it is wanted: others may have no end.
-func ask(ctx context.Context, client *http.Client, address string, header http.Header, wanted func(answer) bool) (answer, error) {
+// ask reads the body of an answer, up to most bytes, where it is wanted: others may have no end.
+func ask(ctx context.Context, client *http.Client, address string, header http.Header, most int, wanted func(answer) bool) (answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return answer{}, err
@@ -61,14 +60,12 @@ func ask(ctx context.Context, client *http.Client, address string, header http.H
 	}
 	defer func() { _ = response.Body.Close() }()
 	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	got := answer{response.StatusCode, response.Header, media, nil}
+	got := answer{status: response.StatusCode, header: response.Header, media: media}
 	if !wanted(got) {
 		return got, nil
 	}
-	got.body, err = io.ReadAll(io.LimitReader(response.Body, mostAnswer+1))
-	if err == nil && len(got.body) > mostAnswer {
-		err = fmt.Errorf("GET %s answers more than %d bytes", request.URL.Path, mostAnswer)
-	}
+	got.body, err = io.ReadAll(io.LimitReader(response.Body, int64(most)+1))
+	got.more = len(got.body) > most
 	return got, err
 }
 
@@ -81,9 +78,12 @@ func (a answer) isJSON() bool {
 func contract(ctx context.Context, client *http.Client, instance Instance, test Contract, r *Result) error {
 	ctx, cancel := context.WithTimeout(ctx, contractTime)
 	defer cancel()
-	got, err := ask(ctx, client, instance.URL+test.Path, http.Header{}, func(a answer) bool { return a.status == http.StatusOK })
+	got, err := ask(ctx, client, instance.URL+test.Path, http.Header{}, mostDocument, func(a answer) bool { return a.status == http.StatusOK })
 	if err != nil {
 		return err
+	}
+	if got.more {
+		return fmt.Errorf("%s has more than %d bytes", test.Path, mostDocument)
 	}
 	d, err := openDocument(got)
 	switch {
@@ -97,39 +97,47 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 	if err != nil {
 		return fmt.Errorf("%s: %w", test.Path, err)
 	}
-	var tested, skipped, refused int
+	var tested, skipped, refused, unheld int
 	for _, o := range all {
 		request, header, err := d.request(o)
 		if err != nil {
 			skipped++
 			continue
 		}
-		got, err := ask(ctx, client, instance.URL+request, header, answer.isJSON)
-		if ctx.Err() != nil {
-			return fmt.Errorf("not all of its %d operations answered within %s, %d did", len(all), contractTime, tested)
-		}
+		got, err := ask(ctx, client, instance.URL+request, header, mostHeld, answer.isJSON)
 		if err == nil {
-			err = d.check(o, got)
+			err = d.check(ctx, o, got)
+		}
+		if ctx.Err() != nil { // what d has is not to be touched: it may still be at work
+			return fmt.Errorf("not all of its %d operations answered within %s, %d did", len(all), contractTime, tested)
 		}
 		if errors.Is(err, errRefused) {
 			refused++
 			continue
 		}
 		tested++
+		if errors.Is(err, errUnheld) {
+			unheld++
+			continue
+		}
 		if err != nil {
-			failed.add("GET "+request, err.Error())
+			failed.add(fmt.Sprintf("GET %.200s", request), err.Error())
 		}
 	}
+	r.Values["unheld"] = float64(unheld)
 	r.Values["tested"], r.Values["skipped"], r.Values["failed"], r.Values["refused"] = float64(tested), float64(skipped), float64(failed.count), float64(refused)
-	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
-	if refused > 0 {
-		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
-	}
 	switch {
 	case failed.count > 0:
 		return fmt.Errorf("%d of %d operations answer otherwise than %s says: %s", failed.count, tested, test.Path, failed.text())
 	case tested == 0 && test.Must:
 		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
+	}
+	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
+	if refused > 0 {
+		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
+	}
+	if unheld > 0 {
+		r.Reason += fmt.Sprintf("; %d are not held to their schema: it, or the answer, is too large", unheld)
 	}
 	return nil
 }
@@ -139,22 +147,20 @@ type object = map[string]any
 // document is an OpenAPI document; refs within it are followed.
 type document struct {
 	root     object
-	compiler *jsonschema.Compiler
+	compiled *compiled
+	wide     bool // schemas in it have names of their own, by which refs may lead anywhere
 }
 
-const place = "lemnis:contract" // what the document is called among schemas
+// parts are what an OpenAPI document is made of.
+var parts = []string{"openapi", "info", "jsonSchemaDialect", "servers", "paths", "webhooks", "components", "security", "tags", "externalDocs"}
 
 func openDocument(got answer) (document, error) {
 	if got.status != http.StatusOK {
 		return document{}, fmt.Errorf("it answers %d", got.status)
 	}
-	text := got.body
-	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
-		asJSON, err := fromYAML(text)
-		if err != nil {
-			return document{}, err
-		}
-		text = asJSON
+	text, err := asJSON(got.body)
+	if err != nil {
+		return document{}, err
 	}
 	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
@@ -165,41 +171,25 @@ func openDocument(got answer) (document, error) {
 	if !strings.HasPrefix(version, "3.") {
 		return document{}, fmt.Errorf("it is no OpenAPI 3 document: %w", errNotThere)
 	}
+	if !nestsIn(root, mostNested) {
+		return document{}, errNested
+	}
 	if strings.HasPrefix(version, "3.0") {
 		modern(root)
 	}
-	answered(root)
-	d := document{root: root, compiler: jsonschema.NewCompiler()}
-	d.compiler.DefaultDraft(jsonschema.Draft2020)
-	d.compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
-	return d, d.compiler.AddResource(place, root)
-}
-
-const mostYAML = 1 << 20 // bytes: reading it takes a hundred times as many
-
-// fromYAML takes no aliases: few of them unfold to more than there is memory for.
-func fromYAML(text []byte) ([]byte, error) {
-	if len(text) > mostYAML {
-		return nil, fmt.Errorf("it has %d bytes and is no JSON; in YAML there may be %d: %w", len(text), mostYAML, errNotThere)
+	legible(root)
+	maps.DeleteFunc(root, func(name string, _ any) bool { return strings.HasPrefix(name, "$") && name != "$defs" })
+	d := document{root: root, wide: holds(root, identifies), compiled: &compiled{}}
+	if err := d.answered(); err != nil {
+		return document{}, err
 	}
-	parsed, err := parser.ParseBytes(text, 0)
-	if err != nil || len(parsed.Docs) == 0 || parsed.Docs[0].Body == nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
+	whole := reach{refs: map[string]bool{}}
+	for name, node := range root { // the whole is read as a schema too
+		if !slices.Contains(parts, name) && !strings.HasPrefix(name, "x-") && !whole.add(d, node) {
+			return document{}, fmt.Errorf("what is under %.40q is too large to be a schema", name)
+		}
 	}
-	if len(ast.Filter(ast.AliasType, parsed.Docs[0].Body)) > 0 {
-		return nil, errors.New("aliases of YAML are not taken: write it out")
-	}
-	asJSON, err := yaml.YAMLToJSON(text)
-	if err != nil {
-		return nil, fmt.Errorf("it is neither JSON nor YAML: %w", errNotThere)
-	}
-	return asJSON, nil
-}
-
-type nothing struct{}
-
-func (nothing) Load(address string) (any, error) {
-	return nil, fmt.Errorf("%s is not within the document", address)
+	return d, nil
 }
 
 // modern writes what OpenAPI 3.0 had of its own as JSON Schema has it.
@@ -218,6 +208,8 @@ func modern(node any) {
 			if all, ok := n["enum"].([]any); ok {
 				n["enum"] = append(slices.Clone(all), nil)
 			}
+		} else if n["nullable"] == true && n["type"] == nil && slices.ContainsFunc(combining, func(name string) bool { return n[name] != nil }) {
+			orNull(n)
 		}
 		for exclusive, bound := range map[string]string{"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"} {
 			if is, ok := n[exclusive].(bool); ok {
@@ -230,24 +222,91 @@ func modern(node any) {
 	}
 }
 
-// answered takes out of required what is for requests alone.
-func answered(node any) {
-	switch n := node.(type) {
-	case []any:
-		for _, one := range n {
-			answered(one)
-		}
-	case object:
-		for _, one := range n {
-			answered(one)
-		}
-		if all, ok := n["required"].([]any); ok {
-			properties, _ := n["properties"].(object)
-			n["required"] = slices.DeleteFunc(all, func(name any) bool {
-				text, _ := name.(string)
-				p, _ := properties[text].(object)
-				return p["writeOnly"] == true
+// combining are the words of schemas that have no type of their own, and may refuse null.
+var combining = []string{"$ref", "allOf", "anyOf", "oneOf", "not", "enum"}
+
+// orNull is for what has no type of its own.
+func orNull(schema object) {
+	same := maps.Clone(schema)
+	maps.DeleteFunc(schema, func(name string, _ any) bool {
+		return !slices.Contains([]string{"readOnly", "writeOnly", "deprecated", "default", "example", "description"}, name)
+	})
+	schema["anyOf"] = []any{same, object{"type": "null"}}
+}
+
+// mostCombined are the schemas that are looked at for what is for requests alone, over and over where they are combined.
+const mostCombined = 8 << 20
+
+// answered takes out of required what is for requests alone: also where the one schema requires what another one, with which it is
+// combined, describes. A schema that is referred to for that loses it for all.
+func (d document) answered() error {
+	left := mostCombined
+	var visit func(node any)
+	visit = func(node any) {
+		switch n := node.(type) {
+		case []any:
+			for _, one := range n {
+				visit(one)
+			}
+		case object:
+			for _, one := range n {
+				visit(one)
+			}
+			_, required := n["required"].([]any)
+			if !required && n["allOf"] == nil && n["anyOf"] == nil {
+				return
+			}
+			unasked := map[string]bool{}
+			d.combined(n, &left, func(with object) {
+				properties, _ := with["properties"].(object)
+				for name, p := range properties {
+					alone := false
+					d.combined(p, &left, func(of object) { alone = alone || of["writeOnly"] == true })
+					if alone {
+						unasked[name] = true
+					}
+				}
 			})
+			if len(unasked) == 0 {
+				return
+			}
+			d.combined(n, &left, func(with object) {
+				if all, ok := with["required"].([]any); ok {
+					left -= len(all)
+					with["required"] = slices.DeleteFunc(all, func(name any) bool {
+						text, _ := name.(string)
+						return unasked[text]
+					})
+				}
+			})
+		}
+	}
+	if !holds(d.root, func(name string, value any) bool { return name == "writeOnly" && value == true }) {
+		return nil
+	}
+	if visit(d.root); left < 0 {
+		return errors.New("its schemas are combined of too many others")
+	}
+	return nil
+}
+
+// combined calls do with a schema and with all that it is combined of by refs, allOf and anyOf, each ref once.
+func (d document) combined(schema any, left *int, do func(object)) {
+	seen := map[string]bool{}
+	for todo := []any{schema}; len(todo) > 0 && *left >= 0; *left-- {
+		o, _ := todo[len(todo)-1].(object)
+		todo = todo[:len(todo)-1]
+		if o == nil {
+			continue
+		}
+		do(o)
+		if ref, _ := o["$ref"].(string); strings.HasPrefix(ref, "#") && !seen[ref] {
+			seen[ref] = true
+			todo = append(todo, d.find(ref[1:]))
+		}
+		for _, name := range []string{"allOf", "anyOf"} {
+			all, _ := o[name].([]any)
+			todo = append(todo, all...)
 		}
 	}
 }
@@ -264,14 +323,38 @@ func (d document) at(pointer string, node any) (string, object) {
 		if !ok {
 			return "", nil
 		}
-		node = d.root
-		for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
-			within, _ := node.(object)
-			part, _ = url.PathUnescape(part)
-			node = within[strings.NewReplacer("~1", "/", "~0", "~").Replace(part)]
-		}
+		node = d.find(pointer)
 	}
 	return "", nil
+}
+
+const mostPointer = 4096 // bytes: many may refer to what has the longest
+
+// find is what is at a JSON pointer, as a URL has it and as the library of schemas reads it.
+func (d document) find(pointer string) (node any) {
+	if len(pointer) > mostPointer {
+		return nil
+	}
+	pointer, _ = url.PathUnescape(pointer)
+	if node = d.root; pointer == "" {
+		return node
+	}
+	for part := range strings.SplitSeq(strings.TrimPrefix(pointer, "/"), "/") {
+		part = strings.NewReplacer("~1", "/", "~0", "~").Replace(part)
+		switch within := node.(type) {
+		case object:
+			node = within[part]
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i < 0 || i >= len(within) {
+				return nil
+			}
+			node = within[i]
+		default:
+			return nil
+		}
+	}
+	return node
 }
 
 func step(pointer, name string) string {
@@ -292,9 +375,9 @@ func (d document) operations() (all []operation, err error) {
 		pointer, item := d.at(step("/paths", path), paths[path])
 		switch get, ok := item["get"].(object); {
 		case !strings.HasPrefix(path, "/"): // behind the address of the service it would make another one
-			return nil, fmt.Errorf("the path %q does not begin with /", path)
+			return nil, fmt.Errorf("the path %.200q does not begin with /", path)
 		case item == nil:
-			return nil, fmt.Errorf("what %s refers to is not within the document", path)
+			return nil, fmt.Errorf("what %.200s refers to is not within the document", path)
 		case ok:
 			all = append(all, operation{path, pointer + "/get", item, get})
 		}
@@ -326,7 +409,9 @@ func (d document) request(o operation) (string, http.Header, error) {
 		case !ok:
 			return "", nil, fmt.Errorf("%s has no example", name)
 		case in == "path":
-			path = strings.ReplaceAll(path, "{"+name+"}", url.PathEscape(value))
+			if path, ok = filled(path, name, url.PathEscape(value)); !ok {
+				return "", nil, errors.New("its address is too long")
+			}
 		case in == "query":
 			query.Set(name, value)
 		case in == "header":
@@ -344,6 +429,16 @@ func (d document) request(o operation) (string, http.Header, error) {
 	return path, header, nil
 }
 
+const mostAddress = 64 << 10 // bytes: few variables that hold others fill more than there is memory for
+
+func filled(address, name, value string) (string, bool) {
+	name = "{" + name + "}"
+	if len(address)+strings.Count(address, name)*len(value) > mostAddress {
+		return "", false
+	}
+	return strings.ReplaceAll(address, name, value), true
+}
+
 // base is the path of the first server that the document names.
 func (d document) base(o operation) string {
 	for _, of := range []object{o.get, o.item, d.root} {
@@ -356,7 +451,7 @@ func (d document) base(o operation) string {
 		variables, _ := first["variables"].(object)
 		for name, v := range variables {
 			of, _ := v.(object)
-			address = strings.ReplaceAll(address, "{"+name+"}", fmt.Sprint(of["default"]))
+			address, _ = filled(address, name, fmt.Sprint(of["default"]))
 		}
 		if u, err := url.Parse(address); err == nil {
 			return strings.TrimSuffix("/"+strings.TrimPrefix(u.EscapedPath(), "/"), "/")
@@ -383,14 +478,16 @@ func (d document) example(p object) (string, bool) {
 		switch c.(type) {
 		case nil, object, []any:
 		default:
-			return fmt.Sprint(c), true
+			if text := fmt.Sprint(c); len(text) <= mostAddress {
+				return text, true
+			}
 		}
 	}
 	return "", false
 }
 
 // check says how an answer differs from what the document says of the operation.
-func (d document) check(o operation, got answer) error {
+func (d document) check(ctx context.Context, o operation, got answer) error {
 	responses, _ := o.get["responses"].(object)
 	code := fmt.Sprint(got.status)
 	if got.status == http.StatusUnauthorized || got.status == http.StatusForbidden {
@@ -431,7 +528,7 @@ func (d document) check(o operation, got answer) error {
 			if shape, _ := content[name].(object); shape["schema"] == nil || !got.isJSON() {
 				return nil
 			}
-			return d.shaped(step(pointer+"/content", name)+"/schema", got)
+			return d.shaped(ctx, step(pointer+"/content", name)+"/schema", got)
 		}
 	}
 	return fmt.Errorf("answers %d as %q, and it names %s", got.status, got.media, strings.Join(slices.Sorted(maps.Keys(content)), ", "))
@@ -443,21 +540,6 @@ func (d document) secured(o operation) bool {
 		asked, _ = d.root["security"].([]any)
 	}
 	return len(asked) > 0 && !slices.ContainsFunc(asked, func(one any) bool { o, ok := one.(object); return ok && len(o) == 0 })
-}
-
-func (d document) shaped(pointer string, got answer) error {
-	schema, err := d.compiler.Compile(place + "#" + pointer)
-	if err != nil {
-		return fmt.Errorf("its schema can not be read: %s", oneLine(err))
-	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(got.body))
-	if err != nil {
-		return fmt.Errorf("answers %d with a body that is no JSON", got.status)
-	}
-	if err := schema.Validate(value); err != nil {
-		return fmt.Errorf("answers %d with another body: %s", got.status, oneLine(err))
-	}
-	return nil
 }
 
 // oneLine leaves out which schema it was, which is a pointer into the document.

@@ -3,6 +3,8 @@
 package runtimetest
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -47,6 +49,8 @@ func TestContractOfAService(t *testing.T) {
 		{name: "none, which may be", none: true},
 		{name: "none, which may not be", none: true, must: true, reason: "/openapi.json: it answers 404"},
 		{name: "a page for everything", document: "<html>hello</html>"},
+		{name: "a page of lines for everything", document: "hello\n---\nthere\n---\n"},
+		{name: "a page of brackets for everything", document: "a: " + strings.Repeat("[", 200)},
 		{name: "a page for everything, which may not be", document: "<html>hello</html>", must: true, reason: "/openapi.json: it is no OpenAPI 3 document"},
 		{name: "nothing to ask", document: `{"openapi": "3.1.0", "paths": {"/x": {"post": {}}}}`, must: true, reason: "no GET operation that can be asked"},
 	} {
@@ -104,6 +108,16 @@ func TestOddContracts(t *testing.T) {
 	for i := range 9 {
 		fmt.Fprintf(&bomb, "a%d: &a%d [%s]\n", i+1, i+1, strings.Repeat(fmt.Sprintf("*a%d,", i), 10))
 	}
+	referring := func(name string) string {
+		return fmt.Sprintf(`{"200": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/%s"}}}}}}}`, name)
+	}
+	schema := func(text string) string {
+		return `{"200": {"content": {"application/json": {"schema": ` + text + `}}}}`
+	}
+	unfolding := strings.Builder{} // each twice what the next is
+	for i := range 40 {
+		fmt.Fprintf(&unfolding, `"a%d": {"allOf": [{"$ref": "#/components/schemas/a%d"}, {"$ref": "#/components/schemas/a%d"}]}, `, i, i+1, i+1)
+	}
 	const written = `{"200": {"content": {"application/json": {"schema": {"required": ["id", "secret"], "properties": {"secret": {"writeOnly": true}}}}}}}`
 	for name, test := range map[string]struct {
 		document string
@@ -118,6 +132,40 @@ func TestOddContracts(t *testing.T) {
 		"too many operations":               {`{"openapi": "3.1.0", "paths": {` + many.String() + `"/x": {}}}`, false, "it has 1001 GET operations"},
 		"aliases":                           {bomb.String(), false, "aliases of YAML are not taken"},
 		"more YAML than may be":             {"openapi: 3.0.3\n" + strings.Repeat("#\n", mostYAML), false, "in YAML there may be"},
+		"YAML of brackets":                  {strings.Repeat("[", 1<<20), false, "it is no JSON"},
+		"YAML of brackets behind a key":     {"a: " + strings.Repeat("[", 1<<15) + strings.Repeat("]", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of lists in lists":            {strings.Repeat("- ", 1<<18), false, "nests deeper than 100 levels"},
+		"YAML of keys in keys":              {"a:" + strings.Repeat(" {a:", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of tags":                      {strings.Repeat("!a ", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of many documents":            {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
+		"JSON of brackets":                  {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
+		"a schema that unfolds":             {get("/json", referring("a0")+`}, "components": {"schemas": {`+unfolding.String()+`"a40": {`), false, "its schema unfolds to more than 10000 schemas"},
+		"a schema of many nodes":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostNodes)+`1]}}}}}`), true, "1 are not held to their schema"},
+		"what is read as a schema too":      {`{"$defs": {"a": [` + strings.Repeat("1,", mostNodes) + `1]}, ` + get("/json", `{"200": {}}`)[1:], false, `what is under "$defs" is too large`},
+		"a number without an end":           {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), true, "1 are not held to their schema"},
+		"refs by another name":              {get("/json", `{"200": {"content": {"application/json": {"schema": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}}}`), false, "$dynamicRef"},
+		"an answer of many values":          {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 are not held to their schema"},
+		"one of fewer, that differ":         {get("/values", `{"200": {"content": {"application/json": {"schema": {"items": {"type": "string"}}}}}}`), false, "another body: at '/0': got number, want string, at '/1': got number, want string"},
+		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), true, "1 are not held to their schema"},
+		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), true, "1 are not held to their schema"},
+		"an answer of another type, large":  {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
+		"a tree":                            {get("/tree", referring("a")+`}, "components": {"schemas": {"a": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/a"}}}`), false, "at '/of/0/of/0': got number, want object"},
+		"what another part describes":       {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["id", "secret"]}]}`)), true, "1 operations"},
+		"what a part beneath describes":     {get("/json", schema(`{"required": ["secret"], "allOf": [{"$ref": "#/x-schemas/0"}, {"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"allOf": [{"properties": {"secret": {"writeOnly": true}}}]}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described elsewhere":       {get("/json", schema(`{"required": ["secret"], "properties": {"secret": {"$ref": "#/x-schemas/0"}}}`)+`}}}, "x-schemas": [{"writeOnly": true}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described of another":      {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["uid", "secret"]}]}`)), false, "missing property 'uid'"},
+		"a pattern that looks ahead":        {get("/json", schema(`{"required": ["id"], "properties": {"name": {"pattern": "^(?=a)"}}}`)), true, "1 operations"},
+		"names that look ahead":             {get("/json", schema(`{"patternProperties": {"^(?!x)": {"type": "string"}}, "additionalProperties": false}`)), true, "1 operations"},
+		"a pattern that is too large":       {get("/json", schema(`{"properties": {"name": {"pattern": "((abcdefghij){30}){30}((abcdefghij){30}){30}"}}}`)), true, "1 operations"},
+		"another one":                       {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
+		"null, where another is combined":   {get("/null", schema(`{"nullable": true, "allOf": [{"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"type": "object"}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"null, where it may not be":         {get("/null", schema(`{"allOf": [{"type": "object"}]}`)), false, "got null, want object"},
+		"no null, nor another":              {get("/json", schema(`{"nullable": true, "allOf": [{"type": "string"}]}`)), false, "got object, want string"},
+		"a parameter of another path":       {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"parameters": [{"$ref": "#/paths/~1x/get/parameters/0"}], "responses": {"404": {}}}}, "/x": {"get": {"parameters": [{"name": "x", "in": "query", "required": true}]}}}}`, false, "no GET operation that can be asked"},
+		"parameters in parameters":          {`{"openapi": "3.1.0", "paths": {"/{a}": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}, "/` + strings.Repeat("{a}", 1<<18) + `": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}}}`, false, "1 of 1 operations answer otherwise"},
+		"a path without an end":             {get("/"+strings.Repeat("a", 10_000), `{"200": {}}`), false, "1 of 1 operations"},
+		"one that does not begin":           {get(strings.Repeat("a", 10_000), `{"200": {}}`), false, "does not begin with /"},
+		"one that is elsewhere":             {`{"openapi": "3.1.0", "paths": {"/` + strings.Repeat("a", 10_000) + `": {"$ref": "#/none"}}}`, false, "is not within the document"},
 		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
 		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
 		"what is for requests alone":        {get("/json", written), true, "1 operations"},
@@ -131,6 +179,13 @@ func TestOddContracts(t *testing.T) {
 				case "/json":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, `{"id": 1}`)
+				case "/large", "/values", "/nests", "/number", "/null", "/tree":
+					w.Header().Set("Content-Type", "application/json")
+					fmt.Fprint(w, map[string]string{
+						"/large": "[" + strings.Repeat("1,", mostHeld/2) + "1]", "/values": "[" + strings.Repeat("1,", mostHeld/2-10) + "1]",
+						"/nests": strings.Repeat("[", mostNested+1) + strings.Repeat("]", mostNested+1), "/number": "1e99999999",
+						"/null": "null", "/tree": `{"of": [{"of": [1]}]}`,
+					}[r.URL.Path])
 				case "/stream":
 					w.Header().Set("Content-Type", "text/event-stream")
 					_ = http.NewResponseController(w).Flush()
@@ -143,10 +198,32 @@ func TestOddContracts(t *testing.T) {
 			}))
 			defer server.Close()
 			got := Run(t.Context(), Instance{URL: server.URL}, Suite{Contract: &Contract{Path: "/openapi", Must: true}})[0]
+			if len(got.Reason) > 2000 {
+				t.Errorf("the reason has %d bytes", len(got.Reason))
+			}
 			if got.Passed != test.passed || !strings.Contains(got.Reason, test.reason) {
 				t.Errorf("%+v", got)
 			}
 		})
+	}
+}
+
+// What nests is told from what is within strings, is one after the other, or has ended.
+func TestWhatNestsInYAML(t *testing.T) {
+	lists := strings.Repeat("[", mostNested) + strings.Repeat("]", mostNested)
+	indented, dashes := strings.Builder{}, strings.Repeat("- ", mostNested)
+	for i := range mostNested + 1 {
+		fmt.Fprintf(&indented, "%*sa:\n", i, "")
+	}
+	for text, deep := range map[string]bool{
+		lists: false, "[" + lists + "]": true, "- " + lists: true, `"` + lists + lists + `"`: false, "a: |\n  " + lists + lists + "\n": false, "# [" + lists: false,
+		strings.Repeat("[[]], ", 200): false, strings.Repeat("a: [[]]\n", 200): false, strings.Repeat("- - a\n", 200): false,
+		dashes + "a\n" + dashes + "a\n": false, dashes + "- a": true, strings.Repeat("? ", 101): true, strings.Repeat("{a: ", 51): true, indented.String(): true,
+		strings.TrimSuffix(indented.String(), strings.Repeat(" ", mostNested)+"a:\n"): false,
+	} {
+		if err := scanned([]byte(text)); (err != nil) != deep {
+			t.Errorf("%.40q…: %v", text, err)
+		}
 	}
 }
 
@@ -160,7 +237,7 @@ func btoi(b bool) int {
 func FuzzContract(f *testing.F) {
 	f.Add(fmt.Sprintf(shopContract, "3.0.3", `, "nullable": true`), `{"id": 1}`)
 	f.Add("openapi: 3.0.0\npaths: {/: {$ref: '#'}}", "")
-	f.Fuzz(func(_ *testing.T, text, body string) {
+	f.Fuzz(func(t *testing.T, text, body string) {
 		d, err := openDocument(answer{status: 200, body: []byte(text)})
 		if err != nil {
 			return
@@ -168,7 +245,54 @@ func FuzzContract(f *testing.F) {
 		all, _ := d.operations()
 		for _, o := range all {
 			_, _, _ = d.request(o)
-			_ = d.check(o, answer{200, http.Header{}, "application/json", []byte(body)})
+			_ = d.check(t.Context(), o, answer{status: 200, header: http.Header{}, media: "application/json", body: []byte(body)})
 		}
 	})
+}
+
+// What holding an answer takes is given up when the time is over.
+func TestContractGivesUp(t *testing.T) {
+	d, err := openDocument(answer{status: http.StatusOK, body: []byte(`{"openapi": "3.1.0", "x-schema": {"type": "object"}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 { // it may have been quicker
+		if errors.Is(d.shaped(ctx, "/x-schema", answer{body: []byte("[]")}), context.Canceled) {
+			return
+		}
+	}
+	t.Error("it was not given up")
+}
+
+// What a failed test leaves says nothing of success.
+func TestReasonOfAContractThatIsBroken(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/openapi" {
+			fmt.Fprint(w, `{"openapi": "3.1.0", "paths": {"/": {"get": {"responses": {"404": {}}}}}}`)
+		}
+	}))
+	defer server.Close()
+	r := Result{Values: map[string]float64{}}
+	if err := contract(t.Context(), server.Client(), Instance{URL: server.URL}, Contract{Path: "/openapi"}, &r); err == nil || r.Reason != "" {
+		t.Errorf("%v, %q", err, r.Reason)
+	}
+}
+
+// A document may have more schemas than are read at once.
+func TestContractOfManySchemas(t *testing.T) {
+	large := `{"enum": [` + strings.Repeat("1,", mostNodes/2) + `2]}`
+	d, err := openDocument(answer{status: http.StatusOK, body: fmt.Appendf(nil, `{"openapi": "3.1.0", "x-a": %s, "x-b": %s, "x-c": [%s, {"$ref": "#/x-a"}, {"$ref": "#/x-b"}]}`, large, large, large)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pointer := range []string{"/x-a", "/x-b", "/x-c/0", "/x-a"} {
+		if _, err := d.compile(pointer); err != nil || d.compiled.nodes > mostNodes {
+			t.Errorf("%s: %v, %d nodes", pointer, err, d.compiled.nodes)
+		}
+	}
+	if _, err := d.compile("/x-c"); !errors.Is(err, errUnheld) {
+		t.Error(err)
+	}
 }

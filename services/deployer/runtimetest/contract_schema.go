@@ -1,0 +1,454 @@
+//go:build linux
+
+package runtimetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"regexp/syntax"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+)
+
+// A schema comes from whoever made the service, and the library bounds nothing: few references unfold to more than there is time for,
+// and every difference is kept. So what holding an answer to its schema takes is counted before.
+const (
+	mostHeld     = 256 << 10 // bytes of an answer that is held to its schema
+	mostNodes    = 200_000   // of a schema, with what it refers to
+	mostObjects  = 40_000    // among them, that may be schemas: compiling looks through all that it knows for each
+	mostCopied   = 100 << 20 // objects times references: it copies what it knows for each
+	mostUnfolded = 10_000    // schemas that a single value is held to, references unfolded
+	mostSteps    = 1 << 18   // for an answer, about a microsecond and 600 bytes each
+	mostNumber   = 400       // characters of a number and its exponent: it is reckoned with exactly
+	mostPattern  = 20_000    // instructions of a regular expression
+	mostPatterns = 2 << 20   // instructions of all of them
+)
+
+var (
+	// errUnheld: the answer, or its schema, is too large.
+	errUnheld  = errors.New("it is too large to be held to its schema")
+	errUnfolds = fmt.Errorf("its schema unfolds to more than %d schemas, or %d levels, for one value", mostUnfolded, mostNested)
+	errDynamic = errors.New("its schema has $dynamicRef or $recursiveRef, which are not followed")
+)
+
+// shaped gives up when ctx ends. What goes on then is bounded by what was counted before.
+func (d document) shaped(ctx context.Context, pointer string, got answer) error {
+	if got.more {
+		return errUnheld
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if odd := recover(); odd != nil {
+				done <- fmt.Errorf("its schema can not be read: %.100s", fmt.Sprint(odd))
+			}
+		}()
+		done <- d.held(pointer, got)
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d document) held(pointer string, got answer) error {
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(got.body))
+	if err != nil {
+		return fmt.Errorf("answers %d with a body that is no JSON", got.status)
+	}
+	schema, err := d.compile(pointer)
+	if errors.Is(err, errUnheld) {
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("its schema can not be read: %s", oneLine(err))
+	}
+	if !nestsIn(value, mostNested) || !reckons(value) {
+		return errUnheld
+	}
+	if err := (&work{enums: map[*jsonschema.Enum]int{}}).value(schema, value, 0); err != nil {
+		return err
+	}
+	err = schema.Validate(value)
+	if differs := (*jsonschema.ValidationError)(nil); errors.As(err, &differs) {
+		return fmt.Errorf("answers %d with another body: %s", got.status, strings.Join(differences(differs, nil), ", "))
+	}
+	return err
+}
+
+const place = "lemnis:contract" // what the document is called among schemas
+
+type nothing struct{}
+
+func (nothing) Load(address string) (any, error) {
+	return nil, fmt.Errorf("%s is not within the document", address)
+}
+
+// compiled are the schemas that were read already, and what they reach.
+type compiled struct {
+	*jsonschema.Compiler
+	reach
+}
+
+// compile begins anew where it knows too much for another one.
+func (d document) compile(pointer string) (*jsonschema.Schema, error) {
+	at := object{"$ref": "#" + pointer}
+	if d.compiled.Compiler == nil || !d.compiled.add(d, at) {
+		d.compiled.Compiler, d.compiled.reach = jsonschema.NewCompiler(), reach{refs: map[string]bool{}}
+		if !d.compiled.add(d, at) {
+			d.compiled.Compiler = nil
+			return nil, errUnheld
+		}
+		d.compiled.DefaultDraft(jsonschema.Draft2020)
+		d.compiled.UseRegexpEngine(patterns())
+		d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
+		if err := d.compiled.AddResource(place, d.root); err != nil {
+			return nil, err
+		}
+	}
+	return d.compiled.Compile(place + "#" + pointer)
+}
+
+const mostDifferences = 3
+
+// differences leaves out which schema it was, which is a pointer into the document.
+func differences(e *jsonschema.ValidationError, all []string) []string {
+	for _, cause := range e.Causes {
+		if len(all) == mostDifferences {
+			break
+		}
+		if _, reference := cause.ErrorKind.(*kind.Reference); !reference || len(cause.Causes) != 1 {
+			alone := *cause
+			alone.Causes = nil
+			all = append(all, strings.ReplaceAll(alone.Error(), "\n", " "))
+		}
+		all = differences(cause, all)
+	}
+	return all
+}
+
+// reach is what schemas are made of, with what they refer to, each reference once.
+type reach struct {
+	nodes, objects int
+	refs           map[string]bool
+}
+
+// add is false where it is too much.
+func (r *reach) add(d document, node any) bool {
+	r.nodes++
+	switch n := node.(type) {
+	case json.Number:
+		return reckons(n)
+	case []any:
+		for _, one := range n {
+			if !r.add(d, one) {
+				return false
+			}
+		}
+	case object:
+		r.objects++
+		for _, one := range n {
+			if !r.add(d, one) {
+				return false
+			}
+		}
+		ref, ok := n["$ref"].(string)
+		if ok && (d.wide || !strings.HasPrefix(ref, "#/") || len(ref) > mostPointer) {
+			ref = "#" // it may be anywhere in the document
+		}
+		if ok && !r.refs[ref] {
+			r.refs[ref] = true
+			return r.add(d, d.find(ref[1:]))
+		}
+	}
+	return r.nodes <= mostNodes && r.objects <= mostObjects && r.objects*len(r.refs) <= mostCopied
+}
+
+// identifies says whether a schema has a name, or a version, of its own.
+func identifies(name string, value any) bool {
+	_, is := value.(string)
+	return is && (name == "$id" || name == "$schema")
+}
+
+// holds says whether there is such a property anywhere.
+func holds(node any, such func(name string, value any) bool) bool {
+	switch n := node.(type) {
+	case []any:
+		return slices.ContainsFunc(n, func(one any) bool { return holds(one, such) })
+	case object:
+		for name, one := range n {
+			if such(name, one) || holds(one, such) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// reckons says whether all numbers are such that fractions of them take little.
+func reckons(node any) bool {
+	switch n := node.(type) {
+	case json.Number:
+		digits, exponent, _ := strings.Cut(strings.ToLower(n.String()), "e")
+		power, err := strconv.Atoi(exponent)
+		return len(digits) <= mostNumber && (exponent == "" || err == nil && max(power, -power) <= 1000)
+	case []any:
+		return !slices.ContainsFunc(n, func(one any) bool { return !reckons(one) })
+	case object:
+		for _, one := range n {
+			if !reckons(one) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// work counts what the library will do, step by step as it does, but for where it ends early.
+type work struct {
+	steps int
+	enums map[*jsonschema.Enum]int
+}
+
+func (w *work) value(s *jsonschema.Schema, v any, level int) error {
+	unfolded := 0
+	return w.schema(s, v, level, nil, &unfolded, 0)
+}
+
+// schema is held against v beneath those of over, which are too; copied are the names or items that each of them notes down.
+func (w *work) schema(s *jsonschema.Schema, v any, level int, over []*jsonschema.Schema, unfolded *int, copied int) error {
+	if slices.Contains(over, s) {
+		return nil // the library says so by itself
+	}
+	over = append(over, s)
+	*unfolded++
+	switch {
+	case *unfolded > mostUnfolded || len(over) > mostNested:
+		return errUnfolds
+	case s.RecursiveRef != nil || s.DynamicRef != nil:
+		return errDynamic
+	}
+	w.steps += 1 + (level+len(over))/8 + (len(s.Required)+copied)/4 + w.own(s, v)
+	if w.steps > mostSteps {
+		return errUnheld
+	}
+	if s.UnevaluatedProperties != nil || s.UnevaluatedItems != nil {
+		copied = max(copied, length(v))
+	}
+	for _, one := range inPlace(s, v) {
+		if one != nil {
+			if err := w.schema(one, v, level, over, unfolded, copied); err != nil {
+				return err
+			}
+		}
+	}
+	switch v := v.(type) {
+	case object:
+		return w.properties(s, v, level+1)
+	case []any:
+		return w.items(s, v, level+1)
+	}
+	return nil
+}
+
+func (w *work) properties(s *jsonschema.Schema, v object, level int) error {
+	additional, _ := s.AdditionalProperties.(*jsonschema.Schema)
+	for name, one := range v {
+		to := []*jsonschema.Schema{s.Properties[name], additional, s.UnevaluatedProperties}
+		for pattern, schema := range s.PatternProperties {
+			if w.steps += 1 + matching(pattern, name); w.steps > mostSteps {
+				return errUnheld
+			}
+			if pattern.MatchString(name) {
+				to = append(to, schema)
+			}
+		}
+		if err := w.each(to, one, level); err != nil {
+			return err
+		}
+		if err := w.each([]*jsonschema.Schema{s.PropertyNames}, name, level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) items(s *jsonschema.Schema, v []any, level int) error {
+	items, _ := s.Items.(*jsonschema.Schema)
+	tuple, _ := s.Items.([]*jsonschema.Schema)
+	additional, _ := s.AdditionalItems.(*jsonschema.Schema)
+	tuple = append(slices.Clone(tuple), s.PrefixItems...)
+	for i, one := range v {
+		to := []*jsonschema.Schema{items, additional, s.Items2020, s.Contains, s.UnevaluatedItems}
+		if i < len(tuple) {
+			to = append(to, tuple[i])
+		}
+		if err := w.each(to, one, level); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) each(schemas []*jsonschema.Schema, v any, level int) error {
+	for _, s := range schemas {
+		if s != nil {
+			if err := w.value(s, v, level); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// own is what a schema itself takes, in steps.
+func (w *work) own(s *jsonschema.Schema, v any) (steps int) {
+	if s.Enum != nil {
+		if _, known := w.enums[s.Enum]; !known {
+			w.enums[s.Enum] = size(s.Enum.Values)
+		}
+		steps += w.enums[s.Enum] / 8
+	}
+	if s.Const != nil {
+		steps += size(*s.Const) / 8
+	}
+	switch v := v.(type) {
+	case string:
+		if s.Pattern != nil {
+			steps += matching(s.Pattern, v)
+		}
+		steps += len(v) / 1024
+	case object:
+		steps += len(v) / 4
+	case []any:
+		if s.UniqueItems {
+			steps += size(v) * min(len(v), 20) / 4 // each with each, where there are few
+		}
+	}
+	return steps
+}
+
+// inPlace are the schemas that are held against the same value.
+func inPlace(s *jsonschema.Schema, v any) []*jsonschema.Schema {
+	all := slices.Concat([]*jsonschema.Schema{s.Ref, s.Not, s.If, s.Then, s.Else}, s.AllOf, s.AnyOf, s.OneOf)
+	properties, _ := v.(object)
+	for name := range properties {
+		of, _ := s.Dependencies[name].(*jsonschema.Schema)
+		all = append(all, of, s.DependentSchemas[name])
+	}
+	return all
+}
+
+func length(v any) int {
+	switch v := v.(type) {
+	case []any:
+		return len(v)
+	case object:
+		return len(v)
+	}
+	return 0
+}
+
+func size(node any) int {
+	n := 1
+	switch v := node.(type) {
+	case []any:
+		for _, one := range v {
+			n += size(one)
+		}
+	case object:
+		for _, one := range v {
+			n += size(one)
+		}
+	}
+	return n
+}
+
+type pattern struct {
+	*regexp.Regexp
+	size int
+}
+
+func matching(p jsonschema.Regexp, text string) int {
+	if known, ok := p.(pattern); ok {
+		return known.size * len(text) / 1024
+	}
+	return len(text)
+}
+
+// patterns compiles each regular expression once.
+func patterns() jsonschema.RegexpEngine {
+	known, left := map[string]pattern{}, mostPatterns
+	return func(text string) (jsonschema.Regexp, error) {
+		p, ok := known[text]
+		if ok {
+			return p, nil
+		}
+		n, ok := instructions(text)
+		if left -= n; !ok || left < 0 {
+			return nil, errors.New("its patterns take too much, or can not be read")
+		}
+		compiled, err := regexp.Compile(text)
+		known[text] = pattern{compiled, n}
+		return known[text], err
+	}
+}
+
+// instructions are about those of a regular expression that is compiled; false where it is not RE2's, or too large.
+func instructions(text string) (int, bool) {
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0, false
+	}
+	var count func(*syntax.Regexp) int
+	count = func(r *syntax.Regexp) int {
+		n := 2 + len(r.Rune)
+		for _, sub := range r.Sub {
+			n += count(sub)
+		}
+		if r.Op == syntax.OpRepeat {
+			n *= max(r.Min, r.Max, 1)
+		}
+		return n
+	}
+	n := count(parsed)
+	return n, n <= mostPattern
+}
+
+// legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them.
+func legible(node any) {
+	switch n := node.(type) {
+	case []any:
+		for _, one := range n {
+			legible(one)
+		}
+	case object:
+		for _, one := range n {
+			legible(one)
+		}
+		if text, ok := n["pattern"].(string); ok {
+			if _, ok := instructions(text); !ok {
+				delete(n, "pattern")
+			}
+		}
+		named, _ := n["patternProperties"].(object)
+		for _, text := range slices.Collect(maps.Keys(named)) {
+			if _, ok := instructions(text); !ok {
+				delete(named, text)
+				delete(n, "additionalProperties")
+				delete(n, "unevaluatedProperties")
+			}
+		}
+	}
+}
