@@ -89,8 +89,9 @@ func TestDecide(t *testing.T) {
 				got, ok := c.(events.ChangeReviewed)
 				return ok && got.Lemnis.Reviewer == "bo" && got.Lemnis.Head == head(1)
 			}},
-		"review by the author":     {given: []any{created(detail)}, claim: reviewed("ann ", events.Approved, 1), refused: "is an author"},
-		"review by a later author": {given: []any{created(detail), updated(next)}, claim: reviewed("Bo", events.Approved, 2), refused: "is an author"},
+		"review by the author":                        {given: []any{created(detail)}, claim: reviewed("ann ", events.Approved, 1), refused: "is an author"},
+		"review by a later author":                    {given: []any{created(detail), updated(next)}, claim: reviewed("Bo", events.Approved, 2), refused: "is an author"},
+		"review by a later author of what came again": {given: []any{created(detail), updated(next), events.ChangeAbandoned{}, created(moved)}, claim: reviewed("bo", events.Approved, 2), refused: "is an author"},
 		"comment by the author": {given: []any{created(detail)}, claim: reviewed("ann", events.Commented, 1),
 			check: func(c any) bool { _, ok := c.(events.ChangeReviewed); return ok }},
 		"review of another head": {given: []any{created(detail), updated(next)}, claim: reviewed("cy", events.Approved, 1), refused: "stands at"},

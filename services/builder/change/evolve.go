@@ -31,7 +31,11 @@ func person(name string) string { return strings.ToLower(strings.TrimSpace(name)
 func Evolve(s State, fact events.Event) State {
 	switch c := fact.Content.(type) {
 	case events.ChangeCreated:
-		return State{Detail: c.Lemnis, Exists: true, Authors: []string{person(c.Lemnis.Author)}}
+		authors := slices.Clone(s.Authors) // of one that comes again: who pushed to it has still
+		if author := person(c.Lemnis.Author); !slices.Contains(authors, author) {
+			authors = append(authors, author)
+		}
+		return State{Detail: c.Lemnis, Exists: true, Authors: authors}
 	case events.ChangeUpdated:
 		return s.update(c.Lemnis)
 	case events.ChangeReviewed:

@@ -6,7 +6,7 @@ import "github.com/lemnis/lemnis/pkg/events"
 const Kind = "change"
 
 // Version of the fold.
-const Version = 1
+const Version = 2
 
 // Takes lists the facts that Route answers to: the change's own, each of which may be the last
 // that was missing for the change to be verified.

@@ -469,11 +469,19 @@ func unlessUnknown(condition func(string) string) func(string) string {
 	}
 }
 
-// known are the patterns that are known, and one that is not where all would be included without: it includes nothing then. But for the
-// default branch: all that is built here is of it, or goes into it.
+// known are the patterns that are known, and one that is not where all would be included without: it includes nothing then. The default branch
+// is known: all that is built here is of it, or goes into it.
 func (i *importer) known(at string, patterns []string, included bool) []string {
+	const all = "${CI_REPO_DEFAULT_BRANCH}"
+	if slices.Contains(patterns, all) {
+		if included {
+			i.tell("%s: %s is what all is built for here, and is left out", at, all)
+			return nil
+		}
+		return []string{"**"}
+	}
 	known := slices.DeleteFunc(slices.Clone(patterns), unknown)
-	never := included && len(known) == 0 && !slices.Contains(patterns, "${CI_REPO_DEFAULT_BRANCH}")
+	never := included && len(known) == 0
 	for _, p := range slices.DeleteFunc(patterns, func(p string) bool { return !unknown(p) }) {
 		if never {
 			i.tell("%s: %s is not known here, and nothing else is included: it is never met; write what it stands for", at, p)

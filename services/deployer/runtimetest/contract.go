@@ -132,7 +132,10 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 	case tested == 0 && test.Must:
 		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
 	}
-	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested, test.Path, skipped)
+	if tested == unheld && test.Must {
+		return fmt.Errorf("no answer could be held to %s: in %d of %d operations it, or its schema, is too large", test.Path, unheld, tested)
+	}
+	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested-unheld, test.Path, skipped)
 	if refused > 0 {
 		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
 	}

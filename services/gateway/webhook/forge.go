@@ -88,13 +88,15 @@ func (d *delivery) changeUpdated(r repository, c proposal.Proposal, pushedBy str
 }
 
 // changeRetargeted says that a change goes into another branch than before: the master copy, or one that is of no concern here. What stands here
-// can not move with it: it was tested and approved for the branch of before.
+// can not move with it: it was tested and approved for the branch of before. One that is closed stays so.
 func (d *delivery) changeRetargeted(r repository, c proposal.Proposal) {
-	if c.Base == cmp.Or(r.ref.Branch, "main") {
+	switch {
+	case c.State != proposal.Open:
+	case c.Base == cmp.Or(r.ref.Branch, "main"):
 		d.changeCreated(r, c)
-		return
+	default:
+		d.changeAbandoned(r, c)
 	}
-	d.changeAbandoned(r, c)
 }
 
 func (d *delivery) changeAbandoned(r repository, c proposal.Proposal) {

@@ -164,6 +164,7 @@ func TestTranslate(t *testing.T) {
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_update", nil, []string{"change.updated cart#3 " + fmt.Sprintf(keep, "bo", "c0ff")}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_title", []string{`"title": {`, `"target_branch": {`}, []string{"change.created cart#3 " + fmt.Sprintf(keep, "user-4", "b7c8")}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_title", []string{`"title": {`, `"target_branch": {`, `"target_branch": "main"`, `"target_branch": "next"`}, []string{"change.abandoned cart#3 cart"}},
+		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_title", []string{`"title": {`, `"target_branch": {`, `"state": "opened"`, `"state": "closed"`}, nil},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_title", nil, []string{"change.updated cart#3 " + fmt.Sprintf(keep, "", "b7c8")}},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_labels", nil, nil},
 		{events.GitLab, "Merge Request Hook", "gitlab_merge_request_approved", nil, []string{"change.reviewed cart#3 approved by bo of b7c8:"}},
