@@ -26,7 +26,7 @@ func kinds(t *testing.T, of []Isolation, test func(t *testing.T, p *Process, k k
 				t.Fatal(err)
 			}
 			if !isolated && isolation == Required {
-				t.Skipf("SKIPPED: %s", why)
+				t.Skipf("SKIPPED: inits that are begun ahead were NOT tried with namespaces: %s", why)
 			}
 			test(t, p, kind{isolated: isolated})
 		})

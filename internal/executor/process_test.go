@@ -30,7 +30,7 @@ func host(t *testing.T, isolation executor.Isolation) *executor.Process {
 	if ok, why, err := p.Isolated(t.Context()); err != nil {
 		t.Fatal(err)
 	} else if !ok && isolation != executor.None {
-		t.Skipf("SKIPPED: %s", why)
+		t.Skipf("SKIPPED: that namespaces keep a step apart was NOT shown: %s", why)
 	}
 	return p
 }
@@ -528,11 +528,11 @@ func TestLayers(t *testing.T) {
 	t.Parallel()
 	p := executor.NewProcess(executor.Auto)
 	if isolated, why, err := p.Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: layers were NOT tried: %s (%v)", why, err)
 	}
 	dir := t.TempDir()
 	if layered, why, err := p.Layered(t.Context(), dir); err != nil || !layered {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: layers were NOT tried: %s (%v)", why, err)
 	}
 	if layered, why, err := p.Layered(t.Context(), dir, t.TempDir(), "/proc"); err != nil || layered || why == "" {
 		t.Errorf("something can be laid over /proc: %v, %q, %v", layered, why, err)

@@ -16,7 +16,7 @@ func TestStepsReadNoCredentialsOfTheBuilder(t *testing.T) {
 	t.Parallel()
 	host := executor.NewProcess(executor.Auto)
 	if isolated, why, err := host.Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: that steps read no credentials of the builder was NOT shown: %s (%v)", why, err)
 	}
 	keys := t.TempDir()
 	file := func(name string) string {

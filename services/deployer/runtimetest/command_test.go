@@ -96,7 +96,7 @@ func each(t *testing.T, test func(t *testing.T, host *executor.Process)) {
 		t.Run(string(isolation), func(t *testing.T) {
 			host := executor.NewProcess(isolation)
 			if isolated, why, err := host.Isolated(t.Context()); err != nil || !isolated && isolation == executor.Required {
-				t.Skipf("SKIPPED: %s (%v)", why, err)
+				t.Skipf("SKIPPED: commands were NOT run %s: %s (%v)", isolation, why, err)
 			}
 			test(t, host)
 		})
@@ -157,7 +157,7 @@ func TestACommandLeavesNothing(t *testing.T) {
 func TestACommandSeesNothingOfItsHost(t *testing.T) {
 	process := executor.NewProcess(executor.Required)
 	if isolated, why, err := process.Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: that a command sees nothing of its host was NOT shown: %s (%v)", why, err)
 	}
 	seen := t.TempDir()
 	t.Setenv("PATH", os.Getenv("PATH")+":"+seen)
@@ -204,14 +204,14 @@ func TestIsolationOfCommands(t *testing.T) {
 		}
 		switch out, err := cmd.CombinedOutput(); {
 		case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.ENOSPC), bytes.Contains(out, []byte("--- SKIP")):
-			t.Skipf("SKIPPED: no user namespace is to be had that grants none (%v): %s", err, out)
+			t.Skipf("SKIPPED: what is said of a command without namespaces was NOT shown: no user namespace is to be had that grants none (%v): %s", err, out)
 		case err != nil || !bytes.Contains(out, []byte("--- PASS")):
 			t.Errorf("%v: %s", err, out)
 		}
 		return
 	}
 	if err := os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0); err != nil {
-		t.Skip("SKIPPED: ", err)
+		t.Skip("SKIPPED: what is said of a command without namespaces was NOT shown: they can not be denied here: ", err)
 	}
 	ran := filepath.Join(t.TempDir(), "ran")
 	for _, test := range []struct {
