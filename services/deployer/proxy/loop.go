@@ -74,14 +74,14 @@ var loops struct {
 // turns is whose the next client is: of the process too, or all fronts with few clients would give them to the same loop.
 var turns atomic.Uint64
 
-// joinLoops starts the loops for the first front. Half of the processors: the others are for what does not go the quick way, since
-// a loop that has much to do lets go of its own only when it is made to.
+// joinLoops starts the loops for the first front, one for each processor: a loop that is alone is woken where its upstreams run, and
+// waits for them while another processor has nothing to do.
 func joinLoops() ([]*loop, error) {
 	loops.mu.Lock()
 	defer loops.mu.Unlock()
 	if loops.users == 0 {
 		spare.keep()
-		for range max(1, runtime.GOMAXPROCS(0)/2) {
+		for range runtime.GOMAXPROCS(0) {
 			l, err := newLoop()
 			if err != nil {
 				stopLoops()

@@ -304,7 +304,7 @@ func TestBuffersThatWaitAreFew(t *testing.T) {
 
 // Fronts with one client each do not all leave them to the same loop.
 func TestLoopsShareTheFronts(t *testing.T) {
-	before := runtime.GOMAXPROCS(6)
+	before := runtime.GOMAXPROCS(3)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	busy := map[*loop]int{}
 	for range 6 {

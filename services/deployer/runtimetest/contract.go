@@ -4,6 +4,7 @@ package runtimetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -98,6 +99,7 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		return fmt.Errorf("%s: %w", test.Path, err)
 	}
 	var tested, skipped, refused, unheld int
+	var why error // the first is not held
 	for _, o := range all {
 		request, header, err := d.request(o)
 		if err != nil {
@@ -118,6 +120,7 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		tested++
 		if errors.Is(err, errUnheld) {
 			unheld++
+			why = cmp.Or(why, err)
 			continue
 		}
 		if err != nil {
@@ -133,14 +136,14 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
 	}
 	if tested == unheld && test.Must {
-		return fmt.Errorf("no answer could be held to %s: in %d of %d operations it, or its schema, is too large", test.Path, unheld, tested)
+		return fmt.Errorf("no answer could be held to %s: %d of %d operations are %w", test.Path, unheld, tested, why)
 	}
 	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested-unheld, test.Path, skipped)
 	if refused > 0 {
 		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
 	}
 	if unheld > 0 {
-		r.Reason += fmt.Sprintf("; %d are not held to their schema: it, or the answer, is too large", unheld)
+		r.Reason += fmt.Sprintf("; %d are unknown, the first is %s", unheld, why)
 	}
 	return nil
 }

@@ -34,16 +34,18 @@ const (
 )
 
 var (
-	// errUnheld: the answer, or its schema, is too large.
-	errUnheld  = errors.New("it is too large to be held to its schema")
-	errUnfolds = fmt.Errorf("its schema unfolds to more than %d schemas, or %d levels, for one value", mostUnfolded, mostNested)
-	errDynamic = errors.New("its schema has $dynamicRef or $recursiveRef, which are not followed")
+	// errUnheld: what is not known to differ, nor to be as the document says.
+	errUnheld  = errors.New("not held to its schema")
+	errLarge   = fmt.Errorf("%w: it, or its schema, is too large", errUnheld)
+	errUnfolds = fmt.Errorf("%w: its schema unfolds to more than %d schemas, or %d levels, for one value", errUnheld, mostUnfolded, mostNested)
+	errDynamic = fmt.Errorf("%w: its schema has $dynamicRef or $recursiveRef, which are not followed", errUnheld)
+	errUnread  = fmt.Errorf("%w: its schema has a pattern that RE2 can not read where a schema is turned around", errUnheld)
 )
 
 // shaped gives up when ctx ends. What goes on then is bounded by what was counted before.
 func (d document) shaped(ctx context.Context, pointer string, got answer) error {
 	if got.more {
-		return errUnheld
+		return errLarge
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -75,13 +77,17 @@ func (d document) held(pointer string, got answer) error {
 		return fmt.Errorf("its schema can not be read: %s", oneLine(err))
 	}
 	if !nestsIn(value, mostNested) || !reckons(value) {
-		return errUnheld
+		return errLarge
 	}
-	if err := (&work{enums: map[*jsonschema.Enum]int{}}).value(schema, value, 0); err != nil {
+	w := work{enums: map[*jsonschema.Enum]int{}}
+	if err := w.value(schema, value, 0); err != nil {
 		return err
 	}
 	err = schema.Validate(value)
 	if differs := (*jsonschema.ValidationError)(nil); errors.As(err, &differs) {
+		if w.unread {
+			return errUnread
+		}
 		return fmt.Errorf("answers %d with another body: %s", got.status, strings.Join(differences(differs, nil), ", "))
 	}
 	return err
@@ -99,6 +105,7 @@ func (nothing) Load(address string) (any, error) {
 type compiled struct {
 	*jsonschema.Compiler
 	reach
+	patterns *patterns
 }
 
 // compile begins anew where it knows too much for another one.
@@ -108,16 +115,22 @@ func (d document) compile(pointer string) (*jsonschema.Schema, error) {
 		d.compiled.Compiler, d.compiled.reach = jsonschema.NewCompiler(), reach{refs: map[string]bool{}}
 		if !d.compiled.add(d, at) {
 			d.compiled.Compiler = nil
-			return nil, errUnheld
+			return nil, errLarge
 		}
+		d.compiled.patterns = &patterns{known: map[string]pattern{}, left: mostPatterns}
 		d.compiled.DefaultDraft(jsonschema.Draft2020)
-		d.compiled.UseRegexpEngine(patterns())
+		d.compiled.UseRegexpEngine(d.compiled.patterns.compile)
 		d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
 		if err := d.compiled.AddResource(place, d.root); err != nil {
 			return nil, err
 		}
 	}
-	return d.compiled.Compile(place + "#" + pointer)
+	schema, err := d.compiled.Compile(place + "#" + pointer)
+	if err != nil && d.compiled.patterns.left < 0 {
+		d.compiled.Compiler = nil
+		return nil, errLarge
+	}
+	return schema, err
 }
 
 const mostDifferences = 3
@@ -217,8 +230,10 @@ func reckons(node any) bool {
 
 // work counts what the library will do, step by step as it does, but for where it ends early.
 type work struct {
-	steps int
-	enums map[*jsonschema.Enum]int
+	steps  int
+	enums  map[*jsonschema.Enum]int
+	turned int  // beneath how many schemas that may refuse what another one, or another name, allows
+	unread bool // one of these has lost a pattern
 }
 
 func (w *work) value(s *jsonschema.Schema, v any, level int) error {
@@ -241,16 +256,28 @@ func (w *work) schema(s *jsonschema.Schema, v any, level int, over []*jsonschema
 	}
 	w.steps += 1 + (level+len(over))/8 + (len(s.Required)+copied)/4 + w.own(s, v)
 	if w.steps > mostSteps {
-		return errUnheld
+		return errLarge
 	}
 	if s.UnevaluatedProperties != nil || s.UnevaluatedItems != nil {
 		copied = max(copied, length(v))
+		w.turned++
+		defer func() { w.turned-- }()
 	}
-	for _, one := range inPlace(s, v) {
-		if one != nil {
-			if err := w.schema(one, v, level, over, unfolded, copied); err != nil {
-				return err
-			}
+	w.unread = w.unread || w.turned > 0 && unread(s)
+	plain, turning := inPlace(s, v)
+	for i, one := range slices.Concat(turning, plain) {
+		if one == nil {
+			continue
+		}
+		if i < len(turning) {
+			w.turned++
+		}
+		err := w.schema(one, v, level, over, unfolded, copied)
+		if i < len(turning) {
+			w.turned--
+		}
+		if err != nil {
+			return err
 		}
 	}
 	switch v := v.(type) {
@@ -268,7 +295,7 @@ func (w *work) properties(s *jsonschema.Schema, v object, level int) error {
 		to := []*jsonschema.Schema{s.Properties[name], additional, s.UnevaluatedProperties}
 		for pattern, schema := range s.PatternProperties {
 			if w.steps += 1 + matching(pattern, name); w.steps > mostSteps {
-				return errUnheld
+				return errLarge
 			}
 			if pattern.MatchString(name) {
 				to = append(to, schema)
@@ -290,11 +317,17 @@ func (w *work) items(s *jsonschema.Schema, v []any, level int) error {
 	additional, _ := s.AdditionalItems.(*jsonschema.Schema)
 	tuple = append(slices.Clone(tuple), s.PrefixItems...)
 	for i, one := range v {
-		to := []*jsonschema.Schema{items, additional, s.Items2020, s.Contains, s.UnevaluatedItems}
+		to := []*jsonschema.Schema{items, additional, s.Items2020, s.UnevaluatedItems}
 		if i < len(tuple) {
 			to = append(to, tuple[i])
 		}
 		if err := w.each(to, one, level); err != nil {
+			return err
+		}
+		w.turned++ // there may be a most of them
+		err := w.each([]*jsonschema.Schema{s.Contains}, one, level)
+		w.turned--
+		if err != nil {
 			return err
 		}
 	}
@@ -339,15 +372,15 @@ func (w *work) own(s *jsonschema.Schema, v any) (steps int) {
 	return steps
 }
 
-// inPlace are the schemas that are held against the same value.
-func inPlace(s *jsonschema.Schema, v any) []*jsonschema.Schema {
-	all := slices.Concat([]*jsonschema.Schema{s.Ref, s.Not, s.If, s.Then, s.Else}, s.AllOf, s.AnyOf, s.OneOf)
+// inPlace are the schemas that are held against the same value. Where one that turns allows more, the whole may allow less.
+func inPlace(s *jsonschema.Schema, v any) (plain, turning []*jsonschema.Schema) {
+	plain = slices.Concat([]*jsonschema.Schema{s.Ref, s.Then, s.Else}, s.AllOf, s.AnyOf)
 	properties, _ := v.(object)
 	for name := range properties {
 		of, _ := s.Dependencies[name].(*jsonschema.Schema)
-		all = append(all, of, s.DependentSchemas[name])
+		plain = append(plain, of, s.DependentSchemas[name])
 	}
-	return all
+	return plain, append([]*jsonschema.Schema{s.Not, s.If}, s.OneOf...)
 }
 
 func length(v any) int {
@@ -388,21 +421,22 @@ func matching(p jsonschema.Regexp, text string) int {
 }
 
 // patterns compiles each regular expression once.
-func patterns() jsonschema.RegexpEngine {
-	known, left := map[string]pattern{}, mostPatterns
-	return func(text string) (jsonschema.Regexp, error) {
-		p, ok := known[text]
-		if ok {
-			return p, nil
-		}
-		n, ok := instructions(text)
-		if left -= n; !ok || left < 0 {
-			return nil, errors.New("its patterns take too much, or can not be read")
-		}
-		compiled, err := regexp.Compile(text)
-		known[text] = pattern{compiled, n}
-		return known[text], err
+type patterns struct {
+	known map[string]pattern
+	left  int // instructions; below 0 once there were too many
+}
+
+func (p *patterns) compile(text string) (jsonschema.Regexp, error) {
+	if one, ok := p.known[text]; ok {
+		return one, nil
 	}
+	n, ok := instructions(text)
+	if p.left -= n; !ok || p.left < 0 {
+		return nil, errors.New("its patterns take too much, or can not be read")
+	}
+	compiled, err := regexp.Compile(text)
+	p.known[text] = pattern{compiled, n}
+	return p.known[text], err
 }
 
 // instructions are about those of a regular expression that is compiled; false where it is not RE2's, or too large.
@@ -426,7 +460,26 @@ func instructions(text string) (int, bool) {
 	return n, n <= mostPattern
 }
 
-// legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them.
+// What stands where a regular expression stood that RE2 can not read: for a text, all match; for a name, none does.
+const (
+	anyText = "(?:unread)?"
+	noName  = `[^\x00-\x{10FFFF}]`
+)
+
+func unread(s *jsonschema.Schema) bool {
+	if s.Pattern != nil && s.Pattern.String() == anyText {
+		return true
+	}
+	for name := range s.PatternProperties {
+		if name.String() == noName {
+			return true
+		}
+	}
+	return false
+}
+
+// legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them: a schema
+// allows more for that, but for where it is turned around.
 func legible(node any) {
 	switch n := node.(type) {
 	case []any:
@@ -439,13 +492,14 @@ func legible(node any) {
 		}
 		if text, ok := n["pattern"].(string); ok {
 			if _, ok := instructions(text); !ok {
-				delete(n, "pattern")
+				n["pattern"] = anyText
 			}
 		}
 		named, _ := n["patternProperties"].(object)
 		for _, text := range slices.Collect(maps.Keys(named)) {
 			if _, ok := instructions(text); !ok {
 				delete(named, text)
+				named[noName] = object{}
 				delete(n, "additionalProperties")
 				delete(n, "unevaluatedProperties")
 			}

@@ -118,6 +118,10 @@ func TestOddContracts(t *testing.T) {
 	for i := range 40 {
 		fmt.Fprintf(&unfolding, `"a%d": {"allOf": [{"$ref": "#/components/schemas/a%d"}, {"$ref": "#/components/schemas/a%d"}]}, `, i, i+1, i+1)
 	}
+	patterns := strings.Builder{}
+	for i := range mostPatterns / 10_000 {
+		fmt.Fprintf(&patterns, `{"pattern": "(%dabcdefghij){1000}"}, `, i)
+	}
 	const written = `{"200": {"content": {"application/json": {"schema": {"required": ["id", "secret"], "properties": {"secret": {"writeOnly": true}}}}}}}`
 	for name, test := range map[string]struct {
 		document string
@@ -140,15 +144,15 @@ func TestOddContracts(t *testing.T) {
 		"YAML of many documents":            {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
 		"JSON of brackets":                  {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
 		"a schema that unfolds":             {get("/json", referring("a0")+`}, "components": {"schemas": {`+unfolding.String()+`"a40": {`), false, "its schema unfolds to more than 10000 schemas"},
-		"a schema of many nodes":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostNodes)+`1]}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations"},
+		"a schema of many nodes":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostNodes)+`1]}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
 		"what is read as a schema too":      {`{"$defs": {"a": [` + strings.Repeat("1,", mostNodes) + `1]}, ` + get("/json", `{"200": {}}`)[1:], false, `what is under "$defs" is too large`},
-		"a number without an end":           {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations"},
+		"a number without an end":           {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
 		"refs by another name":              {get("/json", `{"200": {"content": {"application/json": {"schema": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}}}`), false, "$dynamicRef"},
-		"an answer of many values":          {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations"},
-		"one of two answers":                {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"responses": {"200": {}}}}, "/large": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}}}}}`, true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 are not held to their schema"},
+		"an answer of many values":          {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
+		"one of two answers":                {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"responses": {"200": {}}}}, "/large": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}}}}}`, true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 are unknown, the first is not held to its schema: it, or its schema, is too large"},
 		"one of fewer, that differ":         {get("/values", `{"200": {"content": {"application/json": {"schema": {"items": {"type": "string"}}}}}}`), false, "another body: at '/0': got number, want string, at '/1': got number, want string"},
-		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations"},
-		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations"},
+		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
+		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
 		"an answer of another type, large":  {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
 		"a tree":                            {get("/tree", referring("a")+`}, "components": {"schemas": {"a": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/a"}}}`), false, "at '/of/0/of/0': got number, want object"},
 		"what another part describes":       {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["id", "secret"]}]}`)), true, "1 operations"},
@@ -158,6 +162,14 @@ func TestOddContracts(t *testing.T) {
 		"a pattern that looks ahead":        {get("/json", schema(`{"required": ["id"], "properties": {"name": {"pattern": "^(?=a)"}}}`)), true, "1 operations"},
 		"names that look ahead":             {get("/json", schema(`{"patternProperties": {"^(?!x)": {"type": "string"}}, "additionalProperties": false}`)), true, "1 operations"},
 		"a pattern that is too large":       {get("/json", schema(`{"properties": {"name": {"pattern": "((abcdefghij){30}){30}((abcdefghij){30}){30}"}}}`)), true, "1 operations"},
+		"a pattern, beneath not":            {get("/json", schema(`{"properties": {"id": {"type": "number"}}, "not": {"propertyNames": {"pattern": "^(?=x)"}}}`)), false, "1 of 1 operations are not held to its schema: its schema has a pattern that RE2 can not read"},
+		"a pattern, in one of two":          {get("/json", schema(`{"oneOf": [{"propertyNames": {"pattern": "^(?=x)"}}, {"required": ["id"]}]}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, as a condition":         {get("/json", schema(`{"if": {"propertyNames": {"pattern": "^(?=x)"}}, "then": {"required": ["uid"]}}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, referred to":            {get("/json", schema(`{"not": {"$ref": "#/x-schemas/0"}}`)+`}}}, "x-schemas": [{"propertyNames": {"pattern": "^(?=x)"}}], "x-x": {"x": {"x": {`), false, "a pattern that RE2 can not read"},
+		"a pattern, of those that are left": {get("/json", schema(`{"allOf": [{"patternProperties": {"^(?=i)": {}}, "additionalProperties": {"type": "string"}}], "unevaluatedProperties": false}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, beside a difference":    {get("/json", schema(`{"propertyNames": {"pattern": "^(?=x)"}, "not": {"required": ["id"]}}`)), false, "another body: "},
+		"a pattern, where none is needed":   {get("/json", schema(`{"not": {"required": ["uid"], "propertyNames": {"pattern": "^(?=x)"}}}`)), true, "1 operations"},
+		"patterns that take too much":       {get("/json", schema(`{"propertyNames": {"anyOf": [`+patterns.String()+`{}]}}`)), false, "1 of 1 operations are not held to its schema: it, or its schema, is too large"},
 		"another one":                       {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
 		"null, where another is combined":   {get("/null", schema(`{"nullable": true, "allOf": [{"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"type": "object"}], "x-x": {"x": {"x": {`), true, "1 operations"},
 		"null, where it may not be":         {get("/null", schema(`{"allOf": [{"type": "object"}]}`)), false, "got null, want object"},

@@ -52,8 +52,11 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 		}
 		// Whom it shows to does not matter to what it speaks.
 		old := &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, CipherSuites: everySuite()} //nolint:gosec // it shall be refused
-		if _, err := test.handshake(ctx, address, old); err == nil {
+		switch _, err := test.handshake(ctx, address, old); {
+		case err == nil:
 			problems = append(problems, fmt.Errorf("%s: it still speaks TLS 1.1 or 1.0", address))
+		case unasked(err):
+			problems = append(problems, fmt.Errorf("%s: whether it speaks TLS 1.1 or 1.0 is not known: %w", address, err))
 		}
 	}
 	if soonest >= 0 {
@@ -69,6 +72,12 @@ func everySuite() (all []uint16) {
 		all = append(all, s.ID)
 	}
 	return all
+}
+
+// unasked tells a question that nobody heard, or that has no answer, from a refusal.
+func unasked(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && (failed.Op == "dial" || failed.Timeout()) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }
 
 // handshake is how long the certificate holds on.

@@ -48,6 +48,27 @@ func TestTLSOfAnAddress(t *testing.T) {
 	short, shortPool := serve(3*24*time.Hour, tls.VersionTLS12)
 	old, oldPool := serve(30*24*time.Hour, tls.VersionTLS10)
 	ancient, ancientPool := serve(30*24*time.Hour, tls.VersionTLS10, tls.TLS_RSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256)
+	leaving, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { // one connection is passed on to good, no other is heard
+		asks, err := leaving.Accept()
+		_ = leaving.Close()
+		if err != nil {
+			return
+		}
+		defer func() { _ = asks.Close() }()
+		answers, err := net.Dial("tcp", good)
+		if err != nil {
+			return
+		}
+		go func() {
+			_, _ = io.Copy(answers, asks)
+			_ = answers.Close()
+		}()
+		_, _ = io.Copy(asks, answers)
+	}()
 	open, err := outward.Parse("127.0.0.0/8, ::1")
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +84,7 @@ func TestTLSOfAnAddress(t *testing.T) {
 		{"ends soon", short, shortPool, "its certificate ends in 71h"},
 		{"old protocols", old, oldPool, "it still speaks TLS 1.1"},
 		{"old protocols with old ciphers alone", ancient, ancientPool, "it still speaks TLS 1.1"},
+		{"gone before it was asked for old protocols", leaving.Addr().String(), pool, "whether it speaks TLS 1.1 or 1.0 is not known"},
 		{"no TLS", plain.Listener.Addr().String(), pool, "does not look like a TLS handshake"},
 		{"nobody there", "127.0.0.1:1", pool, "connection refused"},
 	} {
