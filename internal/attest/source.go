@@ -24,8 +24,8 @@ func Source(address string) string {
 	return stranger.ReplaceAllString(address, "$1")
 }
 
-// stranger is a user, perhaps with a password, of an address that is no URL.
-var stranger = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*://).*@`)
+// stranger is a user of an address that is no URL. Up to the last @: a password may hold whatever made it none.
+var stranger = regexp.MustCompile(`(?s)^\s*([A-Za-z][A-Za-z0-9+.-]*://).*@`)
 
 // among holds the source that a provenance names to a project's repositories: one key may sign for many projects, and whoever may push
 // copies what another project built, with its provenance. One that names none, or of a project without repositories, is not held to any.

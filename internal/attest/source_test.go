@@ -59,6 +59,8 @@ func TestASourceIsItself(t *testing.T) {
 		"git@git.example.org:shop/api.git":            "git@git.example.org:shop/api.git",
 		"git.example.org:shop/api?.git":               "git.example.org:shop/api?.git",
 		"https://ann:pa%ss@git.example.org/shop/api":  "https://git.example.org/shop/api",
+		"https://ann:s@/\n@git.example.org/shop/api":  "https://git.example.org/shop/api",
+		" https://ann:pass@git.example.org/shop/api":  "https://git.example.org/shop/api",
 		"/srv/my api.git":                             "file:///srv/my api.git",
 		"//srv/api.git":                               "file:////srv/api.git",
 		"file:///srv/bücher.git":                      "file:///srv/b%C3%BCcher.git",

@@ -50,7 +50,7 @@ func TestAFrontWithFewFiles(t *testing.T) {
 		fmt.Fprint(w, "k")
 	})
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fewFiles+"="+upstream.URL)
+	cmd.Env = append(os.Environ(), fewFiles+"="+upstream.URL, "GOMAXPROCS=2") // each loop takes files too
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

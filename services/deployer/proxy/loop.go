@@ -74,14 +74,16 @@ var loops struct {
 // turns is whose the next client is: of the process too, or all fronts with few clients would give them to the same loop.
 var turns atomic.Uint64
 
-// joinLoops starts the loops for the first front, one for each processor: a loop that is alone is woken where its upstreams run, and
-// waits for them while another processor has nothing to do.
+// joinLoops starts the loops for the first front: for half of the processors, since a loop that has much to do lets go of its own only
+// when it is made to, and the others are for what does not go the quick way; but two where there are two. One alone is put on the
+// processor where its upstreams run, and all of them wait while another one is idle (docs/performance.md).
 func joinLoops() ([]*loop, error) {
 	loops.mu.Lock()
 	defer loops.mu.Unlock()
 	if loops.users == 0 {
 		spare.keep()
-		for range runtime.GOMAXPROCS(0) {
+		processors := runtime.GOMAXPROCS(0)
+		for range max(min(processors, 2), processors/2) {
 			l, err := newLoop()
 			if err != nil {
 				stopLoops()

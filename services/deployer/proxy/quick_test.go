@@ -304,7 +304,7 @@ func TestBuffersThatWaitAreFew(t *testing.T) {
 
 // Fronts with one client each do not all leave them to the same loop.
 func TestLoopsShareTheFronts(t *testing.T) {
-	before := runtime.GOMAXPROCS(3)
+	before := runtime.GOMAXPROCS(6)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 	busy := map[*loop]int{}
 	for range 6 {
@@ -346,6 +346,8 @@ func TestAFaultEndsOneConnection(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			before := runtime.GOMAXPROCS(1) // the loop that has the fault serves the other client
+			t.Cleanup(func() { runtime.GOMAXPROCS(before) })
 			f := front(t, Config{}, Routes{Stable: serve(t, "v1", nil)})
 			c := keep(t, f)
 			c.ask(http.MethodGet, "")

@@ -99,7 +99,7 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		return fmt.Errorf("%s: %w", test.Path, err)
 	}
 	var tested, skipped, refused, unheld int
-	var why error // the first is not held
+	var first notHeld
 	for _, o := range all {
 		request, header, err := d.request(o)
 		if err != nil {
@@ -118,9 +118,9 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 			continue
 		}
 		tested++
-		if errors.Is(err, errUnheld) {
+		if why := notHeld(""); errors.As(err, &why) {
 			unheld++
-			why = cmp.Or(why, err)
+			first = cmp.Or(first, why)
 			continue
 		}
 		if err != nil {
@@ -136,14 +136,14 @@ func contract(ctx context.Context, client *http.Client, instance Instance, test 
 		return fmt.Errorf("%s has no GET operation that can be asked, %d want credentials: give the parameters of others examples", test.Path, refused)
 	}
 	if tested == unheld && test.Must {
-		return fmt.Errorf("no answer could be held to %s: %d of %d operations are %w", test.Path, unheld, tested, why)
+		return fmt.Errorf("no answer could be held to %s: in %d of %d operations %w", test.Path, unheld, tested, first)
 	}
 	r.Reason = fmt.Sprintf("%d operations answer as %s says, %d were not asked: they have no example of a parameter", tested-unheld, test.Path, skipped)
 	if refused > 0 {
 		r.Reason += fmt.Sprintf("; %d want credentials, which the test has none of", refused)
 	}
 	if unheld > 0 {
-		r.Reason += fmt.Sprintf("; %d are unknown, the first is %s", unheld, why)
+		r.Reason += fmt.Sprintf("; %d are not held to their schema, the first since %s", unheld, first)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ import (
 const (
 	mostHeld     = 256 << 10 // bytes of an answer that is held to its schema
 	mostNodes    = 200_000   // of a schema, with what it refers to
-	mostObjects  = 40_000    // among them, that may be schemas: compiling looks through all that it knows for each
+	mostObjects  = 40_000    // among them, with booleans, that may be schemas: compiling looks through all that it knows for each
 	mostCopied   = 100 << 20 // objects times references: it copies what it knows for each
 	mostUnfolded = 10_000    // schemas that a single value is held to, references unfolded
 	mostSteps    = 1 << 18   // for an answer, about a microsecond and 600 bytes each
@@ -33,14 +33,18 @@ const (
 	mostPatterns = 2 << 20   // instructions of all of them
 )
 
-var (
-	// errUnheld: what is not known to differ, nor to be as the document says.
-	errUnheld  = errors.New("not held to its schema")
-	errLarge   = fmt.Errorf("%w: it, or its schema, is too large", errUnheld)
-	errUnfolds = fmt.Errorf("%w: its schema unfolds to more than %d schemas, or %d levels, for one value", errUnheld, mostUnfolded, mostNested)
-	errDynamic = fmt.Errorf("%w: its schema has $dynamicRef or $recursiveRef, which are not followed", errUnheld)
-	errUnread  = fmt.Errorf("%w: its schema has a pattern that RE2 can not read where a schema is turned around", errUnheld)
+// notHeld says why an answer is neither known to differ from its schema nor to be as it says.
+type notHeld string
+
+func (n notHeld) Error() string { return string(n) }
+
+const (
+	errLarge   = notHeld("it, or its schema, is too large")
+	errDynamic = notHeld("its schema has $dynamicRef or $recursiveRef, which are not followed")
+	errUnread  = notHeld("its schema has a pattern that RE2 can not read, or that is too large, in what not, oneOf, if, maxContains or unevaluatedProperties turn around")
 )
+
+var errUnfolds = notHeld(fmt.Sprintf("its schema unfolds to more than %d schemas, or %d levels, for one value", mostUnfolded, mostNested))
 
 // shaped gives up when ctx ends. What goes on then is bounded by what was counted before.
 func (d document) shaped(ctx context.Context, pointer string, got answer) error {
@@ -70,7 +74,7 @@ func (d document) held(pointer string, got answer) error {
 		return fmt.Errorf("answers %d with a body that is no JSON", got.status)
 	}
 	schema, err := d.compile(pointer)
-	if errors.Is(err, errUnheld) {
+	if why := notHeld(""); errors.As(err, &why) {
 		return err
 	}
 	if err != nil {
@@ -79,7 +83,7 @@ func (d document) held(pointer string, got answer) error {
 	if !nestsIn(value, mostNested) || !reckons(value) {
 		return errLarge
 	}
-	w := work{enums: map[*jsonschema.Enum]int{}}
+	w := work{enums: map[*jsonschema.Enum]int{}, marks: map[*jsonschema.Schema]marks{}}
 	if err := w.value(schema, value, 0); err != nil {
 		return err
 	}
@@ -111,26 +115,36 @@ type compiled struct {
 // compile begins anew where it knows too much for another one.
 func (d document) compile(pointer string) (*jsonschema.Schema, error) {
 	at := object{"$ref": "#" + pointer}
-	if d.compiled.Compiler == nil || !d.compiled.add(d, at) {
-		d.compiled.Compiler, d.compiled.reach = jsonschema.NewCompiler(), reach{refs: map[string]bool{}}
-		if !d.compiled.add(d, at) {
-			d.compiled.Compiler = nil
+	known := d.compiled.Compiler != nil && d.compiled.add(d, at)
+	for {
+		if !known {
+			if err := d.anew(at); err != nil {
+				return nil, err
+			}
+		}
+		schema, err := d.compiled.Compile(place + "#" + pointer)
+		if err == nil || d.compiled.patterns.left >= 0 {
+			return schema, err
+		}
+		d.compiled.Compiler = nil
+		if !known {
 			return nil, errLarge
 		}
-		d.compiled.patterns = &patterns{known: map[string]pattern{}, left: mostPatterns}
-		d.compiled.DefaultDraft(jsonschema.Draft2020)
-		d.compiled.UseRegexpEngine(d.compiled.patterns.compile)
-		d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
-		if err := d.compiled.AddResource(place, d.root); err != nil {
-			return nil, err
-		}
+		known = false // others had taken what patterns may take
 	}
-	schema, err := d.compiled.Compile(place + "#" + pointer)
-	if err != nil && d.compiled.patterns.left < 0 {
-		d.compiled.Compiler = nil
-		return nil, errLarge
+}
+
+// anew makes a compiler that knows nothing yet.
+func (d document) anew(at object) error {
+	d.compiled.Compiler, d.compiled.reach = nil, reach{refs: map[string]bool{}}
+	if !d.compiled.add(d, at) {
+		return errLarge
 	}
-	return schema, err
+	d.compiled.Compiler, d.compiled.patterns = jsonschema.NewCompiler(), &patterns{known: map[string]pattern{}, left: mostPatterns}
+	d.compiled.DefaultDraft(jsonschema.Draft2020)
+	d.compiled.UseRegexpEngine(d.compiled.patterns.compile)
+	d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
+	return d.compiled.AddResource(place, d.root)
 }
 
 const mostDifferences = 3
@@ -163,6 +177,8 @@ func (r *reach) add(d document, node any) bool {
 	switch n := node.(type) {
 	case json.Number:
 		return reckons(n)
+	case bool:
+		r.objects++
 	case []any:
 		for _, one := range n {
 			if !r.add(d, one) {
@@ -230,14 +246,18 @@ func reckons(node any) bool {
 
 // work counts what the library will do, step by step as it does, but for where it ends early.
 type work struct {
-	steps  int
-	enums  map[*jsonschema.Enum]int
-	turned int  // beneath how many schemas that may refuse what another one, or another name, allows
-	unread bool // one of these has lost a pattern
+	steps int
+	enums map[*jsonschema.Enum]int
+	marks map[*jsonschema.Schema]marks
+	// turned and beside are in how many schemas we are that may refuse more where these allow more, and where these know fewer names.
+	turned, beside int
+	unread         bool // such a one has lost a pattern
 }
 
 func (w *work) value(s *jsonschema.Schema, v any, level int) error {
-	unfolded := 0
+	unfolded, beside := 0, w.beside
+	w.beside = 0
+	defer func() { w.beside = beside }()
 	return w.schema(s, v, level, nil, &unfolded, 0)
 }
 
@@ -260,25 +280,29 @@ func (w *work) schema(s *jsonschema.Schema, v any, level int, over []*jsonschema
 	}
 	if s.UnevaluatedProperties != nil || s.UnevaluatedItems != nil {
 		copied = max(copied, length(v))
-		w.turned++
-		defer func() { w.turned-- }()
+		w.beside++
+		defer func() { w.beside-- }()
 	}
-	w.unread = w.unread || w.turned > 0 && unread(s)
+	if w.turned+w.beside > 0 {
+		lost := w.lost(s)
+		w.unread = w.unread || lost.name || lost.text && w.turned > 0
+	}
 	plain, turning := inPlace(s, v)
-	for i, one := range slices.Concat(turning, plain) {
-		if one == nil {
-			continue
+	inEach := func(schemas []*jsonschema.Schema) error {
+		for _, one := range schemas {
+			if one != nil {
+				if err := w.schema(one, v, level, over, unfolded, copied); err != nil {
+					return err
+				}
+			}
 		}
-		if i < len(turning) {
-			w.turned++
-		}
-		err := w.schema(one, v, level, over, unfolded, copied)
-		if i < len(turning) {
-			w.turned--
-		}
-		if err != nil {
-			return err
-		}
+		return nil
+	}
+	if err := inEach(plain); err != nil {
+		return err
+	}
+	if err := w.within(func() error { return inEach(turning) }); err != nil {
+		return err
 	}
 	switch v := v.(type) {
 	case object:
@@ -287,6 +311,13 @@ func (w *work) schema(s *jsonschema.Schema, v any, level int, over []*jsonschema
 		return w.items(s, v, level+1)
 	}
 	return nil
+}
+
+// within is for what may refuse more where it allows more.
+func (w *work) within(do func() error) error {
+	w.turned++
+	defer func() { w.turned-- }()
+	return do()
 }
 
 func (w *work) properties(s *jsonschema.Schema, v object, level int) error {
@@ -324,10 +355,12 @@ func (w *work) items(s *jsonschema.Schema, v []any, level int) error {
 		if err := w.each(to, one, level); err != nil {
 			return err
 		}
-		w.turned++ // there may be a most of them
-		err := w.each([]*jsonschema.Schema{s.Contains}, one, level)
-		w.turned--
-		if err != nil {
+		contains := func() error { return w.each([]*jsonschema.Schema{s.Contains}, one, level) }
+		if s.MaxContains == nil {
+			if err := contains(); err != nil {
+				return err
+			}
+		} else if err := w.within(contains); err != nil {
 			return err
 		}
 	}
@@ -466,29 +499,42 @@ const (
 	noName  = `[^\x00-\x{10FFFF}]`
 )
 
-func unread(s *jsonschema.Schema) bool {
-	if s.Pattern != nil && s.Pattern.String() == anyText {
-		return true
-	}
-	for name := range s.PatternProperties {
-		if name.String() == noName {
-			return true
+// marks are of what a schema has lost.
+type marks struct{ text, name bool }
+
+func (w *work) lost(s *jsonschema.Schema) marks {
+	m, known := w.marks[s]
+	if !known {
+		m.text = s.Pattern != nil && s.Pattern.String() == anyText
+		for name := range s.PatternProperties {
+			m.name = m.name || name.String() == noName
 		}
+		w.marks[s] = m
 	}
-	return false
+	return m
 }
 
 // legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them: a schema
 // allows more for that, but for where it is turned around.
-func legible(node any) {
+func legible(node any) { legibly(node, false) }
+
+// naming are the words behind which names of somebody's own stand.
+var naming = []string{"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"}
+
+func legibly(node any, names bool) {
 	switch n := node.(type) {
 	case []any:
 		for _, one := range n {
-			legible(one)
+			legibly(one, false)
 		}
 	case object:
-		for _, one := range n {
-			legible(one)
+		for name, one := range n {
+			if names || name != "const" && name != "enum" { // which are no schemas
+				legibly(one, !names && slices.Contains(naming, name))
+			}
+		}
+		if names {
+			return
 		}
 		if text, ok := n["pattern"].(string); ok {
 			if _, ok := instructions(text); !ok {

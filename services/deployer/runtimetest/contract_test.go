@@ -128,61 +128,66 @@ func TestOddContracts(t *testing.T) {
 		passed   bool
 		reason   string
 	}{
-		"a path that is another address":    {get("@"+away+"/x", `{"200": {}}`), false, "does not begin with /"},
-		"a server that is another address":  {`{"servers": [{"url": "@` + away + `"}], ` + get("/x", `{"404": {}}`)[1:], true, "1 operations"},
-		"a path whose item is elsewhere":    {`{"openapi": "3.1.0", "paths": {"/x": {"$ref": "https://example.org/x"}}}`, false, "what /x refers to is not within the document"},
-		"an answer that is elsewhere":       {get("/json", `{"200": {"$ref": "#/components/responses/none"}}`), false, "what it refers to for that is not within the document"},
-		"an answer without an end":          {get("/stream", `{"200": {"content": {"text/event-stream": {}}}}`), true, "1 operations"},
-		"too many operations":               {`{"openapi": "3.1.0", "paths": {` + many.String() + `"/x": {}}}`, false, "it has 1001 GET operations"},
-		"aliases":                           {bomb.String(), false, "aliases of YAML are not taken"},
-		"more YAML than may be":             {"openapi: 3.0.3\n" + strings.Repeat("#\n", mostYAML), false, "in YAML there may be"},
-		"YAML of brackets":                  {strings.Repeat("[", 1<<20), false, "it is no JSON"},
-		"YAML of brackets behind a key":     {"a: " + strings.Repeat("[", 1<<15) + strings.Repeat("]", 1<<15), false, "nests deeper than 100 levels"},
-		"YAML of lists in lists":            {strings.Repeat("- ", 1<<18), false, "nests deeper than 100 levels"},
-		"YAML of keys in keys":              {"a:" + strings.Repeat(" {a:", 1<<15), false, "nests deeper than 100 levels"},
-		"YAML of tags":                      {strings.Repeat("!a ", 1<<15), false, "nests deeper than 100 levels"},
-		"YAML of many documents":            {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
-		"JSON of brackets":                  {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
-		"a schema that unfolds":             {get("/json", referring("a0")+`}, "components": {"schemas": {`+unfolding.String()+`"a40": {`), false, "its schema unfolds to more than 10000 schemas"},
-		"a schema of many nodes":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostNodes)+`1]}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"what is read as a schema too":      {`{"$defs": {"a": [` + strings.Repeat("1,", mostNodes) + `1]}, ` + get("/json", `{"200": {}}`)[1:], false, `what is under "$defs" is too large`},
-		"a number without an end":           {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"refs by another name":              {get("/json", `{"200": {"content": {"application/json": {"schema": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}}}`), false, "$dynamicRef"},
-		"an answer of many values":          {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"one of two answers":                {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"responses": {"200": {}}}}, "/large": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}}}}}`, true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 are unknown, the first is not held to its schema: it, or its schema, is too large"},
-		"one of fewer, that differ":         {get("/values", `{"200": {"content": {"application/json": {"schema": {"items": {"type": "string"}}}}}}`), false, "another body: at '/0': got number, want string, at '/1': got number, want string"},
-		"an answer that nests":              {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"an answer with a number":           {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), false, "no answer could be held to /openapi: 1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"an answer of another type, large":  {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
-		"a tree":                            {get("/tree", referring("a")+`}, "components": {"schemas": {"a": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/a"}}}`), false, "at '/of/0/of/0': got number, want object"},
-		"what another part describes":       {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["id", "secret"]}]}`)), true, "1 operations"},
-		"what a part beneath describes":     {get("/json", schema(`{"required": ["secret"], "allOf": [{"$ref": "#/x-schemas/0"}, {"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"allOf": [{"properties": {"secret": {"writeOnly": true}}}]}], "x-x": {"x": {"x": {`), true, "1 operations"},
-		"what is described elsewhere":       {get("/json", schema(`{"required": ["secret"], "properties": {"secret": {"$ref": "#/x-schemas/0"}}}`)+`}}}, "x-schemas": [{"writeOnly": true}], "x-x": {"x": {"x": {`), true, "1 operations"},
-		"what is described of another":      {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["uid", "secret"]}]}`)), false, "missing property 'uid'"},
-		"a pattern that looks ahead":        {get("/json", schema(`{"required": ["id"], "properties": {"name": {"pattern": "^(?=a)"}}}`)), true, "1 operations"},
-		"names that look ahead":             {get("/json", schema(`{"patternProperties": {"^(?!x)": {"type": "string"}}, "additionalProperties": false}`)), true, "1 operations"},
-		"a pattern that is too large":       {get("/json", schema(`{"properties": {"name": {"pattern": "((abcdefghij){30}){30}((abcdefghij){30}){30}"}}}`)), true, "1 operations"},
-		"a pattern, beneath not":            {get("/json", schema(`{"properties": {"id": {"type": "number"}}, "not": {"propertyNames": {"pattern": "^(?=x)"}}}`)), false, "1 of 1 operations are not held to its schema: its schema has a pattern that RE2 can not read"},
-		"a pattern, in one of two":          {get("/json", schema(`{"oneOf": [{"propertyNames": {"pattern": "^(?=x)"}}, {"required": ["id"]}]}`)), false, "a pattern that RE2 can not read"},
-		"a pattern, as a condition":         {get("/json", schema(`{"if": {"propertyNames": {"pattern": "^(?=x)"}}, "then": {"required": ["uid"]}}`)), false, "a pattern that RE2 can not read"},
-		"a pattern, referred to":            {get("/json", schema(`{"not": {"$ref": "#/x-schemas/0"}}`)+`}}}, "x-schemas": [{"propertyNames": {"pattern": "^(?=x)"}}], "x-x": {"x": {"x": {`), false, "a pattern that RE2 can not read"},
-		"a pattern, of those that are left": {get("/json", schema(`{"allOf": [{"patternProperties": {"^(?=i)": {}}, "additionalProperties": {"type": "string"}}], "unevaluatedProperties": false}`)), false, "a pattern that RE2 can not read"},
-		"a pattern, beside a difference":    {get("/json", schema(`{"propertyNames": {"pattern": "^(?=x)"}, "not": {"required": ["id"]}}`)), false, "another body: "},
-		"a pattern, where none is needed":   {get("/json", schema(`{"not": {"required": ["uid"], "propertyNames": {"pattern": "^(?=x)"}}}`)), true, "1 operations"},
-		"patterns that take too much":       {get("/json", schema(`{"propertyNames": {"anyOf": [`+patterns.String()+`{}]}}`)), false, "1 of 1 operations are not held to its schema: it, or its schema, is too large"},
-		"another one":                       {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
-		"null, where another is combined":   {get("/null", schema(`{"nullable": true, "allOf": [{"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"type": "object"}], "x-x": {"x": {"x": {`), true, "1 operations"},
-		"null, where it may not be":         {get("/null", schema(`{"allOf": [{"type": "object"}]}`)), false, "got null, want object"},
-		"no null, nor another":              {get("/json", schema(`{"nullable": true, "allOf": [{"type": "string"}]}`)), false, "got object, want string"},
-		"a parameter of another path":       {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"parameters": [{"$ref": "#/paths/~1x/get/parameters/0"}], "responses": {"404": {}}}}, "/x": {"get": {"parameters": [{"name": "x", "in": "query", "required": true}]}}}}`, false, "no GET operation that can be asked"},
-		"parameters in parameters":          {`{"openapi": "3.1.0", "paths": {"/{a}": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}, "/` + strings.Repeat("{a}", 1<<18) + `": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}}}`, false, "1 of 1 operations answer otherwise"},
-		"a path without an end":             {get("/"+strings.Repeat("a", 10_000), `{"200": {}}`), false, "1 of 1 operations"},
-		"one that does not begin":           {get(strings.Repeat("a", 10_000), `{"200": {}}`), false, "does not begin with /"},
-		"one that is elsewhere":             {`{"openapi": "3.1.0", "paths": {"/` + strings.Repeat("a", 10_000) + `": {"$ref": "#/none"}}}`, false, "is not within the document"},
-		"nothing but what is closed":        {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
-		"the type goes before any":          {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
-		"what is for requests alone":        {get("/json", written), true, "1 operations"},
-		"what is for requests, and another": {get("/json", strings.ReplaceAll(written, `"id"`, `"uid"`)), false, "uid"},
+		"a path that is another address":     {get("@"+away+"/x", `{"200": {}}`), false, "does not begin with /"},
+		"a server that is another address":   {`{"servers": [{"url": "@` + away + `"}], ` + get("/x", `{"404": {}}`)[1:], true, "1 operations"},
+		"a path whose item is elsewhere":     {`{"openapi": "3.1.0", "paths": {"/x": {"$ref": "https://example.org/x"}}}`, false, "what /x refers to is not within the document"},
+		"an answer that is elsewhere":        {get("/json", `{"200": {"$ref": "#/components/responses/none"}}`), false, "what it refers to for that is not within the document"},
+		"an answer without an end":           {get("/stream", `{"200": {"content": {"text/event-stream": {}}}}`), true, "1 operations"},
+		"too many operations":                {`{"openapi": "3.1.0", "paths": {` + many.String() + `"/x": {}}}`, false, "it has 1001 GET operations"},
+		"aliases":                            {bomb.String(), false, "aliases of YAML are not taken"},
+		"more YAML than may be":              {"openapi: 3.0.3\n" + strings.Repeat("#\n", mostYAML), false, "in YAML there may be"},
+		"YAML of brackets":                   {strings.Repeat("[", 1<<20), false, "it is no JSON"},
+		"YAML of brackets behind a key":      {"a: " + strings.Repeat("[", 1<<15) + strings.Repeat("]", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of lists in lists":             {strings.Repeat("- ", 1<<18), false, "nests deeper than 100 levels"},
+		"YAML of keys in keys":               {"a:" + strings.Repeat(" {a:", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of tags":                       {strings.Repeat("!a ", 1<<15), false, "nests deeper than 100 levels"},
+		"YAML of many documents":             {strings.Repeat("---\na\n", 1<<15), false, "more than one document"},
+		"JSON of brackets":                   {`{"openapi": "3.1.0", "x-a": ` + strings.Repeat("[", 101) + strings.Repeat("]", 101) + "}", false, "nests deeper than 100 levels"},
+		"a schema that unfolds":              {get("/json", referring("a0")+`}, "components": {"schemas": {`+unfolding.String()+`"a40": {`), false, "its schema unfolds to more than 10000 schemas"},
+		"a schema of many nodes":             {get("/json", `{"200": {"content": {"application/json": {"schema": {"enum": [`+strings.Repeat("1,", mostNodes)+`1]}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations it, or its schema, is too large"},
+		"what is read as a schema too":       {`{"$defs": {"a": [` + strings.Repeat("1,", mostNodes) + `1]}, ` + get("/json", `{"200": {}}`)[1:], false, `what is under "$defs" is too large`},
+		"a number without an end":            {get("/json", `{"200": {"content": {"application/json": {"schema": {"properties": {"id": {"minimum": 1e999999}}}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations it, or its schema, is too large"},
+		"refs by another name":               {get("/json", `{"200": {"content": {"application/json": {"schema": {"$dynamicRef": "#x", "$dynamicAnchor": "x"}}}}}`), false, "$dynamicRef"},
+		"an answer of many values":           {get("/large", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations it, or its schema, is too large"},
+		"one of two answers":                 {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"responses": {"200": {}}}}, "/large": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}}}}}`, true, "1 operations answer as /openapi says, 0 were not asked: they have no example of a parameter; 1 are not held to their schema, the first since it, or its schema, is too large"},
+		"one of fewer, that differ":          {get("/values", `{"200": {"content": {"application/json": {"schema": {"items": {"type": "string"}}}}}}`), false, "another body: at '/0': got number, want string, at '/1': got number, want string"},
+		"an answer that nests":               {get("/nests", `{"200": {"content": {"application/json": {"schema": {"type": "string"}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations it, or its schema, is too large"},
+		"an answer with a number":            {get("/number", `{"200": {"content": {"application/json": {"schema": {"minimum": 1}}}}}`), false, "no answer could be held to /openapi: in 1 of 1 operations it, or its schema, is too large"},
+		"an answer of another type, large":   {get("/large", `{"200": {"content": {"text/plain": {}}}}`), false, `as "application/json"`},
+		"a tree":                             {get("/tree", referring("a")+`}, "components": {"schemas": {"a": {"type": "object", "properties": {"of": {"type": "array", "items": {"$ref": "#/components/schemas/a"}}}`), false, "at '/of/0/of/0': got number, want object"},
+		"what another part describes":        {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["id", "secret"]}]}`)), true, "1 operations"},
+		"what a part beneath describes":      {get("/json", schema(`{"required": ["secret"], "allOf": [{"$ref": "#/x-schemas/0"}, {"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"allOf": [{"properties": {"secret": {"writeOnly": true}}}]}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described elsewhere":        {get("/json", schema(`{"required": ["secret"], "properties": {"secret": {"$ref": "#/x-schemas/0"}}}`)+`}}}, "x-schemas": [{"writeOnly": true}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"what is described of another":       {get("/json", schema(`{"allOf": [{"properties": {"secret": {"writeOnly": true}}}, {"required": ["uid", "secret"]}]}`)), false, "missing property 'uid'"},
+		"a pattern that looks ahead":         {get("/json", schema(`{"required": ["id"], "properties": {"name": {"pattern": "^(?=a)"}}}`)), true, "1 operations"},
+		"names that look ahead":              {get("/json", schema(`{"patternProperties": {"^(?!x)": {"type": "string"}}, "additionalProperties": false}`)), true, "1 operations"},
+		"a pattern that is too large":        {get("/json", schema(`{"properties": {"name": {"pattern": "((abcdefghij){30}){30}((abcdefghij){30}){30}"}}}`)), true, "1 operations"},
+		"a pattern, beneath not":             {get("/json", schema(`{"properties": {"id": {"type": "number"}}, "not": {"propertyNames": {"pattern": "^(?=x)"}}}`)), false, "in 1 of 1 operations its schema has a pattern that RE2 can not read"},
+		"a pattern, in one of two":           {get("/json", schema(`{"oneOf": [{"propertyNames": {"pattern": "^(?=x)"}}, {"required": ["id"]}]}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, as a condition":          {get("/json", schema(`{"if": {"propertyNames": {"pattern": "^(?=x)"}}, "then": {"required": ["uid"]}}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, referred to":             {get("/json", schema(`{"not": {"$ref": "#/x-schemas/0"}}`)+`}}}, "x-schemas": [{"propertyNames": {"pattern": "^(?=x)"}}], "x-x": {"x": {"x": {`), false, "a pattern that RE2 can not read"},
+		"a pattern, of those that are left":  {get("/json", schema(`{"allOf": [{"patternProperties": {"^(?=i)": {}}, "additionalProperties": {"type": "string"}}], "unevaluatedProperties": false}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, beside a difference":     {get("/json", schema(`{"propertyNames": {"pattern": "^(?=x)"}, "not": {"required": ["id"]}}`)), false, "another body: "},
+		"a pattern, where none is needed":    {get("/json", schema(`{"not": {"required": ["uid"], "propertyNames": {"pattern": "^(?=x)"}}}`)), true, "1 operations"},
+		"a pattern, in what there is":        {get("/json", schema(`{"contains": {"propertyNames": {"pattern": "^(?=x)"}}, "required": ["uid"]}`)), false, "missing property 'uid'"},
+		"a pattern, in one of few":           {get("/tree", schema(`{"properties": {"of": {"contains": {"propertyNames": {"pattern": "^(?=x)"}}, "minContains": 0, "maxContains": 0}}}`)), false, "a pattern that RE2 can not read"},
+		"a pattern, of a value that is left": {get("/json", schema(`{"properties": {"id": {"pattern": "^(?=x)"}}, "unevaluatedProperties": false, "required": ["uid"]}`)), false, "missing property 'uid'"},
+		"a pattern, as a value":              {get("/tree", schema(`{"not": {"enum": [{"pattern": "^(?=x)"}]}, "type": "array"}`)), false, "want array"},
+		"a pattern, by the name of a value":  {get("/json", schema(`{"not": {"properties": {"const": {"pattern": "^(?=x)"}, "id": {"type": "string"}}, "required": ["const"]}, "required": ["uid"]}`)), false, "missing property 'uid'"},
+		"patterns that take too much":        {get("/json", schema(`{"propertyNames": {"anyOf": [`+patterns.String()+`{}]}}`)), false, "in 1 of 1 operations it, or its schema, is too large"},
+		"another one":                        {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
+		"null, where another is combined":    {get("/null", schema(`{"nullable": true, "allOf": [{"$ref": "#/x-schemas/0"}]}`)+`}}}, "x-schemas": [{"type": "object"}], "x-x": {"x": {"x": {`), true, "1 operations"},
+		"null, where it may not be":          {get("/null", schema(`{"allOf": [{"type": "object"}]}`)), false, "got null, want object"},
+		"no null, nor another":               {get("/json", schema(`{"nullable": true, "allOf": [{"type": "string"}]}`)), false, "got object, want string"},
+		"a parameter of another path":        {`{"openapi": "3.1.0", "paths": {"/json": {"get": {"parameters": [{"$ref": "#/paths/~1x/get/parameters/0"}], "responses": {"404": {}}}}, "/x": {"get": {"parameters": [{"name": "x", "in": "query", "required": true}]}}}}`, false, "no GET operation that can be asked"},
+		"parameters in parameters":           {`{"openapi": "3.1.0", "paths": {"/{a}": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}, "/` + strings.Repeat("{a}", 1<<18) + `": {"get": {"parameters": [{"name": "a", "in": "path", "example": "` + strings.Repeat("a", 1<<12) + `"}]}}}}`, false, "1 of 1 operations answer otherwise"},
+		"a path without an end":              {get("/"+strings.Repeat("a", 10_000), `{"200": {}}`), false, "1 of 1 operations"},
+		"one that does not begin":            {get(strings.Repeat("a", 10_000), `{"200": {}}`), false, "does not begin with /"},
+		"one that is elsewhere":              {`{"openapi": "3.1.0", "paths": {"/` + strings.Repeat("a", 10_000) + `": {"$ref": "#/none"}}}`, false, "is not within the document"},
+		"nothing but what is closed":         {get("/closed", `{"200": {}}`), false, "no GET operation that can be asked, 1 want credentials"},
+		"the type goes before any":           {get("/json", `{"200": {"content": {"*/*": {}, "application/*": {}, "application/json": {"schema": {"required": ["none"]}}}}}`), false, "none"},
+		"what is for requests alone":         {get("/json", written), true, "1 operations"},
+		"what is for requests, and another":  {get("/json", strings.ReplaceAll(written, `"id"`, `"uid"`)), false, "uid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -305,7 +310,25 @@ func TestContractOfManySchemas(t *testing.T) {
 			t.Errorf("%s: %v, %d nodes", pointer, err, d.compiled.nodes)
 		}
 	}
-	if _, err := d.compile("/x-c"); !errors.Is(err, errUnheld) {
+	if _, err := d.compile("/x-c"); !errors.Is(err, errLarge) {
 		t.Error(err)
+	}
+}
+
+// What patterns may take is for one schema, not for all that are compiled in turn.
+func TestContractOfManyPatterns(t *testing.T) {
+	text := strings.Builder{}
+	const many = mostPatterns/10_000 + 20
+	for i := range many {
+		fmt.Fprintf(&text, `, "x-%d": {"pattern": "(%dabcdefghij){1000}"}`, i, i)
+	}
+	d, err := openDocument(answer{status: http.StatusOK, body: []byte(`{"openapi": "3.1.0"` + text.String() + "}")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range many {
+		if _, err := d.compile(fmt.Sprintf("/x-%d", i)); err != nil {
+			t.Fatalf("schema %d: %v", i, err)
+		}
 	}
 }

@@ -55,7 +55,7 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 		switch _, err := test.handshake(ctx, address, old); {
 		case err == nil:
 			problems = append(problems, fmt.Errorf("%s: it still speaks TLS 1.1 or 1.0", address))
-		case unasked(err):
+		case unasked(ctx, err):
 			problems = append(problems, fmt.Errorf("%s: whether it speaks TLS 1.1 or 1.0 is not known: %w", address, err))
 		}
 	}
@@ -74,10 +74,10 @@ func everySuite() (all []uint16) {
 	return all
 }
 
-// unasked tells a question that nobody heard, or that has no answer, from a refusal.
-func unasked(err error) bool {
+// unasked tells a question that nobody heard from a refusal, which may be silent.
+func unasked(ctx context.Context, err error) bool {
 	var failed *net.OpError
-	return errors.As(err, &failed) && (failed.Op == "dial" || failed.Timeout()) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return ctx.Err() != nil || errors.As(err, &failed) && failed.Op == "dial"
 }
 
 // handshake is how long the certificate holds on.

@@ -52,6 +52,7 @@ func TestTLSOfAnAddress(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = leaving.Close() })
 	go func() { // one connection is passed on to good, no other is heard
 		asks, err := leaving.Accept()
 		_ = leaving.Close()
