@@ -269,7 +269,7 @@ func paced(b *testing.B, address string, rate float64) float64 {
 			if err != nil || !bytes.HasPrefix(answer[:size], []byte("HTTP/1.1 200")) {
 				b.Fatalf("%q %v", answer[:max(size, 0)], err)
 			}
-			if at := stamp[syscall.CmsgLen(0):stamped]; len(at) >= 16 { // the first may have none
+			if at := stamp[syscall.CmsgLen(0):]; stamped >= syscall.CmsgSpace(16) { // the first may have none
 				came = time.Unix(int64(binary.NativeEndian.Uint64(at)), int64(binary.NativeEndian.Uint64(at[8:])))
 			}
 			latency := c.late + came.Sub(c.sent)

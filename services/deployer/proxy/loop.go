@@ -75,7 +75,7 @@ var loops struct {
 var turns atomic.Uint64
 
 // joinLoops starts the loops for the first front: for half of the processors, since a loop that has much to do lets go of its own only
-// when it is made to, and the others are for what does not go the quick way; but two where there are two. One alone is put on the
+// when it is made to, and the others are for what does not go the quick way; but two at least where there are two. One alone is put on the
 // processor where its upstreams run, and all of them wait while another one is idle (docs/performance.md).
 func joinLoops() ([]*loop, error) {
 	loops.mu.Lock()

@@ -302,6 +302,22 @@ func TestBuffersThatWaitAreFew(t *testing.T) {
 	})
 }
 
+// A loop that is alone waits where its upstreams run.
+func TestLoopsOfFewProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	for processors, want := range map[int]int{1: 1, 2: 2, 4: 2, 6: 3} {
+		runtime.GOMAXPROCS(processors)
+		all, err := joinLoops()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if leaveLoops(); len(all) != want {
+			t.Errorf("%d loops on %d processors", len(all), processors)
+		}
+	}
+}
+
 // Fronts with one client each do not all leave them to the same loop.
 func TestLoopsShareTheFronts(t *testing.T) {
 	before := runtime.GOMAXPROCS(6)

@@ -30,7 +30,7 @@ const (
 	mostSteps    = 1 << 18   // for an answer, about a microsecond and 600 bytes each
 	mostNumber   = 400       // characters of a number and its exponent: it is reckoned with exactly
 	mostPattern  = 20_000    // instructions of a regular expression
-	mostPatterns = 2 << 20   // instructions of all of them
+	mostPatterns = 2 << 20   // instructions of all that are compiled together
 )
 
 // notHeld says why an answer is neither known to differ from its schema nor to be as it says.
@@ -140,11 +140,16 @@ func (d document) anew(at object) error {
 	if !d.compiled.add(d, at) {
 		return errLarge
 	}
-	d.compiled.Compiler, d.compiled.patterns = jsonschema.NewCompiler(), &patterns{known: map[string]pattern{}, left: mostPatterns}
-	d.compiled.DefaultDraft(jsonschema.Draft2020)
-	d.compiled.UseRegexpEngine(d.compiled.patterns.compile)
-	d.compiled.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
-	return d.compiled.AddResource(place, d.root)
+	compiler := jsonschema.NewCompiler()
+	d.compiled.patterns = &patterns{known: map[string]pattern{}, left: mostPatterns}
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.UseRegexpEngine(d.compiled.patterns.compile)
+	compiler.UseLoader(nothing{}) // what a document names elsewhere is not fetched, nor read from this machine
+	if err := compiler.AddResource(place, d.root); err != nil {
+		return err
+	}
+	d.compiled.Compiler = compiler
+	return nil
 }
 
 const mostDifferences = 3
@@ -285,7 +290,9 @@ func (w *work) schema(s *jsonschema.Schema, v any, level int, over []*jsonschema
 	}
 	if w.turned+w.beside > 0 {
 		lost := w.lost(s)
-		w.unread = w.unread || lost.name || lost.text && w.turned > 0
+		_, text := v.(string)
+		_, names := v.(object)
+		w.unread = w.unread || names && lost.name || text && lost.text && w.turned > 0
 	}
 	plain, turning := inPlace(s, v)
 	inEach := func(schemas []*jsonschema.Schema) error {
@@ -413,7 +420,10 @@ func inPlace(s *jsonschema.Schema, v any) (plain, turning []*jsonschema.Schema) 
 		of, _ := s.Dependencies[name].(*jsonschema.Schema)
 		plain = append(plain, of, s.DependentSchemas[name])
 	}
-	return plain, append([]*jsonschema.Schema{s.Not, s.If}, s.OneOf...)
+	if turning = []*jsonschema.Schema{s.Not, s.If}; len(s.OneOf) == 1 {
+		return append(plain, s.OneOf...), turning
+	}
+	return plain, append(turning, s.OneOf...)
 }
 
 func length(v any) int {
@@ -516,25 +526,17 @@ func (w *work) lost(s *jsonschema.Schema) marks {
 
 // legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them: a schema
 // allows more for that, but for where it is turned around.
-func legible(node any) { legibly(node, false) }
-
-// naming are the words behind which names of somebody's own stand.
-var naming = []string{"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"}
-
-func legibly(node any, names bool) {
+func legible(node any) {
 	switch n := node.(type) {
 	case []any:
 		for _, one := range n {
-			legibly(one, false)
+			legible(one)
 		}
 	case object:
 		for name, one := range n {
-			if names || name != "const" && name != "enum" { // which are no schemas
-				legibly(one, !names && slices.Contains(naming, name))
+			if _, list := one.([]any); name != "enum" || !list { // what it lists are no schemas
+				legible(one)
 			}
-		}
-		if names {
-			return
 		}
 		if text, ok := n["pattern"].(string); ok {
 			if _, ok := instructions(text); !ok {

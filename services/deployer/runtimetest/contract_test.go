@@ -172,7 +172,10 @@ func TestOddContracts(t *testing.T) {
 		"a pattern, in what there is":        {get("/json", schema(`{"contains": {"propertyNames": {"pattern": "^(?=x)"}}, "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"a pattern, in one of few":           {get("/tree", schema(`{"properties": {"of": {"contains": {"propertyNames": {"pattern": "^(?=x)"}}, "minContains": 0, "maxContains": 0}}}`)), false, "a pattern that RE2 can not read"},
 		"a pattern, of a value that is left": {get("/json", schema(`{"properties": {"id": {"pattern": "^(?=x)"}}, "unevaluatedProperties": false, "required": ["uid"]}`)), false, "missing property 'uid'"},
-		"a pattern, as a value":              {get("/tree", schema(`{"not": {"enum": [{"pattern": "^(?=x)"}]}, "type": "array"}`)), false, "want array"},
+		"a pattern, as a value":              {get("/value", schema(`{"enum": [{"pattern": "^(?=x)"}]}`)), true, "1 operations"},
+		"a pattern, of a value within":       {get("/value", schema(`{"properties": {"pattern": {"oneOf": [{"type": "number", "pattern": "^(?=x)"}]}}, "required": ["uid"]}`)), false, "missing property 'uid'"},
+		"a pattern, for another type":        {get("/json", schema(`{"oneOf": [{"type": "string", "pattern": "^(?=x)"}, {"type": "object"}], "required": ["uid"]}`)), false, "missing property 'uid'"},
+		"names, of a value that is left":     {get("/tree", schema(`{"properties": {"of": {"items": {"patternProperties": {"^(?=x)": {}}}}}, "unevaluatedProperties": false, "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"a pattern, by the name of a value":  {get("/json", schema(`{"not": {"properties": {"const": {"pattern": "^(?=x)"}, "id": {"type": "string"}}, "required": ["const"]}, "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"patterns that take too much":        {get("/json", schema(`{"propertyNames": {"anyOf": [`+patterns.String()+`{}]}}`)), false, "in 1 of 1 operations it, or its schema, is too large"},
 		"another one":                        {get("/json", schema(`{"propertyNames": {"pattern": "^x"}}`)), false, "does not match pattern"},
@@ -197,12 +200,12 @@ func TestOddContracts(t *testing.T) {
 				case "/json":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, `{"id": 1}`)
-				case "/large", "/values", "/nests", "/number", "/null", "/tree":
+				case "/large", "/values", "/nests", "/number", "/null", "/tree", "/value":
 					w.Header().Set("Content-Type", "application/json")
 					fmt.Fprint(w, map[string]string{
 						"/large": "[" + strings.Repeat("1,", mostHeld/2) + "1]", "/values": "[" + strings.Repeat("1,", mostHeld/2-10) + "1]",
 						"/nests": strings.Repeat("[", mostNested+1) + strings.Repeat("]", mostNested+1), "/number": "1e99999999",
-						"/null": "null", "/tree": `{"of": [{"of": [1]}]}`,
+						"/null": "null", "/tree": `{"of": [{"of": [1]}]}`, "/value": `{"pattern": "^(?=x)"}`,
 					}[r.URL.Path])
 				case "/stream":
 					w.Header().Set("Content-Type", "text/event-stream")

@@ -39,7 +39,8 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 		if err != nil {
 			host, address = address, net.JoinHostPort(address, "443")
 		}
-		left, err := test.handshake(ctx, address, &tls.Config{ServerName: host, RootCAs: test.Roots, MinVersion: tls.VersionTLS12})
+		modern := &tls.Config{ServerName: host, RootCAs: test.Roots, MinVersion: tls.VersionTLS12}
+		left, err := test.handshake(ctx, address, modern)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("%s: %w", address, err))
 			continue
@@ -52,10 +53,9 @@ func reachedByTLS(ctx context.Context, test TLS, r *Result) error {
 		}
 		// Whom it shows to does not matter to what it speaks.
 		old := &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11, CipherSuites: everySuite()} //nolint:gosec // it shall be refused
-		switch _, err := test.handshake(ctx, address, old); {
-		case err == nil:
+		if _, err := test.handshake(ctx, address, old); err == nil {
 			problems = append(problems, fmt.Errorf("%s: it still speaks TLS 1.1 or 1.0", address))
-		case unasked(ctx, err):
+		} else if _, err := test.handshake(ctx, address, modern); err != nil { // a refusal may be silent, or it may be gone
 			problems = append(problems, fmt.Errorf("%s: whether it speaks TLS 1.1 or 1.0 is not known: %w", address, err))
 		}
 	}
@@ -72,12 +72,6 @@ func everySuite() (all []uint16) {
 		all = append(all, s.ID)
 	}
 	return all
-}
-
-// unasked tells a question that nobody heard from a refusal, which may be silent.
-func unasked(ctx context.Context, err error) bool {
-	var failed *net.OpError
-	return ctx.Err() != nil || errors.As(err, &failed) && failed.Op == "dial"
 }
 
 // handshake is how long the certificate holds on.
