@@ -328,3 +328,31 @@ func TestCancelled(t *testing.T) {
 		t.Fatalf("want context.Canceled, got %v", err)
 	}
 }
+
+// A mirror that a killed process has half made is made anew.
+func TestAMirrorThatIsHalfMade(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, made := range [][]string{{}, {"HEAD"}, {"HEAD", "refs/heads"}, {"refs/heads", "objects/pack"}} {
+		dir := filepath.Join(t.TempDir(), "mirror.git")
+		for _, place := range []string{dir, dir + ".part"} {
+			for _, name := range made {
+				part := filepath.Join(place, name)
+				if err := os.MkdirAll(filepath.Dir(part), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(part, []byte("ref: refs/heads/main\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		r, err := git.Open(t.Context(), dir, f.dir)
+		if err != nil {
+			t.Errorf("%q: %v", made, err)
+			continue
+		}
+		if id, err := r.Resolve(t.Context(), "main"); err != nil || id != f.ids["main"] {
+			t.Errorf("%q: main is %s, %v", made, id, err)
+		}
+	}
+}

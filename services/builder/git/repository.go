@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,11 +55,8 @@ func OpenWith(ctx context.Context, dir, url string, secret Secret) (*Repository,
 	if err := checkURL(url); err != nil {
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "HEAD")); errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("open repository: %w", err)
-		}
-		if _, err := run(ctx, "", nil, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", dir); err != nil {
+	if !isRepository(dir) {
+		if err := makeMirror(ctx, dir); err != nil {
 			return nil, fmt.Errorf("open repository: %w", err)
 		}
 	}
@@ -66,6 +64,28 @@ func OpenWith(ctx context.Context, dir, url string, secret Secret) (*Repository,
 		return nil, fmt.Errorf("open repository: %w", err)
 	}
 	return r, nil
+}
+
+// isRepository tells as git does: one that was killed while it made a repository has not made all of it.
+func isRepository(dir string) bool {
+	for _, part := range []string{"HEAD", "objects", "refs"} {
+		if _, err := os.Stat(filepath.Join(dir, part)); errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+	}
+	return true
+}
+
+// makeMirror makes an empty mirror, whole or not at all.
+func makeMirror(ctx context.Context, dir string) error {
+	part := dir + ".part" // perhaps of a process that was killed
+	if err := cmp.Or(os.RemoveAll(part), os.RemoveAll(dir), os.MkdirAll(part, 0o700)); err != nil {
+		return err
+	}
+	if _, err := run(ctx, "", nil, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", part); err != nil {
+		return err
+	}
+	return os.Rename(part, dir)
 }
 
 // tidyEvery is how many fetches there are to one that has git tidy the mirror, where that has grown untidy.
