@@ -201,6 +201,10 @@ func tale(facts []events.Event) string {
 			line += fmt.Sprintf(" %+v", c)
 		case events.CanaryJudged:
 			line += " " + c.Verdict + " " + c.Reason
+		case events.DriftFound:
+			line += " " + c.Kind + " " + c.Rollout
+		case events.DriftMended:
+			line += " " + c.Kind + " " + c.Rollout
 		}
 		lines = append(lines, line)
 	}
