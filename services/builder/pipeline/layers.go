@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -257,7 +258,7 @@ func (r *run) fileLayers(alone bool) error {
 		}
 		for _, task := range l.order {
 			for _, name := range goCaches {
-				if err := sink(filepath.Join(l.upper[task], name, "upper"), filepath.Join(files, name)); err != nil {
+				if err := land(filepath.Join(l.upper[task], name, "upper"), filepath.Join(files, name)); err != nil {
 					return err
 				}
 			}
@@ -337,6 +338,40 @@ func ignoreMissing(err error) error {
 	return err
 }
 
+// land is sink where nothing may lie below yet: the folder is moved as a whole then, since to make and remove folders is what takes long
+// on some file systems.
+func land(upper, lower string) error {
+	if _, err := os.Lstat(lower); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, sink(upper, lower))
+	}
+	err := filepath.WalkDir(upper, func(at string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && opaque(at):
+			return cmp.Or(passable(at, entry), unix.Lremovexattr(at, opaqueMark))
+		case entry.IsDir():
+			return passable(at, entry)
+		case !entry.Type().IsRegular(): // links, and that something further below is removed: caches only gain
+			return os.Remove(at) //nolint:gosec // the steps that wrote it have ended
+		}
+		return nil
+	})
+	if err == nil {
+		err = os.Rename(upper, lower)
+	}
+	return ignoreMissing(err)
+}
+
+// passable gives back the rights to a folder: the go command takes those to write to modules.
+func passable(at string, folder fs.DirEntry) error {
+	info, err := folder.Info()
+	if err == nil && info.Mode().Perm()&0o700 != 0o700 {
+		err = os.Chmod(at, 0o700) //nolint:gosec // a folder
+	}
+	return err
+}
+
 // sink moves the files of an upper folder into the one below, and removes what it says is removed. Of the two, what is above holds:
 // a step may have put a file in a folder's place, or the other way round.
 func sink(upper, lower string) error {
@@ -349,16 +384,10 @@ func sink(upper, lower string) error {
 			return err
 		}
 		to := filepath.Join(lower, below)
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		switch info.Mode().Type() {
+		switch entry.Type() {
 		case fs.ModeDir:
-			if info.Mode().Perm()&0o700 != 0o700 { // the go command takes the rights to write to modules
-				if err := os.Chmod(at, 0o700); err != nil { //nolint:gosec // a folder
-					return err
-				}
+			if err := passable(at, entry); err != nil {
+				return err
 			}
 			if there, err := os.Lstat(to); err == nil && (!there.IsDir() || opaque(at)) {
 				if err := executor.RemoveAll(to); err != nil {
@@ -380,9 +409,11 @@ func sink(upper, lower string) error {
 	})
 }
 
+const opaqueMark = "user.overlay.opaque"
+
 // opaque says whether nothing of the folder below is seen through this one: it was removed and made anew.
 func opaque(folder string) bool {
 	var is [1]byte
-	n, err := unix.Lgetxattr(folder, "user.overlay.opaque", is[:])
+	n, err := unix.Lgetxattr(folder, opaqueMark, is[:])
 	return err == nil && n == 1 && is[0] == 'y'
 }

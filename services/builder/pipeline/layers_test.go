@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -313,6 +315,34 @@ func TestALayerIsMovedDown(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(at, name)); (err == nil) != there {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Of what a run leaves in the caches only files are kept: builders read there, where a link would lead them elsewhere. What a step
+// removed or took the rights to is no obstacle.
+func TestOfALayerFilesAreKept(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
+		t.Skipf("SKIPPED: what is kept of a layer was NOT shown: %s (%v)", why, err)
+	}
+	first := goRepository("cd $GOCACHE; mkdir -p deep anew; echo old | tee deep/old deep/gone anew/old", "first")
+	upon := goRepository("cd $GOCACHE; rm -r deep/gone anew; mkdir anew; echo new | tee deep/new anew/new; ln -s /etc/passwd deep/link; chmod a-w deep", "upon")
+	third := goRepository("cd $GOCACHE; echo >deep/third; echo anew/* deep/*", "third")
+	b.run("a", first, first)
+	b.run("a", upon, first) // what the first run left is moved down
+	var files []string
+	err := filepath.WalkDir(filepath.Join(b.data, "kept"), func(at string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && filepath.Base(at) != resultName {
+			files = append(files, entry.Type().String()+" "+filepath.Join(filepath.Base(filepath.Dir(at)), entry.Name()))
+		}
+		return err
+	})
+	if err != nil || !slices.Equal(files, []string{"---------- anew/new", "---------- deep/new"}) {
+		t.Errorf("kept: %q (%v)", files, err)
+	}
+	if log := b.run("a", third, upon); !strings.Contains(log, "\nanew/new anew/old deep/gone deep/new deep/old deep/third\n") || strings.Contains(log, "Go's caches") {
+		t.Errorf("once it is merged:\n%s", log)
 	}
 }
 
