@@ -216,6 +216,9 @@ func copyAll(from []string, folder string) error {
 // touched only where no other reads it.
 func (r *run) keepLayers(alone bool) {
 	l := &r.layers
+	if err := r.markUsed(); err != nil {
+		_, _ = fmt.Fprintf(r.log, "what steps used of Go's caches is not marked: %v\n", err)
+	}
 	if _, failed := r.report.Failed(); failed || len(l.order) == 0 {
 		return
 	}

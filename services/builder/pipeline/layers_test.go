@@ -346,6 +346,44 @@ func TestOfALayerFilesAreKept(t *testing.T) {
 	}
 }
 
+// The go command sets the time of a file that it uses: the file where it lies gets it, and none is copied. One that was changed is.
+func TestWhatIsUsedIsMarkedWhereItLies(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
+		t.Skipf("SKIPPED: that what is used is marked where it lies was NOT shown: %s (%v)", why, err)
+	}
+	master := goRepository("mkdir -p $GOCACHE/7f $GOCACHE/80; cd $GOCACHE/7f; echo one | tee used changed unused ../80/used", "master")
+	change := goRepository("cd $GOCACHE/7f; touch used ../80/used; echo two >changed; echo new >new", "change")
+	b.run("a", master, master)
+	b.run("a", goRepository("true", "another"), master) // what the first run left is moved down
+	old := time.Now().Add(-2 * time.Hour)
+	at := func(name string) string { return filepath.Join(b.data, "go", "a", "GOCACHE", name) }
+	for _, name := range []string{"7f/used", "7f/changed", "7f/unused", "80/used"} {
+		if err := os.Chtimes(at(name), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log := b.run("a", change, master); strings.Contains(log, "Go's caches") {
+		t.Error(log)
+	}
+	for name, marked := range map[string]bool{"7f/used": true, "80/used": true, "7f/unused": false, "7f/changed": false} {
+		if info, err := os.Stat(at(name)); err != nil || info.ModTime().After(old.Add(time.Minute)) != marked {
+			t.Errorf("%s: %v %v", name, info, err)
+		}
+	}
+	var kept []string
+	files := filepath.Join(b.data, "kept", "a", tree(change), layersName, cacheFiles, "GOCACHE")
+	err := filepath.WalkDir(files, func(at string, _ fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(files, at)
+		kept = append(kept, name)
+		return err
+	})
+	if err != nil || !slices.Equal(kept, []string{".", "7f", "7f/changed", "7f/new"}) {
+		t.Errorf("kept: %q (%v)", kept, err)
+	}
+}
+
 // Whoever has the lock open by accident, as a process that is just being begun, does not hold it.
 func TestTheLockOnLayersIsLetGo(t *testing.T) {
 	t.Parallel()
