@@ -1,6 +1,8 @@
 package deployer
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/oci"
+	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 	"github.com/lemnis/lemnis/services/deployer/keeper"
 	"github.com/lemnis/lemnis/services/deployer/process"
@@ -96,6 +99,41 @@ func TestDrift(t *testing.T) {
 	}
 	if n != 3 {
 		t.Errorf("%d facts of three differences:\n%s", n, tale(b.met))
+	}
+}
+
+// Users who have yet to be moved are no drift: the effect that moves them may be late. They are moved, whoever does it.
+func TestUsersOnTheirWayAreNoDrift(t *testing.T) {
+	for _, test := range []struct {
+		stage rollout.Stage
+		tick  int
+		told  bool
+	}{{rollout.Idle, 0, true}, {rollout.Undoing, 3, false}, {rollout.Observing, 0, false}, {rollout.Observing, 1, true}} {
+		t.Run(fmt.Sprintf("%s at tick %d", test.stage, test.tick), func(t *testing.T) {
+			ctx, s, f := sickSite(t)
+			where := at{"shop", "prod/api"}
+			serves(s, where)
+			state := s.wanted.states[where]
+			state.Stage, state.Tick = test.stage, test.tick
+			s.wanted.states[where] = state
+			front := keeper.State{Doors: []keeper.Door{{Name: where.String()}}, Processes: s.running[where.String()]}
+			f.mu.Lock()
+			f.state.Doors, f.state.Processes = front.Doors, front.Processes
+			f.mu.Unlock()
+			told := false
+			r := service.NewReporter(func(_ context.Context, _, _, _ string, r service.Report) error {
+				c, is := r.Content.(events.DriftFound)
+				told = told || is && c.Kind == events.DriftRoutes
+				return nil
+			})
+			mends := newTurns(s.patience, s.share)
+			s.compare(ctx, r, front, s.compare(ctx, r, front, nil, mends), mends)
+			f.hear(ctx, t, "/route shop/prod/api")
+			mends.all.Wait()
+			if told != test.told {
+				t.Errorf("told %v", told)
+			}
+		})
 	}
 }
 
