@@ -355,4 +355,31 @@ func TestAMirrorThatIsHalfMade(t *testing.T) {
 			t.Errorf("%q: main is %s, %v", made, id, err)
 		}
 	}
+	dir := filepath.Join(t.TempDir(), "mirror.git")
+	if _, err := git.Open(t.Context(), dir, f.dir); err != nil {
+		t.Fatal(err)
+	}
+	// A machine that went down: the name is there, and nothing in it.
+	if err := os.WriteFile(filepath.Join(dir, "HEAD"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := git.Open(t.Context(), dir, f.dir); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is no mirror is not removed to make one.
+func TestNoMirrorIsMadeOfWhatIsAnothers(t *testing.T) {
+	t.Parallel()
+	f, dir := newFixture(t), t.TempDir()
+	file := filepath.Join(dir, "thesis")
+	if err := os.WriteFile(file, []byte("years\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := git.Open(t.Context(), dir, f.dir); err == nil || !strings.Contains(err.Error(), "holds thesis") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
 }

@@ -1,13 +1,13 @@
 package git
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +29,7 @@ type Repository struct {
 }
 
 // Open opens a repository. With a url (anything git can clone: a path, file, https, ssh), dir is
-// where the bare mirror lives; it is made when it is not there, and fetched. Without a url, dir is
+// where the bare mirror lives; it is made when it is not there, or not all of it is, and fetched. Without a url, dir is
 // a local bare repository and the origin itself.
 func Open(ctx context.Context, dir, url string) (*Repository, error) {
 	return OpenWith(ctx, dir, url, nil)
@@ -69,17 +69,34 @@ func OpenWith(ctx context.Context, dir, url string, secret Secret) (*Repository,
 // isRepository tells as git does: one that was killed while it made a repository has not made all of it.
 func isRepository(dir string) bool {
 	for _, part := range []string{"HEAD", "objects", "refs"} {
-		if _, err := os.Stat(filepath.Join(dir, part)); errors.Is(err, fs.ErrNotExist) {
-			return false
+		if info, err := os.Stat(filepath.Join(dir, part)); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 && !info.IsDir() {
+			return false // or the machine went down before HEAD was on its disk
 		}
 	}
 	return true
 }
 
-// makeMirror makes an empty mirror, whole or not at all.
+// made is what git makes in a mirror: a folder that holds anything else is somebody else's.
+var made = []string{"HEAD", "HEAD.lock", "FETCH_HEAD", "config", "config.lock", "objects", "refs", "packed-refs", "branches", "hooks", "info", "description"}
+
+// makeMirror makes an empty mirror, whole or not at all, also in the place of one that was left half made.
 func makeMirror(ctx context.Context, dir string) error {
+	half, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, entry := range half {
+		if !slices.Contains(made, entry.Name()) {
+			return fmt.Errorf("%s is no repository, and holds %s: no mirror is made there", dir, entry.Name())
+		}
+	}
 	part := dir + ".part" // perhaps of a process that was killed
-	if err := cmp.Or(os.RemoveAll(part), os.RemoveAll(dir), os.MkdirAll(part, 0o700)); err != nil {
+	for _, old := range []string{part, dir} {
+		if err := os.RemoveAll(old); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(part, 0o700); err != nil {
 		return err
 	}
 	if _, err := run(ctx, "", nil, nil, "init", "--quiet", "--bare", "--template=", "--initial-branch=main", part); err != nil {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -23,7 +24,9 @@ import (
 // goCaches are the variables that name the caches of Go. A step that may write to them could leave something that another's build
 // takes for its own: so each project has its own, a run reads what runs of master copies left, and writes to a layer above it. That
 // is kept with the run's tree, and moves down once the tree is the master copy's. See docs/adr/0017-layers.md.
-var goCaches = []string{"GOCACHE", "GOMODCACHE"}
+var goCaches = []string{goBuilt, "GOMODCACHE"}
+
+const goBuilt = "GOCACHE"
 
 const (
 	layersName = "go"               // of what is kept of a tree
@@ -216,9 +219,6 @@ func copyAll(from []string, folder string) error {
 // touched only where no other reads it.
 func (r *run) keepLayers(alone bool) {
 	l := &r.layers
-	if err := r.markUsed(); err != nil {
-		_, _ = fmt.Fprintf(r.log, "what steps used of Go's caches is not marked: %v\n", err)
-	}
 	if _, failed := r.report.Failed(); failed || len(l.order) == 0 {
 		return
 	}
@@ -345,16 +345,14 @@ func ignoreMissing(err error) error {
 // on some file systems.
 func land(upper, lower string) error {
 	if _, err := os.Lstat(lower); !errors.Is(err, fs.ErrNotExist) {
-		return cmp.Or(err, sink(upper, lower))
+		return sink(upper, lower)
 	}
 	err := filepath.WalkDir(upper, func(at string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && opaque(at):
-			return cmp.Or(passable(at, entry), unix.Lremovexattr(at, opaqueMark))
 		case entry.IsDir():
-			return passable(at, entry)
+			return cmp.Or(passable(at, entry), unmark(at))
 		case !entry.Type().IsRegular(): // links, and that something further below is removed: caches only gain
 			return os.Remove(at) //nolint:gosec // the steps that wrote it have ended
 		}
@@ -371,6 +369,24 @@ func passable(at string, folder fs.DirEntry) error {
 	info, err := folder.Info()
 	if err == nil && info.Mode().Perm()&0o700 != 0o700 {
 		err = os.Chmod(at, 0o700) //nolint:gosec // a folder
+	}
+	return err
+}
+
+// unmark takes away what a folder says to the overlay that it is read through: that it hides what is below, say.
+func unmark(folder string) error {
+	names := make([]byte, 64<<10) // more than the kernel ever gives
+	n, err := unix.Llistxattr(folder, names)
+	if err != nil {
+		if errors.Is(err, unix.ENOTSUP) {
+			return nil
+		}
+		return err
+	}
+	for _, name := range strings.Split(string(names[:n]), "\x00") {
+		if strings.HasPrefix(name, overlayMarks) {
+			err = cmp.Or(err, unix.Lremovexattr(folder, name))
+		}
 	}
 	return err
 }
@@ -412,11 +428,11 @@ func sink(upper, lower string) error {
 	})
 }
 
-const opaqueMark = "user.overlay.opaque"
+const overlayMarks = "user.overlay."
 
 // opaque says whether nothing of the folder below is seen through this one: it was removed and made anew.
 func opaque(folder string) bool {
 	var is [1]byte
-	n, err := unix.Lgetxattr(folder, opaqueMark, is[:])
+	n, err := unix.Lgetxattr(folder, overlayMarks+"opaque", is[:])
 	return err == nil && n == 1 && is[0] == 'y'
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -346,20 +347,23 @@ func TestOfALayerFilesAreKept(t *testing.T) {
 	}
 }
 
-// The go command sets the time of a file that it uses: the file where it lies gets it, and none is copied. One that was changed is.
+// The go command sets the time of a file that it uses: the file where it lies gets it, and no copy is kept. One that was changed is.
 func TestWhatIsUsedIsMarkedWhereItLies(t *testing.T) {
 	t.Parallel()
 	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
 	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
 		t.Skipf("SKIPPED: that what is used is marked where it lies was NOT shown: %s (%v)", why, err)
 	}
-	master := goRepository("mkdir -p $GOCACHE/7f $GOCACHE/80; cd $GOCACHE/7f; echo one | tee used changed unused ../80/used", "master")
-	change := goRepository("cd $GOCACHE/7f; touch used ../80/used; echo two >changed; echo new >new", "change")
+	const own, beside = "7f/7f", "80/80"
+	used, changed, unused, fresh := own+strings.Repeat("1", 62)+"-d", own+strings.Repeat("2", 62)+"-a", own+strings.Repeat("3", 62)+"-a", own+strings.Repeat("4", 62)+"-d"
+	alone, other := beside+strings.Repeat("5", 62)+"-a", "7f/notes" // no name of the go command's
+	master := goRepository(fmt.Sprintf("cd $GOCACHE; mkdir -p 7f 80; echo one | tee %s %s %s %s %s", used, changed, unused, alone, other), "master")
+	change := goRepository(fmt.Sprintf("cd $GOCACHE; touch %s %s %s; echo two >%s; echo new >%s; chmod a-w 80", used, alone, other, changed, fresh), "change")
 	b.run("a", master, master)
 	b.run("a", goRepository("true", "another"), master) // what the first run left is moved down
 	old := time.Now().Add(-2 * time.Hour)
 	at := func(name string) string { return filepath.Join(b.data, "go", "a", "GOCACHE", name) }
-	for _, name := range []string{"7f/used", "7f/changed", "7f/unused", "80/used"} {
+	for _, name := range []string{used, changed, unused, alone, other} {
 		if err := os.Chtimes(at(name), old, old); err != nil {
 			t.Fatal(err)
 		}
@@ -367,20 +371,54 @@ func TestWhatIsUsedIsMarkedWhereItLies(t *testing.T) {
 	if log := b.run("a", change, master); strings.Contains(log, "Go's caches") {
 		t.Error(log)
 	}
-	for name, marked := range map[string]bool{"7f/used": true, "80/used": true, "7f/unused": false, "7f/changed": false} {
+	for name, marked := range map[string]bool{used: true, alone: true, unused: false, changed: false, other: false} {
 		if info, err := os.Stat(at(name)); err != nil || info.ModTime().After(old.Add(time.Minute)) != marked {
 			t.Errorf("%s: %v %v", name, info, err)
 		}
 	}
-	var kept []string
-	files := filepath.Join(b.data, "kept", "a", tree(change), layersName, cacheFiles, "GOCACHE")
-	err := filepath.WalkDir(files, func(at string, _ fs.DirEntry, err error) error {
-		name, _ := filepath.Rel(files, at)
-		kept = append(kept, name)
+	if kept := b.kept("a", change); !slices.Equal(kept, []string{".", "7f", changed, fresh, other}) {
+		t.Errorf("kept: %q", kept)
+	}
+}
+
+// kept are the folders and files that a run left in the build cache.
+func (b *goBuilds) kept(project string, files map[string]string) (all []string) {
+	b.t.Helper()
+	at := filepath.Join(b.data, "kept", project, tree(files), layersName, cacheFiles, goBuilt)
+	err := filepath.WalkDir(at, func(name string, _ fs.DirEntry, err error) error {
+		name, _ = filepath.Rel(at, name)
+		all = append(all, name)
 		return err
 	})
-	if err != nil || !slices.Equal(kept, []string{".", "7f", "7f/changed", "7f/new"}) {
-		t.Errorf("kept: %q (%v)", kept, err)
+	if err != nil {
+		b.t.Error(err)
+	}
+	return all
+}
+
+// A link that one task leaves leads the builder nowhere when another was there: it would say what the machine's files hold.
+func TestNoLinkIsMarked(t *testing.T) {
+	t.Parallel()
+	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
+	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
+		t.Skipf("SKIPPED: that links are not followed was NOT shown: %s (%v)", why, err)
+	}
+	outside, name := t.TempDir(), strings.Repeat("7f", 32)+"-a"
+	old := time.Now().Add(-2 * time.Hour)
+	if err := errors.Join(os.WriteFile(filepath.Join(outside, name), []byte("secret\n"), 0o600), os.Chtimes(filepath.Join(outside, name), old, old)); err != nil {
+		t.Fatal(err)
+	}
+	files := goRepository("", "")
+	files[".lemnis.yaml"] = fmt.Sprintf(`steps:
+  - {name: a, always: true, run: 'rm -rf $GOCACHE/7f; ln -s %s $GOCACHE/7f'}
+  - {name: b, always: true, run: 'cd $GOCACHE; rm 7f; mkdir 7f; echo secret >7f/%s'}
+`, outside, name)
+	b.run("a", files, files)
+	if info, err := os.Stat(filepath.Join(outside, name)); err != nil || info.ModTime().After(old.Add(time.Minute)) {
+		t.Errorf("%v %v", info, err)
+	}
+	if kept := b.kept("a", files); !slices.Equal(kept, []string{".", "7f", "7f/" + name}) {
+		t.Errorf("kept: %q", kept)
 	}
 }
 

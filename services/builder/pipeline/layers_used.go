@@ -2,87 +2,80 @@ package pipeline
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
 )
 
-// markUsed undoes what the go command does to a file of the build cache that it uses, and that was not used for an hour: it sets the
+// What the go command names in its build cache: folders, and in them what was done (-a), and what came of that, by its digest (-d).
+var (
+	goFolder = regexp.MustCompile(`^[0-9a-f]{2}$`)
+	goFile   = regexp.MustCompile(`^[0-9a-f]{64}-([ad])$`)
+)
+
+// mostAction is more than the go command writes of what was done, in bytes.
+const mostAction = 1 << 10
+
+// markUsed undoes what the go command does to a file of its build cache that it uses, and that was not used for an hour: it sets the
 // file's time, and the layer gets a copy of it. That is some thousand files for a small program, in every run and in all that is kept,
-// unless the file below is what gets the time.
-func (r *run) markUsed() error {
-	l := &r.layers
-	if l.copied {
-		return nil
+// unless what lies below is what gets the time, and the copy goes. What can not be marked keeps its copy. Folders below are read that
+// builders have made, or the host's operator: links that steps left are not among them. The run has to hold the lock.
+func (l *layers) markUsed(host string) {
+	if !l.on || l.copied {
+		return
 	}
-	const name = "GOCACHE"
+	var below []string
+	for _, folder := range l.lower {
+		below = append(below, filepath.Join(folder, goBuilt))
+	}
+	below = append(below, host)
 	for _, task := range l.order {
-		upper, lower := filepath.Join(l.upper[task], name, "upper"), append(l.below(task, name), r.env.caches[name])
-		emptied := map[string]bool{}
-		err := filepath.WalkDir(upper, func(at string, entry fs.DirEntry, err error) error {
-			if err != nil || !entry.Type().IsRegular() {
-				return ignoreMissing(err)
+		upper := filepath.Join(l.upper[task], goBuilt, "upper")
+		folders, _ := os.ReadDir(upper)
+		for _, folder := range folders {
+			at := filepath.Join(upper, folder.Name())
+			if !folder.IsDir() || !goFolder.MatchString(folder.Name()) || opaque(at) || passable(at, folder) != nil {
+				continue
 			}
-			file, err := filepath.Rel(upper, at)
-			if err != nil {
-				return err
+			gone := false
+			files, _ := os.ReadDir(at)
+			for _, file := range files {
+				if kind := goFile.FindStringSubmatch(file.Name()); kind != nil && file.Type().IsRegular() {
+					gone = markBelow(filepath.Join(at, file.Name()), below, kind[1] == "a") || gone
+				}
 			}
-			below := seen(lower, file)
-			if !alike(at, below) {
-				return nil
+			if gone {
+				_ = os.Remove(at) // where nothing else is in it
 			}
-			emptied[filepath.Dir(at)] = true
-			used(below)
-			return os.Remove(at) //nolint:gosec // the steps that wrote it have ended
-		})
-		if err != nil {
-			return err
-		}
-		for folder := range emptied {
-			_ = os.Remove(folder) // where nothing else is in it
 		}
 	}
-	return nil
 }
 
-// seen is the file that a name means in folders that lie over one another; empty: none.
-func seen(folders []string, name string) string {
-	for _, folder := range folders {
-		if _, err := os.Lstat(filepath.Join(folder, name)); err == nil {
-			return filepath.Join(folder, name)
-		}
-	}
-	return ""
-}
-
-// alike says whether two names are of regular files that have the same content.
-func alike(one, other string) bool {
-	a, errA := os.Lstat(one)
-	b, errB := os.Lstat(other)
-	if errA != nil || errB != nil || !a.Mode().IsRegular() || !b.Mode().IsRegular() || a.Size() != b.Size() {
+// markBelow says whether a file was only used, see [layers.markUsed]; whole has it read, where the name does not say what is in it.
+func markBelow(file string, below []string, whole bool) bool {
+	name := filepath.Join(filepath.Base(filepath.Dir(file)), filepath.Base(file))
+	i := slices.IndexFunc(below, func(folder string) bool { _, err := os.Lstat(filepath.Join(folder, name)); return err == nil })
+	if i < 0 {
 		return false
 	}
-	from, err := os.Open(one)
-	if err != nil {
+	lies := filepath.Join(below[i], name)
+	mine, errMine := os.Lstat(file)
+	its, errIts := os.Lstat(lies)
+	if errMine != nil || errIts != nil || !its.Mode().IsRegular() || its.Size() != mine.Size() || !mine.ModTime().After(its.ModTime()) {
 		return false
 	}
-	defer func() { _ = from.Close() }()
-	to, err := os.Open(other)
-	if err != nil {
-		return false
-	}
-	defer func() { _ = to.Close() }()
-	p, q := make([]byte, 32<<10), make([]byte, 32<<10)
-	for {
-		n, end := io.ReadFull(from, p)
-		m, _ := io.ReadFull(to, q)
-		if !bytes.Equal(p[:n], q[:m]) {
+	if whole {
+		if mine.Size() > mostAction {
 			return false
 		}
-		if end != nil {
-			return errors.Is(end, io.EOF) || errors.Is(end, io.ErrUnexpectedEOF)
+		one, errOne := os.ReadFile(file)
+		other, errOther := os.ReadFile(lies)
+		if errOne != nil || errOther != nil || !bytes.Equal(one, other) {
+			return false
 		}
 	}
+	now := time.Now()
+	return os.Chtimes(lies, now, now) == nil && os.Remove(file) == nil
 }

@@ -172,6 +172,7 @@ func (r *run) all(ctx context.Context) error {
 	if err := r.schedule(ctx, tasks); err != nil {
 		return err
 	}
+	r.layers.markUsed(r.env.caches[goBuilt])
 	alone := r.layers.alone()
 	r.keepLayers(alone)
 	if r.spec.Kept != "" && !r.idle {

@@ -526,16 +526,23 @@ func (w *work) lost(s *jsonschema.Schema) marks {
 
 // legible takes away the regular expressions that RE2 can not read, such as those that look ahead, and what depends on them: a schema
 // allows more for that, but for where it is turned around.
-func legible(node any) {
+func legible(node any) { legibly(node, false) }
+
+// naming are the words behind which names of somebody's own stand.
+var naming = []string{"properties", "patternProperties", "dependentSchemas", "$defs", "definitions", "schemas"}
+
+// legibly is legible of what stands behind such a word, or not.
+func legibly(node any, names bool) {
 	switch n := node.(type) {
 	case []any:
 		for _, one := range n {
-			legible(one)
+			legibly(one, false)
 		}
 	case object:
 		for name, one := range n {
-			if _, list := one.([]any); name != "enum" || !list { // what it lists are no schemas
-				legible(one)
+			_, list := one.([]any)
+			if value := name == "enum" && list || name == "const" && !names; !value { // which is no schema, nor has any
+				legibly(one, !names && slices.Contains(naming, name))
 			}
 		}
 		if text, ok := n["pattern"].(string); ok {

@@ -173,6 +173,7 @@ func TestOddContracts(t *testing.T) {
 		"a pattern, in one of few":           {get("/tree", schema(`{"properties": {"of": {"contains": {"propertyNames": {"pattern": "^(?=x)"}}, "minContains": 0, "maxContains": 0}}}`)), false, "a pattern that RE2 can not read"},
 		"a pattern, of a value that is left": {get("/json", schema(`{"properties": {"id": {"pattern": "^(?=x)"}}, "unevaluatedProperties": false, "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"a pattern, as a value":              {get("/value", schema(`{"enum": [{"pattern": "^(?=x)"}]}`)), true, "1 operations"},
+		"a pattern, as the only value":       {get("/value", schema(`{"const": {"pattern": "^(?=x)"}}`)), true, "1 operations"},
 		"a pattern, of a value within":       {get("/value", schema(`{"properties": {"pattern": {"oneOf": [{"type": "number", "pattern": "^(?=x)"}]}}, "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"a pattern, for another type":        {get("/json", schema(`{"oneOf": [{"type": "string", "pattern": "^(?=x)"}, {"type": "object"}], "required": ["uid"]}`)), false, "missing property 'uid'"},
 		"names, of a value that is left":     {get("/tree", schema(`{"properties": {"of": {"items": {"patternProperties": {"^(?=x)": {}}}}}, "unevaluatedProperties": false, "required": ["uid"]}`)), false, "missing property 'uid'"},
