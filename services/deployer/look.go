@@ -95,9 +95,6 @@ func (s *site) compare(ctx context.Context, r *service.Reporter, front keeper.St
 			if d.Kind == events.DriftUnknown && outside {
 				continue // what ran before: its end is told by the mend
 			}
-			if d.Kind == events.DriftRoutes && state.Moving() {
-				continue // whoever is about to do it may be late; it is mended all the same
-			}
 			if !state.Drifted(d.Kind, d.Version) {
 				s.tell(ctx, r, where, sequence, d.Version, events.DriftFound{Kind: d.Kind, Rollout: d.Version, Expected: d.Expected, Found: d.Found})
 			}

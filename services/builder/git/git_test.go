@@ -359,11 +359,18 @@ func TestAMirrorThatIsHalfMade(t *testing.T) {
 	if _, err := git.Open(t.Context(), dir, f.dir); err != nil {
 		t.Fatal(err)
 	}
-	// A machine that went down: the name is there, and nothing in it.
+	// A machine that went down: the name is there, and nothing in it. What else there is stays.
+	kept, err := filepath.Glob(filepath.Join(dir, "objects", "*", "*"))
+	if err != nil || len(kept) == 0 {
+		t.Fatal(kept, err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "HEAD"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := git.Open(t.Context(), dir, f.dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(kept[0]); err != nil {
 		t.Error(err)
 	}
 }

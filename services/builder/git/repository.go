@@ -67,20 +67,32 @@ func OpenWith(ctx context.Context, dir, url string, secret Secret) (*Repository,
 }
 
 // isRepository tells as git does: one that was killed while it made a repository has not made all of it.
-func isRepository(dir string) bool {
-	for _, part := range []string{"HEAD", "objects", "refs"} {
-		if info, err := os.Stat(filepath.Join(dir, part)); errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() == 0 && !info.IsDir() {
-			return false // or the machine went down before HEAD was on its disk
+func isRepository(dir string) bool { return holds(dir, "HEAD", "objects", "refs") }
+
+// holds says whether folders, and files in which there is something, are there.
+func holds(dir string, parts ...string) bool {
+	for _, part := range parts {
+		info, err := os.Stat(filepath.Join(dir, part))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() && info.Size() == 0 {
+			return false
 		}
 	}
 	return true
 }
 
-// made is what git makes in a mirror: a folder that holds anything else is somebody else's.
-var made = []string{"HEAD", "HEAD.lock", "FETCH_HEAD", "config", "config.lock", "objects", "refs", "packed-refs", "branches", "hooks", "info", "description"}
+// made is what git makes of a repository first: a folder that holds anything else is not half made, but somebody else's.
+var made = []string{"HEAD", "HEAD.lock", "config", "config.lock", "objects", "refs", "branches", "hooks", "info", "description"}
 
-// makeMirror makes an empty mirror, whole or not at all, also in the place of one that was left half made.
+// makeMirror makes an empty mirror, whole or not at all, also in the place of one that was left half made. Where a machine went down
+// before the disk had HEAD, what is there stays.
 func makeMirror(ctx context.Context, dir string) error {
+	if holds(dir, "config", "objects", "refs") {
+		head := filepath.Join(dir, "HEAD")
+		if err := os.WriteFile(head+".lock", []byte("ref: refs/heads/main\n"), 0o600); err != nil {
+			return err
+		}
+		return os.Rename(head+".lock", head)
+	}
 	half, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -379,6 +379,19 @@ func TestWhatIsUsedIsMarkedWhereItLies(t *testing.T) {
 	if kept := b.kept("a", change); !slices.Equal(kept, []string{".", "7f", changed, fresh, other}) {
 		t.Errorf("kept: %q", kept)
 	}
+	// Two beside one another: the second one's copy is no newer than what lies below once the first was looked at.
+	two := goRepository("", "")
+	two[".lemnis.yaml"] = fmt.Sprintf(`steps:
+  - {name: a, always: true, needs: [], run: 'touch $GOCACHE/%[1]s'}
+  - {name: b, always: true, needs: [], run: 'touch $GOCACHE/%[1]s; echo new >$GOCACHE/%[2]s'}
+`, unused, fresh)
+	b.run("a", two, master)
+	if kept := b.kept("a", two); !slices.Equal(kept, []string{".", "7f", fresh}) {
+		t.Errorf("kept of two: %q", kept)
+	}
+	if info, err := os.Stat(at(unused)); err != nil || !info.ModTime().After(old.Add(time.Minute)) {
+		t.Errorf("%v %v", info, err)
+	}
 }
 
 // kept are the folders and files that a run left in the build cache.

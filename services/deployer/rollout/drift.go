@@ -22,12 +22,6 @@ func (s State) Drifted(kind, runs string) bool {
 	return slices.ContainsFunc(s.Drifts, func(d Drift) bool { return d.is(kind, runs) })
 }
 
-// Moving reports whether users have yet to be brought to where the stream says that they are: until they were, it is no difference that
-// they are elsewhere.
-func (s State) Moving() bool {
-	return s.Stage == Shifting || s.Stage == Undoing || s.Stage == Observing && s.Tick == 0
-}
-
 // drift takes what the site found: each difference is said once, until it is mended.
 func (s State) drift(e events.Event) (events.Fact, bool) {
 	environment, service := SplitKey(e.Key)
