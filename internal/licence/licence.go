@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/licensecheck"
 	"golang.org/x/mod/module"
+
+	"github.com/lemnis/lemnis/internal/hostgo"
 )
 
 const (
@@ -24,8 +26,11 @@ const (
 
 var names = []string{"LICENSE", "LICENCE", "COPYING", "UNLICENSE", "MIT-LICENSE"}
 
-// Cache is the folder in which the go command keeps modules, by its own rules.
+// Cache is the folder in which the host's go command keeps modules; where there is no such command, the one in which it would.
 func Cache() string {
+	if host, err := hostgo.Env(); err == nil {
+		return host["GOMODCACHE"]
+	}
 	if folder := os.Getenv("GOMODCACHE"); folder != "" {
 		return folder
 	}

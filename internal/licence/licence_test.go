@@ -1,6 +1,7 @@
 package licence_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,6 +35,35 @@ func TestOfRealModule(t *testing.T) {
 	}
 	if got := licence.Of(licence.Cache(), "golang.org/x/mod", strings.TrimSpace(string(version))); !slices.Equal(got, []string{"BSD-3-Clause"}) {
 		t.Errorf("%v", got)
+	}
+}
+
+// The cache is the one that the go command uses, also where `go env -w` has moved it; without a go command, the one that it would use.
+func TestCache(t *testing.T) {
+	if os.Getenv("LEMNIS_TEST_CACHE") != "" {
+		fmt.Println("cache: " + licence.Cache())
+		return
+	}
+	config := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(config, []byte("GOMODCACHE=/moved/cache\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		variables []string
+		want      string
+	}{
+		{[]string{"GOMODCACHE=", "GOENV=" + config}, "/moved/cache"},
+		{[]string{"GOMODCACHE=/said/cache", "GOENV=" + config}, "/said/cache"},
+		{[]string{"GOMODCACHE=", "GOENV=off", "GOPATH=/first:/second"}, "/first/pkg/mod"},
+		{[]string{"GOMODCACHE=", "GOENV=off", "GOPATH=/first:/second", "PATH="}, "/first/pkg/mod"},
+		{[]string{"GOMODCACHE=/said/cache", "PATH="}, "/said/cache"},
+	} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCache$")
+		cmd.Env = append(append(os.Environ(), "LEMNIS_TEST_CACHE=1"), tc.variables...)
+		out, err := cmd.Output()
+		if first, _, _ := strings.Cut(string(out), "\n"); err != nil || first != "cache: "+tc.want {
+			t.Errorf("%q: %q, %v; want %s", tc.variables, out, err, tc.want)
+		}
 	}
 }
 

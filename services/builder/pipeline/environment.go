@@ -1,20 +1,13 @@
 package pipeline
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-)
 
-// What of the host's Go a build uses: where modules come from and are kept, and which toolchain.
-var inherited = []string{
-	"GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GOPRIVATE", "GONOPROXY", "GONOSUMDB", "GOINSECURE", "GOVCS", "GOTOOLCHAIN",
-}
+	"github.com/lemnis/lemnis/internal/hostgo"
+)
 
 // passed are the host's own variables that a step gets: how to reach the network.
 var passed = []string{
@@ -32,22 +25,6 @@ type environment struct {
 	caches           map[string]string // of Go: what the host has them in, by variable
 	telemetry        string            // folder in which Go is told not to count its use; empty: without Go
 }
-
-// hostGo asks the host's go command once.
-var hostGo = sync.OnceValues(func() (map[string]string, error) {
-	cmd := exec.Command("go", append([]string{"env", "-json"}, inherited...)...) //nolint:noctx // takes some milliseconds
-	cmd.Dir = os.TempDir()                                                       // not the checkout: its go.mod must not choose what is asked here
-	cmd.Env = append(os.Environ(), "GOWORK=off")
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	host := map[string]string{}
-	if err := json.Unmarshal(out, &host); err != nil {
-		return nil, fmt.Errorf("go env: %w", err)
-	}
-	return host, nil
-})
 
 // newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder.
 func newEnvironment(root *os.Root, output string) environment {
@@ -67,11 +44,11 @@ func newEnvironment(root *os.Root, output string) environment {
 	if !work && !has("go.mod") {
 		return e
 	}
-	host, err := hostGo()
+	host, err := hostgo.Env()
 	if err != nil {
 		return e // there is no go: the step that needs it will say so
 	}
-	for _, name := range inherited {
+	for _, name := range hostgo.Names {
 		e.variables = append(e.variables, name+"="+host[name])
 		if !strings.HasPrefix(host[name], "/") && name != "GOTOOLCHAIN" {
 			e.anywhere = append(e.anywhere, name+"="+host[name])

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lemnis/lemnis/internal/executor"
+	"github.com/lemnis/lemnis/internal/hostgo"
 )
 
 // unlayered is a host on which no folder can be laid over another.
@@ -121,7 +122,7 @@ func TestGoCachesAreNotPoisoned(t *testing.T) {
 			check("the first one again: the same tree", b.run("a", hostile, master), clean, "\nEVIL\nEVIL\n", "")
 			check("another project", b.run("b", files("b", ""), master), 2, "\nB\n", "EVIL")
 			check("upon the first one, merged", b.run("a", files("good", "more"), hostile), clean, "BESIDE evil", "")
-			host, err := hostGo()
+			host, err := hostgo.Env()
 			if err != nil {
 				t.Fatal(err)
 			}
