@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lemnis/lemnis/internal/service"
 	"github.com/lemnis/lemnis/pkg/events"
 )
@@ -184,5 +186,32 @@ func TestWhatIsShippedStaysAsItIs(t *testing.T) {
 	keep("four")
 	if _, _, err := w.pin("shop", "api", "c", filepath.Join(w.built[0].file, "no folder")); err == nil {
 		t.Error("that it can not be pinned is no error")
+	}
+}
+
+// Runs follow one another at once, and each makes and removes many files: they are told to be kept apart, by whichever builder begins.
+func TestRoomsAreKeptApartOnTheDisk(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	var disk unix.Statfs_t
+	if err := unix.Statfs(data, &disk); err != nil || disk.Type != unix.EXT4_SUPER_MAGIC {
+		t.Skipf("SKIPPED: that rooms are kept apart on the disk was NOT shown: file system %x is not ext4 (%v)", disk.Type, err)
+	}
+	for range 2 { // the second one finds what the first has left
+		w := newWorkshop(data)
+		_, leave, err := w.room("run", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		work, err := os.Open(filepath.Join(data, "0", "work"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if flags, err := unix.IoctlGetUint32(int(work.Fd()), unix.FS_IOC_GETFLAGS); err != nil || flags&topDir == 0 {
+			t.Errorf("flags %x, %v", flags, err)
+		}
+		_ = work.Close()
+		leave()
+		_ = w.lock.Close()
 	}
 }
