@@ -44,9 +44,20 @@ type goBuilds struct {
 func newGoBuilds(t *testing.T, host hostOfSteps) *goBuilds {
 	t.Helper()
 	if isolated, why, err := host.Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: what becomes of Go's caches was NOT shown: %s (%v)", why, err)
 	}
 	return &goBuilds{t: t, host: host, data: t.TempDir()}
+}
+
+// newLayeredBuilds is for what only layers of the kernel show; what is said where they are refused.
+func newLayeredBuilds(t *testing.T, what string) *goBuilds {
+	t.Helper()
+	host := executor.NewProcess(executor.Auto)
+	b := newGoBuilds(t, host)
+	if layered, why, err := host.Layered(t.Context(), b.data); err != nil || !layered {
+		t.Skipf("SKIPPED: %s was NOT shown: %s (%v)", what, why, err)
+	}
+	return b
 }
 
 func (b *goBuilds) run(project string, files, base map[string]string) string {
@@ -296,10 +307,7 @@ func TestALayerThatIsTooMuchIsNotKept(t *testing.T) {
 // Steps of a master copy may have put folders in the place of files, and the other way round.
 func TestALayerIsMovedDown(t *testing.T) {
 	t.Parallel()
-	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
-	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
-	}
+	b := newLayeredBuilds(t, "that a layer is moved down")
 	first, upon := goRepository("", ""), goRepository("cd $GOCACHE; cat folder/in new/new; test ! -e gone; rm -r folder file; echo file >folder; mkdir file; echo deep >file/deep", "upon")
 	// One step makes what another removes, though it is not empty, or makes anew.
 	first[".lemnis.yaml"] = `steps:
@@ -324,10 +332,7 @@ func TestALayerIsMovedDown(t *testing.T) {
 // removed or took the rights to is no obstacle.
 func TestOfALayerFilesAreKept(t *testing.T) {
 	t.Parallel()
-	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
-	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
-		t.Skipf("SKIPPED: what is kept of a layer was NOT shown: %s (%v)", why, err)
-	}
+	b := newLayeredBuilds(t, "what is kept of a layer")
 	first := goRepository("cd $GOCACHE; mkdir -p deep anew; echo old | tee deep/old deep/gone anew/old", "first")
 	upon := goRepository("cd $GOCACHE; rm -r deep/gone anew; mkdir anew; echo new | tee deep/new anew/new; ln -s /etc/passwd deep/link; chmod a-w deep", "upon")
 	third := goRepository("cd $GOCACHE; echo >deep/third; echo anew/* deep/*", "third")
@@ -351,10 +356,7 @@ func TestOfALayerFilesAreKept(t *testing.T) {
 // The go command sets the time of a file that it uses: the file where it lies gets it, and no copy is kept. One that was changed is.
 func TestWhatIsUsedIsMarkedWhereItLies(t *testing.T) {
 	t.Parallel()
-	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
-	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
-		t.Skipf("SKIPPED: that what is used is marked where it lies was NOT shown: %s (%v)", why, err)
-	}
+	b := newLayeredBuilds(t, "that what is used is marked where it lies")
 	const own, beside = "7f/7f", "80/80"
 	used, changed, unused, fresh := own+strings.Repeat("1", 62)+"-d", own+strings.Repeat("2", 62)+"-a", own+strings.Repeat("3", 62)+"-a", own+strings.Repeat("4", 62)+"-d"
 	alone, other := beside+strings.Repeat("5", 62)+"-a", "7f/notes" // no name of the go command's
@@ -413,10 +415,7 @@ func (b *goBuilds) kept(project string, files map[string]string) (all []string) 
 // A link that one task leaves leads the builder nowhere when another was there: it would say what the machine's files hold.
 func TestNoLinkIsMarked(t *testing.T) {
 	t.Parallel()
-	b := newGoBuilds(t, executor.NewProcess(executor.Auto))
-	if layered, why, err := executor.NewProcess(executor.Auto).Layered(t.Context(), b.data); err != nil || !layered {
-		t.Skipf("SKIPPED: that links are not followed was NOT shown: %s (%v)", why, err)
-	}
+	b := newLayeredBuilds(t, "that links are not followed")
 	outside, name := t.TempDir(), strings.Repeat("7f", 32)+"-a"
 	old := time.Now().Add(-2 * time.Hour)
 	if err := errors.Join(os.WriteFile(filepath.Join(outside, name), []byte("secret\n"), 0o600), os.Chtimes(filepath.Join(outside, name), old, old)); err != nil {

@@ -2,10 +2,10 @@ package pipeline
 
 import (
 	"bytes"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"time"
 )
 
@@ -61,14 +61,15 @@ func (l *layers) markUsed(host string) {
 // markBelow says whether a file was a copy that has gone, see [layers.markUsed]; left is what may be read yet.
 func markBelow(file string, below []string, left *int64) bool {
 	name := filepath.Join(filepath.Base(filepath.Dir(file)), filepath.Base(file))
-	i := slices.IndexFunc(below, func(folder string) bool { _, err := os.Lstat(filepath.Join(folder, name)); return err == nil })
-	if i < 0 {
-		return false
+	lies, its := "", fs.FileInfo(nil)
+	for _, folder := range below {
+		if info, err := os.Lstat(filepath.Join(folder, name)); err == nil {
+			lies, its = filepath.Join(folder, name), info
+			break
+		}
 	}
-	lies := filepath.Join(below[i], name)
-	mine, errMine := os.Lstat(file)
-	its, errIts := os.Lstat(lies)
-	if errMine != nil || errIts != nil || !its.Mode().IsRegular() || its.Size() != mine.Size() || mine.Size() > min(mostUsed, *left) {
+	mine, err := os.Lstat(file)
+	if err != nil || its == nil || !its.Mode().IsRegular() || its.Size() != mine.Size() || mine.Size() > min(mostUsed, *left) {
 		return false
 	}
 	*left -= mine.Size()
