@@ -3,6 +3,7 @@ package licence
 
 import (
 	"bytes"
+	"context"
 	"go/build"
 	"os"
 	"path/filepath"
@@ -26,15 +27,19 @@ const (
 
 var names = []string{"LICENSE", "LICENCE", "COPYING", "UNLICENSE", "MIT-LICENSE"}
 
-// Cache is the folder in which the host's go command keeps modules; where there is no such command, the one in which it would.
-func Cache() string {
-	if host, err := hostgo.Env(); err == nil {
+// Cache is the folder in which the host's go command keeps modules; where it can not be asked, the one by GOMODCACHE or GOPATH, or by
+// default. It is empty where there is none.
+func Cache(ctx context.Context) string {
+	if host, err := hostgo.Env(ctx); err == nil {
 		return host["GOMODCACHE"]
 	}
 	if folder := os.Getenv("GOMODCACHE"); folder != "" {
 		return folder
 	}
 	first, _, _ := strings.Cut(build.Default.GOPATH, string(filepath.ListSeparator))
+	if first == "" {
+		return ""
+	}
 	return filepath.Join(first, "pkg", "mod")
 }
 

@@ -33,36 +33,43 @@ func TestOfRealModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := licence.Of(licence.Cache(), "golang.org/x/mod", strings.TrimSpace(string(version))); !slices.Equal(got, []string{"BSD-3-Clause"}) {
+	if got := licence.Of(licence.Cache(t.Context()), "golang.org/x/mod", strings.TrimSpace(string(version))); !slices.Equal(got, []string{"BSD-3-Clause"}) {
 		t.Errorf("%v", got)
 	}
 }
 
-// The cache is the one that the go command uses, also where `go env -w` has moved it; without a go command, the one that it would use.
+// The cache is the one that the go command uses, also where `go env -w` has moved it; where it can not be asked, the one by the environment.
 func TestCache(t *testing.T) {
 	if os.Getenv("LEMNIS_TEST_CACHE") != "" {
-		fmt.Println("cache: " + licence.Cache())
+		fmt.Println("cache: " + licence.Cache(t.Context()))
 		return
 	}
-	config := filepath.Join(t.TempDir(), "env")
-	if err := os.WriteFile(config, []byte("GOMODCACHE=/moved/cache\n"), 0o600); err != nil {
+	dir := t.TempDir()
+	config, moved, said, first := filepath.Join(dir, "env"), filepath.Join(dir, "moved"), filepath.Join(dir, "said"), filepath.Join(dir, "first")
+	if err := os.WriteFile(config, []byte("GOMODCACHE="+moved+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, tc := range []struct {
+	byPath := filepath.Join(first, "pkg", "mod")
+	for name, tc := range map[string]struct {
 		variables []string
 		want      string
 	}{
-		{[]string{"GOMODCACHE=", "GOENV=" + config}, "/moved/cache"},
-		{[]string{"GOMODCACHE=/said/cache", "GOENV=" + config}, "/said/cache"},
-		{[]string{"GOMODCACHE=", "GOENV=off", "GOPATH=/first:/second"}, "/first/pkg/mod"},
-		{[]string{"GOMODCACHE=", "GOENV=off", "GOPATH=/first:/second", "PATH="}, "/first/pkg/mod"},
-		{[]string{"GOMODCACHE=/said/cache", "PATH="}, "/said/cache"},
+		"moved":                 {[]string{"GOENV=" + config}, moved},
+		"said":                  {[]string{"GOMODCACHE=" + said, "GOENV=" + config}, said},
+		"by the path":           {[]string{"GOPATH=" + first + ":" + dir}, byPath},
+		"no go":                 {[]string{"GOPATH=" + first + ":" + dir, "PATH="}, byPath},
+		"no go, said":           {[]string{"GOMODCACHE=" + said, "PATH="}, said},
+		"no go, no home":        {[]string{"PATH=", "HOME="}, ""},
+		"a toolchain not here":  {[]string{"GOMODCACHE=" + said, "GOTOOLCHAIN=go1.99.0", "GOPROXY=off"}, said},
+		"a toolchain, moved":    {[]string{"GOENV=" + config, "GOTOOLCHAIN=go1.99.0", "GOPROXY=off"}, moved},
+		"go refuses, said":      {[]string{"GOMODCACHE=" + said, "GOPATH=not/whole"}, said},
+		"go has no cache, said": {[]string{"GOMODCACHE=" + said, "GOCACHE=off"}, said},
 	} {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestCache$")
-		cmd.Env = append(append(os.Environ(), "LEMNIS_TEST_CACHE=1"), tc.variables...)
-		out, err := cmd.Output()
-		if first, _, _ := strings.Cut(string(out), "\n"); err != nil || first != "cache: "+tc.want {
-			t.Errorf("%q: %q, %v; want %s", tc.variables, out, err, tc.want)
+		cmd.Env = append(append(os.Environ(), "LEMNIS_TEST_CACHE=1", "GOMODCACHE=", "GOENV=off", "GOPATH=", "GOTOOLCHAIN=local"), tc.variables...)
+		out, err := cmd.CombinedOutput()
+		if got, _, _ := strings.Cut(string(out), "\n"); err != nil || got != "cache: "+tc.want {
+			t.Errorf("%s: %q, %v; want %q", name, out, err, tc.want)
 		}
 	}
 }

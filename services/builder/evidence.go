@@ -132,7 +132,7 @@ func (p *proof) list(ctx context.Context) error {
 	s := &p.supply
 	options := sbom.Options{Name: p.build.Service, Revision: p.build.Merge.Commit, Licences: func(module, version string) []string {
 		var ids []string
-		for _, folder := range append(p.made.modules, licence.Cache()) {
+		for _, folder := range append(p.made.modules, licence.Cache(ctx)) {
 			if ids = licence.Of(folder, module, version); len(ids) > 0 {
 				break
 			}

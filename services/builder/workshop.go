@@ -147,10 +147,11 @@ func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), 
 		return "", nil, err
 	}
 	work := filepath.Join(place, "work")
-	if err := os.Mkdir(work, 0o700); err == nil {
+	if _, err := os.Stat(work); err != nil {
+		if err := os.MkdirAll(work, 0o700); err != nil {
+			return "", nil, err
+		}
 		scatter(work)
-	} else if !errors.Is(err, fs.ErrExist) {
-		return "", nil, err
 	}
 	dir, err = os.MkdirTemp(work, token(name)+"-"+strconv.FormatUint(attempt, 10)+"-") // the same attempt may come again before it is gone
 	return dir, func() { go func() { _ = executor.RemoveAll(dir) }() }, err
@@ -159,8 +160,8 @@ func (w *workshop) room(name string, attempt uint64) (dir string, leave func(), 
 // topDir is FS_TOPDIR_FL of linux/fs.h, `chattr +T`.
 const topDir = 0x20000
 
-// scatter tells the file system that what lies in a folder has nothing to do with one another. ext4 looks for places close by else, among
-// all that was just removed there: a step's many folders and files take longer after each run, see docs/performance.md. Others need not know.
+// scatter tells the file system that the folders in one are unrelated. ext4 otherwise puts them close by, and without a journal looks for
+// each new file among all that was just removed there, see docs/performance.md. What other file systems say to it does not matter.
 func scatter(folder string) {
 	at, err := os.Open(folder)
 	if err != nil {

@@ -56,7 +56,7 @@ func (d *deployer) test(ctx context.Context, job *service.Job) error {
 	case !ok: // it is started again when that is seen
 		return fmt.Errorf("test %s: its process is not there", r.ID)
 	}
-	suite := d.suite(job.Project, r.Environment, r.Service)
+	suite := d.suite(ctx, job.Project, r.Environment, r.Service)
 	if supply := r.Artifact.Supply; supply != nil {
 		suite.Licences.Billed, suite.Licences.Unlicensed = supply.Licenses, supply.Unlicensed
 	}
@@ -163,7 +163,7 @@ func (s *site) instance(ctx context.Context, where at, r events.Rollout) (runtim
 }
 
 // suite is what the tests of an environment demand: more from environment to environment, but for what the project chose.
-func (d *deployer) suite(p events.Project, environment, service string) runtimetest.Suite {
+func (d *deployer) suite(ctx context.Context, p events.Project, environment, service string) runtimetest.Suite {
 	policy, place := p.Environment(environment)
 	chosen := events.RuntimeTests{}
 	if policy.Runtime != nil {
@@ -194,7 +194,7 @@ func (d *deployer) suite(p events.Project, environment, service string) runtimet
 		suite.Licences.Allow = chosen.Licenses
 		suite.Licences.AllowUnknown = slices.Contains(chosen.Licenses, "NOASSERTION") || suite.Licences.AllowUnknown // SPDX's word for one that is not known
 	}
-	suite.Licences.ModuleCache = cmp.Or(d.options.ModuleCache, licence.Cache())
+	suite.Licences.ModuleCache = cmp.Or(d.options.ModuleCache, licence.Cache(ctx))
 	if d.options.OSV != "" && len(policy.Gate.Vulnerabilities) > 0 {
 		suite.Vulnerabilities = &runtimetest.Vulnerabilities{Database: d.options.OSV, Most: policy.Gate.Vulnerabilities}
 	}

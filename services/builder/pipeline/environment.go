@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,8 +29,9 @@ type environment struct {
 	telemetry        string            // folder in which Go is told not to count its use; empty: without Go
 }
 
-// newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder.
-func newEnvironment(root *os.Root, output string) environment {
+// newEnvironment finds what the steps of a checkout need of the host. output is the run's own folder. With an error it is what there is
+// without the host's settings of Go.
+func newEnvironment(ctx context.Context, root *os.Root, output string) (environment, error) {
 	e := environment{variables: []string{"GIT_CONFIG_GLOBAL=/dev/null", "GIT_TERMINAL_PROMPT=0"}} // tools fetch modules over git too
 	e.anywhere = e.variables[:len(e.variables):len(e.variables)]
 	for _, name := range passed {
@@ -42,11 +46,14 @@ func newEnvironment(root *os.Root, output string) environment {
 	has := func(name string) bool { _, err := root.Stat(name); return err == nil }
 	work := has("go.work")
 	if !work && !has("go.mod") {
-		return e
+		return e, nil
 	}
-	host, err := hostgo.Env()
+	host, err := hostgo.Env(ctx)
+	if errors.Is(err, exec.ErrNotFound) {
+		return e, nil // the step that needs it will say so
+	}
 	if err != nil {
-		return e // there is no go: the step that needs it will say so
+		return e, err
 	}
 	for _, name := range hostgo.Names {
 		e.variables = append(e.variables, name+"="+host[name])
@@ -66,7 +73,7 @@ func newEnvironment(root *os.Root, output string) environment {
 	e.telemetry = filepath.Join(config, "go", "telemetry")
 	e.shared = append(e.shared, config)
 	e.variables = append(e.variables, "XDG_CONFIG_HOME="+config)
-	return e
+	return e, nil
 }
 
 // make makes the folders that steps are given.

@@ -133,7 +133,7 @@ func TestGoCachesAreNotPoisoned(t *testing.T) {
 			check("the first one again: the same tree", b.run("a", hostile, master), clean, "\nEVIL\nEVIL\n", "")
 			check("another project", b.run("b", files("b", ""), master), 2, "\nB\n", "EVIL")
 			check("upon the first one, merged", b.run("a", files("good", "more"), hostile), clean, "BESIDE evil", "")
-			host, err := hostgo.Env()
+			host, err := hostgo.Env(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

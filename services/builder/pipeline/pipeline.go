@@ -150,7 +150,9 @@ func (r *run) all(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	r.env = newEnvironment(r.root, r.spec.Output)
+	if r.env, err = newEnvironment(ctx, r.root, r.spec.Output); err != nil {
+		_, _ = fmt.Fprintf(r.log, "steps do not have the host's settings and caches of Go: %v\n", err)
+	}
 	if err := r.plan(ctx, p, tasks); err != nil {
 		return err
 	}
