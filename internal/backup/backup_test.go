@@ -386,7 +386,7 @@ func TestRegistry(t *testing.T) {
 // A cluster's backup goes into a single server, and that one's into a cluster.
 func TestClusterAndBack(t *testing.T) {
 	if testing.Short() {
-		t.Skip("SKIPPED in short mode: a cluster's elections take seconds")
+		t.Skip("SKIPPED in short mode: a cluster's elections take seconds, so its backup was NOT tried")
 	}
 	servers, err := natsdtest.StartCluster(t.TempDir(), 3)
 	if err != nil {

@@ -137,7 +137,7 @@ func endSession(t *testing.T, session int) {
 		left := 0
 		stats, err := filepath.Glob("/proc/[0-9]*/stat")
 		if err != nil || len(stats) == 0 {
-			t.Skip("SKIPPED: no /proc to find a killed builder's commands in")
+			t.Skip("SKIPPED: what becomes of a killed builder's run was NOT shown: no /proc to find its commands in")
 		}
 		for _, stat := range stats {
 			text, err := os.ReadFile(stat)

@@ -105,7 +105,7 @@ func TestAFlakyTestIsKnownAgain(t *testing.T) {
 func TestTheMasterCopysTestsDoNotWriteToTheHostsCaches(t *testing.T) {
 	t.Parallel()
 	if isolated, why, err := executor.NewProcess(executor.Auto).Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: that the host's caches are left alone was NOT shown: %s (%v)", why, err)
 	}
 	caches, err := exec.Command("go", "env", "GOCACHE", "GOMODCACHE").Output() //nolint:noctx // takes some milliseconds
 	if err != nil {

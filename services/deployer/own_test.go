@@ -73,7 +73,7 @@ func TestCommandsSeeNothingOfTheDeployer(t *testing.T) {
 		t.Run(string(isolation), func(t *testing.T) {
 			apart := isolation == executor.Required
 			if isolated, why, err := executor.NewProcess(isolation).Isolated(t.Context()); err != nil || !isolated && apart {
-				t.Skipf("SKIPPED: %s (%v)", why, err)
+				t.Skipf("SKIPPED: that commands see nothing of the deployer was NOT shown: %s (%v)", why, err)
 			}
 			seen := t.TempDir()
 			t.Setenv("PATH", os.Getenv("PATH")+":"+seen) // of the machine commands see what is there

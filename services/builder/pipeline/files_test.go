@@ -116,7 +116,7 @@ func TestRightsThatStepsLeave(t *testing.T) {
 	t.Parallel()
 	host := executor.NewProcess(executor.Auto)
 	if isolated, why, err := host.Isolated(t.Context()); err != nil || !isolated {
-		t.Skipf("SKIPPED: %s (%v)", why, err)
+		t.Skipf("SKIPPED: what becomes of rights that steps leave was NOT shown: %s (%v)", why, err)
 	}
 	self, err := os.Executable()
 	if err != nil {

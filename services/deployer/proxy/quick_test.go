@@ -442,7 +442,7 @@ func TestADoorLetsInSomeAtATime(t *testing.T) {
 func TestAddressesWithAZone(t *testing.T) {
 	all, err := net.Interfaces()
 	if err != nil || len(all) == 0 {
-		t.Skipf("SKIPPED: no interface to name: %v", err)
+		t.Skipf("SKIPPED: addresses with a zone were NOT tried: no interface to name: %v", err)
 	}
 	l := &loop{}
 	from := &syscall.SockaddrInet6{Addr: [16]byte{0xfe, 0x80, 15: 1}, ZoneId: uint32(all[0].Index)}
