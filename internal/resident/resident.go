@@ -15,7 +15,8 @@ func Of(pid int) int64 {
 }
 
 // Together is what processes take together, in bytes, given what [Of] says of each by its id. What several of them share
-// counts once, which costs a look at all of their pages: only where it decides, above most.
+// counts once, which costs a look at all of their pages: only where it decides, above most. Of those that end meanwhile the largest
+// counts as it was seen: what they shared nobody knows any more.
 func Together(of map[int]int64, most int64) (total int64) {
 	for _, memory := range of {
 		total += memory
@@ -24,13 +25,17 @@ func Together(of map[int]int64, most int64) (total int64) {
 		return total
 	}
 	total = 0
-	for pid, memory := range of {
-		if share, ok := sum(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss_Anon", "Pss_Shmem"); ok {
-			memory = share
+	gone := int64(0)
+	for pid, seen := range of {
+		share, ok := sum(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Pss_Anon", "Pss_Shmem")
+		if !ok {
+			if share = Of(pid); share == 0 { // or else an older kernel
+				gone = max(gone, seen)
+			}
 		}
-		total += memory
+		total += share
 	}
-	return total
+	return max(total, gone)
 }
 
 // sum adds lines of "name: 12 kB", in bytes; false when there is none but of zero: an older kernel, or the process is gone.

@@ -106,3 +106,10 @@ func touch(t *testing.T, file *os.File) {
 		pages[i] = 1
 	}
 }
+
+// What several that have ended shared counts once too: a step that ends in order is not ended for more than it took.
+func TestTogetherOfTheDead(t *testing.T) {
+	if took := Together(map[int]int64{1 << 30: size, 1<<30 + 1: size - 1}, size); took != size {
+		t.Errorf("%d bytes of two that have ended, with %d at the most", took, size)
+	}
+}

@@ -102,10 +102,23 @@ func eventually(t *testing.T, what string, test func() bool) {
 	}
 }
 
+// suspend stops a process, and returns once it is: until one of its threads has taken the signal, the others go on.
+func suspend(t *testing.T, pid int) {
+	t.Helper()
+	_ = syscall.Kill(pid, syscall.SIGSTOP)
+	eventually(t, "it is stopped", func() bool { return strings.HasPrefix(stateOf(pid), "T") })
+}
+
 func lives(pid int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	state := stateOf(pid)
+	return state != "" && !strings.HasPrefix(state, "Z")
+}
+
+// stateOf is what the kernel says of a process, its state first; empty: there is none.
+func stateOf(pid int) string {
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, state, _ := strings.Cut(string(stat), ") ")
-	return err == nil && !strings.HasPrefix(state, "Z")
+	return state
 }
 
 // A deployer that comes back finds doors, processes, counts and its note as they were; the one before commands nothing any more.
@@ -231,7 +244,7 @@ func TestAFrontThatHangs(t *testing.T) {
 		c := Config{Folder: t.TempDir(), Grace: time.Second}
 		k := attached(t, c, []string{os.Args[0]})
 		k.Leave()
-		_ = syscall.Kill(k.State().PID, syscall.SIGSTOP)
+		suspend(t, k.State().PID)
 		if err := attachFor(t, c, 200*time.Millisecond); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
@@ -263,7 +276,7 @@ func TestAFrontThatHangs(t *testing.T) {
 				return err
 			},
 		}
-		_ = syscall.Kill(k.State().PID, syscall.SIGSTOP)
+		suspend(t, k.State().PID)
 		type failure struct {
 			what string
 			err  error
